@@ -1,0 +1,1 @@
+"""The library: what is done to a call. Imports neither Prefect nor flows."""

@@ -1,0 +1,201 @@
+"""Every table's Arrow schema: the one place where a column of the lake is named.
+
+A part lies at ``<table>/day=<day>[/version=<version>]/<name>.parquet``. ``day`` and ``version`` are hive folders, not
+columns of the file. ``version`` is ``<model>.<policy>``: what a re-score changes. Every field carries its meaning
+(and unit) as metadata, so the catalogue can print it.
+"""
+
+import pyarrow as pa
+
+EMOTIONS = ("anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
+"""The project's taxonomy. A model may know fewer; the columns of the others are null in its rows."""
+
+NEGATIVE_EMOTIONS = ("anger", "disgust", "fear", "sadness")
+"""Their summed probability is what the tables call negativity."""
+
+OUTCOMES = ("scored", "no_speech", "withheld", "quarantined", "failed")
+ROLES = ("customer", "agent", "mixed", "unknown")
+
+UTC = pa.timestamp("us", tz="UTC")
+
+
+def _schema(*fields: tuple[str, pa.DataType, str]) -> pa.Schema:
+    return pa.schema([pa.field(name, type_, metadata={"meaning": meaning}) for name, type_, meaning in fields])
+
+
+def _per_emotion(prefix: str, meaning: str) -> list[tuple[str, pa.DataType, str]]:
+    return [(f"{prefix}{emotion}", pa.float32(), meaning.format(emotion)) for emotion in EMOTIONS]
+
+
+_IDENTITY = [
+    ("recording_id", pa.string(), "hash of the recording's key in the store; the same for every version of the recording"),
+    ("etag", pa.string(), "the store's mark of these bytes; a re-uploaded recording has another"),
+]
+
+_PROVENANCE = [
+    ("model", pa.string(), "model bundle: name, version and content hash"),
+    ("feature_set", pa.string(), "feature set: name and version"),
+    ("policy", pa.string(), "policy that decided whose emotion is scored"),
+    ("run_id", pa.string(), "run that wrote the row"),
+    ("code_version", pa.string(), "version of this package"),
+    ("scored_at", UTC, "when the row was made"),
+]
+
+RECORDINGS = _schema(
+    *_IDENTITY,
+    ("key", pa.string(), "key in the recordings' store; ids of people that the file-name pattern names are masked as ~"),
+    ("sidecar_etag", pa.string(), "etag of the sidecar .json, null without one"),
+    ("size_bytes", pa.int64(), "size of the recording in bytes"),
+    ("last_modified", UTC, "the store's time of the last upload"),
+    ("day_source", pa.string(), "where the day folder's date comes from: key, file_name or object"),
+    ("estimated_s", pa.float64(), "audio seconds guessed from size and suffix, for the chunk's budget only"),
+    ("chunk_id", pa.string(), "chunk that the recording belongs to, for ever"),
+    ("planned_at", UTC, "when the chunk was planned"),
+    ("run_id", pa.string(), "run that planned the chunk"),
+)
+
+OUTCOME_ROWS = _schema(
+    *_IDENTITY,
+    ("key", pa.string(), "key in the recordings' store, ids of people masked as ~"),
+    ("call_id", pa.string(), "call, as named by its sidecar, its file name or its key"),
+    ("chunk_id", pa.string(), "chunk that the recording belongs to"),
+    ("outcome", pa.string(), "scored, no_speech, withheld, quarantined or failed"),
+    ("reason_code", pa.string(), "one word for the reason, to group by; null when scored"),
+    ("reason", pa.string(), "what happened and what a person can do about it; null when scored"),
+    ("note", pa.string(), "a remark on a recording that was used all the same, such as a truncated file"),
+    ("attempts", pa.int32(), "how often this recording was tried"),
+    ("audio_s", pa.float64(), "seconds of audio decoded"),
+    ("spent_s", pa.float64(), "worker seconds spent on it: read, decode, detect speech, features"),
+    *_PROVENANCE,
+)
+
+SEGMENTS = _schema(
+    ("call_id", pa.string(), "call"),
+    *_IDENTITY,
+    ("chunk_id", pa.string(), "chunk that the recording belongs to"),
+    ("role", pa.string(), "who speaks on the channel: customer, agent, mixed or unknown"),
+    ("channel", pa.int32(), "channel of the recording, from 0"),
+    ("start_s", pa.float64(), "start, seconds from the start of the recording"),
+    ("end_s", pa.float64(), "end, seconds from the start of the recording"),
+    ("emotion", pa.string(), "most probable emotion; null where none is scored"),
+    ("confidence", pa.float32(), "calibrated probability of `emotion`, 0 to 1"),
+    *_per_emotion("p_", "calibrated probability of {}, 0 to 1; null where the model does not know it or none is scored"),
+    ("unsure", pa.bool_(), "true where the confidence is below the bundle's threshold; null where none is scored"),
+    ("not_scored_reason", pa.string(), "why no emotion is given; null where one is"),
+    ("loudness_dbfs", pa.float32(), "RMS level of the segment in dB relative to full scale"),
+    ("snr_db", pa.float32(), "level of the segment above the channel's noise floor in dB; null without a floor to measure"),
+    *_PROVENANCE,
+)
+
+_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "roles")
+
+CALL_EMOTIONS = _schema(
+    ("call_id", pa.string(), "call"),
+    *_IDENTITY,
+    ("key", pa.string(), "key in the recordings' store, ids of people masked as ~"),
+    ("chunk_id", pa.string(), "chunk that the recording belongs to"),
+    ("outcome", pa.string(), "scored, no_speech or withheld"),
+    ("started_at", UTC, "start of the call; null where nothing says it"),
+    ("call_date", pa.date32(), "date of started_at in UTC, else the day folder's date"),
+    ("agent_pseudonym", pa.string(), "keyed HMAC-SHA256 of the agent's id; null without SER_PSEUDONYM_KEY or id"),
+    ("customer_pseudonym", pa.string(), "keyed HMAC-SHA256 of the customer's id; null without SER_PSEUDONYM_KEY or id"),
+    ("queue", pa.string(), "queue of the call"),
+    ("language", pa.string(), "language of the call, as the source wrote it"),
+    ("notice_given", pa.bool_(), "whether the caller was told (AI Act, Art. 50); null where nothing says it"),
+    ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
+    *[
+        (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
+        for fact in _FACTS
+    ],
+    ("codec", pa.string(), "codec of the recording, such as ULAW or PCM_16"),
+    ("container", pa.string(), "container of the recording, such as WAV"),
+    ("sampling_rate_hz", pa.int32(), "sampling rate of the recording"),
+    ("channels", pa.int32(), "channels of the recording"),
+    ("channel_roles", pa.string(), "role of each channel in order, such as agent,customer"),
+    ("duration_s", pa.float64(), "seconds of audio decoded"),
+    ("customer_speech_s", pa.float64(), "seconds in which a customer speaks; null without a customer channel"),
+    ("agent_speech_s", pa.float64(), "seconds in which an agent speaks; null without an agent channel"),
+    ("unattributed_speech_s", pa.float64(), "seconds of speech on mixed and unknown channels; null without such a channel"),
+    ("silence_s", pa.float64(), "seconds in which nobody speaks"),
+    ("longest_silence_s", pa.float64(), "longest stretch in which nobody speaks, seconds"),
+    ("overlap_s", pa.float64(), "seconds in which agent and customer speak at once; null unless both have a channel"),
+    ("interruptions_by_agent", pa.int32(), "times the agent starts within customer speech and both go on for 0.5 s or more"),
+    ("interruptions_by_customer", pa.int32(), "times the customer starts within agent speech and both go on for 0.5 s or more"),
+    ("customer_loudness_dbfs", pa.float32(), "RMS level of the customer's speech, dB relative to full scale"),
+    ("agent_loudness_dbfs", pa.float32(), "RMS level of the agent's speech, dB relative to full scale"),
+    ("unattributed_loudness_dbfs", pa.float32(), "RMS level of speech on mixed and unknown channels, dB relative to full scale"),
+    ("emotion_role", pa.string(), "whose speech the emotion columns describe; null where none is scored"),
+    ("scored_speech_s", pa.float64(), "seconds of that speech in scored segments: the shares' denominator"),
+    ("scored_segments", pa.int32(), "number of scored segments"),
+    *_per_emotion("share_", "share of scored speech labelled {} and not unsure, 0 to 1"),
+    ("share_unsure", pa.float32(), "share of scored speech in which the model is not sure, 0 to 1; with the other shares it sums to 1"),
+    *_per_emotion("mean_p_", "mean probability of {} over scored speech, weighted by seconds, 0 to 1"),
+    ("dominant_emotion", pa.string(), "emotion of the largest share; null where more than half of the scored speech is unsure"),
+    ("peak_anger", pa.float32(), "largest probability of anger in a segment, 0 to 1"),
+    ("peak_anger_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),
+    *[
+        (f"negativity_q{quarter}", pa.float32(), f"mean negativity in quarter {quarter} of the recording, 0 to 1; null without scored speech there")
+        for quarter in (1, 2, 3, 4)
+    ],
+    ("negativity_change", pa.float32(), "negativity_q4 minus negativity_q1, -1 to 1; null where either is"),
+    ("escalated", pa.bool_(), "true where negativity_change is at least 0.2 and negativity_q4 at least 0.5; null where either is unknown"),
+    *_PROVENANCE,
+)
+
+RUNS = _schema(
+    ("run_id", pa.string(), "run"),
+    ("started_at", UTC, "when the run began"),
+    ("ended_at", UTC, "when the run ended"),
+    ("recordings_uri", pa.string(), "store that was listed"),
+    ("model", pa.string(), "model bundle: name, version and content hash"),
+    ("feature_set", pa.string(), "feature set: name and version"),
+    ("policy", pa.string(), "policy that decided whose emotion is scored"),
+    ("code_version", pa.string(), "version of this package"),
+    ("device", pa.string(), "device that scored: cpu or cuda"),
+    ("workers", pa.int32(), "extraction processes"),
+    ("listed", pa.int64(), "recordings listed in the store"),
+    ("ignored_keys", pa.int64(), "keys listed that are neither recordings nor sidecars of one"),
+    ("planned", pa.int64(), "recordings put into new chunks by this run"),
+    *[(outcome, pa.int64(), f"recordings that this run ended as {outcome}") for outcome in OUTCOMES],
+    ("failed_chunks", pa.int64(), "chunks that a broken machine stopped"),
+    ("checks_failed", pa.int64(), "checks that returned rows at the end of the run"),
+    ("pseudonyms", pa.bool_(), "whether SER_PSEUDONYM_KEY was set"),
+    ("audio_s", pa.float64(), "seconds of audio decoded"),
+    ("start_up_s", pa.float64(), "seconds to start workers and load the model"),
+    ("list_s", pa.float64(), "seconds to list the store and plan the chunks"),
+    ("fetch_s", pa.float64(), "worker seconds spent fetching recordings"),
+    ("decode_s", pa.float64(), "worker seconds spent decoding and resampling"),
+    ("speech_s", pa.float64(), "worker seconds spent detecting speech"),
+    ("features_s", pa.float64(), "worker seconds spent on features"),
+    ("score_s", pa.float64(), "seconds spent in the model"),
+    ("write_s", pa.float64(), "seconds spent summarising and writing parts"),
+    ("wall_s", pa.float64(), "seconds from the end of start-up to the last part"),
+    ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, start-up left out"),
+)
+
+TABLES: dict[str, pa.Schema] = {
+    "recordings": RECORDINGS,
+    "outcomes": OUTCOME_ROWS,
+    "segments": SEGMENTS,
+    "call_emotions": CALL_EMOTIONS,
+    "runs": RUNS,
+}
+
+PARTITIONS: dict[str, tuple[str, ...]] = {
+    "recordings": ("day",),
+    "outcomes": ("day", "version"),
+    "segments": ("day", "version"),
+    "call_emotions": ("day", "version"),
+    "runs": ("day",),
+}
+"""Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
+
+
+def table(name: str, rows: list[dict]) -> pa.Table:
+    """Rows as a table of schema ``name``. A missing or an unknown column raises, so no column can be forgotten."""
+    schema = TABLES[name]
+    for row in rows:
+        if row.keys() != set(schema.names):
+            missing, unknown = set(schema.names) - row.keys(), row.keys() - set(schema.names)
+            raise ValueError(f"A row of {name} must fill every column: missing {sorted(missing)}, unknown {sorted(unknown)}.")
+    return pa.Table.from_pylist(rows, schema=schema)
