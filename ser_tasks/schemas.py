@@ -87,7 +87,7 @@ SEGMENTS = _schema(
     *_PROVENANCE,
 )
 
-_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "roles")
+CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "roles")
 
 CALL_EMOTIONS = _schema(
     ("call_id", pa.string(), "call"),
@@ -96,7 +96,8 @@ CALL_EMOTIONS = _schema(
     ("chunk_id", pa.string(), "chunk that the recording belongs to"),
     ("outcome", pa.string(), "scored, no_speech or withheld"),
     ("started_at", UTC, "start of the call; null where nothing says it"),
-    ("call_date", pa.date32(), "date of started_at in UTC, else the day folder's date"),
+    ("call_date", pa.date32(), "date of started_at in the settings' time zone, else the day folder's date"),
+    ("call_date_source", pa.string(), "where call_date comes from: sidecar, file_name, key or object"),
     ("agent_pseudonym", pa.string(), "keyed HMAC-SHA256 of the agent's id; null without SER_PSEUDONYM_KEY or id"),
     ("customer_pseudonym", pa.string(), "keyed HMAC-SHA256 of the customer's id; null without SER_PSEUDONYM_KEY or id"),
     ("queue", pa.string(), "queue of the call"),
@@ -105,7 +106,7 @@ CALL_EMOTIONS = _schema(
     ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
     *[
         (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
-        for fact in _FACTS
+        for fact in CALL_FACTS
     ],
     ("codec", pa.string(), "codec of the recording, such as ULAW or PCM_16"),
     ("container", pa.string(), "container of the recording, such as WAV"),
@@ -134,7 +135,11 @@ CALL_EMOTIONS = _schema(
     ("peak_anger", pa.float32(), "largest probability of anger in a segment, 0 to 1"),
     ("peak_anger_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),
     *[
-        (f"negativity_q{quarter}", pa.float32(), f"mean negativity in quarter {quarter} of the recording, 0 to 1; null without scored speech there")
+        (
+            f"negativity_q{quarter}",
+            pa.float32(),
+            f"mean negativity in quarter {quarter} of the recording, 0 to 1; null without scored speech there",
+        )
         for quarter in (1, 2, 3, 4)
     ],
     ("negativity_change", pa.float32(), "negativity_q4 minus negativity_q1, -1 to 1; null where either is"),

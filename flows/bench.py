@@ -1,0 +1,234 @@
+"""The bench: the plain way, this pipeline and the floor, in one run, on the same calls and the same cores."""
+
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_tasks.settings import Settings, code_version
+from ser_tasks.store import LocalStore, open_store
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One way's seconds: audio handled, wall clock in the steady state, start-up before it, and worker seconds by stage."""
+
+    audio_s: float
+    wall_s: float
+    start_up_s: float
+    stages: dict[str, float]
+    peak_mb: dict[str, float]
+
+    @property
+    def speed(self) -> float:
+        """Audio-hours per wall-clock hour."""
+        return self.audio_s / self.wall_s
+
+
+def bench(recordings: str, model: str | None, device: str, workers: int | None, policy: str, audio_h: float) -> dict[str, Timing]:
+    """Timings of ``a`` (the plain way), ``b`` (this pipeline, up to the written parts) and ``c`` (read and decode only).
+
+    ``b`` and ``c`` handle the calls several times over, as so many recordings, until they make up ``audio_h`` hours:
+    a handful of calls would time the start and the end of a run. Raises ValueError where there is nothing to time.
+    """
+    store = open_store(recordings)
+    if not isinstance(store, LocalStore):
+        raise ValueError(f"{recordings} is not a local folder: the bench times the pipeline, not a network; copy some calls here.")
+    settings = Settings()
+    paths = [store.root / item.key for item in store.list() if Path(item.key).suffix.lower() in settings.recording_suffixes]
+    if not paths:
+        raise ValueError(f"No recordings in {recordings}: give a folder with calls.")
+    with _fresh_process() as process:
+        floor = process.submit(_floor, paths, 1).result()
+    if floor.audio_s == 0:
+        raise ValueError(f"No recording in {recordings} could be decoded.")
+    repeats = max(1, round(audio_h * 3600 / floor.audio_s))
+    with _fresh_process() as process:
+        plain = process.submit(_plain_way, paths, model or settings.model, policy).result()
+    with _fresh_process() as process:
+        floor = process.submit(_floor, paths, repeats).result()
+    with _fresh_process() as process:
+        ours = process.submit(_this_pipeline, store, repeats, model, device, workers, policy).result()
+    return {"a": plain, "b": ours, "c": floor}
+
+
+def report(timings: dict[str, Timing], recordings: str, model: str, policy: str) -> str:
+    """The bench's answer as text: speeds, the ratio, stages and peak memory."""
+    names = {"a": "the plain way, 1 process", "b": "this pipeline, end to end", "c": "the floor: read and decode, 1 process"}
+    lines = [
+        f"ser {code_version()} on {recordings}, model {model}, policy {policy}, {os.cpu_count()} cores, torch {_version('torch')}, "
+        f"{_device()}",
+        "",
+        f"{'':42}{'audio-hours/hour':>17}{'audio h':>9}{'wall s':>8}{'start-up s':>12}{'peak MB':>24}",
+    ]
+    for way, timing in timings.items():
+        memory = ", ".join(f"{name} {mb:.0f}" for name, mb in timing.peak_mb.items())
+        lines.append(
+            f"({way}) {names[way]:38}{timing.speed:>17,.0f}{timing.audio_s / 3600:>9.2f}{timing.wall_s:>8.1f}"
+            f"{timing.start_up_s:>12.1f}{memory:>24}"
+        )
+    lines += ["", f"ratio b/a: {timings['b'].speed / timings['a'].speed:.1f} x", ""]
+    stages = list(dict.fromkeys(stage for way in "ab" for stage in timings[way].stages))
+    lines.append(f"{'seconds per audio-hour, by stage':42}{'(a)':>10}{'(b)':>10}{'share of (b)':>14}")
+    total = sum(timings["b"].stages.values())
+    for stage in stages:
+        per_hour = {way: timings[way].stages.get(stage, 0.0) / timings[way].audio_s * 3600 for way in "ab"}
+        share = timings["b"].stages.get(stage, 0.0) / total
+        lines.append(f"  {stage:40}{per_hour['a']:>10.3f}{per_hour['b']:>10.3f}{share:>13.0%}")
+    lines.append("(b)'s stages add up the seconds of all processes, so they make more than its wall clock.")
+    return "\n".join(lines)
+
+
+def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: str, workers: int | None, policy: str) -> Timing:
+    """The nightly flow itself, over links to the calls, into a lake that is thrown away."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    begun = time.perf_counter()
+    from flows.nightly import nightly
+
+    with tempfile.TemporaryDirectory() as folder:
+        recordings, lake = Path(folder, "recordings"), Path(folder, "lake")
+        for number in range(repeats):
+            for item in store.list():
+                link = recordings / f"{number:04}" / item.key
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(store.root / item.key)
+        run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
+    stages = {
+        "list and plan": run["list_s"],
+        "fetch": run["fetch_s"],
+        "load, decode and resample": run["decode_s"],
+        "detect speech": run["speech_s"],
+        "features": run["features_s"],
+        "model": run["score_s"],
+        "summarise and write": run["write_s"],
+    }
+    start_up_s = time.perf_counter() - begun - run["wall_s"]
+    memory = {"main": _peak_mb(resource.RUSAGE_SELF), "worker": _peak_mb(resource.RUSAGE_CHILDREN)}
+    return Timing(run["audio_s"], run["wall_s"], start_up_s, stages, memory)
+
+
+def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
+    """A loop as one would write it in a notebook, over the channels that the policy lets score."""
+    begun = time.perf_counter()
+    import librosa
+    import numpy as np
+    import torch
+    from silero_vad import get_speech_timestamps, load_silero_vad
+
+    from ser_tasks.bundle import load_bundle
+    from ser_tasks.facts import facts_of
+    from ser_tasks.policy import policy_named
+    from ser_tasks.roles import channel_roles
+
+    settings, policy = Settings(), policy_named(policy_name)
+    bundle, detector = load_bundle(model), load_silero_vad()
+    features = {
+        "mfcc40": lambda y: librosa.feature.mfcc(y=y, sr=22050, n_mfcc=40),
+        "logmel8k": lambda y: librosa.power_to_db(
+            librosa.feature.melspectrogram(
+                y=librosa.resample(y, orig_sr=22050, target_sr=8000, res_type="soxr_hq"),
+                sr=8000,
+                n_fft=256,
+                hop_length=80,
+                n_mels=bundle.feature_params.get("n_mels", 64),
+            )
+        ),
+    }[bundle.feature_set]
+    features(np.random.default_rng(0).standard_normal(22050).astype(np.float32))  # librosa compiles on first use
+    start_up_s = time.perf_counter() - begun
+
+    stages: Counter[str] = Counter()
+    audio_s = 0.0
+
+    def timed(stage: str, call: Any) -> Any:
+        start = time.perf_counter()
+        answer = call()
+        stages[stage] += time.perf_counter() - start
+        return answer
+
+    for path in paths:
+        sidecar = path.with_suffix(".json")
+        facts = facts_of(path.name, sidecar.read_bytes() if sidecar.exists() else None, {}, settings)
+        try:
+            loaded = timed("load, decode and resample", lambda path=path: librosa.load(path, sr=22050, mono=False))[0]
+        except Exception as error:
+            print(f"(a) leaves out {path.name}: {error}", file=sys.stderr)
+            continue
+        channels = np.atleast_2d(loaded)
+        roles, _ = channel_roles(len(channels), facts.get("channels"), None, settings)
+        audio_s += channels.shape[1] / 22050
+        for channel, role in zip(channels, roles, strict=True):
+            narrow = timed(
+                "load, decode and resample",
+                lambda channel=channel: librosa.resample(channel, orig_sr=22050, target_sr=8000, res_type="soxr_hq"),
+            )
+            found = timed(
+                "detect speech",
+                lambda narrow=narrow: get_speech_timestamps(
+                    torch.from_numpy(narrow),
+                    detector,
+                    sampling_rate=8000,
+                    min_silence_duration_ms=300,
+                    max_speech_duration_s=settings.max_segment_s,
+                ),
+            )
+            if policy.refusal(role, facts.get("notice_given")):
+                continue
+            for span in found:
+                first, last = (int(span[edge] * 22050 / 8000) for edge in ("start", "end"))
+                if last - first < settings.min_segment_s * 22050:
+                    continue
+                matrix = timed("features", lambda piece=channel[first:last]: features(piece))
+                x = torch.from_numpy(np.ascontiguousarray(matrix.T))[None]
+                with torch.inference_mode():
+                    timed("model", lambda x=x: bundle.probabilities(x, torch.tensor([x.shape[1]])))
+    return Timing(audio_s, sum(stages.values()), start_up_s, dict(stages), {"main": _peak_mb(resource.RUSAGE_SELF)})
+
+
+def _floor(paths: list[Path], repeats: int) -> Timing:
+    """Reading and decoding the same bytes, and nothing else."""
+    begun = time.perf_counter()
+    from ser_tasks.audio import BadAudio, open_audio
+
+    start_up_s = time.perf_counter() - begun
+    audio_s = 0.0
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        for path in paths:
+            try:
+                with open_audio(path, max_duration_s=Settings().max_duration_s) as reader:
+                    for _block in reader.blocks():
+                        pass
+                    audio_s += reader.seconds
+            except BadAudio:
+                continue
+    wall_s = time.perf_counter() - begun
+    return Timing(audio_s, wall_s, start_up_s, {}, {"main": _peak_mb(resource.RUSAGE_SELF)})
+
+
+def _fresh_process() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _peak_mb(who: int) -> float:
+    """Peak resident memory of this process, or of the largest of its children that have ended."""
+    return resource.getrusage(who).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)
+
+
+def _device() -> str:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

@@ -1,0 +1,243 @@
+"""The command line. Heavy imports wait inside the commands, so that ``ser --help`` answers at once."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Speech emotion recognition on call recordings, every night. Start with: `ser demo`",
+)
+
+Lake = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the lake.")]
+
+
+class Device(StrEnum):
+    auto, cpu, cuda = "auto", "cpu", "cuda"
+
+
+class Format(StrEnum):
+    table, csv, json, parquet = "table", "csv", "json", "parquet"
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Bad input ends in one line that says what to do, and exit code 2; a fault of ours keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (ValueError, OSError) as error:
+            raise SystemExit(_complain(error)) from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in ("botocore", "duckdb", "_duckdb"):
+                raise SystemExit(_complain(error)) from None
+            raise
+
+    return run
+
+
+def _complain(error: BaseException) -> int:
+    typer.secho(f"ser: {error}", err=True, fg="red")
+    return 2
+
+
+@app.command()
+@plain_errors
+def demo(lake: Lake = "demo-lake") -> None:
+    """Score a dozen made-up calls and print what came out.
+
+    Example: `ser demo`
+    """
+    from ser_tasks.demo import CALLS
+
+    _nightly(str(CALLS), lake)
+    typer.echo("\nThe calls (made up by a speech synthesiser: they show the tables, not how good the model is)\n")
+    _print_sql(
+        lake,
+        """
+        SELECT call_id, queue, outcome, dominant_emotion, round(share_unsure, 2) AS share_unsure, round(peak_anger, 2) AS peak_anger,
+               peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change, round(customer_speech_s) AS customer_s,
+               round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
+        FROM call_emotions ORDER BY started_at
+        """,
+    )
+    typer.echo(f'\nAsk more:  ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
+
+
+@app.command()
+@plain_errors
+def nightly(
+    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    lake: Lake,
+    day: Annotated[
+        str | None, typer.Option(help="Only recordings of this day, YYYY-MM-DD (see the README for how a day is found).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+) -> None:
+    """Bring every recording up to date with a model: the nightly run.
+
+    A recording that is done already is left alone; a killed run is completed by the next one.
+
+    Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
+    """
+    _nightly(recordings, lake, day=day, model=model, device=device.value, workers=workers, policy=policy)
+
+
+@app.command()
+@plain_errors
+def sql(
+    query: Annotated[str | None, typer.Argument(help="One SELECT. Without it, the views are listed.")] = None,
+    *,
+    lake: Lake,
+    format: Annotated[Format, typer.Option(help="How the answer is written to standard output.")] = Format.table,
+) -> None:
+    """Ask the lake in SQL (DuckDB). Without a query: the views and the questions they answer.
+
+    Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM angriest_calls LIMIT 5"`
+    """
+    if query is None:
+        _list_views()
+    else:
+        _print_sql(lake, query, format.value)
+
+
+@app.command()
+@plain_errors
+def catalog(
+    lake: Lake,
+    out: Annotated[Path, typer.Option(help="DuckDB file to write; an older one is replaced.")],
+) -> None:
+    """Write a DuckDB file of the views, for BI tools. It holds no rows: they stay in the lake.
+
+    Example: `ser catalog --lake demo-lake --out warehouse.duckdb`
+    """
+    from ser_tasks.catalog import write_catalog
+
+    typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can too.")
+
+
+@app.command()
+@plain_errors
+def models() -> None:
+    """List the model bundles that are shipped, with labels, scores and licence.
+
+    Example: `ser models`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ser_tasks.bundle import load_bundle, shipped_bundles
+
+    table = Table("name", "labels", "features", "scores on unseen speakers", "not sure below", "licence")
+    for name in shipped_bundles():
+        bundle = load_bundle(name)
+        scores = ", ".join(f"{key} {value:.3f}" for key, value in bundle.scores.items() if isinstance(value, float))
+        table.add_row(
+            bundle.model_id, ", ".join(bundle.labels), bundle.feature_set_id, scores, f"{bundle.unsure_below:.2f}", bundle.licence
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _nightly(recordings: str, lake: str, **options: Any) -> None:
+    """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
+    from datetime import date
+
+    if options.get("day"):
+        try:
+            options["day"] = date.fromisoformat(options["day"])
+        except ValueError:
+            raise ValueError(f"{options['day']!r} is no day: write it as 2026-11-20.") from None
+
+    from ser_tasks.night import preflight
+    from ser_tasks.settings import Settings
+
+    settings = Settings()
+    preflight(recordings, options.get("model") or settings.model, options.get("device", "auto"), options.get("policy") or settings.policy)
+
+    from flows.nightly import IncompleteNight, nightly
+
+    incomplete = None
+    try:
+        run = nightly(recordings, lake, **options)
+    except IncompleteNight as error:
+        run, incomplete = error.run, error
+    _print_run(run, lake)
+    if incomplete:
+        typer.secho(f"ser: {incomplete}", err=True, fg="red")
+        raise SystemExit(1)
+
+
+def _print_run(run: dict[str, Any], lake: str) -> None:
+    from ser_tasks.schemas import OUTCOMES
+
+    handled = sum(run[outcome] for outcome in OUTCOMES)
+    typer.echo(
+        f"Run {run['run_id']} of {run['model']} under {run['policy']}: {run['listed']} recordings listed, "
+        f"{run['planned']} new, {handled} handled" + (": " + ", ".join(f"{run[o]} {o}" for o in OUTCOMES if run[o]) if handled else ".")
+    )
+    if handled:
+        typer.echo(
+            f"{run['audio_s'] / 3600:.2f} audio-hours in {run['wall_s']:.1f} s after {run['start_up_s']:.1f} s of start-up: "
+            f"{run['audio_h_per_h']:,.0f} audio-hours per hour on {run['workers']} workers, {run['device']}."
+        )
+    if run["quarantined"] or run["failed"]:
+        typer.echo(f'What was not scored and why:  ser sql --lake {lake} "FROM outcomes_and_reasons"')
+
+
+def _print_sql(lake: str, query: str, format: str = "table") -> None:
+    from ser_tasks import catalog as library
+
+    with library.connect(lake) as connection:
+        answer = library.render(library.query(connection, query), format)
+    if isinstance(answer, bytes):
+        sys.stdout.buffer.write(answer)
+    else:
+        typer.echo(answer)
+
+
+def _list_views() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ser_tasks.catalog import views
+
+    table = Table("view", "kind", "question it answers")
+    for view in views():
+        table.add_row(view.name, view.folder, view.question)
+    Console().print(table)
+
+
+@app.command()
+@plain_errors
+def bench(
+    recordings: Annotated[str, typer.Option(help="Local folder of calls.")],
+    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
+    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 4.0,
+) -> None:
+    """Time the plain way, this pipeline and mere decoding on the same calls: audio-hours per hour, and where the time goes.
+
+    Example: `ser bench --recordings calls/`
+    """
+    from flows.bench import bench as run_bench
+    from flows.bench import report
+    from ser_tasks.settings import Settings
+
+    timings = run_bench(recordings, model, device.value, workers, policy, audio_hours)
+    typer.echo(report(timings, recordings, model or Settings().model, policy))

@@ -1,0 +1,135 @@
+"""The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
+
+from collections import deque
+from datetime import date
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.progress import NightProgress
+from ser_tasks.ingest import Plan
+from ser_tasks.night import ExtractedChunk, Night
+from ser_tasks.policy import WAY_OUT
+from ser_tasks.settings import Settings
+
+AHEAD = 2
+"""Chunks that are extracted, or being extracted, before the oldest of them is scored: the bound of scratch."""
+
+
+class IncompleteNight(RuntimeError):
+    """The night ended and its parts are published, but something needs a person. ``run`` is the run's row."""
+
+    def __init__(self, message: str, run: dict[str, Any]):
+        super().__init__(message)
+        self.run = run
+
+
+def _is_storage_trouble(task: Any, run: Any, state: Any) -> bool:
+    """Whether a task failed by I/O: nothing else is worth another try within the night."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError)
+
+
+_OPTIONS: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": [5, 30],
+    "retry_condition_fn": _is_storage_trouble,
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+
+
+@task(name="list and plan", **_OPTIONS)
+def list_and_plan(night: Night) -> Plan:
+    return night.list_and_plan()
+
+
+@task(name="extract", task_run_name="extract {chunk_id}", **_OPTIONS)
+def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
+    return night.extract(day, chunk_id, progress.batch_done)
+
+
+@task(name="score", task_run_name="score {chunk_id}", **_OPTIONS)
+def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> dict[str, Any]:
+    return night.publish(extracted)
+
+
+@task(name="check", **_OPTIONS)
+def check(night: Night) -> dict[str, int]:
+    return night.check()
+
+
+@flow(name="nightly", task_runner=ThreadPoolTaskRunner(max_workers=1), persist_result=False)  # the lane of extraction
+def nightly(
+    recordings: str,
+    lake: str,
+    day: date | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    policy: str | None = None,
+) -> dict[str, Any]:
+    """Brings every listed recording up to date with a model and a policy. Returns the run's row.
+
+    Raises IncompleteNight, with everything that could be done published, where a chunk or a check failed.
+    """
+    log = get_run_logger()
+    with Night(recordings, lake, Settings(), day=day, model=model, device=device, workers=workers, policy=policy) as night:
+        plan = list_and_plan(night)
+        log.info(
+            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored; "
+            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.version}"
+        )
+        if plan.chunks:
+            night.start_workers()
+        with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
+            waiting, ahead = deque(plan.chunks), deque()
+            while waiting or ahead:
+                while waiting and len(ahead) < AHEAD:
+                    chunk = waiting.popleft()
+                    ahead.append((*chunk, extract.submit(night, *chunk, progress)))
+                chunk_day, chunk_id, extracted = ahead.popleft()
+                try:
+                    progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
+                except Exception as error:
+                    log.exception(f"chunk {chunk_id} failed")
+                    night.give_up(chunk_day, chunk_id, error)
+        checks = check(night)
+        run = night.write_run(checks)
+        for line in remarks(night, run):
+            log.warning(line)
+        publish_artifacts(night, run, checks)
+    troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
+    troubles += [f"chunk {chunk_id}: {error}" for chunk_id, error in night.failed_chunks.items()]
+    if troubles:
+        raise IncompleteNight("The parts are published, but " + "; ".join(troubles), run)
+    return run
+
+
+def remarks(night: Night, run: dict[str, Any]) -> list[str]:
+    """What a person should know about a run that went well."""
+    lines = [
+        f"{count} recordings withheld under the policy {night.policy.name} ({code}): {WAY_OUT[code]}"
+        for code, count in sorted(night.refusals.items())
+    ]
+    if not run["pseudonyms"]:
+        lines.append("SER_PSEUDONYM_KEY is not set: agent_pseudonym and customer_pseudonym are left null")
+    return lines
+
+
+def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int]) -> None:
+    """What Prefect's page shows of the run: its outcomes, its checks, and links to the worst calls."""
+    counted = [{"what": name, "recordings": run[name]} for name in ("scored", "no_speech", "withheld", "quarantined", "failed")]
+    create_table_artifact(counted, key="outcomes", description=f"Run {run['run_id']}: {run['audio_h_per_h']:,.0f} audio-hours per hour")
+    create_table_artifact([{"check": n, "offending rows": c} for n, c in checks.items()], key="checks", description="Checks")
+    rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]
+    for call in night.worst_calls():
+        link = f"[{call['call_id']}](<{night.recordings.url(call['key'])}>)"
+        rows.append(
+            f"| {link} | {call['call_date']} | {call['queue'] or ''} | {call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s |"
+        )
+    create_markdown_artifact("\n".join(rows), key="worst-calls", description="This run's calls by peak anger")

@@ -1,0 +1,368 @@
+"""The lake as DuckDB views: raw ones over the parts (schema ``parts``), and on them every SELECT under ``sql/``.
+
+Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a
+table without a single part when the views are made stays empty until they are made again (``connect``, ``ser catalog``).
+"""
+
+import contextlib
+import csv
+import functools
+import io
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import ser_tasks
+from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.store import open_store
+
+SQL_FOLDER = Path(ser_tasks.__file__).parent.parent / "sql"
+FOLDERS = ("staging", "marts", "checks")
+"""Folders of ``sql/`` in the order in which their views build on each other."""
+
+PARTS = "parts"
+"""Schema of the raw views. Not ``lake``: DuckDB could not tell it from a catalogue file named lake.duckdb."""
+
+DUCKDB_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.date32(): "DATE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+}
+PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
+
+
+class View(NamedTuple):
+    name: str
+    folder: str
+    """staging, marts or checks."""
+    question: str
+    """What the view answers: the first comment line of its file."""
+
+
+def connect(lake: str) -> duckdb.DuckDBPyConnection:
+    """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
+
+    A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
+    """
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    _create_views(connection)
+    _lay_over_parts(connection, lake)
+    return connection
+
+
+def write_catalog(lake: str, out: str | Path) -> Path:
+    """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced at once.
+
+    The file holds no data and no credentials: for a lake on S3 the reader brings httpfs and a secret of its own. Many
+    processes may open it read-only, while a night writes parts and while it is replaced.
+    """
+    out = Path(out).expanduser().absolute()
+    if out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder: name a file in it, such as {out / 'warehouse.duckdb'}.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with duckdb.connect(temporary) as connection:
+            _create_views(connection)
+            _comment_on_columns(connection)
+            _lay_over_parts(connection, lake)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+        Path(f"{temporary}.wal").unlink(missing_ok=True)
+    return out
+
+
+def query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The answer to one reading statement. Tries a second time where a part was replaced while it was read.
+
+    Raises PermissionError for anything that could write, ValueError for none or several statements, and DuckDB's own
+    error, which points at the place, for faulty SQL.
+    """
+    statement = _reading_statement(connection, sql)
+    try:
+        return _fetch(connection, statement)
+    except duckdb.IOException:
+        return _fetch(connection, statement)
+
+
+def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Offending rows by check, for every view of ``sql/checks``; 0 is good. ``FROM <check>`` shows the rows."""
+    return {
+        view.name: query(connection, f"SELECT count(*) AS rows FROM {_name(view.name)}")["rows"][0].as_py()
+        for view in views()
+        if view.folder == "checks"
+    }
+
+
+def views() -> list[View]:
+    """Every view of ``sql/`` by folder and name."""
+    return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in _sql_files()]
+
+
+def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", width: int | None = None) -> str | bytes:
+    """An answer as text for a person (``table``, as wide as the terminal), as ``csv`` or ``json`` (an array with one
+    object a line), or as the bytes of a ``parquet`` file."""
+    if format not in FORMATS:
+        raise ValueError(f"{format!r} is no format: choose one of {', '.join(FORMATS)}.")
+    answer = answer if isinstance(answer, pa.Table) else answer.to_arrow_table()
+    if format == "table":
+        return _as_box(answer, width or shutil.get_terminal_size((120, 40)).columns)
+    return FORMATS[format](answer)
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Every view, over no parts yet. Making a view binds it, and binding one over parts lists the store: so that is done once,
+    by _lay_over_parts, and not for every view that builds on it."""
+    connection.execute(f"CREATE SCHEMA {PARTS}")
+    for table in TABLES:
+        connection.execute(f"CREATE VIEW {PARTS}.{table} AS {_empty(table)}")
+    waiting = _sql_files()
+    while waiting:
+        too_early = []
+        for path in waiting:
+            sql = path.read_text(encoding="utf-8")
+            try:
+                connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
+                connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
+            except duckdb.CatalogException as error:  # it needs a view that comes later, or one that is nowhere
+                too_early.append(path)
+                fault = ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}")
+            except duckdb.Error as error:
+                raise ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}") from error
+        if len(too_early) == len(waiting):
+            raise fault
+        waiting = too_early
+
+
+def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
+    for table, schema in TABLES.items():
+        for view in {table, f"{table}_all"} & {path.stem for path in _sql_files()}:
+            for field in schema:
+                meaning = field.metadata[b"meaning"].decode()
+                connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
+
+
+def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
+    root = open_store(lake).uri
+    if root.startswith("s3://"):
+        _open_s3(connection, root)
+    elif Path(root).exists() and not Path(root).is_dir():
+        raise NotADirectoryError(f"{root} is a file: give the folder that is the lake.")
+    for table in TABLES:
+        try:
+            connection.execute(f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {_over_parts(table, root)}")
+        except duckdb.IOException as error:
+            if "No files found" not in str(error):
+                raise
+
+
+def _empty(table: str) -> str:
+    columns = [(field.name, DUCKDB_TYPES[field.type]) for field in TABLES[table]]
+    columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]
+    return "SELECT " + ", ".join(f"NULL::{type_} AS {_name(name)}" for name, type_ in columns) + " WHERE false"
+
+
+def _over_parts(table: str, root: str) -> str:
+    """A SELECT over the parts by schemas.py: a column that an older part lacks is null, whatever part is read first.
+
+    Naming the schema spares DuckDB from opening every part to learn it (``union_by_name``), but excludes
+    ``hive_partitioning``. So day and version are cut from the file name, by which DuckDB skips files just as well.
+    """
+    pattern = "/".join([_glob_literal(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
+    schema = ", ".join(
+        f"{_text(field.name)}: {{name: {_text(field.name)}, type: {_text(DUCKDB_TYPES[field.type])}, default_value: NULL}}"
+        for field in TABLES[table]
+    )
+    columns = [_name(field.name) for field in TABLES[table]]
+    for key in PARTITIONS[table]:
+        columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {_name(key)}")
+    return f"SELECT {', '.join(columns)} FROM read_parquet({_text(pattern)}, filename = true, schema = MAP {{{schema}}})"
+
+
+def _glob_literal(path: str) -> str:
+    return re.sub(r"[*?\[\\]", r"[\g<0>]", path)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'
+
+
+def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
+    """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
+    import boto3
+
+    _load_httpfs(connection)
+    session = boto3.Session()
+    client = session.client("s3")
+    endpoint = urlsplit(client.meta.endpoint_url)
+    options = {
+        "TYPE": "s3",
+        "SCOPE": _text("s3://" + root.removeprefix("s3://").partition("/")[0]),
+        "ENDPOINT": _text(endpoint.netloc),
+        "URL_STYLE": "'vhost'" if "amazonaws.com" in endpoint.netloc else "'path'",
+        "USE_SSL": str(endpoint.scheme == "https").lower(),
+        "REGION": _text(client.meta.region_name or "us-east-1"),
+    }
+    credentials = session.get_credentials()
+    if credentials is None:
+        raise PermissionError(f"No credentials for {root}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with AWS_PROFILE.")
+    frozen = credentials.get_frozen_credentials()
+    options |= {"KEY_ID": _text(frozen.access_key), "SECRET": _text(frozen.secret_key)}
+    if frozen.token:
+        options["SESSION_TOKEN"] = _text(frozen.token)
+    connection.execute(f"CREATE OR REPLACE TEMPORARY SECRET lake ({', '.join(f'{key} {value}' for key, value in options.items())})")
+
+
+def _load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
+    try:
+        import duckdb_extension_httpfs
+    except ImportError:
+        folder = Path()
+    else:
+        folder = Path(duckdb_extension_httpfs.__file__).parent / "extensions"
+    extension = folder / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
+    try:
+        connection.execute(f"LOAD {_text(str(extension))}" if extension.exists() else "INSTALL httpfs; LOAD httpfs")
+    except duckdb.Error as error:
+        raise RuntimeError(
+            f"DuckDB {duckdb.__version__} has no httpfs extension, which reads S3: "
+            f"pip install duckdb-extension-httpfs=={duckdb.__version__} ({error})"
+        ) from error
+
+
+@functools.cache
+def _sql_files() -> list[Path]:
+    return [path for folder in FOLDERS for path in sorted((SQL_FOLDER / folder).glob("*.sql"))]
+
+
+def _question(sql: str) -> str:
+    return sql.partition("\n")[0].removeprefix("--").strip()
+
+
+def _reading_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    statements = connection.extract_statements(sql)
+    if not statements:
+        raise ValueError("There is no SQL statement: write one, such as FROM call_emotions LIMIT 10.")
+    kinds = [statement.type for statement in statements]
+    if kinds == [duckdb.StatementType.CREATE, duckdb.StatementType.SELECT] and len(re.findall(r"(?i)\bpivot\b", sql)) > 0:
+        raise ValueError("DuckDB runs PIVOT as two statements unless it knows the columns: write PIVOT ... ON column IN (values).")
+    if len(statements) > 1:
+        raise ValueError(f"There are {len(statements)} SQL statements: write one at a time.")
+    if kinds == [duckdb.StatementType.EXPLAIN]:  # with ANALYZE it would run what it explains
+        explained = re.sub(r"(?is)^\s*explain(\s+analyze)?\b", "", re.sub(r"(?m)^\s*--.*$", "", sql), count=1)
+        kinds = [statement.type for statement in connection.extract_statements(explained)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise PermissionError(
+            f"{statements[0].type.name} is not allowed here, only reading is: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN. "
+            "To work on a copy, write a catalogue file (ser catalog) and open it with DuckDB."
+        )
+    return sql
+
+
+def _fetch(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
+    return connection.execute(statement).to_arrow_table()
+
+
+def _as_box(answer: pa.Table, width: int) -> str:
+    """DuckDB's own box: it leaves out middle rows and columns that do not fit, and says how many there are."""
+    if answer.column_names == ["explain_key", "explain_value"]:
+        return "\n".join(answer["explain_value"].to_pylist()).rstrip("\n")
+    with duckdb.connect() as connection, io.StringIO() as text, contextlib.redirect_stdout(text):
+        _projected(connection, answer, _rounded).show(max_width=width, max_rows=100)
+        return text.getvalue().rstrip("\n")
+
+
+def _as_csv(answer: pa.Table) -> str:
+    with duckdb.connect() as connection, io.StringIO(newline="") as text:
+        relation = _projected(connection, answer, lambda name, column: f"{name}::VARCHAR")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(relation.columns)
+        writer.writerows(relation.fetchall())
+        return text.getvalue().rstrip("\n")
+
+
+def _as_json(answer: pa.Table) -> str:
+    with duckdb.connect() as connection:
+        rows = _projected(connection, answer, _jsonable).to_arrow_table().to_pylist()
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, default=_json_default) for row in rows]
+    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
+
+
+def _as_parquet(answer: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(_distinctly_named(answer), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+FORMATS: dict[str, Callable[..., str | bytes]] = {
+    "table": _as_box,
+    "csv": _as_csv,
+    "json": _as_json,
+    "parquet": _as_parquet,
+}
+
+
+def _projected(
+    connection: duckdb.DuckDBPyConnection, answer: pa.Table, expression: Callable[[str, pa.ChunkedArray], str]
+) -> duckdb.DuckDBPyRelation:
+    connection.execute("SET TimeZone = 'UTC'")
+    answer = _distinctly_named(answer)
+    columns = [
+        f"{expression(_name(name), column)} AS {_name(name)}" for name, column in zip(answer.column_names, answer.columns, strict=True)
+    ]
+    return connection.from_arrow(answer).project(", ".join(columns))
+
+
+def _distinctly_named(answer: pa.Table) -> pa.Table:
+    """SQL allows two columns of one name (and tells upper from lower case nowhere); files and objects do not."""
+    names: list[str] = []
+    for name in answer.column_names:
+        taken = {other.lower() for other in names}
+        names.append(next(each for n in itertools.count() if (each := f"{name}_{n}" if n else name).lower() not in taken))
+    return answer.rename_columns(names)
+
+
+def _rounded(name: str, column: pa.ChunkedArray) -> str:
+    """Three digits for probabilities, fewer for large numbers; one rule for a whole column."""
+    if not pa.types.is_floating(column.type):
+        return name
+    largest = pc.max(pc.abs(column.filter(pc.is_finite(column)))).as_py() or 0
+    return f"round({name}::DOUBLE, {3 if largest < 10 else 2 if largest < 100 else 1})"
+
+
+def _jsonable(name: str, column: pa.ChunkedArray) -> str:
+    """JSON knows neither NaN nor infinity, and a float32 is written as short as it is: 0.1, not 0.10000000149011612."""
+    if not pa.types.is_floating(column.type):
+        return name
+    return f"CASE WHEN isfinite({name}) THEN {name}::VARCHAR::DOUBLE END"
+
+
+def _json_default(value: object) -> object:
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,48 @@
+"""Who made a corpus and under which licence: what a model card and a licence notice must say."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Credit:
+    """One corpus's makers, their paper, and its licence."""
+
+    title: str
+    authors: str
+    source: str
+    licence: str
+
+
+CREDITS = {
+    "ravdess": Credit(
+        "RAVDESS, The Ryerson Audio-Visual Database of Emotional Speech and Song",
+        "Steven R. Livingstone and Frank A. Russo",
+        "PLoS ONE 13(5): e0196391, 2018",
+        "CC BY-NC-SA 4.0",
+    ),
+    "emodb": Credit(
+        "EMO-DB, Berlin Database of Emotional Speech",
+        "Felix Burkhardt, Astrid Paeschke, Miriam Rolfes, Walter Sendlmeier and Benjamin Weiss",
+        "A database of German emotional speech, Interspeech 2005 (files as published by audEERING)",
+        "CC0",
+    ),
+    "nemo": Credit(
+        "nEMO, Dataset of Emotional Speech in Polish",
+        "Iwona Christop",
+        "LREC-COLING 2024",
+        "CC BY-NC-SA 4.0",
+    ),
+}
+"""By folder name, lower case."""
+
+LICENCES = ("CC0", "CC BY 4.0", "CC BY-NC-SA 4.0")
+"""Licences that can be combined, from the freest to the strictest: the strictest holds for the whole."""
+UNKNOWN = "unknown"
+
+
+def licence_of_weights(corpora: list[str]) -> str:
+    """The licence that weights trained on these corpora must carry; ``unknown`` where ``CREDITS`` does not settle it."""
+    licences = {CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN for name in corpora}
+    if not licences <= set(LICENCES):
+        return UNKNOWN
+    return max(licences, key=LICENCES.index)

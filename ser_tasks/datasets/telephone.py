@@ -1,0 +1,49 @@
+"""Clips as a telephone would carry them: 8 kHz, G.711 mu-law, without the silence around them."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+RATE_HZ = 8000
+SPEECH_LEVEL_DBFS = -26.0
+"""The level that telephone networks are planned for (ITU-T G.191, P.56)."""
+SILENCE_BELOW_PEAK_DB = 35.0
+PADDING_S = 0.1
+
+
+def read_trimmed(path: Path) -> np.ndarray:
+    """The clip at 8 kHz, mono, trimmed, its RMS at -26 dBFS: float32 ``(samples,)``. An empty or silent clip raises ``ValueError``."""
+    signal, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = signal.mean(axis=1)
+    if sampling_rate != RATE_HZ:
+        mono = soxr.resample(mono, sampling_rate, RATE_HZ, "HQ")
+    trimmed = trim(mono)
+    rms = float(np.sqrt(np.mean(trimmed**2))) if len(trimmed) else 0.0
+    if not 0 < rms < np.inf:
+        raise ValueError(f"{path} holds no sound: its RMS is {rms}. Take it out of labels.csv.")
+    return trimmed * np.float32(10 ** (SPEECH_LEVEL_DBFS / 20) / rms)
+
+
+def trim(signal: np.ndarray) -> np.ndarray:
+    """The signal (8 kHz) from 0.1 s before the first to 0.1 s after the last 20 ms within 35 dB of its loudest 20 ms."""
+    frame = RATE_HZ // 50
+    n_frames = len(signal) // frame
+    if n_frames < 2:
+        return signal
+    energy = np.square(signal[: n_frames * frame].reshape(n_frames, frame)).mean(axis=1)
+    loud = np.flatnonzero(energy > energy.max() * 10 ** (-SILENCE_BELOW_PEAK_DB / 10))
+    if not len(loud):
+        return signal[:0]
+    padding = int(PADDING_S * RATE_HZ)
+    return signal[max(0, loud[0] * frame - padding) : (loud[-1] + 1) * frame + padding]
+
+
+def mu_law(signal: np.ndarray) -> np.ndarray:
+    """The signal after G.711 mu-law coding and decoding; samples beyond full scale are clipped."""
+    coded = io.BytesIO()
+    soundfile.write(coded, signal, RATE_HZ, format="RAW", subtype="ULAW")
+    coded.seek(0)
+    return soundfile.read(coded, samplerate=RATE_HZ, channels=1, format="RAW", subtype="ULAW", dtype="float32")[0]

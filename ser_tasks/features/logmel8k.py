@@ -1,0 +1,45 @@
+"""The telephone's own set: log-mel levels at 8 kHz, with the recording's level taken out."""
+
+import numpy as np
+
+from ser_tasks.features.spectrum import decibels, mel_power, power_spectrum, resampled
+
+RATE_HZ = 8000
+N_FFT = 256
+HOP = 80
+
+
+def logmel8k(
+    signal: np.ndarray,
+    sampling_rate: int,
+    lengths: np.ndarray | None = None,
+    n_mels: int = 64,
+    fmin_hz: float = 50.0,
+    top_db: float = 60.0,
+    subtract_mean: bool = True,
+) -> np.ndarray:
+    """Levels in dB ``(channels, frames, n_mels)``, float32, of a float32 signal ``(channels, samples)``.
+
+    ``n_mels`` bands from ``fmin_hz`` to 4,000 Hz, no band lower than ``top_db`` below the channel's loudest. With
+    ``subtract_mean`` the mean over all bands and frames is taken from each channel, so that a gain changes nothing.
+    Signals at another rate than 8 kHz are resampled first; one below 8 kHz has no speech to hear in the upper bands.
+    With ``lengths``, channel ``i`` holds ``lengths[i]`` samples, then zeros, and its frames past
+    ``frames(lengths[i], sampling_rate)`` mean nothing.
+    """
+    if n_mels < 1 or not 0 <= fmin_hz < RATE_HZ / 2:
+        raise ValueError(f"n_mels is {n_mels} and fmin_hz {fmin_hz}: at least 1 band from between 0 and {RATE_HZ // 2} Hz.")
+    if lengths is None:
+        lengths = np.full(len(signal), signal.shape[1])
+    n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
+    signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
+    power = mel_power(power_spectrum(signal, N_FFT, HOP), RATE_HZ, N_FFT, n_mels, fmin_hz, RATE_HZ / 2)
+    level_db = decibels(power, n_frames, top_db)
+    if subtract_mean:
+        for row, length in zip(level_db, n_frames, strict=True):
+            row -= row[:length].mean()
+    return level_db
+
+
+def frames(n_samples: int, sampling_rate: int) -> int:
+    """Frames of ``n_samples`` at ``sampling_rate`` Hz: one every 80 samples at 8 kHz (10 ms), from the first."""
+    return 1 + -(-n_samples * RATE_HZ // sampling_rate) // HOP

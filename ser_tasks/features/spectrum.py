@@ -1,0 +1,96 @@
+"""What the feature sets share: resampling, power spectra, mel bands and decibels, each over rows padded on the right."""
+
+from functools import lru_cache
+from itertools import pairwise
+
+import numpy as np
+import soxr
+import torch
+
+BANDS_AT_ONCE = 32
+
+
+def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows ``(rows, samples)`` at ``to_hz`` by soxr HQ, with their new lengths ``ceil(length * to_hz / from_hz)``.
+
+    What the filter rings past the end of a row is cut, so that a row does not depend on its padding. soxr alone gives
+    the nearest number of samples (halves up), librosa pads these with a zero to ``ceil(...)``, and so does this.
+    """
+    if from_hz == to_hz:
+        return signal, lengths
+    new_lengths = -(-lengths * to_hz // from_hz)
+    filled = (2 * lengths * to_hz + from_hz) // (2 * from_hz)
+    rows = np.zeros((len(signal), int(new_lengths.max())), np.float32)
+    channels_last = soxr.resample(np.ascontiguousarray(signal.T), from_hz, to_hz, "HQ")
+    n_samples = min(rows.shape[1], len(channels_last))
+    rows[:, :n_samples] = channels_last[:n_samples].T
+    for row, end in zip(rows, filled, strict=True):
+        row[end:] = 0
+    return rows, new_lengths
+
+
+def power_spectrum(signal: np.ndarray, n_fft: int, hop: int) -> torch.Tensor:
+    """Power ``(rows, 1 + samples // hop, 1 + n_fft // 2)`` of Hann-windowed frames centred on multiples of ``hop``.
+
+    Zeros surround the signal, as with librosa's ``center=True, pad_mode="constant"``.
+    """
+    padded = torch.nn.functional.pad(torch.from_numpy(signal), (n_fft // 2, n_fft // 2))
+    spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, hop) * _hann(n_fft))
+    return spectrum.real.square().add_(spectrum.imag.square())
+
+
+def mel_power(power: torch.Tensor, sampling_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
+    """Power in mel bands ``(rows, frames, n_mels)``. Bands are summed over the bins where they are not zero."""
+    bands = []
+    for first_bin, last_bin, weights in _band_blocks(sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz):
+        bands.append(power[..., first_bin:last_bin] @ weights)
+    return torch.cat(bands, dim=-1).numpy()
+
+
+def decibels(power: np.ndarray, frames: np.ndarray, top_db: float) -> np.ndarray:
+    """``10 log10(power)``, at least -100 dB and at least each row's maximum over its first ``frames`` minus ``top_db``.
+
+    librosa's ``power_to_db(ref=1, amin=1e-10, top_db)``, row by row.
+    """
+    level_db = 10 * np.log10(np.maximum(power, np.float32(1e-10)))
+    for row, n_frames in zip(level_db, frames, strict=True):
+        np.maximum(row, row[:n_frames].max() - np.float32(top_db), out=row)
+    return level_db
+
+
+@lru_cache(maxsize=16)
+def mel_filterbank(sampling_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
+    """Triangles of area 1 over the Slaney mel scale ``(n_mels, 1 + n_fft // 2)``, those of ``librosa.filters.mel``.
+
+    The scale (Slaney, Auditory Toolbox, 1998) is linear up to 1 kHz, 200/3 Hz a mel, and logarithmic above, 27 mels to 6.4 kHz.
+    """
+    edges_hz = _mel_to_hz(np.linspace(_hz_to_mel(fmin_hz), _hz_to_mel(fmax_hz), n_mels + 2))
+    bins_hz = np.fft.rfftfreq(n_fft, 1 / sampling_rate)
+    low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    triangles = np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre))
+    return (np.maximum(triangles, 0) * 2 / (high - low)).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _band_blocks(*filterbank_of) -> list[tuple[int, int, torch.Tensor]]:
+    filterbank = mel_filterbank(*filterbank_of)
+    n_mels = len(filterbank)
+    blocks = []
+    for first, last in pairwise([*range(0, n_mels, BANDS_AT_ONCE), n_mels]):
+        bins = np.flatnonzero(filterbank[first:last].any(axis=0))
+        first_bin, last_bin = (bins[0], bins[-1] + 1) if len(bins) else (0, 1)
+        blocks.append((int(first_bin), int(last_bin), torch.from_numpy(filterbank[first:last, first_bin:last_bin].T.copy())))
+    return blocks
+
+
+@lru_cache(maxsize=4)
+def _hann(n_fft: int) -> torch.Tensor:
+    return torch.hann_window(n_fft)
+
+
+def _hz_to_mel(hz: float) -> float:
+    return hz * 3 / 200 if hz < 1000 else 15 + 27 * np.log(hz / 1000) / np.log(6.4)
+
+
+def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))

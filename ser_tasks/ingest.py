@@ -1,0 +1,281 @@
+"""List the recordings, plan new chunks, and say which chunks wait for this model and policy.
+
+A chunk is a set of recordings of one day that are handled together; its membership never changes. The manifest parts of
+a day are numbered, and a number can be taken once only: of two runs that plan the same day at the same time, the
+second reads what the first one planned and plans the rest.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ser_tasks import parts, schemas
+from ser_tasks.facts import day_of, masked_key, recording_id
+from ser_tasks.settings import Settings
+from ser_tasks.store import Store
+
+_ROWS_AT_ONCE = 10_000
+
+_BYTES_PER_S = {".mp3": 4_000, ".opus": 3_000, ".ogg": 4_000, ".m4a": 4_000, ".amr": 1_600, ".webm": 3_000, ".gsm": 1_650}
+"""Rough sizes of one second of compressed speech, for the chunk budget; anything else counts as 8 kHz PCM, 16,000."""
+
+_LISTING = pa.schema(
+    [
+        ("key", pa.binary()),  # a file name need not be UTF-8
+        ("stem", pa.binary()),
+        ("sidecar", pa.bool_()),
+        ("masked_key", pa.string()),
+        ("recording_id", pa.string()),
+        ("etag", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("last_modified", schemas.UTC),
+        ("day", pa.date32()),
+        ("day_source", pa.string()),
+        ("estimated_s", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One listed recording, as a worker needs it. ``key`` is raw and stays out of the lake and of logs."""
+
+    recording_id: str
+    etag: str
+    key: str | None
+    """None where the recording is planned but no longer in the store with this etag."""
+    masked_key: str
+    sidecar_key: str | None
+    chunk_id: str
+    estimated_s: float
+    attempts: int = 0
+    """How often it was tried before."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    chunk_id: str
+    day: date
+    recordings: list[Recording]
+    """Recordings to handle now: all, or those that failed before."""
+
+
+@dataclass
+class Plan:
+    """What one run has to do."""
+
+    listed: int = 0
+    ignored_keys: int = 0
+    planned: int = 0
+    chunks: list[tuple[date, str]] = field(default_factory=list)
+    """Day and id of each chunk that waits, oldest day first."""
+    recordings: int = 0
+    """Recordings in those chunks."""
+
+
+class Listing:
+    """What the store holds, in a database in scratch: memory does not grow with the number of keys."""
+
+    def __init__(self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None):
+        self.settings = settings
+        self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
+        self.database.execute("SET TimeZone = 'UTC'")
+        self.ignored_keys = 0
+        self.database.register("page", _LISTING.empty_table())
+        self.database.execute("CREATE TABLE objects AS FROM page")
+        for page in self._pages(recordings, only_day):
+            self.database.register("page", page)
+            self.database.execute("INSERT INTO objects FROM page")
+        # A recording's sidecar is the .json of its stem; a .json of no recording is somebody else's.
+        self.database.execute(
+            """
+            CREATE TABLE listing AS
+            SELECT recording.*, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag
+            FROM objects AS recording LEFT JOIN objects AS sidecar ON sidecar.sidecar AND sidecar.stem = recording.stem
+            WHERE NOT recording.sidecar
+            """
+        )
+        self.ignored_keys += self._count(
+            "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.stem = o.stem)"
+        )
+        self.listed = self._count("SELECT count(*) FROM listing")
+
+    def _count(self, query: str) -> int:
+        row = self.database.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+    def _pages(self, recordings: Store, only_day: date | None) -> Iterator[pa.Table]:
+        rows: list[dict[str, Any]] = []
+        for item in recordings.list():
+            path = PurePosixPath(item.key)
+            suffix = path.suffix.lower()
+            is_sidecar = suffix == ".json"
+            if not is_sidecar and suffix not in self.settings.recording_suffixes:
+                self.ignored_keys += 1
+                continue
+            day, day_source = day_of(item.key, item.last_modified, self.settings)
+            if only_day and day != only_day and not is_sidecar:
+                continue
+            rows.append(
+                {
+                    "key": _binary(item.key),
+                    "stem": _binary(item.key[: -len(path.suffix)]),
+                    "sidecar": is_sidecar,
+                    "masked_key": masked_key(item.key, self.settings),
+                    "recording_id": recording_id(item.key),
+                    "etag": item.etag,
+                    "size_bytes": item.size_bytes,
+                    "last_modified": item.last_modified,
+                    "day": day,
+                    "day_source": day_source,
+                    "estimated_s": item.size_bytes / _BYTES_PER_S.get(suffix, 16_000),
+                }
+            )
+            if len(rows) == _ROWS_AT_ONCE:
+                yield pa.Table.from_pylist(rows, schema=_LISTING)
+                rows = []
+        yield pa.Table.from_pylist(rows, schema=_LISTING)
+
+    def days(self) -> list[date]:
+        return [row[0] for row in self.database.execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
+
+    def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
+        """Recordings of a day that its manifest lacks, in the order of their keys."""
+        self.database.register("manifest", manifest)
+        cursor = self.database.execute(
+            """
+            SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s
+            FROM listing WHERE day = $day AND NOT EXISTS (
+                FROM manifest AS m
+                WHERE m.recording_id = listing.recording_id AND m.etag = listing.etag
+                  AND m.sidecar_etag IS NOT DISTINCT FROM listing.sidecar_etag)
+            ORDER BY listing.key
+            """,
+            {"day": day},
+        )
+        for batch in cursor.to_arrow_reader(_ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+    def recordings(self, chunk: pa.Table, attempts: dict[str, int]) -> list[Recording]:
+        """A chunk's manifest rows as recordings, with the keys that only the listing knows."""
+        self.database.register("chunk", chunk)
+        rows = self.database.execute(
+            """
+            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s
+            FROM chunk AS c LEFT JOIN listing AS l
+              ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
+            ORDER BY c.key, c.recording_id
+            """
+        ).fetchall()
+        return [
+            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0))
+            for rid, etag, key, masked, sidecar, chunk_id, estimated_s in rows
+        ]
+
+
+def version_of(model_id: str, policy: str) -> str:
+    """The ``version=`` folder of a model's parts under a policy."""
+    return f"{model_id}.{policy}"
+
+
+def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id: str) -> Plan:
+    """Plans what is new, writes it down, and returns the chunks that wait for this version.
+
+    A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again.
+    """
+    result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys)
+    for day in listing.days():
+        result.planned += _plan_day(listing, lake, day, settings, run_id)
+        sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
+        for chunk_id, size in sizes.items():
+            done = outcomes(lake, day, version, chunk_id)
+            left = size if done is None else sum(_to_retry(row, settings) for row in done.to_pylist())
+            if left:
+                result.chunks.append((day, chunk_id))
+                result.recordings += left
+    return result
+
+
+def outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
+    """A chunk's outcome rows of this version, None where it is not done."""
+    key = f"{parts.folder('outcomes', day=day, version=version)}{chunk_id}.parquet"
+    try:
+        return parts.read(lake, key, "outcomes")
+    except FileNotFoundError:
+        return None
+
+
+def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id: str, settings: Settings) -> Chunk:
+    """A waiting chunk with the recordings that are to be handled now.
+
+    A recording that has left the store is kept, without a key, only where no version ever gave it an outcome.
+    """
+    manifest = read_manifest(lake, day)
+    rows = manifest.filter(pc.equal(manifest["chunk_id"], chunk_id))
+    done = outcomes(lake, day, version, chunk_id)
+    attempts = {row["recording_id"]: row["attempts"] for row in done.to_pylist()} if done else {}
+    recordings = listing.recordings(rows, attempts)
+    if done:
+        again = {row["recording_id"] for row in done.to_pylist() if _to_retry(row, settings)}
+        recordings = [recording for recording in recordings if recording.recording_id in again and recording.key is not None]
+    elif any(key.endswith(f"/{chunk_id}.parquet") for key in parts.keys(lake, parts.folder("outcomes", day=day))):
+        recordings = [recording for recording in recordings if recording.key is not None]
+    return Chunk(chunk_id, day, recordings)
+
+
+def read_manifest(lake: Store, day: date) -> pa.Table:
+    """All manifest rows of a day."""
+    found = [parts.read(lake, key, "recordings") for key in parts.keys(lake, parts.folder("recordings", day=day))]
+    return pa.concat_tables([schemas.RECORDINGS.empty_table(), *found])
+
+
+def _to_retry(row: dict[str, Any], settings: Settings) -> bool:
+    return row["outcome"] == "failed" and row["attempts"] < settings.max_attempts
+
+
+def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_id: str) -> int:
+    folder = parts.folder("recordings", day=day)
+    while True:
+        number = sum(1 for _ in parts.keys(lake, folder)) + 1
+        fresh = list(_chunked(listing.new(day, read_manifest(lake, day)), settings))
+        now = datetime.now(UTC)
+        rows = [{**row, "chunk_id": _chunk_id(rows), "planned_at": now, "run_id": run_id} for rows in fresh for row in rows]
+        if not rows:
+            return 0
+        part = parts.encode("recordings", schemas.table("recordings", rows))
+        if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
+            return len(rows)
+
+
+def _chunked(rows: Iterator[dict[str, Any]], settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        full = len(chunk) >= settings.chunk_recordings
+        if chunk and (full or sum(r["estimated_s"] for r in chunk) + row["estimated_s"] > settings.chunk_audio_s):
+            yield chunk
+            chunk = []
+        chunk.append(row)
+    if chunk:
+        yield chunk
+
+
+def _chunk_id(rows: list[dict[str, Any]]) -> str:
+    members = sorted(f"{row['recording_id']} {row['etag']} {row['sidecar_etag'] or ''}" for row in rows)
+    return hashlib.sha256("\n".join(members).encode()).hexdigest()[:20]
+
+
+def _binary(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else bytes(key).decode("utf-8", "surrogateescape")

@@ -1,0 +1,42 @@
+"""Metrics: ``(truth, prediction)`` to a number."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.metrics import accuracy_score, recall_score
+
+ECE_BINS = 15
+
+
+def ua(truth: ArrayLike, prediction: ArrayLike) -> float:
+    """Unweighted accuracy: the mean of the recalls of the classes in ``truth``, 0 to 1."""
+    truth, prediction = _paired(truth, prediction)
+    return float(recall_score(truth, prediction, labels=np.unique(truth), average="macro"))
+
+
+def wa(truth: ArrayLike, prediction: ArrayLike) -> float:
+    """Weighted accuracy: the share of right predictions, 0 to 1."""
+    return float(accuracy_score(*_paired(truth, prediction)))
+
+
+def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
+    """Expected calibration error, 0 to 1, of class indices ``(n,)`` and probabilities ``(n, classes)``.
+
+    The gap between mean confidence and accuracy in 15 equal bins of confidence, weighted by their counts (Guo et al., 2017).
+    """
+    truth, probabilities = _paired(truth, probabilities)
+    if probabilities.ndim != 2:
+        raise ValueError(f"Probabilities have shape {probabilities.shape}: one row a segment and one column a class are needed.")
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    gaps = np.bincount(bins, weights=confidence - right, minlength=ECE_BINS)
+    return float(np.abs(gaps).sum() / len(truth))
+
+
+def _paired(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if len(truth) != len(prediction):
+        raise ValueError(f"Truth and prediction differ in length: {len(truth)} != {len(prediction)}.")
+    if not len(truth):
+        raise ValueError("Truth and prediction are empty: at least 1 is needed.")
+    return truth, prediction

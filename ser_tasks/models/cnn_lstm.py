@@ -1,0 +1,26 @@
+"""Conv1d and LSTM over frames of MFCC."""
+
+import torch
+from torch import nn
+
+from ser_tasks.models.masking import check_lengths, masked_mean, valid_frames
+
+
+class CnnLstm(nn.Module):
+    """Conv1d(n_features→64, k3), ReLU, LSTM(64→128), mean over the valid frames, Linear(128→n_classes)."""
+
+    def __init__(self, n_classes: int, n_features: int):
+        super().__init__()
+        self.conv = nn.Conv1d(n_features, 64, kernel_size=3, padding=1)
+        self.lstm = nn.LSTM(64, 128, batch_first=True)
+        self.fc = nn.Linear(128, n_classes)
+
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, n_classes)`` of ``x`` float32 ``(batch, frames, n_features)``, of which ``lengths`` frames count."""
+        check_lengths(x, lengths)
+        lengths = lengths.to(x.device)
+        valid = valid_frames(lengths, x.shape[1])[:, :, None]
+        x = x.masked_fill(~valid, 0).transpose(1, 2)
+        x = torch.relu(self.conv(x)).transpose(1, 2)
+        x, _ = self.lstm(x)  # runs forward, so what follows the last valid frame reaches none of them
+        return self.fc(masked_mean(x, lengths))

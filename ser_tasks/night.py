@@ -1,0 +1,186 @@
+"""One run: its stores, model, workers and counts. The flow decides order, retries and lanes; this does the work."""
+
+import contextlib
+import secrets
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from ser_tasks import catalog, ingest, parts, publish, schemas
+from ser_tasks.bundle import load_bundle
+from ser_tasks.extract import Batch, Job
+from ser_tasks.policy import policy_named
+from ser_tasks.score import Scorer, choose_device
+from ser_tasks.scratch import scratch_folder
+from ser_tasks.settings import Settings, code_version
+from ser_tasks.store import LocalStore, open_store
+from ser_tasks.workers import Workers, cores
+
+
+def preflight(recordings: str, model: str, device: str, policy: str) -> None:
+    """Raises the error that a run with these would raise, before anything is started.
+
+    ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be.
+    """
+    policy_named(policy)
+    choose_device(device)
+    store = open_store(recordings)
+    if isinstance(store, LocalStore) and not store.root.is_dir():
+        raise FileNotFoundError(f"There is no folder {store.uri}: give the folder or s3://bucket/prefix that holds the recordings.")
+    load_bundle(model)
+
+
+class ExtractedChunk:
+    """A chunk between its two stages: results in memory, frames in scratch."""
+
+    def __init__(self, chunk: ingest.Chunk, batches: list[Batch], folder: Path):
+        self.chunk, self.batches, self.folder = chunk, batches, folder
+
+
+class Night:
+    """The state of one run. Use it in a ``with``: the end stops the workers and removes scratch."""
+
+    def __init__(
+        self,
+        recordings: str,
+        lake: str,
+        settings: Settings,
+        *,
+        day: date | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        workers: int | None = None,
+        policy: str | None = None,
+    ):
+        self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+        self.started_at = datetime.now(UTC)
+        self._begun = time.perf_counter()
+        self.seconds: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        """Withheld recordings of this run by reason code."""
+        self.failed_chunks: dict[str, str] = {}
+        """Chunks that a broken machine stopped, and the error."""
+
+        self.settings, self.day = settings, day
+        self.policy = policy_named(policy or settings.policy)
+        self.recordings, self.lake = open_store(recordings), open_store(lake)
+        with self._timed("start_up_s"):
+            preflight(recordings, model or settings.model, device, self.policy.name)
+            bundle = load_bundle(model or settings.model)
+            self.scorer = Scorer(bundle, choose_device(device), settings.frames_per_batch, settings.precision)
+        self.version = ingest.version_of(bundle.model_id, self.policy.name)
+        self.workers = Workers(workers or cores())
+        self.plan = ingest.Plan()
+        self._contexts = contextlib.ExitStack()
+
+    def __enter__(self) -> "Night":
+        self.scratch = self._contexts.enter_context(scratch_folder(self.settings.scratch))
+        self._contexts.enter_context(self.workers)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._contexts.close()
+
+    def list_and_plan(self) -> ingest.Plan:
+        """Lists the store, writes the manifest of what is new, and returns the chunks that wait."""
+        with self._timed("list_s"):
+            path = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
+            self.listing = ingest.Listing(self.recordings, self.settings, path, self.day)
+            self.plan = ingest.plan(self.listing, self.lake, self.version, self.settings, self.run_id)
+        return self.plan
+
+    def start_workers(self) -> None:
+        with self._timed("start_up_s"):
+            self.workers.start()
+
+    def load(self, day: date, chunk_id: str) -> ingest.Chunk:
+        """A waiting chunk's recordings."""
+        return ingest.load_chunk(self.listing, self.lake, day, self.version, chunk_id, self.settings)
+
+    def extract(self, day: date, chunk_id: str, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
+        """The first stage of a chunk, in the worker processes."""
+        chunk = self.load(day, chunk_id)
+        folder = self.scratch / chunk.chunk_id
+        folder.mkdir(exist_ok=True)
+        bundle = self.scorer.bundle
+        job = Job(self.recordings.uri, self.policy.name, bundle.feature_set, bundle.feature_params, folder, self.settings)
+        return ExtractedChunk(chunk, self.workers.extract(chunk.recordings, job, progress), folder)
+
+    def publish(self, extracted: ExtractedChunk) -> dict[str, Any]:
+        """The second stage of a chunk: scores it, writes its parts, and forgets its frames."""
+        report = publish.publish_chunk(
+            self.lake,
+            extracted.chunk,
+            extracted.batches,
+            self.scorer,
+            policy=self.policy.name,
+            version=self.version,
+            run_id=self.run_id,
+            settings=self.settings,
+        )
+        shutil.rmtree(extracted.folder, ignore_errors=True)
+        self.refusals.update(report.pop("refusals"))
+        self.seconds.update({name: value for name, value in report.items() if name.endswith("_s")})
+        self.counts.update({name: value for name, value in report.items() if not name.endswith("_s")})
+        return report
+
+    def give_up(self, day: date, chunk_id: str, error: BaseException) -> None:
+        """Writes down that a broken machine stopped a chunk: its recordings are tried again next night."""
+        chunk = self.load(day, chunk_id)
+        self.failed_chunks[chunk.chunk_id] = f"{type(error).__name__}: {error}"
+        self.publish(ExtractedChunk(chunk, [publish.failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
+
+    def check(self) -> dict[str, int]:
+        """Offending rows of each check in ``sql/checks``."""
+        with catalog.connect(self.lake.uri) as connection:
+            return catalog.run_checks(connection)
+
+    def worst_calls(self, limit: int = 10) -> list[dict[str, Any]]:
+        """This run's calls with the highest peak anger."""
+        query = """
+            SELECT call_id, key, call_date, queue, peak_anger, peak_anger_at_s FROM call_emotions
+            WHERE run_id = $run AND peak_anger IS NOT NULL ORDER BY peak_anger DESC, call_id LIMIT $limit
+        """
+        with catalog.connect(self.lake.uri) as connection:
+            return connection.execute(query, {"run": self.run_id, "limit": limit}).to_arrow_table().to_pylist()
+
+    def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
+        """Writes and returns the run's row."""
+        ended_at = datetime.now(UTC)
+        wall_s = time.perf_counter() - self._begun - self.seconds["start_up_s"]
+        row: dict[str, Any] = {
+            "run_id": self.run_id,
+            "started_at": self.started_at,
+            "ended_at": ended_at,
+            "recordings_uri": self.recordings.uri,
+            "model": self.scorer.bundle.model_id,
+            "feature_set": self.scorer.bundle.feature_set_id,
+            "policy": self.policy.name,
+            "code_version": code_version(),
+            "device": self.scorer.device.type,
+            "workers": self.workers.count,
+            "listed": self.plan.listed,
+            "ignored_keys": self.plan.ignored_keys,
+            "planned": self.plan.planned,
+            **{outcome: self.counts[outcome] for outcome in schemas.OUTCOMES},
+            "failed_chunks": len(self.failed_chunks),
+            "checks_failed": sum(rows > 0 for rows in checks.values()),
+            "pseudonyms": bool(self.settings.pseudonym_key and self.settings.pseudonym_key.get_secret_value()),
+            **{name: float(self.seconds[name]) for name in schemas.RUNS.names if name.endswith("_s")},
+            "wall_s": wall_s,
+            "audio_h_per_h": self.seconds["audio_s"] / wall_s,
+        }
+        key = f"{parts.folder('runs', day=self.started_at.date())}{self.run_id}.parquet"
+        self.lake.write_bytes(key, parts.encode("runs", schemas.table("runs", [row])))
+        return row
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - begun

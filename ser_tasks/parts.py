@@ -1,0 +1,51 @@
+"""Parts: Parquet files of the lake under hive folders, named so that a rerun writes the same names."""
+
+import io
+import re
+from collections.abc import Iterator
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.store import Store
+
+
+def folder(table: str, **partitions: date | str) -> str:
+    """The key prefix of one hive folder, such as ``outcomes/day=2026-11-20/version=cnn_lstm-1-ab12.customers_only/``.
+
+    Leading partitions alone give the folder above. Values may hold letters, digits, ``-``, ``_`` and ``.`` only.
+    """
+    names = PARTITIONS[table][: len(partitions)]
+    if set(names) != set(partitions):
+        raise ValueError(f"{table} is partitioned by {PARTITIONS[table]}, got {tuple(partitions)}.")
+    for value in partitions.values():
+        if not re.fullmatch(r"[\w.-]+", str(value)):
+            raise ValueError(f"{value!r} can't name a folder of the lake: use letters, digits, '-', '_' and '.'.")
+    return "/".join([table, *(f"{name}={partitions[name]}" for name in names)]) + "/"
+
+
+def encode(table: str, rows: pa.Table) -> bytes:
+    """A part's bytes: zstd Parquet with the table's schema. Raises where the rows have another schema."""
+    if not rows.schema.equals(TABLES[table]):
+        raise ValueError(f"Rows for {table} have another schema than schemas.py says: {rows.schema.to_string()}")
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def read(store: Store, key: str, table: str, columns: list[str] | None = None) -> pa.Table:
+    """A part's rows with today's schema: a column that an older part lacks is null."""
+    schema = TABLES[table] if columns is None else pa.schema([TABLES[table].field(name) for name in columns])
+    file = pq.ParquetFile(io.BytesIO(store.read_bytes(key)))
+    found = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
+    arrays = [
+        found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type) for field in schema
+    ]
+    return pa.table(arrays, schema=schema)
+
+
+def keys(store: Store, prefix: str) -> Iterator[str]:
+    """Keys of the parts under a prefix."""
+    return (item.key for item in store.list(prefix) if item.key.endswith(".parquet"))

@@ -1,0 +1,94 @@
+"""One frozen settings object, read once at the edge from ``SER_*`` environment variables."""
+
+import functools
+import re
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RECORDING_SUFFIXES = [
+    ".wav",
+    ".wave",
+    ".rf64",
+    ".aif",
+    ".aiff",
+    ".au",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".mp3",
+    ".m4a",
+    ".mp4",
+    ".aac",
+    ".amr",
+    ".3gp",
+    ".webm",
+    ".mka",
+    ".wma",
+    ".gsm",
+    ".ulaw",
+    ".ul",
+    ".alaw",
+    ".al",
+]
+
+
+class Settings(BaseSettings):
+    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON."""
+
+    model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore")
+
+    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
+    policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
+    model: str = Field("cnn_lstm", description="Model bundle: a shipped name, a folder or s3://bucket/prefix.")
+    channel_roles: dict[int, str] = Field({}, description='Roles where no sidecar says them, as {"0": "agent", "1": "customer"}.')
+    time_zone: str = Field("UTC", description="Zone of start times that say none, and of call_date.")
+    file_name_pattern: str = Field(
+        r"_?CUST_(?P<customer_id>[^_]+)_GUID_(?P<call_id>[^_]+)_AGENT_(?P<agent_id>[^_]+)_DT_(?P<started_at>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)",
+        description="Searched in the file name's stem; its named groups are facts of the call.",
+    )
+    recording_suffixes: tuple[str, ...] = Field(tuple(RECORDING_SUFFIXES), description="Keys that end so are recordings.")
+
+    chunk_audio_s: float = Field(7200, gt=0, description="Audio budget of a chunk, in (guessed) seconds.")
+    chunk_recordings: int = Field(500, gt=0, description="At most so many recordings in a chunk.")
+    max_duration_s: float = Field(6 * 3600, gt=0, description="Longer recordings are quarantined.")
+    max_attempts: int = Field(5, gt=0, description="A recording that failed so often is left alone until it is uploaded again.")
+
+    min_segment_s: float = Field(1.0, gt=0, description="Shorter speech is counted, but no emotion is read from it.")
+    max_segment_s: float = Field(6.0, gt=0, description="Longer speech is cut at its quietest point.")
+
+    frames_per_batch: int = Field(32_768, gt=0, description="Frames in one batch of the model, padding included.")
+    precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
+    scratch: str | None = Field(None, description="Folder for frame features and downloads; the system's temporary folder if unset.")
+
+    @field_validator("file_name_pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        re.compile(pattern)
+        return pattern
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except Exception:
+            raise ValueError(f"{name!r} is no time zone: write one such as Europe/Berlin or UTC.") from None
+        return name
+
+    @field_validator("precision")
+    @classmethod
+    def _known_precision(cls, name: str) -> str:
+        if name not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"{name!r} is no precision: choose float32, bfloat16 or float16.")
+        return name
+
+
+@functools.cache
+def code_version() -> str:
+    """Version of this package, as every row carries it."""
+    from importlib.metadata import version
+
+    return version("ser-nightly")

@@ -1,0 +1,160 @@
+"""Where somebody speaks: Silero VAD over whole channels at once, then stretches of speech and segments to score.
+
+Silero's network is used as it ships (its weights, its 8 kHz model, 256-sample windows). Only its loop is replaced: all
+windows of a block go through the encoder in one batch, and the recurrent layer walks them in one call. The
+probabilities equal those of the package's own window-by-window loop (test: within 1e-4), some 30 times as fast.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+SAMPLING_RATE_HZ = 8000
+WINDOW = 256
+"""Samples that one probability stands for: 32 ms at 8 kHz."""
+WINDOW_S = WINDOW / SAMPLING_RATE_HZ
+_CONTEXT = 32
+_WINDOWS_AT_ONCE = 2048
+
+# Silero's own defaults (get_speech_timestamps), but for the silence that ends a stretch: a short breath does not.
+SPEECH_FROM = 0.5
+SPEECH_UNTIL = 0.35
+MIN_SPEECH_S = 0.25
+MIN_SILENCE_S = 0.3
+PAD_S = 0.03
+
+
+class Detector(nn.Module):
+    """Silero VAD's 8 kHz network over many windows and channels at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from silero_vad import load_silero_vad
+
+        weights = {name: tensor.detach() for name, tensor in load_silero_vad()._model_8k.state_dict().items()}
+        self.register_buffer("basis", weights["stft.forward_basis_buffer"])
+        self.convolutions = nn.ModuleList()
+        for layer, stride in enumerate((1, 2, 2, 1)):
+            weight = weights[f"encoder.{layer}.reparam_conv.weight"]
+            convolution = nn.Conv1d(weight.shape[1], weight.shape[0], 3, stride=stride, padding=1)
+            convolution.weight.data, convolution.bias.data = weight, weights[f"encoder.{layer}.reparam_conv.bias"]  # type: ignore[union-attr]
+            self.convolutions.append(convolution)
+        self.lstm = nn.LSTM(128, 128)
+        self.lstm.load_state_dict(
+            {f"{name}_l0": weights[f"decoder.rnn.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        )
+        self.output = nn.Linear(128, 1)
+        self.output.weight.data = weights["decoder.decoder.2.weight"].squeeze(-1)
+        self.output.bias.data = weights["decoder.decoder.2.bias"]
+        self.eval().requires_grad_(False)
+
+    def forward(self, samples: torch.Tensor, state: tuple | None) -> tuple[torch.Tensor, tuple]:
+        """Probabilities of speech (channels, windows) of samples (channels, 32 + windows * 256), and the state to go on with."""
+        windows = samples.unfold(1, _CONTEXT + WINDOW, WINDOW)
+        encoded = torch.cat([self._encode(part) for part in windows.flatten(0, 1).split(_WINDOWS_AT_ONCE)])
+        hidden, state = self.lstm(encoded.unflatten(0, windows.shape[:2]).transpose(0, 1), state)
+        return torch.sigmoid(self.output(functional.relu(hidden))).squeeze(-1).T, state
+
+    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
+        spectrum = functional.conv1d(functional.pad(windows.unsqueeze(1), (0, 32), "reflect"), self.basis, stride=64)
+        half = spectrum.shape[1] // 2
+        x = torch.sqrt(spectrum[:, :half] ** 2 + spectrum[:, half:] ** 2)
+        for convolution in self.convolutions:
+            x = functional.relu(convolution(x))
+        return x.squeeze(-1)
+
+
+@functools.cache
+def detector() -> Detector:
+    """The process's one detector; loading it takes a fraction of a second."""
+    return Detector()
+
+
+class SpeechStream:
+    """Probabilities of speech for channels that arrive block by block."""
+
+    def __init__(self, channels: int):
+        self._state: tuple | None = None
+        self._rest = np.zeros((channels, _CONTEXT), np.float32)
+
+    @torch.inference_mode()
+    def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
+        """Probabilities (channels, windows) of the windows that the float32 block (channels, samples) completes.
+
+        With ``last``, silence fills up the final window.
+        """
+        samples = np.concatenate([self._rest, block], axis=1)
+        fresh = samples.shape[1] - _CONTEXT
+        if last and fresh % WINDOW:
+            samples = np.pad(samples, ((0, 0), (0, WINDOW - fresh % WINDOW)))
+        count = (samples.shape[1] - _CONTEXT) // WINDOW
+        self._rest = samples[:, count * WINDOW :]
+        if count == 0:
+            return np.zeros((len(samples), 0), np.float32)
+        window_samples = torch.from_numpy(np.ascontiguousarray(samples[:, : count * WINDOW + _CONTEXT]))
+        probabilities, self._state = detector()(window_samples, self._state)
+        return probabilities.numpy()
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time, in samples at 8 kHz: from ``start`` up to, not including, ``end``."""
+
+    start: int
+    end: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start) / SAMPLING_RATE_HZ
+
+
+def stretches(probabilities: np.ndarray, samples: int) -> list[Span]:
+    """Stretches of speech in one channel, in order and apart, from its probabilities (windows,).
+
+    Speech begins at a window of at least 0.5 and ends before 0.3 s below 0.35; less than 0.25 s is none.
+    """
+    speech = _hysteresis(probabilities)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], speech.astype(np.int8), [0]])))
+    starts, ends = edges[::2], edges[1::2]
+    if len(starts) == 0:
+        return []
+    apart = (starts[1:] - ends[:-1]) * WINDOW_S >= MIN_SILENCE_S
+    starts, ends = starts[np.concatenate([[True], apart])], ends[np.concatenate([apart, [True]])]
+    long_enough = (ends - starts) * WINDOW_S >= MIN_SPEECH_S
+    pad = int(PAD_S * SAMPLING_RATE_HZ)
+    return [
+        Span(max(0, start * WINDOW - pad), min(samples, end * WINDOW + pad))
+        for start, end in zip(starts[long_enough].tolist(), ends[long_enough].tolist(), strict=True)
+    ]
+
+
+def _hysteresis(probabilities: np.ndarray) -> np.ndarray:
+    """True from a window of at least SPEECH_FROM until one below SPEECH_UNTIL, (windows,)."""
+    decisive = np.where(probabilities >= SPEECH_FROM, 1, np.where(probabilities < SPEECH_UNTIL, 0, -1))
+    latest = np.maximum.accumulate(np.where(decisive >= 0, np.arange(len(decisive)), -1))
+    return (latest >= 0) & (decisive[np.maximum(latest, 0)] == 1)
+
+
+def segments(stretch: Span, probabilities: np.ndarray, min_s: float, max_s: float) -> list[Span]:
+    """A stretch cut into segments of ``min_s`` to ``max_s``, where the detector is least sure of speech.
+
+    Empty where the stretch is shorter than ``min_s``. The segments cover the stretch without gaps or overlap.
+    """
+    shortest, longest = int(min_s * SAMPLING_RATE_HZ), int(max_s * SAMPLING_RATE_HZ)
+    cuts = [stretch.start]
+    while stretch.end - cuts[-1] > longest:
+        # Cut late enough to use the room, early enough that the rest is no stub.
+        earliest = cuts[-1] + max(shortest, longest // 2)
+        latest = min(cuts[-1] + longest, stretch.end - shortest)
+        first, final = -(-earliest // WINDOW), latest // WINDOW
+        if first < final:
+            cuts.append((first + int(np.argmin(probabilities[first:final]))) * WINDOW)
+        else:
+            cuts.append(latest)
+    cuts.append(stretch.end)
+    spans = [Span(start, end) for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [span for span in spans if span.end - span.start >= shortest]

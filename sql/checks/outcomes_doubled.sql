@@ -1,0 +1,13 @@
+-- Which recordings have more than one outcome in one version?
+-- Grain: one row per upload (recording_id and etag), model and policy.
+-- Units: none.
+SELECT
+    'a recording has more than one outcome' AS what,
+    min(call_id) AS call_id,
+    format(
+        '{} (etag {}, version {}) has {} outcomes: {}',
+        min(key), etag, min(version), count(*), string_agg(outcome || ' in chunk ' || chunk_id, ', ' ORDER BY chunk_id, outcome)
+    ) AS detail
+FROM outcomes_all
+GROUP BY recording_id, etag, model, policy
+HAVING count(*) > 1

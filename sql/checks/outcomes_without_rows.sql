@@ -1,0 +1,20 @@
+-- Which recordings say that they were handled, but their rows are not in the lake?
+-- Grain: one row per recording and missing table.
+-- Units: none.
+-- Scored, no_speech and withheld calls have a row of call_emotions; a scored call has a segment with an emotion.
+WITH missing AS (
+    SELECT o.*, 'call_emotions' AS missing_table
+    FROM outcomes AS o
+    ANTI JOIN call_emotions USING (recording_id)
+    WHERE outcome IN ('scored', 'no_speech', 'withheld')
+    UNION ALL
+    SELECT o.*, 'segments' AS missing_table
+    FROM outcomes AS o
+    ANTI JOIN (SELECT recording_id FROM segments WHERE emotion IS NOT NULL) USING (recording_id)
+    WHERE outcome = 'scored'
+)
+SELECT
+    'an outcome without its rows in ' || missing_table AS what,
+    call_id,
+    format('{} is {} (chunk {}, version {}), but {} has nothing of it', key, outcome, chunk_id, version, missing_table) AS detail
+FROM missing

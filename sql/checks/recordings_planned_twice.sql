@@ -1,0 +1,13 @@
+-- Which uploads are in two chunks?
+-- Grain: one row per upload (recording_id and etag).
+-- Units: none.
+SELECT
+    'a recording is planned twice' AS what,
+    NULL::VARCHAR AS call_id,
+    format(
+        '{} (etag {}) is in {} rows of the manifest, chunks {}',
+        min(key), etag, count(*), string_agg(DISTINCT chunk_id, ', ' ORDER BY chunk_id)
+    ) AS detail
+FROM recordings_all
+GROUP BY recording_id, etag
+HAVING count(*) > 1

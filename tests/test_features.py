@@ -1,0 +1,152 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from ser_tasks.features import FEATURE_SETS, feature_set, features_of
+from ser_tasks.features.spectrum import mel_filterbank
+
+SPEECH_HZ = 8000
+
+
+def rows_of(flat: np.ndarray, lengths: np.ndarray) -> list[np.ndarray]:
+    return np.split(flat, np.cumsum(lengths)[:-1])
+
+
+def speech_like(seed: int, n_samples: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    envelope = np.interp(np.arange(n_samples), np.linspace(0, n_samples, 12), rng.uniform(0.001, 0.3, 12))
+    drift, noise = 0.02 * np.cumsum(rng.standard_normal(n_samples)), 0.05 * rng.standard_normal(n_samples)
+    return (envelope * (drift + noise)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def made_segments() -> list[np.ndarray]:
+    lengths = [1, 2, 79, 80, 81, 500, 8000, 8080, 12345, 30001, 47999, 48000]
+    return [speech_like(seed, n_samples) for seed, n_samples in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[np.ndarray]:
+    """Real clips at 8 kHz, from the three corpora."""
+    if "SER_DATA_DIR" not in os.environ:
+        pytest.skip("SER_DATA_DIR is not set: real audio is needed")
+    read = []
+    for path in sorted(Path(os.environ["SER_DATA_DIR"], "emotion").glob("*/*.flac"))[::150]:
+        signal, sampling_rate = soundfile.read(path, dtype="float32")
+        read.append(soxr.resample(signal, sampling_rate, SPEECH_HZ))
+    assert len(read) > 20
+    return read
+
+
+def test_mfcc40_of_real_clips_equals_librosa(clips):
+    import librosa
+
+    for clip, mfcc in zip(clips, rows_of(*features_of("mfcc40", {}, clips, SPEECH_HZ)), strict=True):
+        upsampled = librosa.resample(clip, orig_sr=SPEECH_HZ, target_sr=22050)
+        reference = librosa.feature.mfcc(y=upsampled, sr=22050, n_mfcc=40)
+        assert mfcc.shape == reference.T.shape
+        np.testing.assert_allclose(mfcc, reference.T, atol=1e-3, rtol=0)
+
+
+def test_mfcc40_at_22050_hz_is_not_resampled():
+    import librosa
+
+    signal = speech_like(0, 30000)
+    flat, _ = features_of("mfcc40", {"n_mfcc": 13}, [signal], 22050)
+    np.testing.assert_allclose(flat, librosa.feature.mfcc(y=signal, sr=22050, n_mfcc=13).T, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("n_mels", [4, 40, 64, 128])
+def test_logmel8k_of_real_clips_equals_librosa(clips, n_mels):
+    import librosa
+
+    params = {"n_mels": n_mels, "subtract_mean": False}
+    for clip, level_db in zip(clips, rows_of(*features_of("logmel8k", params, clips, SPEECH_HZ)), strict=True):
+        mel = librosa.feature.melspectrogram(
+            y=clip, sr=8000, n_fft=256, hop_length=80, n_mels=n_mels, fmin=50, fmax=4000, pad_mode="constant"
+        )
+        np.testing.assert_allclose(level_db, librosa.power_to_db(mel, top_db=60).T, atol=1e-3, rtol=0)
+
+
+def test_logmel8k_does_not_hear_a_gain():
+    signal = speech_like(3, 20000)
+    loud, _ = features_of("logmel8k", {}, [signal], 8000)
+    quiet, _ = features_of("logmel8k", {}, [signal * np.float32(0.1)], 8000)
+    np.testing.assert_allclose(loud, quiet, atol=1e-3)
+    assert abs(loud.mean()) < 1e-3 < loud.std()
+
+
+def test_logmel8k_brings_other_rates_down_to_8_khz():
+    at_16_khz = speech_like(4, 32000)
+    flat, lengths = features_of("logmel8k", {}, [at_16_khz], 16000)
+    expected, _ = features_of("logmel8k", {}, [soxr.resample(at_16_khz, 16000, 8000, "HQ")], 8000)
+    assert lengths.tolist() == [201]
+    np.testing.assert_allclose(flat, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("rate_hz", "n_mels", "fmin_hz"), [(22050, 128, 0), (8000, 64, 50), (8000, 4, 50), (8000, 128, 50)])
+def test_mel_filterbank_equals_librosa(rate_hz, n_mels, fmin_hz):
+    import librosa
+
+    reference = librosa.filters.mel(sr=rate_hz, n_fft=512, n_mels=n_mels, fmin=fmin_hz, fmax=rate_hz / 2)
+    np.testing.assert_allclose(mel_filterbank(rate_hz, 512, n_mels, fmin_hz, rate_hz / 2), reference, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+@pytest.mark.parametrize("sampling_rate", [8000, 16000, 22050])
+def test_features_do_not_depend_on_companions(name, sampling_rate, made_segments):
+    shuffled = [made_segments[index] for index in np.random.default_rng(0).permutation(len(made_segments))] * 3
+    flat, lengths = features_of(name, {}, shuffled, sampling_rate)
+    assert flat.dtype == np.float32 and lengths.dtype == np.int64
+    for segment, together in zip(shuffled, rows_of(flat, lengths), strict=True):
+        alone, _ = features_of(name, {}, [segment], sampling_rate)
+        np.testing.assert_allclose(together, alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_a_set_is_a_function_of_signal_and_sampling_rate(name, made_segments):
+    chosen = FEATURE_SETS[name]
+    signal = np.stack([made_segments[-1], made_segments[-1][::-1].copy()])
+    features = chosen.function(signal, SPEECH_HZ)
+    assert features.shape == (2, chosen.frames(48000, SPEECH_HZ), chosen.n_features({}))
+    assert features.dtype == np.float32
+    assert chosen.frames(48000, SPEECH_HZ) == pytest.approx(6 / chosen.hop_s, abs=1)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_a_sample_that_is_not_finite_spoils_its_own_segment_only(name):
+    segments = [speech_like(seed, 16000) for seed in range(3)]
+    clean = rows_of(*features_of(name, {}, segments, SPEECH_HZ))
+    segments[1] = segments[1].copy()
+    segments[1][100] = np.nan
+    spoilt = rows_of(*features_of(name, {}, segments, SPEECH_HZ))
+    assert not np.isfinite(spoilt[1]).all()
+    for index in (0, 2):
+        np.testing.assert_allclose(spoilt[index], clean[index], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_digital_silence_gives_finite_features(name):
+    flat, _ = features_of(name, {}, [np.zeros(8000, np.float32)], SPEECH_HZ)
+    assert np.isfinite(flat).all()
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_no_segments_give_no_frames(name):
+    flat, lengths = features_of(name, {}, [], SPEECH_HZ)
+    assert flat.shape == (0, FEATURE_SETS[name].n_features({})) and lengths.shape == (0,)
+
+
+def test_errors_name_the_value_and_the_way_out():
+    with pytest.raises(ValueError, match=r"Segment 1 has shape \(0,\)"):
+        features_of("mfcc40", {}, [np.ones(5, np.float32), np.ones(0, np.float32)], SPEECH_HZ)
+    with pytest.raises(ValueError, match="'mfcc41' is unknown: choose one of mfcc40, logmel8k"):
+        feature_set("mfcc41")
+    with pytest.raises(ValueError, match="no parameter n_mel: it has n_mels"):
+        features_of("logmel8k", {"n_mel": 40}, [np.ones(5, np.float32)], SPEECH_HZ)
+    with pytest.raises(ValueError, match="n_mfcc is 129"):
+        features_of("mfcc40", {"n_mfcc": 129}, [np.ones(5, np.float32)], SPEECH_HZ)

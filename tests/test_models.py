@@ -1,0 +1,155 @@
+"""Every entry of ``MODELS`` keeps the contract; the two classic models keep their shapes."""
+
+import pytest
+import torch
+from torch import nn
+
+from ser_tasks.models import MODELS, load_classic, make_model
+
+FEATURES = (4, 13, 40, 64, 81)
+LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def segments_of(n_features: int) -> list[torch.Tensor]:
+    return [3 * torch.randn(length, n_features) for length in LENGTHS]
+
+
+def padded(segments: list[torch.Tensor], filling: float, extra_frames: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.tensor([len(segment) for segment in segments])
+    x = torch.full((len(segments), int(lengths.max()) + extra_frames, segments[0].shape[1]), filling)
+    for row, segment in zip(x, segments, strict=True):
+        row[: len(segment)] = segment
+    return x, lengths
+
+
+@torch.inference_mode()
+def logits_alone(model: nn.Module, segments: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([model(segment[None], torch.tensor([len(segment)])) for segment in segments])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("n_features", FEATURES)
+@pytest.mark.parametrize("filling", [0.0, 1e4, float("nan"), float("inf")])
+def test_logits_depend_neither_on_the_batch_nor_on_padding(name, n_features, filling):
+    model = make_model(name, 4, n_features).eval()
+    segments = segments_of(n_features)
+    alone = logits_alone(model, segments)
+    assert torch.isfinite(alone).all()
+    assert (alone.std(dim=0) > 1e-3).all(), "segments that all score alike would prove nothing"
+    for order in (range(len(segments)), torch.randperm(len(segments)).tolist()):
+        for extra_frames in (0, 1, 2, 50):
+            with torch.inference_mode():
+                together = model(*padded([segments[index] for index in order], filling, extra_frames))
+            torch.testing.assert_close(together, alone[list(order)], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("n_classes", [1, 2, 4, 8, 11])
+@pytest.mark.parametrize("n_features", FEATURES)
+def test_any_class_count_and_feature_count(name, n_classes, n_features):
+    logits = make_model(name, n_classes, n_features)(*padded(segments_of(n_features), 0.0))
+    assert logits.shape == (len(LENGTHS), n_classes) and logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_valid_frame_counts(name):
+    """A change in any eighth of a segment moves its logits: no read-out of the last step alone."""
+    model = make_model(name, 4, 40).eval()
+    segment = torch.randn(64, 40)
+    with torch.inference_mode():
+        before = model(segment[None], torch.tensor([64]))
+        for start in range(0, 64, 8):
+            changed = segment.clone()
+            changed[start : start + 8] += 2
+            assert (model(changed[None], torch.tensor([64])) - before).abs().max() > 1e-4, f"frames from {start} do not count"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_reach_every_parameter_and_no_padding(name):
+    model = make_model(name, 4, 40)
+    x, lengths = padded(segments_of(40), 0.0, extra_frames=5)
+    x.requires_grad_()
+    nn.functional.cross_entropy(model(x, lengths), torch.arange(len(lengths)) % 4).backward()
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+    for row, length in zip(x.grad, lengths, strict=True):
+        assert (row[length:] == 0).all() and (row[: length // 4 * 4] != 0).any() == (length >= 4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_lengths_outside_the_frames_are_refused(name):
+    model = make_model(name, 4, 40)
+    with pytest.raises(ValueError, match="Lengths go from 0 to 5: they must lie in 1 to 5 frames"):
+        model(torch.zeros(2, 5, 40), torch.tensor([0, 5]))
+    with pytest.raises(ValueError, match="Lengths go from 1 to 6"):
+        model(torch.zeros(2, 5, 40), torch.tensor([1, 6]))
+    with pytest.raises(ValueError, match=r"Segments and lengths differ in number: 2 != \(3,\)"):
+        model(torch.zeros(2, 5, 40), torch.tensor([1, 2, 3]))
+
+
+def classic_cnn_lstm(n_classes: int) -> nn.Module:
+    lstm = nn.LSTM(64, 128, batch_first=True)
+    return nn.ModuleDict({"cnn": nn.Conv1d(40, 64, 3), "rnn": lstm, "out": nn.Linear(128, n_classes)})
+
+
+def classic_crnn(n_classes: int, n_mels: int) -> nn.Module:
+    convolutions = nn.Sequential(
+        nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+    )
+    recurrence = nn.GRU(64 * (n_mels // 4), 128, bidirectional=True)
+    return nn.ModuleDict({"features": convolutions, "rnn": recurrence, "classifier": nn.Linear(256, n_classes)})
+
+
+@pytest.mark.parametrize("n_classes", [4, 8])
+def test_classic_state_dicts_load(n_classes):
+    for classic, model in (
+        (classic_cnn_lstm(n_classes), make_model("cnn_lstm", n_classes, 40)),
+        (classic_crnn(n_classes, 64), make_model("crnn", n_classes, 64)),
+        (classic_crnn(n_classes, 128), make_model("crnn", n_classes, 128)),
+    ):
+        load_classic(model, classic.state_dict())
+        for given, loaded in zip(classic.state_dict().values(), model.state_dict().values(), strict=True):
+            assert torch.equal(given, loaded)
+
+
+def test_crnn_with_classic_weights_scores_like_the_classic_layers():
+    """One segment without padding: the classic layers, run batch first and averaged over time."""
+    classic, model = classic_crnn(4, 64), make_model("crnn", 4, 64)
+    load_classic(model, classic.state_dict())
+    segment = torch.randn(1, 120, 64)
+    with torch.inference_mode():
+        channels = classic["features"](segment.transpose(1, 2)[:, None])  # (1, 64, 16, 30)
+        steps, _ = classic["rnn"](channels.permute(3, 0, 1, 2).flatten(2))  # (30, 1, 256), time first
+        expected = classic["classifier"](steps.mean(dim=0))
+        torch.testing.assert_close(model(segment, torch.tensor([120])), expected, atol=1e-5, rtol=0)
+
+
+def test_state_dicts_that_do_not_fit_name_the_first_tensor():
+    model = make_model("cnn_lstm", 4, 40)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"Tensor 'out.weight' does not fit 'fc.weight': \(7, 128\) != \(4, 128\)"):
+        load_classic(model, classic_cnn_lstm(7).state_dict())
+    with pytest.raises(ValueError, match=r"differ in number: 7 != 8. 'fc.bias' has no match"):
+        load_classic(model, {name: tensor for name, tensor in before.items() if name != "fc.bias"})
+    with pytest.raises(ValueError, match=r"differ in number: 9 != 8. 'more' has no match"):
+        load_classic(model, {**classic_cnn_lstm(4).state_dict(), "more": torch.zeros(1)})
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_state_dict_with_the_same_names_loads_in_any_order():
+    source, model = make_model("crnn", 4, 40), make_model("crnn", 4, 40)
+    load_classic(model, dict(reversed(source.state_dict().items())))
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in source.state_dict().items())
+
+
+def test_errors_name_the_value_and_the_way_out():
+    with pytest.raises(ValueError, match="'crn' is unknown: choose one of cnn_lstm, crnn"):
+        make_model("crn", 4, 40)
+    with pytest.raises(ValueError, match="3 features: .* at least 4"):
+        make_model("crnn", 4, 3)
