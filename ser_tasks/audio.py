@@ -195,8 +195,8 @@ class _Header:
 
     head: bytes
     known_as: str | None
-    promised_bytes: int | None = None
-    available_bytes: int | None = None
+    promised_bytes: int = 0
+    available_bytes: int = 0
     bytes_after: int = 0
     streamed: bool = False
     is_cut: bool = False
@@ -348,16 +348,17 @@ def _open_source(path: Path, header: _Header) -> _Source:
 
 
 class _SoundFile:
-    remark = None
+    remark: str | None = None
 
     def __init__(self, file: soundfile.SoundFile, header: _Header):
-        self._file, self.damage = file, None
+        self._file = file
+        self.damage: str | None = None
         self.expected_s = file.frames / file.samplerate
-        declared_s = self.expected_s
-        if header.is_cut and header.available_bytes:
-            declared_s *= header.promised_bytes / header.available_bytes
+        declared_s: float | None = self.expected_s
         if header.streamed or file.format in ("RAW", "OGG"):  # there the length comes from the file's end
             declared_s = None
+        elif header.is_cut and header.available_bytes:
+            declared_s = self.expected_s * header.promised_bytes / header.available_bytes
         self.info = AudioInfo(file.samplerate, file.channels, file.subtype, file.format, declared_s)
 
     def read(self, frames: int) -> np.ndarray:
@@ -385,7 +386,8 @@ class _SoundFile:
 
 class _PyAv:
     def __init__(self, path: Path, header: _Header):
-        self.damage = self.remark = None
+        self.damage: str | None = None
+        self.remark: str | None = None
         self._bad_packets = self._filled_frames = 0
         try:
             self._container = av.open(
@@ -394,7 +396,7 @@ class _PyAv:
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
-            raise _unreadable(header, error.strerror) from None
+            raise _unreadable(header, error.strerror or "no reason given") from None
         try:
             self._open_stream(header)
         except BaseException:
@@ -414,8 +416,10 @@ class _PyAv:
         codec = self._stream.codec_context.codec.canonical_name.upper()
         declared_s = header.declared_s
         if container in _TIMED_CONTAINERS:
-            stated = self._stream.duration and float(self._stream.duration * self._stream.time_base)
-            declared_s = stated or (self._container.duration and self._container.duration / av.time_base) or None
+            if self._stream.duration and self._stream.time_base:
+                declared_s = float(self._stream.duration * self._stream.time_base)
+            elif self._container.duration:
+                declared_s = self._container.duration / av.time_base
         elif container == "WAV" and header.is_cut and self._container.duration:
             declared_s = self._container.duration / av.time_base
         self._timed = container in _TIMED_CONTAINERS
@@ -438,7 +442,8 @@ class _PyAv:
         return np.concatenate(parts, axis=1) if parts else np.empty((self.info.channels, 0), np.float32)
 
     def _decode(self) -> Iterator[np.ndarray]:
-        resampler = resampled = layout = None
+        resampler: av.AudioResampler | None = None
+        resampled = layout = None
         first_s, done = None, 0
         for frame in self._frames():
             if self.info.channels == 0:
@@ -456,7 +461,7 @@ class _PyAv:
                     self.remark = f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence"
                     yield from self._silence(gap)
                     done += gap
-            if resampled != (frame.format.name, frame.sample_rate):
+            if resampler is None or resampled != (frame.format.name, frame.sample_rate):
                 resampled = (frame.format.name, frame.sample_rate)
                 resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.info.sampling_rate_hz)
             for converted in resampler.resample(frame):

@@ -83,8 +83,10 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         with duckdb.connect(temporary) as connection:
+            connection.begin()  # one write to disk instead of hundreds
             _create_views(connection)
             _comment_on_columns(connection)
+            connection.commit()
             _lay_over_parts(connection, lake)
         os.replace(temporary, out)
     finally:
@@ -169,6 +171,8 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
         _open_s3(connection, root)
     elif Path(root).exists() and not Path(root).is_dir():
         raise NotADirectoryError(f"{root} is a file: give the folder that is the lake.")
+    elif "\\" in root:
+        raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     for table in TABLES:
         try:
             connection.execute(f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {_over_parts(table, root)}")

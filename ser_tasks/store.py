@@ -173,9 +173,10 @@ class S3Store:
         from botocore.config import Config
 
         config = Config(retries={"mode": "standard", "total_max_attempts": RETRIES}, connect_timeout=10, read_timeout=60)
-        client = boto3.client("s3", config=config)
+        session = boto3.Session()
+        client = session.client("s3", config=config)
         if "amazonaws.com" not in client.meta.endpoint_url:  # other servers have no host name for each bucket
-            client = boto3.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
+            client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
         return client
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:

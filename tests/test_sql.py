@@ -6,6 +6,7 @@ import duckdb
 import pytest
 from making_lake import (
     DAY,
+    MODEL,
     NEWER_MODEL,
     NIGHT,
     Call,
@@ -89,7 +90,8 @@ def test_a_new_model_hides_the_old_one_everywhere(lake):
         found = rows(connection, f"SELECT model FROM {table} WHERE recording_id = 'id-angry'")
         assert [each["model"] for each in found] == [NEWER_MODEL] * newest[table]
         assert len(rows(connection, f"FROM {table}_all WHERE recording_id = 'id-angry'")) == both[table]
-        assert {each["model"] for each in rows(connection, f"SELECT model FROM {table} WHERE call_id = 'worse'")} == {worse().outcome["model"]}
+        others = rows(connection, f"SELECT DISTINCT model FROM {table} WHERE call_id = 'worse'")
+        assert others == [{"model": MODEL}]
 
 
 def test_a_new_policy_is_a_new_version(lake):
@@ -148,7 +150,8 @@ def test_calls_by_day_and_queue(good):
     shares = {name: value for name, value in sales.items() if name.startswith("share_") and value is not None}
     expected = {"share_anger": 8 / 18, "share_happiness": 4 / 18, "share_neutral": 4 / 18, "share_sadness": 0, "share_unsure": 2 / 18}
     assert shares == pytest.approx(expected)
-    assert support.items() >= {"calls": 1, "scored": 0, "withheld": 1, "scored_speech_s": 0, "share_anger": None, "share_unsure": None}.items()
+    assert support.items() >= {"calls": 1, "scored": 0, "withheld": 1, "scored_speech_s": 0}.items()
+    assert support["share_anger"] is support["share_unsure"] is None
 
 
 def test_angriest_calls(good):
@@ -177,7 +180,8 @@ def test_escalations(good):
 def test_anger_through_the_call(good):
     found = {row["tenth"]: row for row in rows(good, "FROM anger_through_the_call")}
     assert {row["queue"] for row in found.values()} == {"sales"}
-    # A tenth of angry is 4 s, of worse 2 s. angry: 2-6 s in tenths 1 and 2, 20-22 in 6, 36-40 in 10; worse: 0-4 in 1 and 2, 16-20 in 9 and 10.
+    # A tenth of angry is 4 s: 2-6 s lie in tenths 1 and 2, 20-22 s in 6, 36-40 s in 10.
+    # A tenth of worse is 2 s: 0-4 s lie in tenths 1 and 2, 16-20 s in 9 and 10.
     seconds = {1: 2 + 2, 2: 2 + 2, 6: 2, 9: 2, 10: 4 + 2}
     assert {tenth: row["scored_speech_s"] for tenth, row in found.items()} == pytest.approx(seconds)
     assert {tenth: row["calls"] for tenth, row in found.items()} == {1: 2, 2: 2, 6: 1, 9: 1, 10: 2}
@@ -209,9 +213,9 @@ def test_quality_by_source(lake):
 
 
 def test_runs_overview(lake):
-    later = {"started_at": NIGHT + timedelta(days=1), "run_id": "r2"}
+    idle = dict.fromkeys(["fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s"], 0.0)
     write(lake, "runs", [run_row()], chunk="r1")
-    write(lake, "runs", [run_row(**later, **dict.fromkeys(["fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s"], 0.0))], chunk="r2")
+    write(lake, "runs", [run_row(run_id="r2", started_at=NIGHT + timedelta(days=1), **idle)], chunk="r2")
     second, first = rows(catalog.connect(lake), "FROM runs_overview")
     assert (second["run_id"], first["run_id"]) == ("r2", "r1")
     assert first["share_speech"] == pytest.approx(0.4) and first["audio_h"] == pytest.approx(0.05)
@@ -303,7 +307,8 @@ def test_an_offence_is_found_by_its_checks_alone(lake, offence):
 
 
 def test_every_check_has_an_offence():
-    assert set().union(*(expected for _, expected in OFFENCES.values())) == {view.name for view in catalog.views() if view.folder == "checks"}
+    caught = set().union(*(expected for _, expected in OFFENCES.values()))
+    assert caught == {view.name for view in catalog.views() if view.folder == "checks"}
 
 
 @pytest.mark.parametrize("role", schemas.ROLES)

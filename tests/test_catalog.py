@@ -1,0 +1,379 @@
+"""The catalogue: views over a lake wherever it lies, the file for BI tools, reading only, and answers in every format."""
+
+import io
+import json
+import multiprocessing
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from making_lake import DAY, MODEL, NIGHT, POLICY, angry, good_calls, worse, write, write_calls, write_good_lake
+
+from ser_tasks import catalog, schemas
+
+
+def count(connection, sql):
+    return catalog.query(connection, f"SELECT count(*) AS n FROM {sql}")["n"][0].as_py()
+
+
+# Lakes
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["no lake", "empty lake"])
+def test_an_empty_lake_has_empty_views(tmp_path, made):
+    lake = tmp_path / "lake"
+    if made:
+        lake.mkdir()
+    connection = catalog.connect(str(lake))
+    for view in catalog.views():
+        assert count(connection, view.name) == 0
+    assert set(catalog.run_checks(connection).values()) == {0}
+    assert lake.exists() == made
+
+
+def test_a_lake_with_some_tables_only(tmp_path):
+    write(str(tmp_path), "recordings", [angry().recording])
+    connection = catalog.connect(str(tmp_path))
+    assert count(connection, "recordings") == 1
+    assert count(connection, "call_emotions") == count(connection, "outcomes") == 0
+    assert catalog.run_checks(connection)["recordings_without_outcome"] == 1
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", 'a "lake"', "a*b?[c]", "version=x/day=y", "ä{1,2}", "100%20"])
+def test_any_folder_may_hold_a_lake(tmp_path, name):
+    lake = str(tmp_path / name)
+    write_good_lake(lake)
+    write_good_lake(str(tmp_path / "ab"))
+    connection = catalog.connect(lake)
+    assert count(connection, "call_emotions") == len([call for call in good_calls() if call.facts])
+    found = catalog.query(connection, "SELECT DISTINCT day, version FROM segments").to_pylist()
+    assert found == [{"day": DAY, "version": f"{MODEL}.{POLICY}"}]
+
+
+def test_a_lake_that_duckdb_cannot_name_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="another folder"):
+        catalog.connect(str(tmp_path / "back\\slash"))
+
+
+def test_a_file_is_no_lake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="give the folder"):
+        catalog.connect(str(tmp_path / "file"))
+
+
+def test_columns_have_the_types_of_the_schemas(tmp_path):
+    write_good_lake(str(tmp_path / "lake"))
+    for lake in ("lake", "no lake"):
+        connection = catalog.connect(str(tmp_path / lake))
+        for table, schema in schemas.TABLES.items():
+            found = catalog.query(connection, f"FROM {table}").schema
+            expected = [*schema, *(pa.field(key, {"day": pa.date32(), "version": pa.string()}[key]) for key in schemas.PARTITIONS[table])]
+            assert [(field.name, field.type) for field in found] == [(field.name, field.type) for field in expected]
+
+
+def test_a_part_that_comes_later_is_seen(tmp_path):
+    lake = str(tmp_path)
+    write_calls(lake, [angry()])
+    connection = catalog.connect(lake)
+    write_calls(lake, [worse(day=DAY + timedelta(days=1), chunk="c2")])
+    assert count(connection, "call_emotions") == 2
+
+
+def test_what_is_no_part_is_not_read(tmp_path):
+    lake = str(tmp_path)
+    write_calls(lake, [angry()])
+    folder = next(Path(lake, "outcomes").glob("*/*"))
+    (folder / ".c2.parquet.1234.tmp").write_bytes(b"half a part")
+    assert count(catalog.connect(lake), "outcomes") == 1
+
+
+@pytest.mark.parametrize("order", [("old", "new"), ("new", "old")])
+def test_an_older_part_lacks_a_column_and_a_newer_one_has_more(tmp_path, order):
+    lake = str(tmp_path)
+    write_calls(lake, [angry(chunk=order[0]), worse(chunk=order[1])])
+    for part in Path(lake, "call_emotions").rglob("*.parquet"):
+        rows = pq.ParquetFile(part).read()
+        if part.stem == "old":
+            rows = rows.drop_columns(["overlap_s", "escalated"])
+            rows = rows.select(rows.column_names[::-1])
+        else:
+            rows = rows.append_column("of_the_future", pa.array([1] * len(rows)))
+        pq.write_table(rows, part)
+    found = catalog.query(catalog.connect(lake), "SELECT call_id, escalated, duration_s FROM call_emotions ORDER BY duration_s").to_pylist()
+    old, new = (("worse", "angry") if order[0] == "new" else ("angry", "worse"))
+    escalated = {old: None, new: new == "worse"}
+    assert found == [{"call_id": name, "escalated": escalated[name], "duration_s": s} for name, s in (("worse", 20.0), ("angry", 40.0))]
+
+
+@pytest.mark.parametrize("sql", ["FROM segments_all WHERE day = DATE '2026-11-22'", "FROM call_emotions_all WHERE version LIKE 'crnn%'"])
+def test_a_filter_on_day_or_version_reads_only_those_parts(tmp_path, sql):
+    lake = str(tmp_path)
+    for n in range(4):
+        write_calls(lake, [angry(day=DAY + timedelta(days=n), chunk=f"c{n}", model="crnn-1" if n == 2 else MODEL)])
+    plan = catalog.query(catalog.connect(lake), f"EXPLAIN ANALYZE {sql}")["explain_value"][0].as_py()
+    assert "Total Files Read: 1" in plan
+    assert "Total Files Read: 4" in catalog.query(catalog.connect(lake), "EXPLAIN ANALYZE FROM segments_all")["explain_value"][0].as_py()
+
+
+# The file for BI tools
+
+
+def read_catalog(path, barrier, results):
+    with duckdb.connect(path, read_only=True) as connection:
+        barrier.wait(timeout=30)  # both have it open now
+        results.put(connection.sql("SELECT count(*) FROM call_emotions").fetchone()[0])
+
+
+def test_the_catalogue_file_opens_in_several_processes_and_sees_later_parts(tmp_path):
+    lake, out = str(tmp_path / "lake"), tmp_path / "new folder" / "lake.duckdb"
+    write_calls(lake, [angry()])
+    assert catalog.write_catalog(lake, out) == out
+    write_calls(lake, [worse(chunk="c2")])
+    context = multiprocessing.get_context("spawn")
+    barrier, results = context.Barrier(2), context.Queue()
+    readers = [context.Process(target=read_catalog, args=(str(out), barrier, results)) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    assert [results.get(timeout=60) for _ in readers] == [2, 2]
+    for reader in readers:
+        reader.join()
+
+
+def test_the_catalogue_file_is_replaced_under_a_reader(tmp_path):
+    lake, out = str(tmp_path / "lake"), tmp_path / "warehouse.duckdb"
+    catalog.write_catalog(lake, out)
+    with duckdb.connect(out, read_only=True) as reader:
+        write_good_lake(lake)
+        catalog.write_catalog(lake, out)
+        assert reader.sql("SELECT count(*) FROM outcomes").fetchone() == (0,)
+    with duckdb.connect(out, read_only=True) as reader:
+        assert reader.sql("SELECT count(*) FROM outcomes").fetchone() == (5,)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["warehouse.duckdb"]
+
+
+def test_the_catalogue_file_works_from_any_folder_and_under_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_good_lake("lake")
+    catalog.write_catalog("lake", "lake.duckdb")
+    monkeypatch.chdir("/")
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{tmp_path / 'lake.duckdb'}' AS attached (READ_ONLY)")
+        assert connection.sql("SELECT count(*) FROM attached.angriest_calls").fetchone() == (2,)
+
+
+def test_the_catalogue_file_explains_itself(tmp_path):
+    with duckdb.connect(catalog.write_catalog(str(tmp_path / "lake"), tmp_path / "w.duckdb")) as connection:
+        comments = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'"
+        assert dict(connection.sql(comments).fetchall()) == {view.name: view.question for view in catalog.views()}
+        comments = "SELECT comment FROM duckdb_columns() WHERE table_name = 'segments' AND column_name = 'snr_db' AND schema_name = 'main'"
+        assert connection.sql(comments).fetchone()[0] == schemas.SEGMENTS.field("snr_db").metadata[b"meaning"].decode()
+
+
+def test_a_folder_is_no_catalogue_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="warehouse.duckdb"):
+        catalog.write_catalog(str(tmp_path / "lake"), tmp_path)
+
+
+# Reading only
+
+
+@pytest.fixture
+def good(tmp_path):
+    write_good_lake(str(tmp_path / "lake"))
+    return catalog.connect(str(tmp_path / "lake"))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH a AS (SELECT 1 AS x) FROM a",
+        "FROM call_emotions LIMIT 1;",
+        "DESCRIBE call_emotions",
+        "SUMMARIZE runs",
+        "SHOW TABLES",
+        "-- a comment\nEXPLAIN SELECT 1",
+        "PIVOT outcomes ON outcome IN ('scored', 'failed') USING count(*) GROUP BY day",
+    ],
+)
+def test_reading_is_allowed(good, sql):
+    assert catalog.query(good, sql).num_rows > 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP VIEW outcomes",
+        "CREATE TABLE x AS SELECT 1",
+        "INSERT INTO outcomes SELECT 1",
+        "COPY (SELECT 1) TO '{file}'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO '{file}'",
+        "/* so */ EXPLAIN ANALYZE COPY (SELECT 1) TO '{file}'",
+        "ATTACH '{file}'",
+        "SET threads = 1",
+        "EXPORT DATABASE '{file}'",
+    ],
+)
+def test_writing_is_not_allowed(good, tmp_path, sql):
+    before = sorted(path for path in tmp_path.rglob("*"))
+    with pytest.raises(PermissionError, match="only reading is"):
+        catalog.query(good, sql.format(file=tmp_path / "written"))
+    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert count(good, "outcomes") == 5
+
+
+@pytest.mark.parametrize(
+    "sql, message",
+    [("", "no SQL statement"), ("SELECT 1; DROP VIEW runs", "one at a time"), ("PIVOT runs ON device", r"IN \(values\)")],
+)
+def test_exactly_one_statement(good, sql, message):
+    with pytest.raises(ValueError, match=message):
+        catalog.query(good, sql)
+
+
+def test_faulty_sql_is_pointed_at(good):
+    with pytest.raises(duckdb.Error, match=r'Did you mean "call_emotions"'):
+        catalog.query(good, "FROM call_emotion")
+    with pytest.raises(duckdb.Error, match=r"(?s)LINE 2: WHERE queu = 'sales'\n +\^"):
+        catalog.query(good, "FROM call_emotions\nWHERE queu = 'sales'")
+
+
+def test_views_are_listed_with_their_questions():
+    listed = {view.name: view for view in catalog.views()}
+    assert listed["angriest_calls"] == ("angriest_calls", "marts", "In which calls does the caller sound angriest?")
+    assert [view.folder for view in catalog.views()] == sorted((view.folder for view in catalog.views()), key=catalog.FOLDERS.index)
+
+
+def test_a_faulty_file_is_named(tmp_path, monkeypatch):
+    for folder in catalog.FOLDERS:
+        (tmp_path / folder).mkdir()
+    (tmp_path / "marts" / "mine.sql").write_text("-- What?\nSELECT nothing FROM nowhere")
+    monkeypatch.setattr(catalog, "SQL_FOLDER", tmp_path)
+    catalog._sql_files.cache_clear()
+    try:
+        with pytest.raises(ValueError, match=r"(?s)sql/marts/mine.sql is no view:.*nowhere"):
+            catalog.connect(str(tmp_path / "lake"))
+    finally:
+        catalog._sql_files.cache_clear()
+
+
+# Formats
+
+
+def test_a_table_fits_its_width_and_rounds(good):
+    text = catalog.render(catalog.query(good, "FROM call_emotions"), "table", width=80)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert f"{len(good.table('call_emotions').columns)} columns" in text
+    text = catalog.render(good.sql("SELECT 0.123456::FLOAT AS p, 1234.5678::DOUBLE AS seconds, NULL AS nothing"), "table", width=80)
+    assert "0.123 " in text and "1234.6 " in text and "NULL" in text
+
+
+def test_a_plan_is_readable(good):
+    assert "┌────" in catalog.render(catalog.query(good, "EXPLAIN SELECT 1"))
+
+
+MIXED = """
+    SELECT 1 AS a, 0.1::FLOAT AS p, 'it''s, "so"' AS t, NULL AS n, 'nan'::DOUBLE AS x,
+        DATE '2026-11-20' AS d, TIMESTAMPTZ '2026-11-20 09:00:00+01' AS s
+"""
+
+
+def test_csv(good):
+    header, line = catalog.render(catalog.query(good, MIXED), "csv").splitlines()
+    assert header == "a,p,t,n,x,d,s"
+    assert line == '1,0.1,"it\'s, ""so""",,nan,2026-11-20,2026-11-20 08:00:00+00'
+
+
+def test_json(good):
+    expected = {"a": 1, "p": 0.1, "t": 'it\'s, "so"', "n": None, "x": None, "d": "2026-11-20", "s": "2026-11-20T08:00:00+00:00"}
+    assert json.loads(catalog.render(catalog.query(good, MIXED), "json")) == [expected]
+    assert catalog.render(catalog.query(good, "SELECT 1 AS a WHERE false"), "json") == "[]"
+
+
+def test_parquet(good):
+    answer = catalog.query(good, "FROM segments")
+    assert pq.read_table(io.BytesIO(catalog.render(answer, "parquet"))).equals(answer)
+
+
+@pytest.mark.parametrize("format", catalog.FORMATS)
+def test_every_format_takes_any_answer(good, format):
+    for sql in ("SELECT 1 AS a, 2 AS A, [1, 2] AS l, {'k': 1} AS s", "SELECT NULL::DOUBLE AS x WHERE false", "FROM call_emotions_all"):
+        assert catalog.render(catalog.query(good, sql), format)
+
+
+def test_two_columns_of_one_name_both_appear(good):
+    assert json.loads(catalog.render(good.sql("SELECT 1 AS a, 2 AS a"), "json")) == [{"a": 1, "a_1": 2}]
+
+
+def test_an_unknown_format_is_named(good):
+    with pytest.raises(ValueError, match="'xml' is no format: choose one of table, csv, json, parquet"):
+        catalog.render(catalog.query(good, "SELECT 1"), "xml")
+
+
+# S3
+
+
+@pytest.mark.parametrize("prefix", ["", "/a lake/it's [1]"])
+def test_a_lake_on_s3_answers_as_a_folder_does(s3, tmp_path, prefix):
+    lake = f"s3://{s3.bucket('lake')}{prefix}"
+    write_good_lake(lake)
+    write_good_lake(str(tmp_path / "lake"))
+    there, here = catalog.connect(lake), catalog.connect(str(tmp_path / "lake"))
+    for view in catalog.views():
+        sql = f"FROM {view.name} ORDER BY ALL"
+        assert catalog.query(there, sql).equals(catalog.query(here, sql))
+    write_calls(lake, [worse(day=date(2026, 11, 22), chunk="c9", etag="e2", planned_at=NIGHT + timedelta(days=2))])
+    assert catalog.query(there, "SELECT day FROM call_emotions WHERE call_id = 'worse'")["day"].to_pylist() == [date(2026, 11, 22)]
+
+
+def test_an_empty_bucket_has_empty_views(s3):
+    connection = catalog.connect(f"s3://{s3.bucket('lake')}/not/yet")
+    assert {count(connection, view.name) for view in catalog.views()} == {0}
+
+
+def test_no_credentials_reach_the_catalogue_file(s3, tmp_path):
+    lake = f"s3://{s3.bucket('lake')}"
+    write_good_lake(lake)
+    out = catalog.write_catalog(lake, tmp_path / "w.duckdb")
+    assert s3.secret_key.encode() not in out.read_bytes() and s3.access_key.encode() not in out.read_bytes()
+    with duckdb.connect(out, read_only=True) as connection:
+        assert connection.sql("SELECT name FROM duckdb_secrets()").fetchall() == []
+        catalog._open_s3(connection, lake)
+        assert connection.sql("SELECT count(*) FROM outcomes").fetchone() == (5,)
+
+
+def test_wrong_or_no_credentials_raise(s3, monkeypatch):
+    lake = f"s3://{s3.bucket('lake')}"
+    write_good_lake(lake)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(duckdb.Error, match="403"):
+        catalog.connect(lake)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(PermissionError, match="AWS_ACCESS_KEY_ID"):
+        catalog.connect(lake)
+
+
+def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path):
+    """A connection whose first reading fails as DuckDB's does when the bytes under it changed."""
+    write_good_lake(str(tmp_path))
+
+    class Unlucky:
+        def __init__(self, failures):
+            self.connection, self.failures = catalog.connect(str(tmp_path)), failures
+
+        def extract_statements(self, sql):
+            return self.connection.extract_statements(sql)
+
+        def execute(self, sql):
+            if self.failures:
+                self.failures -= 1
+                raise duckdb.HTTPException("ETag on reading file was initially x and now it returned y")
+            return self.connection.execute(sql)
+
+    assert catalog.query(Unlucky(1), "FROM outcomes").num_rows == 5
+    with pytest.raises(duckdb.HTTPException):
+        catalog.query(Unlucky(2), "FROM outcomes")

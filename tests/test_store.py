@@ -1,0 +1,133 @@
+"""The door to storage, over a folder and over a real S3 server: the same promises for both."""
+
+import os
+
+import pytest
+
+from ser_tasks.store import ChangedObject, open_store
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path):
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    open_store.cache_clear()
+    return open_store(f"s3://{request.getfixturevalue('s3').bucket('store')}/some/prefix")
+
+
+def test_an_empty_store_lists_nothing(store):
+    assert list(store.list()) == []
+    assert not store.exists("a")
+    with pytest.raises(FileNotFoundError):
+        store.read_bytes("a")
+
+
+@pytest.mark.parametrize("key", ["a.wav", "deep/er/a b.wav", "ü/ключ +%20&'\"(1).wav", "day=2026-11-20/x=y.parquet"])
+def test_what_is_written_is_listed_and_read(store, key):
+    store.write_bytes(key, b"sound")
+    [item] = store.list()
+    assert (item.key, item.size_bytes, item.last_modified.tzinfo is not None) == (key, 5, True)
+    assert store.read_bytes(key) == b"sound"
+    assert store.read_bytes(key, 3) == b"sou"
+    assert store.exists(key)
+
+
+def test_an_empty_object_reads_as_nothing(store):
+    store.write_bytes("empty", b"")
+    assert store.read_bytes("empty", 10) == b""
+
+
+def test_a_prefix_narrows_the_list(store):
+    for key in ("a/1", "a/2", "ab/3", "b/4"):
+        store.write_bytes(key, b"x")
+    assert [item.key for item in store.list("a/")] == ["a/1", "a/2"]
+    assert [item.key for item in store.list("a")] == ["a/1", "a/2", "ab/3"]
+    assert list(store.list("none/")) == []
+
+
+def test_hidden_files_are_no_objects(store):
+    store.write_bytes("a/.part.tmp", b"x")
+    assert list(store.list()) == []
+
+
+def test_a_taken_key_is_not_created_again(store):
+    assert store.create_bytes("a/1", b"first")
+    assert not store.create_bytes("a/1", b"second")
+    assert store.read_bytes("a/1") == b"first"
+    store.write_bytes("a/1", b"third")
+    assert store.read_bytes("a/1") == b"third"
+
+
+def test_an_object_is_fetched_with_the_etag_it_was_listed_with(store, tmp_path):
+    store.write_bytes("a/1.wav", b"sound" * 1000)
+    [item] = store.list()
+    folder = tmp_path / "fetched"
+    folder.mkdir()
+    path, metadata = store.fetch("a/1.wav", item.etag, folder)
+    assert path.read_bytes() == b"sound" * 1000
+    assert path.suffix == ".wav"
+    assert metadata == {}
+    store.write_bytes("a/1.wav", b"another")
+    with pytest.raises(ChangedObject, match="changed after it was listed"):
+        store.fetch("a/1.wav", item.etag, folder)
+    with pytest.raises(ChangedObject, match="no longer in the store"):
+        store.fetch("a/2.wav", item.etag, folder)
+
+
+def test_a_missing_bucket_is_an_error_not_an_empty_list(s3):
+    with pytest.raises(Exception, match="NoSuchBucket|does not exist"):
+        list(open_store("s3://no-such-bucket-here").list())
+
+
+def test_s3_listing_goes_past_a_thousand_keys(s3):
+    bucket = s3.bucket("many")
+    for number in range(1005):
+        s3.client.put_object(Bucket=bucket, Key=f"k{number:04}", Body=b"")
+    assert [item.key for item in open_store(f"s3://{bucket}").list()] == [f"k{number:04}" for number in range(1005)]
+
+
+def test_s3_metadata_comes_with_the_object(s3, tmp_path):
+    bucket = s3.bucket("meta")
+    s3.client.put_object(Bucket=bucket, Key="a.wav", Body=b"x", Metadata={"queue": "sales"})
+    store = open_store(f"s3://{bucket}")
+    [item] = store.list()
+    assert store.fetch("a.wav", item.etag, tmp_path)[1] == {"queue": "sales"}
+
+
+def test_wrong_s3_credentials_are_an_error(s3, monkeypatch):
+    bucket = s3.bucket("secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    open_store.cache_clear()
+    with pytest.raises(Exception, match="403|Signature"):
+        list(open_store(f"s3://{bucket}").list())
+    open_store.cache_clear()
+
+
+def test_a_key_can_not_leave_the_folder(tmp_path):
+    store = open_store(str(tmp_path / "store"))
+    for key in ("../out", "/etc/passwd", "a/../../out"):
+        with pytest.raises(ValueError, match="leads out of"):
+            store.write_bytes(key, b"x")
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    store = open_store(str(tmp_path / "store"))
+    store.write_bytes("a/1", b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        store.write_bytes("a/1", b"new")
+    monkeypatch.undo()
+    assert store.read_bytes("a/1") == b"old"
+    assert sorted(os.listdir(tmp_path / "store" / "a")) == ["1"]
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket", "s3://", "http://host/x"])
+def test_an_unknown_kind_of_store_is_refused(uri):
+    with pytest.raises(ValueError, match="s3://bucket/prefix"):
+        open_store(uri)
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"x")
+    with pytest.raises(NotADirectoryError):
+        list(open_store(str(tmp_path / "a.wav")).list())
