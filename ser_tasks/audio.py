@@ -159,8 +159,7 @@ class AudioReader:
             yield f"damaged: {self._source.damage}, {read}"
         if self._header.bytes_after:
             yield f"the header ends the audio at {self.seconds:,.1f} s, but {self._header.bytes_after:,} bytes follow that were not read"
-        if self._source.remark:
-            yield self._source.remark
+        yield from self._source.remarks()
 
 
 def open_audio(path: str | os.PathLike, *, max_duration_s: float) -> AudioReader:
@@ -200,6 +199,7 @@ class _Header:
     bytes_after: int = 0
     streamed: bool = False
     is_cut: bool = False
+    lacks_data: bool = False
     declared_s: float | None = None
 
 
@@ -267,7 +267,7 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: _Header) -> 
                 left = header.available_bytes - size
                 header.bytes_after = left if byte_rate and left >= byte_rate else 0
             return
-    raise BadAudio("no_samples", f"The WAV file has no audio data: its {size_bytes:,} bytes end before a data chunk. Upload it again.")
+    header.lacks_data = True
 
 
 def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
@@ -321,9 +321,10 @@ class _Source(Protocol):
     info: AudioInfo
     expected_s: float | None
     damage: str | None
-    remark: str | None
 
     def read(self, frames: int) -> np.ndarray: ...
+
+    def remarks(self) -> list[str]: ...
 
     def close(self) -> None: ...
 
@@ -348,8 +349,6 @@ def _open_source(path: Path, header: _Header) -> _Source:
 
 
 class _SoundFile:
-    remark: str | None = None
-
     def __init__(self, file: soundfile.SoundFile, header: _Header):
         self._file = file
         self.damage: str | None = None
@@ -380,6 +379,9 @@ class _SoundFile:
         except soundfile.LibsndfileError:
             return 0
 
+    def remarks(self) -> list[str]:
+        return []
+
     def close(self) -> None:
         self._file.close()
 
@@ -387,7 +389,7 @@ class _SoundFile:
 class _PyAv:
     def __init__(self, path: Path, header: _Header):
         self.damage: str | None = None
-        self.remark: str | None = None
+        self._tracks = 1
         self._bad_packets = self._filled_frames = 0
         try:
             self._container = av.open(
@@ -408,8 +410,7 @@ class _PyAv:
         container = self._container.format.name.split(",")[0].upper()
         if not tracks:
             raise BadAudio("not_audio", f"The {container} file has no audio track. Upload the call's audio, or leave the file out.")
-        if len(tracks) > 1:
-            self.remark = f"the file has {len(tracks)} audio tracks: only the first was read"
+        self._tracks = len(tracks)
         self._stream = tracks[0]
         if self._stream.codec_context is None:
             raise _unreadable(header, "its audio codec is unknown")
@@ -458,7 +459,6 @@ class _PyAv:
                 gap = round((frame.time - first_s) * self.info.sampling_rate_hz) - done
                 if gap > 0.1 * self.info.sampling_rate_hz:  # packets left out on purpose (Opus DTX) or lost
                     self._filled_frames += gap
-                    self.remark = f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence"
                     yield from self._silence(gap)
                     done += gap
             if resampler is None or resampled != (frame.format.name, frame.sample_rate):
@@ -491,6 +491,14 @@ class _PyAv:
             except av.FFmpegError as error:
                 self._bad_packets += 1
                 self.damage = f"packets that could not be decoded and were left out: {self._bad_packets:,} ({error.strerror})"
+
+    def remarks(self) -> list[str]:
+        found = []
+        if self._tracks > 1:
+            found.append(f"the file has {self._tracks} audio tracks: only the first was read")
+        if self._filled_frames:
+            found.append(f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence")
+        return found
 
     def close(self) -> None:
         self._container.close()
@@ -558,6 +566,11 @@ def _no_samples(container: str) -> BadAudio:
 
 
 def _unreadable(header: _Header, why: str) -> BadAudio:
+    if header.lacks_data:
+        return BadAudio(
+            "no_samples",
+            "No data chunk was found in the WAV file: it is cut off, or its chunks are misplaced. Export the recording again.",
+        )
     if header.known_as:
         return BadAudio(
             "decode_error", f"The file begins as {header.known_as}, but cannot be read ({why}): cut off or damaged. Upload it again."

@@ -4,17 +4,19 @@ Nothing is copied: a view reads the parts at the moment of the query, so it sees
 table without a single part when the views are made stays empty until they are made again (``connect``, ``ser catalog``).
 """
 
-import contextlib
+import bisect
 import csv
 import functools
 import io
 import itertools
 import json
+import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -23,8 +25,12 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import rich.box
+import rich.console
+import rich.table
+import rich.text
+from rich.cells import cell_len
 
 import ser_tasks
 from ser_tasks.schemas import PARTITIONS, TABLES
@@ -50,6 +56,14 @@ DUCKDB_TYPES = {
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
 
 
+SHOWN_ROWS, SHOWN_CELL = 100, 40
+"""Rows, and characters of a value, at which a table for a person ends."""
+
+CHANGED_UNDER_US = (duckdb.IOException, duckdb.InvalidInputException, UnicodeDecodeError)
+"""What DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a footer that is none.
+The last may quote the bytes found, which are no text."""
+
+
 class View(NamedTuple):
     name: str
     folder: str
@@ -58,15 +72,17 @@ class View(NamedTuple):
     """What the view answers: the first comment line of its file."""
 
 
-def connect(lake: str) -> duckdb.DuckDBPyConnection:
+def connect(lake: str, since: date | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
 
+    With ``since``, only over parts of day folders from that day on: as quick for the checks of one night in an old lake as in
+    a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     _create_views(connection)
-    _lay_over_parts(connection, lake)
+    _lay_over_parts(connection, lake, since)
     return connection
 
 
@@ -104,7 +120,7 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     statement = _reading_statement(connection, sql)
     try:
         return _fetch(connection, statement)
-    except duckdb.IOException:
+    except CHANGED_UNDER_US:
         return _fetch(connection, statement)
 
 
@@ -165,7 +181,7 @@ def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
 
 
-def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
+def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None) -> None:
     root = open_store(lake).uri
     if root.startswith("s3://"):
         _open_s3(connection, root)
@@ -174,8 +190,9 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     for table in TABLES:
+        days = f" WHERE day >= DATE '{since:%Y-%m-%d}'" if since else ""
         try:
-            connection.execute(f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {_over_parts(table, root)}")
+            connection.execute(f"CREATE OR REPLACE VIEW {PARTS}.{table} AS FROM ({_over_parts(table, root)}){days}")
         except duckdb.IOException as error:
             if "No files found" not in str(error):
                 raise
@@ -221,6 +238,7 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     import boto3
 
     _load_httpfs(connection)
+    connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
     session = boto3.Session()
     client = session.client("s3")
     endpoint = urlsplit(client.meta.endpoint_url)
@@ -293,12 +311,54 @@ def _fetch(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
 
 
 def _as_box(answer: pa.Table, width: int) -> str:
-    """DuckDB's own box: it leaves out middle rows and columns that do not fit, and says how many there are."""
+    """The first rows, and the first columns that fit; a footer names what is left out. One row too wide stands upright."""
     if answer.column_names == ["explain_key", "explain_value"]:
         return "\n".join(answer["explain_value"].to_pylist()).rstrip("\n")
-    with duckdb.connect() as connection, io.StringIO() as text, contextlib.redirect_stdout(text):
-        _projected(connection, answer, _rounded).show(max_width=width, max_rows=100)
-        return text.getvalue().rstrip("\n")
+    answer = _distinctly_named(answer)
+    columns = {name: _cells(column.slice(0, SHOWN_ROWS)) for name, column in zip(answer.column_names, answer.columns, strict=True)}
+    needed = [min(max(map(cell_len, [name, *cells])), SHOWN_CELL) + 3 for name, cells in columns.items()]
+    fitting = max(1, bisect.bisect_right(list(itertools.accumulate(needed, initial=1)), width) - 1)
+    footer = f"{answer.num_rows:,} row{'s' * (answer.num_rows != 1)}"
+    if answer.num_rows > SHOWN_ROWS:
+        footer += f", the first {SHOWN_ROWS} shown: add LIMIT, or --format csv for all"
+    if fitting == len(columns):
+        lines = _box(list(columns), zip(*columns.values(), strict=True), [_is_number(column.type) for column in answer.columns], width)
+    elif answer.num_rows == 1:
+        lines = _box(["column", "value"], ((name, cells[0]) for name, cells in columns.items()), [False, False], width)
+    else:
+        names = list(columns)
+        numbers = [_is_number(column.type) for column in answer.columns[:fitting]]
+        lines = _box(names[:fitting], zip(*(columns[name] for name in names[:fitting]), strict=True), numbers, width)
+        left_out = names[fitting:]
+        footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)}: {', '.join(left_out)}"
+    return lines + "\n".join(textwrap.wrap(footer, width))
+
+
+def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], width: int) -> str:
+    box = rich.table.Table(box=rich.box.SQUARE)
+    for name, is_number in zip(names, numbers, strict=True):
+        box.add_column(rich.text.Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        box.add_row(*map(rich.text.Text, row))
+    console = rich.console.Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
+    console.print(box)
+    return console.file.getvalue()
+
+
+def _cells(column: pa.ChunkedArray) -> list[str]:
+    """Text of a column's values. Three decimals for probabilities, fewer for large numbers; one rule for a whole column."""
+    values = column.to_pylist()
+    if pa.types.is_floating(column.type):
+        largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0)
+        decimals = 3 if largest < 10 else 2 if largest < 100 else 1
+        return ["null" if value is None else f"{value:.{decimals}f}" for value in values]
+    if pa.types.is_timestamp(column.type):
+        return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
+    return ["null" if value is None else " ".join(str(value).split()) for value in values]
+
+
+def _is_number(type_: pa.DataType) -> bool:
+    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
 
 
 def _as_csv(answer: pa.Table) -> str:
@@ -349,14 +409,6 @@ def _distinctly_named(answer: pa.Table) -> pa.Table:
         taken = {other.lower() for other in names}
         names.append(next(each for n in itertools.count() if (each := f"{name}_{n}" if n else name).lower() not in taken))
     return answer.rename_columns(names)
-
-
-def _rounded(name: str, column: pa.ChunkedArray) -> str:
-    """Three digits for probabilities, fewer for large numbers; one rule for a whole column."""
-    if not pa.types.is_floating(column.type):
-        return name
-    largest = pc.max(pc.abs(column.filter(pc.is_finite(column)))).as_py() or 0
-    return f"round({name}::DOUBLE, {3 if largest < 10 else 2 if largest < 100 else 1})"
 
 
 def _jsonable(name: str, column: pa.ChunkedArray) -> str:

@@ -150,8 +150,9 @@ class Listing:
 
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
         """Recordings of a day that its manifest lacks, in the order of their keys."""
-        self.database.register("manifest", manifest)
-        cursor = self.database.execute(
+        cursor = self.database.cursor()  # of its own: the rows are read while other questions are asked
+        cursor.register("manifest", manifest)
+        cursor.execute(
             """
             SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s
             FROM listing WHERE day = $day AND NOT EXISTS (
@@ -243,27 +244,35 @@ def _to_retry(row: dict[str, Any], settings: Settings) -> bool:
 
 
 def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_id: str) -> int:
+    """Writes the manifest parts of a day's new recordings, and returns how many were new."""
     folder = parts.folder("recordings", day=day)
+    planned = 0
     while True:
         number = sum(1 for _ in parts.keys(lake, folder)) + 1
-        fresh = list(_chunked(listing.new(day, read_manifest(lake, day)), settings))
+        rows: list[dict[str, Any]] = []
         now = datetime.now(UTC)
-        rows = [{**row, "chunk_id": _chunk_id(rows), "planned_at": now, "run_id": run_id} for rows in fresh for row in rows]
+        for chunk in _chunked(listing.new(day, read_manifest(lake, day)), settings):
+            chunk_id = _chunk_id(chunk)
+            rows += [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
+            if len(rows) >= _ROWS_AT_ONCE:
+                break
         if not rows:
-            return 0
+            return planned
         part = parts.encode("recordings", schemas.table("recordings", rows))
         if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
-            return len(rows)
+            planned += len(rows)
 
 
 def _chunked(rows: Iterator[dict[str, Any]], settings: Settings) -> Iterator[list[dict[str, Any]]]:
     chunk: list[dict[str, Any]] = []
+    chunk_s = 0.0
     for row in rows:
-        full = len(chunk) >= settings.chunk_recordings
-        if chunk and (full or sum(r["estimated_s"] for r in chunk) + row["estimated_s"] > settings.chunk_audio_s):
+        full = len(chunk) >= settings.chunk_recordings or chunk_s + row["estimated_s"] > settings.chunk_audio_s
+        if chunk and full:
             yield chunk
-            chunk = []
+            chunk, chunk_s = [], 0.0
         chunk.append(row)
+        chunk_s += row["estimated_s"]
     if chunk:
         yield chunk
 

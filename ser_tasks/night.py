@@ -42,7 +42,7 @@ class ExtractedChunk:
 
 
 class Night:
-    """The state of one run. Use it in a ``with``: the end stops the workers and removes scratch."""
+    """The state of one run. Use it in a ``with``: the end removes scratch, and stops the workers unless they were given."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class Night:
         day: date | None = None,
         model: str | None = None,
         device: str = "auto",
-        workers: int | None = None,
+        workers: int | Workers | None = None,
         policy: str | None = None,
     ):
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
@@ -74,13 +74,15 @@ class Night:
             bundle = load_bundle(model or settings.model)
             self.scorer = Scorer(bundle, choose_device(device), settings.frames_per_batch, settings.precision)
         self.version = ingest.version_of(bundle.model_id, self.policy.name)
-        self.workers = Workers(workers or cores())
+        self.workers = workers if isinstance(workers, Workers) else Workers(workers or cores())
+        self._own_workers = self.workers is not workers
         self.plan = ingest.Plan()
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> "Night":
         self.scratch = self._contexts.enter_context(scratch_folder(self.settings.scratch))
-        self._contexts.enter_context(self.workers)
+        if self._own_workers:
+            self._contexts.enter_context(self.workers)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,32 +7,11 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-RECORDING_SUFFIXES = [
-    ".wav",
-    ".wave",
-    ".rf64",
-    ".aif",
-    ".aiff",
-    ".au",
-    ".flac",
-    ".ogg",
-    ".oga",
-    ".opus",
-    ".mp3",
-    ".m4a",
-    ".mp4",
-    ".aac",
-    ".amr",
-    ".3gp",
-    ".webm",
-    ".mka",
-    ".wma",
-    ".gsm",
-    ".ulaw",
-    ".ul",
-    ".alaw",
-    ".al",
-]
+RECORDING_SUFFIXES = (
+    *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf", ".sph", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".m4a", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".mka", ".wma", ".gsm"),
+    *(".ulaw", ".ul", ".mulaw", ".pcmu", ".alaw", ".al", ".pcma", ".vox", ".sln"),
+)
 
 
 class Settings(BaseSettings):
@@ -49,7 +28,7 @@ class Settings(BaseSettings):
         r"_?CUST_(?P<customer_id>[^_]+)_GUID_(?P<call_id>[^_]+)_AGENT_(?P<agent_id>[^_]+)_DT_(?P<started_at>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)",
         description="Searched in the file name's stem; its named groups are facts of the call.",
     )
-    recording_suffixes: tuple[str, ...] = Field(tuple(RECORDING_SUFFIXES), description="Keys that end so are recordings.")
+    recording_suffixes: tuple[str, ...] = Field(RECORDING_SUFFIXES, description="Keys that end so are recordings.")
 
     chunk_audio_s: float = Field(7200, gt=0, description="Audio budget of a chunk, in (guessed) seconds.")
     chunk_recordings: int = Field(500, gt=0, description="At most so many recordings in a chunk.")

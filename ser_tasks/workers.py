@@ -92,9 +92,9 @@ def _batches(recordings: list[Recording], workers: int) -> list[list[Recording]]
     total_s = sum(recording.estimated_s for recording in recordings)
     budget_s = min(BATCH_AUDIO_S, total_s / (4 * workers))
     batches: list[list[Recording]] = []
-    held_s = budget_s
+    held_s = 0.0
     for recording in sorted(recordings, key=lambda recording: -recording.estimated_s):
-        if held_s + recording.estimated_s > budget_s:
+        if not batches or held_s + recording.estimated_s > budget_s:
             batches.append([])
             held_s = 0.0
         batches[-1].append(recording)

@@ -83,3 +83,16 @@ def tiny_bundle(
         **fields,
     )
     return save_bundle(bundle, folder / name)
+
+
+def run_night(recordings: Path | str, lake: Path | str, bundle: Path | str, workers: Any = None, **options: Any) -> dict[str, Any]:
+    """A whole night without Prefect: every chunk's two stages, checks, the run's row. Returns the row, with its checks."""
+    from ser_tasks.night import Night
+    from ser_tasks.settings import Settings
+
+    settings = options.pop("settings", None) or Settings()
+    with Night(str(recordings), str(lake), settings, model=str(bundle), device="cpu", workers=workers or 1, **options) as night:
+        for day, chunk_id in night.list_and_plan().chunks:
+            night.publish(night.extract(day, chunk_id))
+        checks = night.check()
+        return night.write_run(checks) | {"checks": checks}

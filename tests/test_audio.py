@@ -201,6 +201,17 @@ def test_audio_that_the_header_leaves_out_is_noted(tmp_path):
     assert read_bytes(tmp_path, making.wav_bytes(making.signal(1), after=tags))[1].note is None
 
 
+def test_a_wav_with_misplaced_chunks_says_so(tmp_path):
+    """Some recorders leave out the padding byte after a tag of odd length; neither decoder finds the samples then."""
+    data = making.wav_bytes(making.signal(2))
+    at = data.index(b"data")
+    with pytest.raises(BadAudio, match="its chunks are misplaced") as caught:
+        read_bytes(tmp_path, data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFO!" + data[at:])
+    assert caught.value.code == "no_samples"
+    padded = data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFO!\0" + data[at:]
+    np.testing.assert_allclose(read_bytes(tmp_path, padded)[0], making.signal(2), atol=2**-14)
+
+
 def test_24_bits_in_32_bit_containers_are_no_lie(tmp_path):
     samples = np.round(making.signal(1).T * 2**23).astype("<i4") << 8
     data = making.wav_bytes(making.signal(0), bits=24, block_bytes=8, data_size=samples.nbytes) + samples.tobytes()

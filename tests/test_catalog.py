@@ -118,6 +118,16 @@ def test_a_filter_on_day_or_version_reads_only_those_parts(tmp_path, sql):
     assert "Total Files Read: 4" in catalog.query(catalog.connect(lake), "EXPLAIN ANALYZE FROM segments_all")["explain_value"][0].as_py()
 
 
+def test_since_reads_only_parts_of_later_days(tmp_path):
+    lake = str(tmp_path)
+    write_calls(lake, [angry(), worse(day=DAY + timedelta(days=1), chunk="c2")])
+    connection = catalog.connect(lake, since=DAY + timedelta(days=1))
+    assert catalog.query(connection, "SELECT DISTINCT call_id FROM segments")["call_id"].to_pylist() == ["worse"]
+    plan = catalog.query(connection, "EXPLAIN ANALYZE FROM outcomes_all")["explain_value"][0].as_py()
+    assert "Total Files Read: 1" in plan
+    assert sum(catalog.run_checks(connection).values()) == 0
+
+
 # The file for BI tools
 
 
@@ -262,12 +272,29 @@ def test_a_faulty_file_is_named(tmp_path, monkeypatch):
 # Formats
 
 
-def test_a_table_fits_its_width_and_rounds(good):
+def test_a_table_fits_its_width_and_names_what_is_left_out(good):
     text = catalog.render(catalog.query(good, "FROM call_emotions"), "table", width=80)
     assert max(len(line) for line in text.splitlines()) <= 80
-    assert f"{len(good.table('call_emotions').columns)} columns" in text
-    text = catalog.render(good.sql("SELECT 0.123456::FLOAT AS p, 1234.5678::DOUBLE AS seconds, NULL AS nothing"), "table", width=80)
-    assert "0.123 " in text and "1234.6 " in text and "NULL" in text
+    box, footer = text[: text.index("4 rows; ")], " ".join(text[text.index("4 rows; ") :].split())
+    for column in good.table("call_emotions").columns:
+        assert (f" {column} " in box) != (f" {column}," in footer or footer.endswith(column))
+
+
+def test_a_table_rounds_and_says_null(good):
+    sql = "SELECT 0.123456::FLOAT AS p, 1234.5678::DOUBLE AS s, NULL AS n, TIMESTAMPTZ '2026-11-20 09:00:00+01' AS t, E'a\\nb [red]' AS x"
+    line = catalog.render(good.sql(sql), "table", width=100).splitlines()[3]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["0.123", "1234.6", "null", "2026-11-20 08:00:00", "a b [red]"]
+
+
+def test_one_wide_row_stands_upright(good):
+    text = catalog.render(catalog.query(good, "FROM call_emotions WHERE call_id = 'worse'"), "table", width=60)
+    assert [line for line in text.splitlines() if line.startswith("│ peak_anger ") and " 0.900 " in line]
+    assert text.endswith("1 row")
+
+
+def test_a_long_table_says_how_long(good):
+    text = catalog.render(catalog.query(good, "FROM range(1234)"), "table", width=80)
+    assert "1,234 rows, the first 100 shown" in text and "│    99 │" in text and "│   100 │" not in text
 
 
 def test_a_plan_is_readable(good):
@@ -357,7 +384,15 @@ def test_wrong_or_no_credentials_raise(s3, monkeypatch):
         catalog.connect(lake)
 
 
-def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path):
+FAILURES = [
+    duckdb.HTTPException("ETag on reading file was initially x and now it returned y"),
+    duckdb.InvalidInputException("No magic bytes found at end of file"),
+    UnicodeDecodeError("utf-8", b"\xc0", 0, 1, "invalid start byte"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
+def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure):
     """A connection whose first reading fails as DuckDB's does when the bytes under it changed."""
     write_good_lake(str(tmp_path))
 
@@ -371,9 +406,9 @@ def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path):
         def execute(self, sql):
             if self.failures:
                 self.failures -= 1
-                raise duckdb.HTTPException("ETag on reading file was initially x and now it returned y")
+                raise failure
             return self.connection.execute(sql)
 
     assert catalog.query(Unlucky(1), "FROM outcomes").num_rows == 5
-    with pytest.raises(duckdb.HTTPException):
+    with pytest.raises(type(failure)):
         catalog.query(Unlucky(2), "FROM outcomes")

@@ -172,7 +172,7 @@ def test_a_target_out_of_reach_leaves_everything_unsure():
 
 
 def test_training_weighs_rare_classes_as_much_as_common_ones(trained, corpus):
-    """One clip of anger to sixteen of neutral, features that say nothing: probabilities stay near one half."""
+    """One clip of a speaker's anger to sixteen of their neutral speech, features that say nothing: probabilities stay near one half."""
     from dataclasses import replace
 
     from rich.progress import Progress
@@ -184,7 +184,7 @@ def test_training_weighs_rare_classes_as_much_as_common_ones(trained, corpus):
     torch.manual_seed(0)
     truth = np.array([0] * 8 + [1] * 128)
     clips = [[rng.standard_normal((50, 40)).astype(np.float32) for _ in truth]]
-    side = Side(pd.DataFrame({"corpus": ["made"] * len(truth)}), truth, clips)
+    side = Side(pd.DataFrame({"corpus": "made", "speaker": ["a", "b"] * 68}), truth, clips)
     bundle = replace(
         load_bundle(trained["bundle"]), temperature=1.0, mean=(0.0,) * 40, std=(1.0,) * 40, module=make_model("cnn_lstm", 2, 40)
     )

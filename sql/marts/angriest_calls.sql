@@ -7,19 +7,19 @@
 SELECT
     call_id,
     call_date,
-    started_at,
     queue,
-    language,
     share_anger,
     mean_p_anger,
     peak_anger,
     peak_anger_at_s,
-    share_unsure,
     scored_speech_s,
+    share_unsure,
     scored_segments,
     duration_s,
     escalated,
     emotion_role,
+    started_at,
+    language,
     key,
     recording_id
 FROM call_emotions

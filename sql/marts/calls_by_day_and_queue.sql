@@ -12,6 +12,9 @@ SELECT
     count(*) FILTER (outcome = 'withheld') AS withheld,
     sum(duration_s) / 3600 AS audio_h,
     coalesce(sum(scored_speech_s), 0) AS scored_speech_s,
+    count(escalated) AS escalation_known,
+    count(*) FILTER (escalated) AS escalated,
+    weighted_avg(share_unsure, nullif(scored_speech_s, 0)) AS share_unsure,
     weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger,
     weighted_avg(share_calm, nullif(scored_speech_s, 0)) AS share_calm,
     weighted_avg(share_disgust, nullif(scored_speech_s, 0)) AS share_disgust,
@@ -19,10 +22,7 @@ SELECT
     weighted_avg(share_happiness, nullif(scored_speech_s, 0)) AS share_happiness,
     weighted_avg(share_neutral, nullif(scored_speech_s, 0)) AS share_neutral,
     weighted_avg(share_sadness, nullif(scored_speech_s, 0)) AS share_sadness,
-    weighted_avg(share_surprise, nullif(scored_speech_s, 0)) AS share_surprise,
-    weighted_avg(share_unsure, nullif(scored_speech_s, 0)) AS share_unsure,
-    count(escalated) AS escalation_known,
-    count(*) FILTER (escalated) AS escalated
+    weighted_avg(share_surprise, nullif(scored_speech_s, 0)) AS share_surprise
 FROM call_emotions
 GROUP BY call_date, queue
 ORDER BY call_date DESC, queue

@@ -5,20 +5,20 @@
 SELECT
     call_id,
     call_date,
-    started_at,
     queue,
-    language,
+    negativity_change,
     negativity_q1,
     negativity_q2,
     negativity_q3,
     negativity_q4,
-    negativity_change,
     peak_anger,
     peak_anger_at_s,
     share_unsure,
     scored_speech_s,
     duration_s,
     emotion_role,
+    started_at,
+    language,
     key,
     recording_id
 FROM call_emotions
