@@ -91,7 +91,9 @@ def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: s
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     begun = time.perf_counter()
     from flows.nightly import nightly
+    from flows.server import start_server
 
+    start_server()
     with tempfile.TemporaryDirectory() as folder:
         recordings, lake = Path(folder, "recordings"), Path(folder, "lake")
         for number in range(repeats):

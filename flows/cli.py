@@ -169,7 +169,9 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     preflight(recordings, options.get("model") or settings.model, options.get("device", "auto"), options.get("policy") or settings.policy)
 
     from flows.nightly import IncompleteNight, nightly
+    from flows.server import start_server
 
+    start_server()
     incomplete = None
     try:
         run = nightly(recordings, lake, **options)

@@ -28,6 +28,8 @@ SHIPPED = Path(__file__).parent / "bundles"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 """Of a bundle and of its version, which are parts of a folder's name in the lake."""
+ALL_UNSURE = 1.0
+"""``unsure_below`` of a bundle that is never sure enough."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ import rich.box
 import rich.console
 import rich.table
 import rich.text
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 import ser_tasks
 from ser_tasks.schemas import PARTITIONS, TABLES
@@ -321,17 +321,22 @@ def _as_box(answer: pa.Table, width: int) -> str:
     footer = f"{answer.num_rows:,} row{'s' * (answer.num_rows != 1)}"
     if answer.num_rows > SHOWN_ROWS:
         footer += f", the first {SHOWN_ROWS} shown: add LIMIT, or --format csv for all"
-    if fitting == len(columns):
-        lines = _box(list(columns), zip(*columns.values(), strict=True), [_is_number(column.type) for column in answer.columns], width)
-    elif answer.num_rows == 1:
-        lines = _box(["column", "value"], ((name, cells[0]) for name, cells in columns.items()), [False, False], width)
+    if fitting < len(columns) and answer.num_rows == 1:
+        value_width = max(SHOWN_CELL, width - max(map(cell_len, columns)) - 7)
+        rows = [(name, _cut(cells[0], value_width)) for name, cells in columns.items()]
+        lines = _box(["column", "value"], rows, [False, False], width)
     else:
-        names = list(columns)
+        shown, left_out = list(columns)[:fitting], list(columns)[fitting:]
+        cut = [[_cut(cell, SHOWN_CELL) for cell in columns[name]] for name in shown]
         numbers = [_is_number(column.type) for column in answer.columns[:fitting]]
-        lines = _box(names[:fitting], zip(*(columns[name] for name in names[:fitting]), strict=True), numbers, width)
-        left_out = names[fitting:]
-        footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)}: {', '.join(left_out)}"
+        lines = _box([_cut(name, SHOWN_CELL) for name in shown], zip(*cut, strict=True), numbers, width)
+        if left_out:
+            footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)}: {', '.join(left_out)}"
     return lines + "\n".join(textwrap.wrap(footer, width))
+
+
+def _cut(text: str, cells: int) -> str:
+    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"
 
 
 def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], width: int) -> str:
@@ -340,9 +345,9 @@ def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], w
         box.add_column(rich.text.Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
     for row in rows:
         box.add_row(*map(rich.text.Text, row))
-    console = rich.console.Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False)
-    console.print(box)
-    return console.file.getvalue()
+    text = io.StringIO()
+    rich.console.Console(file=text, width=width, color_system=None, force_terminal=False).print(box)
+    return text.getvalue()
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:

@@ -1,6 +1,6 @@
 """The texts that go with a bundle: ``MODEL_CARD.md`` and ``LICENSE``, written from what the bundle says and measured."""
 
-from ser_tasks.bundle import Bundle
+from ser_tasks.bundle import ALL_UNSURE, Bundle
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 
 ADDRESS_OF_LICENCE = {
@@ -62,8 +62,8 @@ Recall by emotion: {recalls}.
 
 ## Calibration
 
-Set on the calibration speakers alone: logits are divided by {bundle.temperature:.3f}, and a segment is unsure where its highest
-probability is below {bundle.unsure_below:.3f}, the lowest threshold with at most {bundle.target_error:.0%} wrong labels from it on.
+Set on the calibration speakers alone, weighing each one's emotions the same: logits are divided by {bundle.temperature:.3f}, and
+a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}.
 
 | corpus | segments | UA | WA | ECE | coverage | error when covered |
 |---|---|---|---|---|---|---|
@@ -108,6 +108,12 @@ def _about_the_data(bundle: Bundle) -> str:
             "people on the phone show less, and line noise and crosstalk are missing here. Expect lower scores on calls: none was used."
         )
     return "Where the clips are acted, or not from a telephone, expect lower scores on calls."
+
+
+def _threshold_is(bundle: Bundle) -> str:
+    if bundle.unsure_below == ALL_UNSURE:
+        return f"which leaves every segment unsure: no lower threshold had at most {bundle.target_error:.0%} wrong labels from it on"
+    return f"the lowest threshold with at most {bundle.target_error:.0%} wrong labels from it on"
 
 
 def _sides(clips: dict[str, int]) -> str:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from scipy.optimize import minimize_scalar
 from torch import nn
 
-from ser_tasks.bundle import Bundle, save_bundle
+from ser_tasks.bundle import ALL_UNSURE, Bundle, save_bundle
 from ser_tasks.datasets import DATASETS, SIDES, split_by_speaker
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN, licence_of_weights
 from ser_tasks.datasets.telephone import RATE_HZ, mu_law, read_trimmed
@@ -40,7 +40,6 @@ OFFSET_STD = 0.25
 """Of a random constant added to each normalised feature of a crop: another voice, another line."""
 FEWEST_COVERED = 20
 """Segments that a threshold must leave covered on the calibration speakers to be believed."""
-ALL_UNSURE = 1.0
 
 
 @dataclass
@@ -121,10 +120,7 @@ def train_bundle(
         _fit(bundle, sides["train"], feature_set(feature_name).hop_s, epochs, seed, progress)
     bundle.module.eval()
 
-    truth = sides["calibration"].truth
-    bundle = replace(bundle, temperature=best_temperature(_logits(bundle, sides["calibration"]), truth))
-    unsure_below = threshold(_probabilities(bundle, sides["calibration"]), truth, target_error)
-    bundle = replace(bundle, unsure_below=unsure_below)
+    bundle = _calibrated(bundle, sides["calibration"])
     scores = {side: _scores(bundle, sides[side]) for side in ("test", "calibration")}
     bundle = replace(bundle, scores={"epochs": epochs, "seed": seed, **scores})
     bundle = replace(bundle, card=model_card(bundle), licence_text=licence_notice(bundle))
@@ -152,27 +148,28 @@ def corpus_folders(data: list[Path]) -> list[Path]:
     return folders
 
 
-def best_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature, 0.05 to 20, whose ``softmax(logits / temperature)`` has the least cross-entropy (Guo et al., 2017)."""
-    given, wanted = torch.from_numpy(logits).double(), torch.from_numpy(truth)
+def best_temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    """The temperature, 0.05 to 20, whose ``softmax(logits / temperature)`` has the least weighted cross-entropy (Guo et al., 2017)."""
+    given, wanted, counts = torch.from_numpy(logits).double(), torch.from_numpy(truth), torch.from_numpy(weights)
 
     def loss(log_temperature: float) -> float:
-        return float(nn.functional.cross_entropy(given / np.exp(log_temperature), wanted))
+        losses = nn.functional.cross_entropy(given / np.exp(log_temperature), wanted, reduction="none")
+        return float((losses * counts).sum() / counts.sum())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log((0.05, 20.0)), method="bounded").x))
 
 
-def threshold(probabilities: np.ndarray, truth: np.ndarray, target_error: float) -> float:
-    """The lowest confidence from which at most ``target_error`` of the segments are labelled wrongly.
+def threshold(probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray, target_error: float) -> float:
+    """The lowest confidence from which at most ``target_error`` of the segments, by weight, are labelled wrongly.
 
     At least 20 segments (or half of fewer than 40) must be that sure, else it is 1: everything is unsure.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    wrong = np.cumsum(probabilities.argmax(axis=1)[order] != truth[order])
-    covered = np.arange(1, len(truth) + 1)
+    wrong = np.cumsum((probabilities.argmax(axis=1) != truth)[order] * weights[order])
+    n_covered = np.arange(1, len(truth) + 1)
     ends_a_tie = np.append(np.diff(confidence[order]) != 0, True)
-    good = (wrong <= target_error * covered) & (covered >= min(FEWEST_COVERED, len(truth) // 2)) & ends_a_tie
+    good = (wrong <= target_error * np.cumsum(weights[order])) & ends_a_tie & (n_covered >= min(FEWEST_COVERED, len(truth) // 2))
     return float(confidence[order][np.flatnonzero(good)[-1]]) if good.any() else ALL_UNSURE
 
 
@@ -236,6 +233,13 @@ def _fit(bundle: Bundle, train: Side, hop_s: float, epochs: int, seed: int, prog
             optimiser.step()
             schedule.step()
             progress.update(task, advance=1, description=f"epoch {epoch + 1} of {epochs}, loss {loss.item():.2f}")
+
+
+def _calibrated(bundle: Bundle, side: Side) -> Bundle:
+    """The bundle with temperature and ``unsure_below`` from this side, on which a speaker of many clips counts as one of few."""
+    weights = _weights(side).astype(np.float64)
+    bundle = replace(bundle, temperature=best_temperature(_logits(bundle, side), side.truth, weights))
+    return replace(bundle, unsure_below=threshold(_probabilities(bundle, side), side.truth, weights, bundle.target_error))
 
 
 def _weights(side: Side) -> np.ndarray:

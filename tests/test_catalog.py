@@ -292,6 +292,13 @@ def test_one_wide_row_stands_upright(good):
     assert text.endswith("1 row")
 
 
+def test_a_long_value_is_cut_and_leaves_the_other_columns_whole(good):
+    line = catalog.render(good.sql("SELECT 'scored' AS outcome, repeat('x', 500) AS reason"), "table", width=80).splitlines()[3]
+    assert line == f"│ scored  │ {'x' * 39}… │"
+    upright = catalog.render(good.sql("SELECT repeat('x', 500) AS reason, * FROM call_emotions LIMIT 1"), "table", width=80)
+    assert {len(line) for line in upright.splitlines()[:-1]} == {80} and " unattributed_loudness_dbfs " in upright
+
+
 def test_a_long_table_says_how_long(good):
     text = catalog.render(catalog.query(good, "FROM range(1234)"), "table", width=80)
     assert "1,234 rows, the first 100 shown" in text and "│    99 │" in text and "│   100 │" not in text

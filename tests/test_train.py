@@ -7,11 +7,11 @@ import pytest
 import soundfile
 import torch
 
-from ser_tasks.bundle import load_bundle
+from ser_tasks.bundle import ALL_UNSURE, load_bundle
 from ser_tasks.datasets.labels_csv import read_labels_csv
 from ser_tasks.features import features_of
 from ser_tasks.metrics import ece
-from ser_tasks.train import ALL_UNSURE, _fit, _prepare, best_temperature, corpus_folders, threshold, train_bundle
+from ser_tasks.train import _fit, _prepare, best_temperature, corpus_folders, threshold, train_bundle
 
 LABELS = ("anger", "neutral")
 
@@ -148,7 +148,7 @@ def made_logits(seed: int, n_segments: int = 4000) -> tuple[np.ndarray, np.ndarr
 @pytest.mark.parametrize("factor", [0.2, 1.0, 3.0, 10.0])
 def test_temperature_undoes_a_factor_on_the_logits(factor):
     logits, truth = made_logits(0)
-    temperature = best_temperature(logits * factor, truth)
+    temperature = best_temperature(logits * factor, truth, np.ones(len(truth)))
     assert temperature == pytest.approx(factor, rel=0.1)
     assert ece(truth, torch.softmax(torch.from_numpy(logits * factor / temperature), dim=1).numpy()) < 0.03
 
@@ -158,7 +158,7 @@ def test_threshold_is_the_lowest_that_keeps_the_target(target_error):
     logits, truth = made_logits(1)
     probabilities = torch.softmax(torch.from_numpy(2 * logits), dim=1).numpy()
     confidence, wrong = probabilities.max(axis=1), probabilities.argmax(axis=1) != truth
-    unsure_below = threshold(probabilities, truth, target_error)
+    unsure_below = threshold(probabilities, truth, np.ones(len(truth)), target_error)
     assert wrong[confidence >= unsure_below].mean() <= target_error
     lower = np.unique(confidence[confidence < unsure_below])
     assert all(wrong[confidence >= candidate].mean() > target_error for candidate in lower[:: max(1, len(lower) // 200)])
@@ -167,8 +167,19 @@ def test_threshold_is_the_lowest_that_keeps_the_target(target_error):
 
 def test_a_target_out_of_reach_leaves_everything_unsure():
     probabilities = np.tile([0.9, 0.1], (50, 1))
-    assert threshold(probabilities, np.array([1, 0] * 25), 0.2) == ALL_UNSURE
-    assert threshold(probabilities, np.zeros(50, int), 0.2) == pytest.approx(0.9)
+    assert threshold(probabilities, np.array([1, 0] * 25), np.ones(50), 0.2) == ALL_UNSURE
+    assert threshold(probabilities, np.zeros(50, int), np.ones(50), 0.2) == pytest.approx(0.9)
+
+
+def test_calibration_counts_by_weight():
+    """One speaker's 40 wrong clips against another's 10 right ones: as one speaker each, half is wrong."""
+    probabilities = np.array([[0.9, 0.1]] * 40 + [[0.8, 0.2]] * 10)
+    truth = np.array([1] * 40 + [0] * 10)
+    by_speaker = np.array([1 / 40] * 40 + [1 / 10] * 10)
+    assert threshold(probabilities, truth, by_speaker, 0.5) == pytest.approx(0.8)
+    assert threshold(probabilities, truth, np.ones(50), 0.5) == ALL_UNSURE
+    confident = best_temperature(np.log(probabilities), truth, np.where(truth == 0, 1.0, 1e-6))
+    assert confident < 0.5 < 1 < best_temperature(np.log(probabilities), truth, np.ones(50))
 
 
 def test_training_weighs_rare_classes_as_much_as_common_ones(trained, corpus):
