@@ -243,3 +243,42 @@ def bench(
 
     timings = run_bench(recordings, model, device.value, workers, policy, audio_hours)
     typer.echo(report(timings, recordings, model or Settings().model, policy))
+
+
+@app.command()
+@plain_errors
+def speech(
+    data: Annotated[list[Path], typer.Option(help="Folder of audio; may be given several times.")],
+    each_file: Annotated[bool, typer.Option("--each-file", help="A line for each file instead of each folder.")] = False,
+) -> None:
+    """Measure the speech detector: how much speech it finds in each folder, and how many files it misses.
+
+    Example: `ser speech --data not_speech/ --data emotion/`
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from ser_tasks.settings import Settings
+    from ser_tasks.speech_report import speech_in_folders
+
+    console = Console(file=sys.stderr)
+    reports = {}
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        for report, done, files in speech_in_folders(data, Settings(), each_file):
+            reports[report.folder] = report
+            if done == 1:
+                bar = progress.add_task(report.folder, total=files)
+            progress.update(bar, completed=done)
+    table = Table("folder", "files", "audio s", "found as speech", "in segments to score", "files without speech", "files without segment")
+    for report in reports.values():
+        table.add_row(
+            report.folder,
+            str(report.files),
+            f"{report.audio_s:.0f}",
+            f"{report.speech_s / max(report.audio_s, 1e-9):.1%}",
+            f"{report.segments_s / max(report.audio_s, 1e-9):.1%}",
+            f"{report.without_speech} ({report.without_speech / report.files:.1%})",
+            f"{report.without_segment} ({report.without_segment / report.files:.1%})",
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from ser_tasks import catalog, ingest, parts, publish, schemas
 from ser_tasks.bundle import load_bundle
 from ser_tasks.extract import Batch, Job
@@ -138,17 +140,17 @@ class Night:
         self.publish(ExtractedChunk(chunk, [publish.failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
 
     def check(self) -> dict[str, int]:
-        """Offending rows of each check in ``sql/checks``."""
-        with catalog.connect(self.lake.uri) as connection:
+        """Offending rows of each check in ``sql/checks``, over the days from the first that this run touched."""
+        with self._touched() as connection:
             return catalog.run_checks(connection)
 
     def worst_calls(self, limit: int = 10) -> list[dict[str, Any]]:
         """This run's calls with the highest peak anger."""
         query = """
             SELECT call_id, key, call_date, queue, peak_anger, peak_anger_at_s FROM call_emotions
-            WHERE run_id = $run AND peak_anger IS NOT NULL ORDER BY peak_anger DESC, call_id LIMIT $limit
+            WHERE run_id = $run AND peak_anger IS NOT NULL AND emotion_role <> 'agent' ORDER BY peak_anger DESC, call_id LIMIT $limit
         """
-        with catalog.connect(self.lake.uri) as connection:
+        with self._touched() as connection:
             return connection.execute(query, {"run": self.run_id, "limit": limit}).to_arrow_table().to_pylist()
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
@@ -180,6 +182,11 @@ class Night:
         key = f"{parts.folder('runs', day=self.started_at.date())}{self.run_id}.parquet"
         self.lake.write_bytes(key, parts.encode("runs", schemas.table("runs", [row])))
         return row
+
+    def _touched(self) -> duckdb.DuckDBPyConnection:
+        """The views over the days that this run may have written: a night does not read years of history."""
+        days = [day for day, _ in self.plan.chunks] or self.listing.days()[-1:]
+        return catalog.connect(self.lake.uri, since=min(days, default=None))
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """A night end to end, without Prefect: every recording in one outcome, reruns that change nothing, kills that lose nothing."""
 
+import contextlib
 import json
 import os
 import random
@@ -237,7 +238,7 @@ def test_a_folder_of_broken_files_stops_nothing(bundle, workers, tmp_path):
     expected = broken_files(folder)
     write_call(folder, "2026-11-20/good.wav", two_sided([("customer", 1, 6)], 8), TWO_SIDED)
     run = run_night(folder, tmp_path / "lake", bundle, workers)
-    found = {key: (outcome, code, note) for key, outcome, code, note in ask(tmp_path / "lake", "SELECT key, outcome, reason_code, note FROM outcomes")}
+    found = {key: rest for key, *rest in ask(tmp_path / "lake", "SELECT key, outcome, reason_code, note FROM outcomes")}
     assert found.pop("2026-11-20/good.wav")[0] == "scored"
     for name, code in expected.items():
         if Path(name).suffix.lower() not in Settings().recording_suffixes:
@@ -293,27 +294,26 @@ def test_a_broken_machine_fails_the_chunk_which_is_retried_and_leaves_one_row(bu
 
 def test_a_crash_before_any_write_loses_and_doubles_nothing(night, calls, bundle, workers, tmp_path, monkeypatch):
     """The night is stopped at its first write, its second, and so on, and run again: the lake is the undisturbed one."""
+
     class Crash(BaseException):
         pass
 
-    real_write, real_create = LocalStore.write_bytes, LocalStore.create_bytes
-    for stop_at in range(0, 14):
-        lake = tmp_path / f"lake-{stop_at}"
-        writes = 0
-
-        def count() -> None:
-            nonlocal writes
-            if writes == stop_at:
+    def stopping(real, left: list[int]):
+        def write(*arguments):
+            if left[0] == 0:
                 raise Crash
-            writes += 1
+            left[0] -= 1
+            return real(*arguments)
 
-        monkeypatch.setattr(LocalStore, "write_bytes", lambda *a: (count(), real_write(*a))[1])
-        monkeypatch.setattr(LocalStore, "create_bytes", lambda *a: (count(), real_create(*a))[1])
-        try:
-            run_night(calls, lake, bundle, workers)
-        except Crash:
-            pass
-        monkeypatch.undo()
+        return write
+
+    for stop_at in range(14):
+        lake, left = tmp_path / f"lake-{stop_at}", [stop_at]
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStore, "write_bytes", stopping(LocalStore.write_bytes, left))
+            patch.setattr(LocalStore, "create_bytes", stopping(LocalStore.create_bytes, left))
+            with contextlib.suppress(Crash):
+                run_night(calls, lake, bundle, workers)
         run = run_night(calls, lake, bundle, workers)
         assert set(run["checks"].values()) == {0}
         same(night[0], lake)

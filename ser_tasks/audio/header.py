@@ -1,0 +1,168 @@
+"""What the header of a file says, before any decoder sees it: its first bytes, its chunk table, its length."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ser_tasks.audio.reasons import BadAudio, check_wav_format, no_samples
+
+_SIGNATURES = (
+    (0, b"RIFF", "WAV"), (0, b"RIFX", "WAV"), (0, b"RF64", "RF64"), (0, b"riff", "W64"), (0, b"FORM", "AIFF"),
+    (0, b".snd", "AU"), (0, b"caff", "CAF"), (0, b"NIST_1A", "NIST"), (0, b"fLaC", "FLAC"), (0, b"OggS", "Ogg"),
+    (0, b"ID3", "MP3"), (0, b"#!AMR", "AMR"), (4, b"ftyp", "MP4"), (0, b"\x1a\x45\xdf\xa3", "Matroska"),
+    (0, b"\x30\x26\xb2\x75", "ASF"),
+)  # fmt: skip
+_OTHER_SIGNATURES = (
+    (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "gzip-compressed"), (b"%PDF", "a PDF"), (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"), (b"GIF8", "a GIF picture"), (b"PAR1", "a Parquet file"),
+)  # fmt: skip
+
+_STREAMED_SIZE = 0x7FFFF000
+"""Recorders that write to a pipe put a size from here upwards into a RIFF header, meaning: unknown."""
+
+
+@dataclass
+class Header:
+    """What the first bytes (and for some containers the chunk table) say. ``known_as`` is None for an unknown beginning."""
+
+    head: bytes
+    known_as: str | None
+    promised_bytes: int = 0
+    available_bytes: int = 0
+    bytes_after: int = 0
+    streamed: bool = False
+    is_cut: bool = False
+    lacks_data: bool = False
+    declared_s: float | None = None
+
+
+def read_header(file: BinaryIO, size_bytes: int) -> Header:
+    """Read the header of a file of ``size_bytes``. Raises `BadAudio` for a WAV that has no samples or contradicts itself."""
+    head = file.read(512)
+    header = Header(head, next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None))
+    if len(head) > 1 and head[0] == 0xFF:
+        header.known_as = {0xE2: "MP3", 0xF2: "MP3", 0xF0: "ADTS"}.get(head[1] & 0xF6)  # sync word and layer
+    if header.known_as in ("WAV", "RF64") and head[8:12] != b"WAVE":
+        header.known_as = None
+    if header.known_as in ("WAV", "RF64"):
+        _read_riff(file, size_bytes, ">" if head.startswith(b"RIFX") else "<", header)
+    elif header.known_as == "AIFF":
+        for name, size, at in _chunks(file, size_bytes, ">"):
+            if name == b"SSND":
+                _set_data_size(header, size, at, size_bytes)
+    elif header.known_as == "AU" and len(head) >= 12:
+        at, size = struct.unpack_from(">II", head, 4)
+        _set_data_size(header, size, at, size_bytes)
+    elif header.known_as == "Ogg":
+        header.is_cut = not _ends_with_last_ogg_page(file, size_bytes)
+    elif header.known_as == "MP3":
+        header.declared_s = _xing_duration_s(file)
+    return header
+
+
+def _chunks(file: BinaryIO, size_bytes: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """(name, declared size, offset of the content) of the chunks of a RIFF or IFF file, 1,000 at most."""
+    at = 12
+    for _ in range(1000):
+        file.seek(at)
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            return
+        name, size = struct.unpack(order + "4sI", chunk)
+        yield name, size, at + 8
+        at += 8 + size + size % 2
+        if at >= size_bytes:
+            return
+
+
+def _set_data_size(header: Header, size: int, at: int, size_bytes: int) -> None:
+    header.promised_bytes, header.available_bytes = size, max(0, size_bytes - at)
+    header.streamed = size >= _STREAMED_SIZE and size > header.available_bytes
+    header.is_cut = not header.streamed and size > header.available_bytes
+
+
+def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> None:
+    """Check the fmt chunk of a WAV, and compare the data chunk's size with the file's."""
+    byte_rate = size_64 = None
+    for name, size, at in _chunks(file, size_bytes, order):
+        file.seek(at)
+        if name == b"ds64" and size >= 16:
+            _, size_64 = struct.unpack(order + "QQ", file.read(16).ljust(16, b"\0"))
+        elif name == b"fmt " and size >= 16 and len(fmt := file.read(16)) == 16:
+            tag, channels, rate_hz, byte_rate, block_bytes, bits = struct.unpack(order + "HHIIHH", fmt)
+            check_wav_format(tag, channels, rate_hz, block_bytes, bits)
+        elif name == b"data":
+            _set_data_size(header, size_64 if size_64 is not None and size == 0xFFFFFFFF else size, at, size_bytes)
+            if size == 0:
+                header.streamed = header.available_bytes > 0 and not _are_chunks(file, at, size_bytes, order)
+                if not header.streamed:
+                    raise no_samples("WAV")
+            elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
+                left = header.available_bytes - size
+                header.bytes_after = left if byte_rate and left >= byte_rate else 0
+            return
+    header.lacks_data = True
+
+
+def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
+    """Whether the bytes from ``at`` to the end of the file are RIFF chunks (or nothing), not samples."""
+    while at < size_bytes - 1:
+        file.seek(at)
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            return not any(chunk)
+        name, size = struct.unpack(order + "4sI", chunk)
+        if not all(0x20 <= letter < 0x7F for letter in name) or at + 8 + size > size_bytes:
+            return False
+        at += 8 + size + size % 2
+    return True
+
+
+def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:
+    """Whether the file ends with a whole page that bears the end-of-stream flag (RFC 3533, section 6)."""
+    file.seek(max(0, size_bytes - 65_536))
+    tail = file.read()
+    at = tail.rfind(b"OggS")
+    page = tail[at:] if at >= 0 else b""
+    if len(page) < 27 or len(page) < 27 + page[26]:
+        return False
+    return bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+
+
+def _xing_duration_s(file: BinaryIO) -> float | None:
+    """Seconds that the Xing or Info header of an MP3 promises (ISO 11172-3 frame header, then Xing's flags and frame count)."""
+    file.seek(0)
+    head = file.read(10)
+    tag_bytes = 0
+    if head.startswith(b"ID3") and len(head) == 10:
+        tag_bytes = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    file.seek(tag_bytes)
+    frame = file.read(64)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 4 or len(frame) < at + 12 or frame[0] != 0xFF or not frame[at + 7] & 1:
+        return None
+    version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
+    if version == 1 or rate_index == 3:
+        return None
+    rate_hz = (44_100, 48_000, 32_000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
+    return struct.unpack_from(">I", frame, at + 8)[0] * (1152 if version == 3 else 576) / rate_hz
+
+
+def unreadable(header: Header, why: str) -> BadAudio:
+    """The reason for a file that no decoder opens, by what its first bytes are."""
+    if header.lacks_data:
+        return BadAudio(
+            "no_samples",
+            "No data chunk was found in the WAV file: it is cut off, or its chunks are misplaced. Export the recording again.",
+        )
+    if header.known_as:
+        return BadAudio(
+            "decode_error", f"The file begins as {header.known_as}, but cannot be read ({why}): cut off or damaged. Upload it again."
+        )
+    other = next((f", it is {name}" for mark, name in _OTHER_SIGNATURES if header.head.startswith(mark)), "")
+    return BadAudio(
+        "not_audio",
+        f"The file is no audio{other} (first bytes {header.head[:4].hex(' ')}). "
+        "Upload the recording itself; headerless audio needs a suffix such as .ulaw.",
+    )

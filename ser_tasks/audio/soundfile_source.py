@@ -1,0 +1,80 @@
+"""The decoder for what libsndfile knows, and for headerless telephony audio."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ser_tasks.audio.header import Header
+from ser_tasks.audio.source import AudioInfo
+
+RAW_SAMPLING_RATE_HZ = 8_000
+RAW_SUFFIXES = {
+    ".ulaw": "ULAW", ".ul": "ULAW", ".mulaw": "ULAW", ".pcmu": "ULAW",
+    ".alaw": "ALAW", ".al": "ALAW", ".pcma": "ALAW",
+    ".vox": "VOX_ADPCM", ".gsm": "GSM610", ".sln": "PCM_16",
+}  # fmt: skip
+"""Suffix of headerless audio -> libsndfile subtype; all are 8 kHz mono, as telephony writes them."""
+
+_SOUNDFILE_KNOWS = {"WAV", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "Ogg"}
+"""Beginnings (`_SIGNATURES`) that libsndfile is asked about: it takes unknown ones for audio too easily."""
+
+
+def open_with_soundfile(path: Path, header: Header) -> "SoundFileSource | None":
+    """The recording as libsndfile reads it, or None where PyAV is to be asked."""
+    raw = RAW_SUFFIXES.get(path.suffix.lower()) if header.known_as is None else None
+    if raw:
+        return SoundFileSource(
+            soundfile.SoundFile(path, samplerate=RAW_SAMPLING_RATE_HZ, channels=1, format="RAW", subtype=raw, endian="LITTLE"), header
+        )
+    if header.known_as in _SOUNDFILE_KNOWS and not (header.streamed and header.promised_bytes == 0):
+        try:
+            file = soundfile.SoundFile(path)
+        except soundfile.LibsndfileError:
+            pass  # PyAV may know it
+        else:
+            # libsndfile guesses the length of an MP3 and stops there; an unstated length comes as 2**63 frames
+            if not file.subtype.startswith("MPEG") and file.frames < 2**40:
+                return SoundFileSource(file, header)
+            file.close()
+    return None
+
+
+class SoundFileSource:
+    """A `Source` on libsndfile."""
+
+    def __init__(self, file: soundfile.SoundFile, header: Header):
+        self._file = file
+        self.damage: str | None = None
+        self.expected_s = file.frames / file.samplerate
+        declared_s: float | None = self.expected_s
+        if header.streamed or file.format in ("RAW", "OGG"):  # there the length comes from the file's end
+            declared_s = None
+        elif header.is_cut and header.available_bytes:
+            declared_s = self.expected_s * header.promised_bytes / header.available_bytes
+        self.info = AudioInfo(file.samplerate, file.channels, file.subtype, file.format, declared_s)
+
+    def read(self, frames: int) -> np.ndarray:
+        out = np.empty((0 if self.damage else frames, self.info.channels), np.float32)
+        if self.damage:
+            return out.T
+        start = self._file.tell() if self._file.seekable() else 0
+        try:
+            out = self._file.read(out=out)
+        except soundfile.LibsndfileError as error:
+            self.damage = f"the decoder stopped: {error.error_string.removeprefix('Error : ').strip(' .')}"
+            out = out[: self._frames_since(start, frames)]
+        return np.ascontiguousarray(out.T)
+
+    def _frames_since(self, start: int, frames: int) -> int:
+        """Frames that libsndfile delivered before it failed: it moves its position by them."""
+        try:
+            return min(max(self._file.tell() - start, 0), frames)
+        except soundfile.LibsndfileError:
+            return 0
+
+    def remarks(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self._file.close()
