@@ -131,6 +131,34 @@ def catalog(
 
 @app.command()
 @plain_errors
+def train(
+    data: Annotated[list[Path], typer.Option(help="Folder of a corpus with labels.csv, or of several; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
+    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_lstm",
+    features: Annotated[
+        str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Emotions to tell apart, with commas between.")] = "anger,happiness,neutral,sadness",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
+    device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
+) -> None:
+    """Train a bundle on labelled clips: split by speaker, calibrated, with its scores on unseen speakers in a model card.
+
+    Example: `ser train --data emotion/ --model crnn --out my-crnn`
+    """
+    from ser_tasks.score import choose_device
+    from ser_tasks.train import train_bundle
+
+    emotions = tuple(label.strip() for label in labels.split(","))
+    summary = train_bundle(
+        data, model, out, emotions, feature_set_name=features, epochs=epochs, seed=seed, device=choose_device(device.value).type
+    )
+    typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+@app.command()
+@plain_errors
 def models() -> None:
     """List the model bundles that are shipped, with labels, scores and licence.
 
@@ -141,12 +169,18 @@ def models() -> None:
 
     from ser_tasks.bundle import load_bundle, shipped_bundles
 
-    table = Table("name", "labels", "features", "scores on unseen speakers", "not sure below", "licence")
+    table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence")
     for name in shipped_bundles():
         bundle = load_bundle(name)
-        scores = ", ".join(f"{key} {value:.3f}" for key, value in bundle.scores.items() if isinstance(value, float))
+        scores = bundle.scores["test"]["all"]
         table.add_row(
-            bundle.model_id, ", ".join(bundle.labels), bundle.feature_set_id, scores, f"{bundle.unsure_below:.2f}", bundle.licence
+            name,
+            bundle.model_id,
+            ", ".join(bundle.labels),
+            bundle.feature_set_id,
+            f"UA {scores['ua']:.2f}, WA {scores['wa']:.2f}, ECE {scores['ece']:.2f} over {scores['segments']} segments",
+            f"{bundle.unsure_below:.2f}",
+            bundle.licence,
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

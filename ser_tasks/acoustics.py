@@ -12,6 +12,8 @@ from ser_tasks.speech import WINDOW, WINDOW_S, Span
 INTERRUPTION_S = 0.5
 """An interruption: one side starts while the other speaks, and both go on for at least so long."""
 MAX_SNR_DB = 60.0
+CROSSTALK_DB = 25.0
+"""Speech that is so much quieter than another channel's speech at the same time is that channel's, leaking over."""
 _SMALLEST_POWER = 1e-12
 
 
@@ -27,6 +29,23 @@ def speech_mask(stretches: list[Span], windows: int) -> np.ndarray:
     for stretch in stretches:
         mask[round(stretch.start / WINDOW) : round(stretch.end / WINDOW)] = True
     return mask
+
+
+def without_crosstalk(stretches: list[list[Span]], power: np.ndarray) -> list[list[Span]]:
+    """Each channel's stretches without those that are another channel's speech, leaked over by an echo or a stereo codec.
+
+    A stretch is left out where, over most of it, another channel speaks 25 dB louder; power is (channels, windows).
+    """
+    speech = np.array([speech_mask(found, power.shape[1]) for found in stretches])
+    louder = power * 10 ** (-CROSSTALK_DB / 10)
+
+    def leaked(channel: int, stretch: Span) -> bool:
+        windows = slice(round(stretch.start / WINDOW), max(round(stretch.start / WINDOW) + 1, round(stretch.end / WINDOW)))
+        others = (other for other in range(len(stretches)) if other != channel)
+        own = power[channel, windows].mean()
+        return any((speech[other, windows] & (louder[other, windows] > own)).mean() > 0.5 for other in others)
+
+    return [[stretch for stretch in found if not leaked(channel, stretch)] for channel, found in enumerate(stretches)]
 
 
 def dbfs(power: float) -> float:

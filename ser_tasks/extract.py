@@ -29,6 +29,8 @@ from ser_tasks.speech import SAMPLING_RATE_HZ, WINDOW, Span, SpeechStream, segme
 from ser_tasks.store import ChangedObject, Store, open_store
 
 BLOCK_S = 30.0
+SAME_SIGNAL = 1e-3
+"""Channels that differ by less than this share of their energy (-30 dB) are one signal."""
 _IN_MEMORY_BYTES = 32 << 20
 _MACHINE_ERRORS = {errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EDQUOT}
 
@@ -237,8 +239,7 @@ class _Call:
     def __init__(self, channels: int, folder: Path):
         self.channels = channels
         self.samples = 0
-        self.same_signal = channels > 1
-        self._loud = False
+        self._energy = self._difference = 0.0
         self._stream = SpeechStream(channels)
         self._rest = np.zeros((channels, 0), np.float32)
         self._probabilities: list[np.ndarray] = []
@@ -250,8 +251,8 @@ class _Call:
             self._probabilities.append(self._stream.push(block))
         with clock("decode"):
             self.samples += block.shape[1]
-            self.same_signal = self.same_signal and bool((block == block[0]).all())
-            self._loud = self._loud or bool(block.any())
+            self._energy += float(np.vdot(block, block))
+            self._difference += float(np.square(block - block[0]).sum())
             joined = np.concatenate([self._rest, block], axis=1)
             whole = joined.shape[1] // WINDOW * WINDOW
             self._rest = joined[:, whole:]
@@ -267,7 +268,11 @@ class _Call:
             self._power.append((self._rest**2).mean(axis=1, keepdims=True))
         self.probabilities = np.concatenate([nothing, *self._probabilities], axis=1)
         self.power = np.concatenate([nothing, *self._power], axis=1)
-        self.same_signal = self.same_signal and self._loud
+
+    @property
+    def same_signal(self) -> bool:
+        """Whether all of several channels carry one signal: a mono mix saved as stereo, perhaps through a lossy codec."""
+        return self.channels > 1 and self._difference < SAME_SIGNAL * self._energy
 
     def cut(self, channel: int, span: Span) -> np.ndarray:
         """The samples of a span, float32 (samples,)."""
@@ -289,16 +294,17 @@ def _look(result: Extracted, call: _Call, job: Job, clock: _Clock) -> np.ndarray
 
     cuts: list[np.ndarray] = []
     windows = call.probabilities.shape[1]
-    speech = np.zeros((call.channels, windows), bool)
+    found = [stretches(channel, call.samples) for channel in call.probabilities]
+    if not call.same_signal:
+        found = acoustics.without_crosstalk(found, call.power)
+    speech = np.array([acoustics.speech_mask(own, windows) for own in found])
     scored_speech_s = 0.0
     for channel, role in enumerate(result.roles):
-        found = stretches(call.probabilities[channel], call.samples)
-        speech[channel] = acoustics.speech_mask(found, windows)
         if call.same_signal and channel:
             continue
         floor = acoustics.noise_floor(call.power[channel], speech[channel])
         refusal = refusals[role]
-        for stretch in found:
+        for stretch in found[channel]:
             scored_speech_s += 0 if refusal else stretch.seconds
             for span in segments(stretch, call.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
                 power = acoustics.level_of(span, call.power[channel])

@@ -61,29 +61,6 @@ _LENGTH_TOLERANCE_S = 0.3
 """Encoder delay and padding (up to 2,256 samples in an MP3) make durations differ by this much in whole files."""
 
 
-def open_audio(path: str | os.PathLike, *, max_duration_s: float) -> AudioReader:
-    """Open a recording on local disk: a context manager with `AudioInfo` and blocks of samples.
-
-    Raises `BadAudio` for a recording that cannot be used, OSError where the disk cannot be read.
-    """
-    path = Path(path)
-    size_bytes = path.stat().st_size
-    if size_bytes == 0:
-        raise BadAudio("empty", "The file is empty (0 bytes). Upload the recording again, or remove it.")
-    with open(path, "rb") as file:
-        header = read_header(file, size_bytes)
-    source = open_with_soundfile(path, header) or PyAvSource(path, header)
-    try:
-        check_format(source.info.channels, source.info.sampling_rate_hz)
-        promised_s = source.expected_s
-        if promised_s is not None and promised_s > max_duration_s:
-            raise too_long(f"The header promises {promised_s:,.0f} s", max_duration_s)
-    except BadAudio:
-        source.close()
-        raise
-    return AudioReader(source, header, max_duration_s)
-
-
 class AudioReader:
     """One decode of one recording. ``seconds`` (decoded) and ``note`` (None, or a remark such as a cut) hold after `blocks`."""
 
@@ -144,3 +121,26 @@ class AudioReader:
         if self._header.bytes_after:
             yield f"the header ends the audio at {self.seconds:,.1f} s, but {self._header.bytes_after:,} bytes follow that were not read"
         yield from self._source.remarks()
+
+
+def open_audio(path: str | os.PathLike, *, max_duration_s: float) -> AudioReader:
+    """Open a recording on local disk: a context manager with `AudioInfo` and blocks of samples.
+
+    Raises `BadAudio` for a recording that cannot be used, OSError where the disk cannot be read.
+    """
+    path = Path(path)
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
+        raise BadAudio("empty", "The file is empty (0 bytes). Upload the recording again, or remove it.")
+    with open(path, "rb") as file:
+        header = read_header(file, size_bytes)
+    source = open_with_soundfile(path, header) or PyAvSource(path, header)
+    try:
+        check_format(source.info.channels, source.info.sampling_rate_hz)
+        promised_s = source.expected_s
+        if promised_s is not None and promised_s > max_duration_s:
+            raise too_long(f"The header promises {promised_s:,.0f} s", max_duration_s)
+    except BadAudio:
+        source.close()
+        raise
+    return AudioReader(source, header, max_duration_s)

@@ -12,7 +12,7 @@ MAX_AMPLITUDE = 100.0
 
 
 class BadAudio(ValueError):
-    """A recording that cannot be used. ``code`` is a word of the table of `ser_tasks.audio`; the message says what a person can do."""
+    """A recording that cannot be used. ``code`` is a word of `ser_tasks.audio`'s table; the message says what to do."""
 
     def __init__(self, code: str, reason: str):
         super().__init__(code, reason)
@@ -60,7 +60,7 @@ def check_wav_format(tag: int, channels: int, rate_hz: int, block_bytes: int, bi
 
 
 def check_samples(block: np.ndarray, start_s: float) -> None:
-    """Raises `BadAudio` where a block ``(channels, samples)`` that starts at ``start_s`` holds NaN, infinity or unscaled samples."""
+    """Raises `BadAudio` where a ``(channels, samples)`` block from ``start_s`` on holds NaN, infinity or unscaled samples."""
     peak = max(float(block.max()), -float(block.min()))  # NaN wins in numpy's max and min
     if math.isnan(peak) or math.isinf(peak):
         raise BadAudio(

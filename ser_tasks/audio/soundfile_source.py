@@ -17,7 +17,7 @@ RAW_SUFFIXES = {
 """Suffix of headerless audio -> libsndfile subtype; all are 8 kHz mono, as telephony writes them."""
 
 _SOUNDFILE_KNOWS = {"WAV", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "Ogg"}
-"""Beginnings (`_SIGNATURES`) that libsndfile is asked about: it takes unknown ones for audio too easily."""
+"""Beginnings (`Header.known_as`) that libsndfile is asked about: it takes unknown ones for audio too easily."""
 
 
 def open_with_soundfile(path: Path, header: Header) -> "SoundFileSource | None":

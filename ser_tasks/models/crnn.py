@@ -33,8 +33,9 @@ class Crnn(nn.Module):
         x = nn.functional.pad(x, (0, 0, 0, max(0, POOLED - x.shape[1])))
         lengths = lengths.clamp(min=POOLED)
         x = x.transpose(1, 2)[:, None]  # (batch, 1, bands, frames)
+        x = x.contiguous(memory_format=torch.channels_last)  # pools on a CPU several times faster
         for conv in (self.conv1, self.conv2):
-            x = nn.functional.max_pool2d(torch.relu(conv(x)), 2)
+            x = torch.relu(nn.functional.max_pool2d(conv(x), 2))  # as ReLU before the pool, on a quarter of the values
             lengths = lengths // 2
             x = x.masked_fill(~valid_frames(lengths, x.shape[3])[:, None, None, :], 0)
         x = x.permute(0, 3, 1, 2).flatten(2)  # (batch, frames, channels * bands)
