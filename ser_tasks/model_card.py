@@ -42,8 +42,8 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}.
 {chr(10).join(corpora)}
 
 {_about_the_data(bundle)}
-It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, and with white
-noise. Every speaker's emotion weighed the same.
+It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses
+and white noise. Every speaker's emotion weighed the same.
 
 Every speaker is on one side only:
 

@@ -32,7 +32,8 @@ SHORTEST_CROP_S = 1.0
 LONGEST_CROP_S = 3.0
 BATCH = 32
 COPIES = 3
-"""Altered copies of each training clip, beside the clip itself: speed, gain, noise, then mu-law again."""
+"""Altered copies of each training clip, beside the clip itself: speed, silence around it, noise, gain, then mu-law."""
+SILENCE_S = 0.4
 SPEED = (0.85, 1.18)
 GAIN_DB = (-18.0, 12.0)
 SNR_DB = (10.0, 35.0)
@@ -198,8 +199,9 @@ def _prepare(
 
 
 def _altered(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The signal as of another voice (pitch, formants and pace shifted together), with white noise, at another level."""
+    """The signal as of another voice (pitch, formants and pace shifted together), with pauses, white noise, at another level."""
     signal = soxr.resample(signal, RATE_HZ * rng.uniform(*SPEED), RATE_HZ, "HQ")
+    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2))
     noise = rng.standard_normal(len(signal)).astype(np.float32)
     noise *= np.sqrt(np.mean(signal**2)) * np.float32(10 ** (-rng.uniform(*SNR_DB) / 20))
     return (signal + noise) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))

@@ -152,6 +152,13 @@ def test_mu_law_is_g711():
     assert 10 * np.log10(np.var(noise) / np.var(noise - coded)) == pytest.approx(38, abs=1.5)
 
 
+def test_mu_law_clips_what_is_beyond_full_scale():
+    loud = np.array([-3.0, -1.0, 1.0, 3.0, 0.0], np.float32)
+    first = mu_law(loud)
+    np.testing.assert_allclose(first, [-1, -1, 1, 1, 0], atol=0.02)
+    np.testing.assert_array_equal(first, mu_law(loud))
+
+
 def test_licence_follows_the_strictest_corpus():
     assert licence_of_weights(["emodb", "nemo"]) == "CC BY-NC-SA 4.0"
     assert licence_of_weights(["emodb"]) == "CC0"

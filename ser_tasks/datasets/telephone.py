@@ -44,6 +44,7 @@ def trim(signal: np.ndarray) -> np.ndarray:
 def mu_law(signal: np.ndarray) -> np.ndarray:
     """The signal after G.711 mu-law coding and decoding; samples beyond full scale are clipped."""
     coded = io.BytesIO()
+    signal = np.clip(signal, -1, 32767 / 32768)  # libsndfile looks samples up in a table and reads past its end
     soundfile.write(coded, signal, RATE_HZ, format="RAW", subtype="ULAW")
     coded.seek(0)
     return soundfile.read(coded, samplerate=RATE_HZ, channels=1, format="RAW", subtype="ULAW", dtype="float32")[0]

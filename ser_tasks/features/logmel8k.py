@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ser_tasks.features.spectrum import decibels, mel_power, power_spectrum, resampled
+from ser_tasks.features.spectrum import decibels, mel_power, resampled
 
 RATE_HZ = 8000
 N_FFT = 256
@@ -32,7 +32,7 @@ def logmel8k(
         lengths = np.full(len(signal), signal.shape[1])
     n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
     signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
-    power = mel_power(power_spectrum(signal, N_FFT, HOP), RATE_HZ, N_FFT, n_mels, fmin_hz, RATE_HZ / 2)
+    power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, n_mels, fmin_hz, RATE_HZ / 2)
     level_db = decibels(power, n_frames, top_db)
     if subtract_mean:
         for row, length in zip(level_db, n_frames, strict=True):

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.fft import dct
 
-from ser_tasks.features.spectrum import decibels, mel_power, power_spectrum, resampled
+from ser_tasks.features.spectrum import decibels, mel_power, resampled
 
 RATE_HZ = 22050
 N_FFT = 2048
@@ -25,7 +25,7 @@ def mfcc40(signal: np.ndarray, sampling_rate: int, lengths: np.ndarray | None = 
         lengths = np.full(len(signal), signal.shape[1])
     n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
     signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
-    power = mel_power(power_spectrum(signal, N_FFT, HOP), RATE_HZ, N_FFT, N_MELS, 0.0, RATE_HZ / 2)
+    power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, N_MELS, 0.0, RATE_HZ / 2)
     return dct(decibels(power, n_frames, TOP_DB), type=2, norm="ortho", axis=-1)[..., :n_mfcc]
 
 

@@ -8,6 +8,8 @@ import soxr
 import torch
 
 BANDS_AT_ONCE = 32
+CACHED_SAMPLES = 2**18
+"""Samples of frames transformed at once: 1 MB, which stays in a core's cache."""
 
 
 def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,22 +31,29 @@ def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int)
     return rows, new_lengths
 
 
-def power_spectrum(signal: np.ndarray, n_fft: int, hop: int) -> torch.Tensor:
-    """Power ``(rows, 1 + samples // hop, 1 + n_fft // 2)`` of Hann-windowed frames centred on multiples of ``hop``.
+def mel_power(
+    signal: np.ndarray, n_frames: np.ndarray, sampling_rate: int, n_fft: int, hop: int, n_mels: int, fmin_hz: float, fmax_hz: float
+) -> np.ndarray:
+    """Power in mel bands, float32 ``(rows, 1 + samples // hop, n_mels)``, zero past each row's first ``n_frames``.
 
-    Zeros surround the signal, as with librosa's ``center=True, pad_mode="constant"``.
+    Frames under a Hann window are centred on multiples of ``hop``, and zeros surround the signal, as with librosa's
+    ``center=True, pad_mode="constant"``. Bands are summed over the bins where they are not zero.
     """
     padded = torch.nn.functional.pad(torch.from_numpy(signal), (n_fft // 2, n_fft // 2))
-    spectrum = torch.fft.rfft(padded.unfold(-1, n_fft, hop) * _hann(n_fft))
-    return spectrum.real.square().add_(spectrum.imag.square())
-
-
-def mel_power(power: torch.Tensor, sampling_rate: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
-    """Power in mel bands ``(rows, frames, n_mels)``. Bands are summed over the bins where they are not zero."""
-    bands = []
-    for first_bin, last_bin, weights in _band_blocks(sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz):
-        bands.append(power[..., first_bin:last_bin] @ weights)
-    return torch.cat(bands, dim=-1).numpy()
+    frames = padded.unfold(-1, n_fft, hop)
+    mel = torch.zeros(len(signal), frames.shape[1], n_mels)
+    at_once = CACHED_SAMPLES // n_fft
+    for row, end in enumerate(n_frames.tolist()):
+        for start in range(0, end, at_once):
+            stop = min(end, start + at_once)
+            spectrum = torch.fft.rfft(frames[row, start:stop] * _hann(n_fft))
+            power = spectrum.real.square().add_(spectrum.imag.square())
+            first_band = 0
+            for first_bin, last_bin, weights in _band_blocks(sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz):
+                last_band = first_band + weights.shape[1]
+                mel[row, start:stop, first_band:last_band] = power[:, first_bin:last_bin] @ weights
+                first_band = last_band
+    return mel.numpy()
 
 
 def decibels(power: np.ndarray, frames: np.ndarray, top_db: float) -> np.ndarray:
