@@ -139,7 +139,7 @@ def train(
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,
     labels: Annotated[str, typer.Option(help="Emotions to tell apart, with commas between.")] = "anger,happiness,neutral,sadness",
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training clips.")] = 20,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
 ) -> None:

@@ -93,6 +93,12 @@ class Batch:
 
     extracted: list[Extracted]
     frames_file: Path | None
+    """float32 (frames, features), the segments one after the other; None without any."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each segment that is to be scored, int64, in order."""
+        return np.array([s.frames for result in self.extracted for s in result.segments if s.frames], np.int64)
 
 
 def start_worker() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from ser_tasks import catalog, ingest, parts, publish, schemas
 from ser_tasks.bundle import load_bundle
 from ser_tasks.extract import Batch, Job
 from ser_tasks.policy import policy_named
-from ser_tasks.score import Scorer, choose_device
+from ser_tasks.score import choose_device, score_file
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.store import LocalStore, open_store
@@ -73,9 +74,10 @@ class Night:
         self.recordings, self.lake = open_store(recordings), open_store(lake)
         with self._timed("start_up_s"):
             preflight(recordings, model or settings.model, device, self.policy.name)
-            bundle = load_bundle(model or settings.model)
-            self.scorer = Scorer(bundle, choose_device(device), settings.frames_per_batch, settings.precision)
-        self.version = ingest.version_of(bundle.model_id, self.policy.name)
+            self.model = model or settings.model
+            self.bundle = load_bundle(self.model)
+            self.device = choose_device(device).type
+        self.version = ingest.version_of(self.bundle.model_id, self.policy.name)
         self.workers = workers if isinstance(workers, Workers) else Workers(workers or cores())
         self._own_workers = self.workers is not workers
         self.plan = ingest.Plan()
@@ -111,9 +113,19 @@ class Night:
         chunk = self.load(day, chunk_id)
         folder = self.scratch / chunk.chunk_id
         folder.mkdir(exist_ok=True)
-        bundle = self.scorer.bundle
+        bundle = self.bundle
         job = Job(self.recordings.uri, self.policy.name, bundle.feature_set, bundle.feature_params, folder, self.settings)
         return ExtractedChunk(chunk, self.workers.extract(chunk.recordings, job, progress), folder)
+
+    def score(self, batches: list[Batch]) -> list[np.ndarray]:
+        """Each batch's probabilities (its scored segments, labels): on the GPU in this process, on the CPU in the workers."""
+        scorer = (self.model, self.bundle.model_id, self.device, self.settings.frames_per_batch, self.settings.precision)
+        tasks = [(batch.frames_file, batch.lengths, *scorer) for batch in batches if batch.frames_file]
+        answers = self.workers.map(score_file, tasks) if self.device == "cpu" else [score_file(*task) for task in tasks]
+        self.seconds["score_s"] += sum(seconds for _, seconds in answers)
+        found = iter(answers)
+        nothing = np.zeros((0, len(self.bundle.labels)), np.float32)
+        return [next(found)[0] if batch.frames_file else nothing for batch in batches]
 
     def publish(self, extracted: ExtractedChunk) -> dict[str, Any]:
         """The second stage of a chunk: scores it, writes its parts, and forgets its frames."""
@@ -121,7 +133,8 @@ class Night:
             self.lake,
             extracted.chunk,
             extracted.batches,
-            self.scorer,
+            self.score(extracted.batches),
+            self.bundle,
             policy=self.policy.name,
             version=self.version,
             run_id=self.run_id,
@@ -162,11 +175,11 @@ class Night:
             "started_at": self.started_at,
             "ended_at": ended_at,
             "recordings_uri": self.recordings.uri,
-            "model": self.scorer.bundle.model_id,
-            "feature_set": self.scorer.bundle.feature_set_id,
+            "model": self.bundle.model_id,
+            "feature_set": self.bundle.feature_set_id,
             "policy": self.policy.name,
             "code_version": code_version(),
-            "device": self.scorer.device.type,
+            "device": self.device,
             "workers": self.workers.count,
             "listed": self.plan.listed,
             "ignored_keys": self.plan.ignored_keys,

@@ -1,4 +1,4 @@
-"""Publish: score a chunk's segments and write its parts, the outcomes last: their existence says that the chunk is done."""
+"""Publish: write a chunk's parts, the outcomes last: their existence says that the chunk is done."""
 
 import logging
 import time
@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_tasks import parts, schemas
+from ser_tasks.bundle import Bundle
 from ser_tasks.extract import Batch, Extracted
 from ser_tasks.ingest import Chunk
 from ser_tasks.schemas import OUTCOMES
-from ser_tasks.score import Scorer
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.store import Store
 from ser_tasks.summarise import Scored, call_row, outcome_row, segment_rows
@@ -22,19 +22,23 @@ log = logging.getLogger(__name__)
 
 
 def publish_chunk(
-    lake: Store, chunk: Chunk, batches: list[Batch], scorer: Scorer, policy: str, version: str, run_id: str, settings: Settings
+    lake: Store,
+    chunk: Chunk,
+    batches: list[Batch],
+    probabilities: list[np.ndarray],
+    bundle: Bundle,
+    *,
+    policy: str,
+    version: str,
+    run_id: str,
+    settings: Settings,
 ) -> dict[str, Any]:
-    """Scores and writes a chunk. Returns the counts of outcomes, audio seconds and seconds by stage.
+    """Writes a chunk, given each batch's probabilities (its scored segments, labels). Returns counts, seconds and refusals.
 
     Rows of recordings that were handled before and are not in ``batches`` stay as they are.
     """
-    results, frames = _in_order(batches)
     started = time.perf_counter()
-    lengths = np.array([segment.frames for result in results for segment in result.segments if segment.frames], np.int64)
-    probabilities = scorer.score(frames, lengths)
-    scored_at = time.perf_counter()
-
-    bundle = scorer.bundle
+    results = _in_order(batches, probabilities)
     provenance = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
@@ -44,11 +48,8 @@ def publish_chunk(
         "scored_at": datetime.now(UTC),
     }
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
-    first = 0
-    for result in results:
-        count = sum(1 for segment in result.segments if segment.frames)
-        scored = Scored(result, probabilities[first : first + count], bundle.labels, bundle.unsure_below)
-        first += count
+    for result, own in results:
+        scored = Scored(result, own, bundle.labels, bundle.unsure_below)
         if result.outcome is None and len(scored.probabilities):
             result.outcome = "scored"
         elif result.outcome is None:
@@ -59,13 +60,12 @@ def publish_chunk(
         rows["outcomes"].append(outcome_row(result, provenance))
     for table, new in rows.items():  # outcomes last
         _write(lake, table, new, chunk, version)
-    written_at = time.perf_counter()
 
-    report = {outcome: sum(result.outcome == outcome for result in results) for outcome in OUTCOMES}
-    report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in results) for stage in ("fetch", "decode", "speech", "features")}
-    report |= {"audio_s": sum(result.audio_s for result in results)}
-    report |= {"score_s": scored_at - started, "write_s": written_at - scored_at}
-    report["refusals"] = [result.reason_code for result in results if result.outcome == "withheld"]
+    extracted = [result for result, _ in results]
+    report: dict[str, Any] = {outcome: sum(result.outcome == outcome for result in extracted) for outcome in OUTCOMES}
+    report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
+    report |= {"audio_s": sum(result.audio_s for result in extracted), "write_s": time.perf_counter() - started}
+    report["refusals"] = [result.reason_code for result in extracted if result.outcome == "withheld"]
     return report
 
 
@@ -77,19 +77,16 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     return Batch(results, None)
 
 
-def _in_order(batches: list[Batch]) -> tuple[list[Extracted], np.ndarray]:
-    """Results in the order of their keys, whichever worker made them, and all their frames in that order."""
-    found: list[tuple[Extracted, np.ndarray | None]] = []
-    for batch in batches:
-        frames = np.load(batch.frames_file, mmap_mode="r") if batch.frames_file else None
+def _in_order(batches: list[Batch], probabilities: list[np.ndarray]) -> list[tuple[Extracted, np.ndarray]]:
+    """Each result with its own probabilities, in the order of their keys, whichever worker made them."""
+    found = []
+    for batch, scores in zip(batches, probabilities, strict=True):
         first = 0
         for result in batch.extracted:
-            count = sum(segment.frames for segment in result.segments)
-            found.append((result, frames[first : first + count] if frames is not None and count else None))
+            count = sum(1 for segment in result.segments if segment.frames)
+            found.append((result, scores[first : first + count]))
             first += count
-    found.sort(key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
-    pieces = [frames for _, frames in found if frames is not None]
-    return [result for result, _ in found], np.concatenate(pieces) if pieces else np.zeros((0, 1), np.float32)
+    return sorted(found, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
 def _write(lake: Store, table: str, rows: list[dict[str, Any]], chunk: Chunk, version: str) -> None:

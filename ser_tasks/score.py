@@ -1,16 +1,22 @@
 """Score: frame features → calibrated probabilities, in batches sorted by length, on CUDA where there is one."""
 
+import functools
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ser_tasks.bundle import Bundle
+from ser_tasks.bundle import Bundle, load_bundle
 
 TOLERANCE = 1e-2
 """Largest difference from float32's probabilities that a shorter precision may make."""
+
+FRAMES_PER_BATCH = {"cpu": 8192, "cuda": 131_072}
+"""Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +30,37 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+@functools.lru_cache(maxsize=2)
+def scorer_of(model: str, model_id: str, device: str, frames_per_batch: int | None, precision: str) -> "Scorer":
+    """This process's scorer of a bundle. Raises ValueError where ``model`` is no longer the bundle ``model_id``."""
+    bundle = load_bundle(model)
+    if bundle.model_id != model_id:
+        raise ValueError(f"The bundle {model} changed during the run: it was {model_id} and is {bundle.model_id}. Run again.")
+    return Scorer(bundle, torch.device(device), frames_per_batch, precision)
+
+
+def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None) -> tuple[np.ndarray, float]:
+    """Probabilities of the segments whose frames a file in scratch holds, and the seconds it took, in a worker process.
+
+    ``scorer`` are the arguments of scorer_of.
+    """
+    frames = np.load(frames_file, mmap_mode="r")
+    started = time.perf_counter()
+    probabilities = scorer_of(*scorer).score(frames, lengths)  # type: ignore[arg-type]
+    return probabilities, time.perf_counter() - started
+
+
 @dataclass
 class Scorer:
     """A bundle on a device. One per process: the GPU's batches are its own."""
 
     bundle: Bundle
     device: torch.device
-    frames_per_batch: int
+    frames_per_batch: int | None = None
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        self.frames_per_batch = self.frames_per_batch or FRAMES_PER_BATCH[self.device.type]
         self.bundle.module.to(self.device).eval()
         self._checked = self.precision == "float32"
 

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     min_segment_s: float = Field(1.0, gt=0, description="Shorter speech is counted, but no emotion is read from it.")
     max_segment_s: float = Field(6.0, gt=0, description="Longer speech is cut at its quietest point.")
 
-    frames_per_batch: int = Field(32_768, gt=0, description="Frames in one batch of the model, padding included.")
+    frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
     precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
     scratch: str | None = Field(None, description="Folder for frame features and downloads; the system's temporary folder if unset.")
 
