@@ -17,12 +17,6 @@ CROSSTALK_DB = 25.0
 _SMALLEST_POWER = 1e-12
 
 
-def window_power(samples: np.ndarray) -> np.ndarray:
-    """Mean square of each whole window, (channels, windows), of float32 samples (channels, windows * 256)."""
-    windows = samples.reshape(len(samples), -1, WINDOW)
-    return np.einsum("cws,cws->cw", windows, windows) / WINDOW
-
-
 def speech_mask(stretches: list[Span], windows: int) -> np.ndarray:
     """True for each window (windows,) whose middle lies in a stretch of speech."""
     mask = np.zeros(windows, bool)

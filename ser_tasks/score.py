@@ -44,7 +44,7 @@ def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None
 
     ``scorer`` are the arguments of scorer_of.
     """
-    frames = np.load(frames_file, mmap_mode="r")
+    frames = np.memmap(frames_file, np.float32, "r").reshape(int(lengths.sum()), -1)
     started = time.perf_counter()
     probabilities = scorer_of(*scorer).score(frames, lengths)  # type: ignore[arg-type]
     return probabilities, time.perf_counter() - started

@@ -6,19 +6,28 @@ probabilities equal those of the package's own window-by-window loop (test: with
 """
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-SAMPLING_RATE_HZ = 8000
+from ser_tasks.samples import SAMPLING_RATE_HZ, Samples
+
 WINDOW = 256
 """Samples that one probability stands for: 32 ms at 8 kHz."""
 WINDOW_S = WINDOW / SAMPLING_RATE_HZ
+SAME_SIGNAL = 1e-3
+"""Channels that differ by less than this share of their energy (-30 dB) are one signal."""
 _CONTEXT = 32
-_WINDOWS_AT_ONCE = 1024
+_STEP = 128
+"""Windows of each channel in one step, 4 s."""
+_WINDOWS_AT_ONCE = 512
+_LANES_AT_LEAST = 2
+"""One row alone would be multiplied by another routine, and its last digits would tell."""
+_FULL_SCALE = np.float32(1 / 32768)
 
 # Silero's own defaults (get_speech_timestamps), but for the silence that ends a stretch: a short breath does not.
 SPEECH_FROM = 0.5
@@ -57,8 +66,10 @@ class Detector(nn.Module):
         """Probabilities of speech (channels, windows) of samples (channels, 32 + windows * 256), and the state to go on with."""
         windows = samples.unfold(1, _CONTEXT + WINDOW, WINDOW)
         encoded = torch.cat([self._encode(part) for part in windows.flatten(0, 1).split(_WINDOWS_AT_ONCE)])
-        hidden, state = self.lstm(encoded.unflatten(0, windows.shape[:2]).transpose(0, 1), state)
-        return torch.sigmoid(self.output(functional.relu(hidden))).squeeze(-1).T, state
+        lanes = encoded.unflatten(0, windows.shape[:2]).transpose(0, 1)
+        missing = max(0, _LANES_AT_LEAST - len(samples))
+        hidden, state = self.lstm(functional.pad(lanes, (0, 0, 0, missing)), state)
+        return torch.sigmoid(self.output(functional.relu(hidden))).squeeze(-1).T[: len(samples)], state
 
     def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         """What the recurrent layer sees, (windows, 128), of windows with their context (windows, 288)."""
@@ -86,30 +97,71 @@ def detector() -> Detector:
     return Detector()
 
 
-class SpeechStream:
-    """Probabilities of speech for channels that arrive block by block."""
+@dataclass(frozen=True)
+class Heard:
+    """What the detector's windows hold, for one call."""
 
-    def __init__(self, channels: int):
-        self._state: tuple | None = None
-        self._rest = np.zeros((channels, _CONTEXT), np.float32)
+    probabilities: np.ndarray
+    """Of speech, float32 (channels, windows)."""
+    power: np.ndarray
+    """Mean square of the samples of each window, float32 (channels, windows)."""
+    same_signal: bool
+    """Whether all of several channels carry one signal: a mono mix saved as stereo, perhaps through a lossy codec."""
 
-    @torch.inference_mode()
-    def push(self, block: np.ndarray, last: bool = False) -> np.ndarray:
-        """Probabilities (channels, windows) of the windows that the float32 block (channels, samples) completes.
 
-        With ``last``, silence fills up the final window.
-        """
-        samples = np.concatenate([self._rest, block], axis=1)
-        fresh = samples.shape[1] - _CONTEXT
-        if last and fresh % WINDOW:
-            samples = np.pad(samples, ((0, 0), (0, WINDOW - fresh % WINDOW)))
-        count = (samples.shape[1] - _CONTEXT) // WINDOW
-        self._rest = samples[:, count * WINDOW :]
-        if count == 0:
-            return np.zeros((len(samples), 0), np.float32)
-        window_samples = torch.from_numpy(np.ascontiguousarray(samples[:, : count * WINDOW + _CONTEXT]))
-        probabilities, self._state = detector()(window_samples, self._state)
-        return probabilities.numpy()
+@torch.inference_mode()
+def listen(calls: Sequence[Samples]) -> list[Heard]:
+    """Hears calls side by side: the recurrent layer walks all their channels in step, three times as fast as one alone.
+
+    A call is heard alike alone and in any company. Silence fills up its last window.
+    """
+    windows = [-(-call.samples // WINDOW) for call in calls]
+    heard = [
+        Heard(np.zeros((call.channels, own), np.float32), np.zeros((call.channels, own), np.float32), False)
+        for call, own in zip(calls, windows, strict=True)
+    ]
+    apart = np.zeros(len(calls))
+    longest_first = sorted(range(len(calls)), key=lambda index: -windows[index])  # who is through leaves at the end
+    context: np.ndarray | None = None
+    state: tuple | None = None
+    for first in range(0, max(windows, default=0), _STEP):
+        going = [index for index in longest_first if windows[index] > first]
+        lanes = sum(calls[index].channels for index in going)
+        samples = np.zeros((lanes, _CONTEXT + _STEP * WINDOW), np.float32)
+        if context is not None:
+            samples[:, :_CONTEXT] = context[:lanes]
+        fresh = samples[:, _CONTEXT:]
+        rows: dict[int, slice] = {}
+        lane = 0
+        for index in going:
+            rows[index] = slice(lane, lane := lane + calls[index].channels)
+            block = calls[index].read(first * WINDOW, (first + _STEP) * WINDOW)
+            own = fresh[rows[index], : block.shape[1]]
+            np.multiply(block, _FULL_SCALE, out=own)
+            apart[index] += np.square(own[1:] - own[0]).sum()
+        if state is not None:
+            state = tuple(part[:, : max(lanes, _LANES_AT_LEAST)] for part in state)
+        probabilities, state = detector()(torch.from_numpy(samples), state)
+        power = window_power(fresh)
+        context = samples[:, -_CONTEXT:]
+        for index in going:
+            count = min(_STEP, windows[index] - first)
+            heard[index].probabilities[:, first : first + count] = probabilities[rows[index], :count]
+            heard[index].power[:, first : first + count] = power[rows[index], :count]
+    return [_finished(one, call.samples, float(difference)) for one, call, difference in zip(heard, calls, apart, strict=True)]
+
+
+def window_power(samples: np.ndarray) -> np.ndarray:
+    """Mean square of each whole window, (channels, windows), of float32 samples (channels, windows * 256)."""
+    windows = samples.reshape(len(samples), -1, WINDOW)
+    return np.einsum("cws,cws->cw", windows, windows) / WINDOW
+
+
+def _finished(heard: Heard, samples: int, difference: float) -> Heard:
+    if samples % WINDOW:
+        heard.power[:, -1] *= WINDOW / (samples % WINDOW)
+    energy = float(heard.power.sum(dtype=np.float64)) * WINDOW
+    return replace(heard, same_signal=len(heard.power) > 1 and difference < SAME_SIGNAL * energy)
 
 
 @dataclass(frozen=True)

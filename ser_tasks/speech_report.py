@@ -1,15 +1,14 @@
 """How much speech the detector finds in folders of audio: false speech where there is none, missed clips where all speak."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soxr
-
 from ser_tasks.audio import open_audio
+from ser_tasks.samples import SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.settings import Settings
-from ser_tasks.speech import SAMPLING_RATE_HZ, SpeechStream, segments, stretches
+from ser_tasks.speech import listen, segments, stretches
 
 
 @dataclass
@@ -44,18 +43,21 @@ def speech_in_folders(folders: list[Path], settings: Settings, each_file: bool =
 
 
 def _add(report: FolderReport, path: Path, settings: Settings) -> None:
-    with open_audio(path, max_duration_s=settings.max_duration_s) as reader:
-        samples = np.concatenate(list(reader.blocks()), axis=1)
-        if reader.info.sampling_rate_hz != SAMPLING_RATE_HZ:
-            samples = np.ascontiguousarray(soxr.resample(samples.T, reader.info.sampling_rate_hz, SAMPLING_RATE_HZ).T)
+    with (
+        open_audio(path, max_duration_s=settings.max_duration_s) as reader,
+        Samples(reader.info.channels, Path(tempfile.gettempdir())) as call,
+    ):
+        for block in at_8_khz(reader.blocks(), reader.info.sampling_rate_hz):
+            call.push(block)
+        (heard,) = listen([call])
     found_s = segments_s = 0.0
-    for channel in SpeechStream(len(samples)).push(samples, last=True):
-        for stretch in stretches(channel, samples.shape[1]):
+    for channel in heard.probabilities:
+        for stretch in stretches(channel, call.samples):
             found_s += stretch.seconds
             pieces = segments(stretch, channel, settings.min_segment_s, settings.max_segment_s)
             segments_s += sum(piece.seconds for piece in pieces)
     report.files += 1
-    report.audio_s += samples.size / SAMPLING_RATE_HZ
+    report.audio_s += call.channels * call.samples / SAMPLING_RATE_HZ
     report.speech_s += found_s
     report.segments_s += segments_s
     report.without_speech += found_s == 0

@@ -11,7 +11,7 @@ from typing import Any
 from ser_tasks.extract import Batch, Extracted, Job, extract_batch, start_worker
 from ser_tasks.ingest import Recording
 
-BATCH_AUDIO_S = 600.0
+BATCH_AUDIO_S = 1800.0
 """Recordings are sent to a worker in batches of about so much audio: small enough to share out, large enough to pay."""
 CRASH_ATTEMPTS = 2
 

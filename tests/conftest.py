@@ -64,9 +64,7 @@ def s3_server(tmp_path_factory):
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=10, proxies={}),
     )
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [weed, "mini", *arguments], stdout=log, stderr=log, cwd=folder, env={**os.environ, "TMPDIR": str(folder)}
-        )
+        server = subprocess.Popen([weed, "mini", *arguments], stdout=log, stderr=log, cwd=folder, env={**os.environ, "TMPDIR": str(folder)})
         try:
             _wait_until_ready(client, server, folder / "log")
             yield S3Server(endpoint_url, access_key, secret_key, client)

@@ -9,10 +9,9 @@ from ser_tasks.acoustics import (
     noise_floor,
     snr_db,
     speech_mask,
-    window_power,
     without_crosstalk,
 )
-from ser_tasks.speech import WINDOW, WINDOW_S, Span
+from ser_tasks.speech import WINDOW, WINDOW_S, Span, window_power
 
 
 def mask(*runs: tuple[int, int], windows: int = 100) -> np.ndarray:

@@ -103,7 +103,7 @@ def test_an_older_part_lacks_a_column_and_a_newer_one_has_more(tmp_path, order):
             rows = rows.append_column("of_the_future", pa.array([1] * len(rows)))
         pq.write_table(rows, part)
     found = catalog.query(catalog.connect(lake), "SELECT call_id, escalated, duration_s FROM call_emotions ORDER BY duration_s").to_pylist()
-    old, new = (("worse", "angry") if order[0] == "new" else ("angry", "worse"))
+    old, new = ("worse", "angry") if order[0] == "new" else ("angry", "worse")
     escalated = {old: None, new: new == "worse"}
     assert found == [{"call_id": name, "escalated": escalated[name], "duration_s": s} for name, s in (("worse", 20.0), ("angry", 40.0))]
 

@@ -333,7 +333,8 @@ def start_night(tmp_path: Path, calls: Path, lake: Path, bundle: Path) -> subpro
     script.write_text(NIGHT_SCRIPT)
     scratch = tmp_path / "scratch"
     arguments = [str(Path(__file__).parent), str(calls), str(lake), str(bundle), str(scratch)]
-    return subprocess.Popen([sys.executable, str(script), *arguments], start_new_session=True, stderr=subprocess.DEVNULL)
+    with (tmp_path / "stderr").open("ab") as stderr:
+        return subprocess.Popen([sys.executable, str(script), *arguments], start_new_session=True, stderr=stderr)
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(15, marks=pytest.mark.slow)])
@@ -370,7 +371,7 @@ def workers_of(tmp_path: Path) -> list[str]:
 def test_two_runs_at_once_double_nothing(calls, bundle, workers, tmp_path):
     lake = tmp_path / "lake"
     processes = [start_night(tmp_path, calls, lake, bundle) for _ in range(2)]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0], (tmp_path / "stderr").read_text()
     run_night(calls, tmp_path / "whole", bundle, workers, settings=Settings(chunk_recordings=2))
     same(tmp_path / "whole", lake)
 

@@ -13,19 +13,25 @@ from hypothesis import strategies as st
 from making import two_sided
 from silero_vad import get_speech_timestamps, load_silero_vad
 
-from ser_tasks.speech import SAMPLING_RATE_HZ, WINDOW, Span, SpeechStream, segments, stretches
+from ser_tasks.samples import SAMPLING_RATE_HZ, Samples
+from ser_tasks.speech import WINDOW, Span, listen, segments, stretches
 
 
-def probabilities(samples: np.ndarray, block: int | None = None) -> np.ndarray:
-    stream = SpeechStream(len(samples))
-    block = block or samples.shape[1]
-    starts = range(0, samples.shape[1], block)
-    return np.concatenate([stream.push(samples[:, at : at + block], last=at == starts[-1]) for at in starts], axis=1)
+def sound(samples: np.ndarray) -> Samples:
+    call = Samples(len(samples), Path())
+    call.push(samples)
+    return call
+
+
+def probabilities(samples: np.ndarray) -> np.ndarray:
+    return listen([sound(samples)])[0].probabilities
 
 
 @pytest.fixture(scope="module")
 def call():
-    return two_sided([("agent", 1, 5), ("customer", 4.5, 12), ("agent", 13, 19), ("customer", 20, 21)], 25, seed=1).T.copy()
+    """Two channels of 16-bit samples."""
+    samples = two_sided([("agent", 1, 5), ("customer", 4.5, 12), ("agent", 13, 19), ("customer", 20, 21)], 25, seed=1).T
+    return np.rint(samples * 32768).astype(np.float32) / 32768
 
 
 def test_probabilities_equal_those_of_silero_s_own_loop(call):
@@ -37,14 +43,31 @@ def test_probabilities_equal_those_of_silero_s_own_loop(call):
         np.testing.assert_allclose(ours[channel, : len(theirs)], theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("block", [100, 256, 1000, 80_000])
-def test_the_size_of_the_blocks_leaves_no_trace(call, block):
-    samples = call[:, :40_000] if block == 100 else call
-    np.testing.assert_allclose(probabilities(samples, block), probabilities(samples), atol=1e-5)
+def test_a_call_is_heard_alike_alone_and_in_any_company(call):
+    """Bit for bit: a cut falls where the probability is least, and the last digit of two equal ones must not decide."""
+    pieces = [call, call[1:], call[:, 3000:90_001], call[:, :70], call[:1, :60_000], call[:, :1], np.repeat(call, 3, axis=0)]
+    together = listen([sound(piece) for piece in pieces])
+    for piece, heard in zip(pieces, together, strict=True):
+        alone = listen([sound(piece)])[0]
+        np.testing.assert_array_equal(heard.probabilities, alone.probabilities)
+        np.testing.assert_array_equal(heard.power, alone.power)
+        assert heard.probabilities.shape == heard.power.shape == (len(piece), -(-piece.shape[1] // WINDOW))
+    np.testing.assert_array_equal(together[1].probabilities, together[0].probabilities[1:])
 
 
-def test_a_channel_s_probabilities_do_not_depend_on_its_companions(call):
-    np.testing.assert_allclose(probabilities(call[1:]), probabilities(call)[1:], atol=1e-5)
+def test_the_power_of_a_window_is_its_mean_square_also_of_the_last_short_one():
+    tone = np.full((1, WINDOW + 10), 0.5, np.float32)
+    np.testing.assert_allclose(listen([sound(tone)])[0].power, 0.25, rtol=1e-6)
+    assert listen([]) == []
+
+
+@pytest.mark.parametrize(("noise", "same"), [(0.0, True), (0.02, True), (0.2, False)])
+def test_channels_that_barely_differ_are_one_signal(call, noise, same):
+    mix = call.sum(axis=0)
+    rng = np.random.default_rng(0)
+    other = mix + noise * mix.std() * rng.standard_normal(len(mix)).astype(np.float32)
+    assert listen([sound(np.stack([mix, other]))])[0].same_signal == same
+    assert not listen([sound(mix[None])])[0].same_signal
 
 
 def test_stretches_agree_with_silero_s_own_timestamps(call):
