@@ -9,8 +9,8 @@ import numpy as np
 
 from ser_tasks.features import logmel8k, mfcc40
 
-GROUP_S = 16.0
-"""Audio computed at once, seconds: some 10 MB in flight. From 4 to 32 s the speed of one core was measured to vary by 15 %."""
+GROUP_S = 32.0
+"""Audio computed at once, seconds: some 20 MB in flight. From 8 to 64 s the speed of one core was measured to vary by 6 %."""
 
 
 @dataclass(frozen=True)

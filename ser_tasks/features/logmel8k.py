@@ -33,7 +33,7 @@ def logmel8k(
     n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
     signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
     power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, n_mels, fmin_hz, RATE_HZ / 2)
-    level_db = decibels(power, n_frames, top_db)
+    level_db = decibels(power, n_frames, top_db).numpy()
     if subtract_mean:
         for row, length in zip(level_db, n_frames, strict=True):
             row -= row[:length].mean()

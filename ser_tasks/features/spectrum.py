@@ -1,11 +1,13 @@
 """What the feature sets share: resampling, power spectra, mel bands and decibels, each over rows padded on the right."""
 
+import math
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import soxr
 import torch
+from torch.nn import functional
 
 BANDS_AT_ONCE = 32
 CACHED_SAMPLES = 2**18
@@ -23,47 +25,53 @@ def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int)
     new_lengths = -(-lengths * to_hz // from_hz)
     filled = (2 * lengths * to_hz + from_hz) // (2 * from_hz)
     rows = np.zeros((len(signal), int(new_lengths.max())), np.float32)
-    channels_last = soxr.resample(np.ascontiguousarray(signal.T), from_hz, to_hz, "HQ")
-    n_samples = min(rows.shape[1], len(channels_last))
-    rows[:, :n_samples] = channels_last[:n_samples].T
-    for row, end in zip(rows, filled, strict=True):
-        row[end:] = 0
+    for row, samples, length, end in zip(rows, signal, lengths, filled, strict=True):
+        row[:end] = soxr.resample(samples[:length], from_hz, to_hz, "HQ")
     return rows, new_lengths
 
 
 def mel_power(
-    signal: np.ndarray, n_frames: np.ndarray, sampling_rate: int, n_fft: int, hop: int, n_mels: int, fmin_hz: float, fmax_hz: float
-) -> np.ndarray:
+    signal: np.ndarray,
+    n_frames: np.ndarray,
+    sampling_rate: int,
+    n_fft: int,
+    hop: int,
+    n_mels: int,
+    fmin_hz: float,
+    fmax_hz: float,
+    top_hz: float = math.inf,
+) -> torch.Tensor:
     """Power in mel bands, float32 ``(rows, 1 + samples // hop, n_mels)``, zero past each row's first ``n_frames``.
 
     Frames under a Hann window are centred on multiples of ``hop``, and zeros surround the signal, as with librosa's
-    ``center=True, pad_mode="constant"``. Bands are summed over the bins where they are not zero.
+    ``center=True, pad_mode="constant"``. Bands are summed over the bins where they are not zero and not above ``top_hz``.
     """
-    padded = torch.nn.functional.pad(torch.from_numpy(signal), (n_fft // 2, n_fft // 2))
+    padded = functional.pad(torch.from_numpy(signal), (n_fft // 2, n_fft // 2))
     frames = padded.unfold(-1, n_fft, hop)
     mel = torch.zeros(len(signal), frames.shape[1], n_mels)
     at_once = CACHED_SAMPLES // n_fft
+    blocks = _band_blocks(
+        min(n_fft // 2 + 1, math.ceil(min(top_hz, sampling_rate) / sampling_rate * n_fft)), sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz
+    )
+    top = max(2 * last_bin for _, _, first_bin, last_bin, _ in blocks)
     for row, end in enumerate(n_frames.tolist()):
         for start in range(0, end, at_once):
             stop = min(end, start + at_once)
             spectrum = torch.fft.rfft(frames[row, start:stop] * _hann(n_fft))
-            power = spectrum.real.square().add_(spectrum.imag.square())
-            first_band = 0
-            for first_bin, last_bin, weights in _band_blocks(sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz):
-                last_band = first_band + weights.shape[1]
-                mel[row, start:stop, first_band:last_band] = power[:, first_bin:last_bin] @ weights
-                first_band = last_band
-    return mel.numpy()
+            squares = torch.view_as_real(spectrum).flatten(1)[:, :top].square()  # real and imaginary part side by side
+            for first_band, last_band, first_bin, last_bin, weights in blocks:
+                mel[row, start:stop, first_band:last_band] = squares[:, 2 * first_bin : 2 * last_bin] @ weights
+    return mel
 
 
-def decibels(power: np.ndarray, frames: np.ndarray, top_db: float) -> np.ndarray:
+def decibels(power: torch.Tensor, frames: np.ndarray, top_db: float) -> torch.Tensor:
     """``10 log10(power)``, at least -100 dB and at least each row's maximum over its first ``frames`` minus ``top_db``.
 
-    librosa's ``power_to_db(ref=1, amin=1e-10, top_db)``, row by row.
+    librosa's ``power_to_db(ref=1, amin=1e-10, top_db)``, row by row. Changes ``power``.
     """
-    level_db = 10 * np.log10(np.maximum(power, np.float32(1e-10)))
-    for row, n_frames in zip(level_db, frames, strict=True):
-        np.maximum(row, row[:n_frames].max() - np.float32(top_db), out=row)
+    level_db = power.clamp_(min=1e-10).log10_().mul_(10)
+    for row, n_frames in zip(level_db, frames.tolist(), strict=True):
+        row.clamp_(min=float(row[:n_frames].max()) - top_db)
     return level_db
 
 
@@ -81,14 +89,16 @@ def mel_filterbank(sampling_rate: int, n_fft: int, n_mels: int, fmin_hz: float, 
 
 
 @lru_cache(maxsize=16)
-def _band_blocks(*filterbank_of) -> list[tuple[int, int, torch.Tensor]]:
-    filterbank = mel_filterbank(*filterbank_of)
-    n_mels = len(filterbank)
+def _band_blocks(n_bins: int, *filterbank_of) -> list[tuple[int, int, int, int, torch.Tensor]]:
+    """First and last band, first and last bin of neighbouring bands, and their weights, each twice, over ``n_bins`` bins."""
+    filterbank = mel_filterbank(*filterbank_of)[:, :n_bins]
     blocks = []
-    for first, last in pairwise([*range(0, n_mels, BANDS_AT_ONCE), n_mels]):
+    for first, last in pairwise([*range(0, len(filterbank), BANDS_AT_ONCE), len(filterbank)]):
         bins = np.flatnonzero(filterbank[first:last].any(axis=0))
-        first_bin, last_bin = (bins[0], bins[-1] + 1) if len(bins) else (0, 1)
-        blocks.append((int(first_bin), int(last_bin), torch.from_numpy(filterbank[first:last, first_bin:last_bin].T.copy())))
+        if len(bins):
+            first_bin, last_bin = int(bins[0]), int(bins[-1]) + 1
+            weights = torch.from_numpy(filterbank[first:last, first_bin:last_bin].T.repeat(2, axis=0))
+            blocks.append((first, last, first_bin, last_bin, weights))
     return blocks
 
 
