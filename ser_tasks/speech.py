@@ -49,7 +49,10 @@ class Detector(nn.Module):
         from silero_vad import load_silero_vad
 
         weights = {name: tensor.detach() for name, tensor in load_silero_vad()._model_8k.state_dict().items()}
-        self.basis = weights["stft.forward_basis_buffer"].squeeze(1).T.contiguous()
+        basis = weights["stft.forward_basis_buffer"].squeeze(1).T
+        last = basis[:96].clone()
+        last[63:95] += basis[96:].flip(0)  # the last frame ends in 32 samples mirrored at the window's end
+        self.bases = [basis.contiguous()] * 3 + [last]
         kernels = [weights[f"encoder.{layer}.reparam_conv.weight"].permute(2, 1, 0) for layer in range(4)]
         self.kernels = [kernel.flatten(0, 1).contiguous() for kernel in kernels]  # (taps * channels in, channels out)
         self.biases = [weights[f"encoder.{layer}.reparam_conv.bias"] for layer in range(4)]
@@ -74,21 +77,25 @@ class Detector(nn.Module):
     def _encode(self, windows: torch.Tensor) -> torch.Tensor:
         """What the recurrent layer sees, (windows, 128), of windows with their context (windows, 288)."""
         count = len(windows)
-        frames = functional.pad(windows, (0, 32), "reflect").unfold(1, 128, 64).reshape(-1, 128)
-        spectrum = frames @ self.basis
-        magnitude = torch.sqrt(spectrum[:, :65] ** 2 + spectrum[:, 65:] ** 2).view(count, 4, 65)
-        padded = functional.pad(magnitude, (0, 0, 1, 1)).contiguous()
-        threes = padded.as_strided((count, 4, 3 * 65), (6 * 65, 65, 1)).reshape(-1, 3 * 65)
-        four = self._layer(0, threes).view(count, 4 * 128)
-        two = self._layer(1, four[:, : 2 * 128], first_tap=1), self._layer(1, four[:, 128:])
-        one = self._layer(2, torch.cat(two, dim=1), first_tap=1)
-        return self._layer(3, one, first_tap=1)
+        spectrum = torch.empty(count, 4, 2 * 65)
+        for frame, basis in enumerate(self.bases):
+            torch.mm(windows[:, frame * 64 : frame * 64 + len(basis)], basis, out=spectrum[:, frame])
+        real, imaginary = spectrum.split(65, dim=2)
+        magnitude = torch.sqrt(real**2 + imaginary**2).view(count, 4 * 65)
+        four = torch.empty(count, 4 * 128)
+        for place in range(4):  # the first and the last see two frames, and padding
+            first, last = max(0, place - 1), min(4, place + 2)
+            self._layer(0, magnitude[:, first * 65 : last * 65], first_tap=int(place == 0), out=four[:, place * 128 : (place + 1) * 128])
+        two = torch.empty(count, 2 * 64)
+        self._layer(1, four[:, : 2 * 128], first_tap=1, out=two[:, :64])
+        self._layer(1, four[:, 128:], out=two[:, 64:])
+        return self._layer(3, self._layer(2, two, first_tap=1), first_tap=1)
 
-    def _layer(self, layer: int, x: torch.Tensor, first_tap: int = 0) -> torch.Tensor:
+    def _layer(self, layer: int, x: torch.Tensor, first_tap: int = 0, out: torch.Tensor | None = None) -> torch.Tensor:
         """A convolution at one place, its taps from ``first_tap`` on laid side by side in ``x``; the others meet padding."""
         taps = self.kernels[layer]
         first = first_tap * (len(taps) // 3)
-        return torch.addmm(self.biases[layer], x, taps[first : first + x.shape[1]]).relu_()
+        return torch.addmm(self.biases[layer], x, taps[first : first + x.shape[1]], out=out).relu_()
 
 
 @functools.cache
