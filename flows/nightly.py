@@ -63,7 +63,7 @@ def check(night: Night) -> dict[str, int]:
     return night.check()
 
 
-@flow(name="nightly", task_runner=ThreadPoolTaskRunner(max_workers=1), persist_result=False)  # the lane of extraction
+@flow(name="nightly", task_runner=ThreadPoolTaskRunner(max_workers=AHEAD), persist_result=False)  # the lane of extraction
 def nightly(
     recordings: str,
     lake: str,

@@ -146,7 +146,7 @@ class Listing:
         yield pa.Table.from_pylist(rows, schema=_LISTING)
 
     def days(self) -> list[date]:
-        return [row[0] for row in self.database.execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
+        return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
         """Recordings of a day that its manifest lacks, in the order of their keys."""
@@ -168,8 +168,9 @@ class Listing:
 
     def recordings(self, chunk: pa.Table, attempts: dict[str, int]) -> list[Recording]:
         """A chunk's manifest rows as recordings, with the keys that only the listing knows."""
-        self.database.register("chunk", chunk)
-        rows = self.database.execute(
+        cursor = self.database.cursor()  # several threads ask at once
+        cursor.register("chunk", chunk)
+        rows = cursor.execute(
             """
             SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s
             FROM chunk AS c LEFT JOIN listing AS l

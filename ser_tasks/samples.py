@@ -25,7 +25,7 @@ class Samples:
         frames = block.T * np.float32(32768)
         np.rint(frames, out=frames)
         np.clip(frames, -32768, 32767, out=frames)
-        self._file.write(frames.astype(np.int16, order="C").tobytes())
+        self._file.write(frames.astype(np.int16, order="C").data)
         self.samples += len(frames)
 
     def read(self, start: int, end: int) -> np.ndarray:

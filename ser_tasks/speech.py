@@ -22,8 +22,8 @@ WINDOW_S = WINDOW / SAMPLING_RATE_HZ
 SAME_SIGNAL = 1e-3
 """Channels that differ by less than this share of their energy (-30 dB) are one signal."""
 _CONTEXT = 32
-_STEP = 128
-"""Windows of each channel in one step, 4 s."""
+_STEP = 256
+"""Windows of each channel in one step, 8 s."""
 _WINDOWS_AT_ONCE = 512
 _LANES_AT_LEAST = 2
 """One row alone would be multiplied by another routine, and its last digits would tell."""

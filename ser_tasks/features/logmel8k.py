@@ -31,7 +31,7 @@ def logmel8k(
     if lengths is None:
         lengths = np.full(len(signal), signal.shape[1])
     n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
-    signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
+    signal = resampled(signal, lengths, sampling_rate, RATE_HZ, margin=N_FFT // 2)
     power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, n_mels, fmin_hz, RATE_HZ / 2)
     level_db = decibels(power, n_frames, top_db).numpy()
     if subtract_mean:

@@ -26,7 +26,7 @@ def mfcc40(signal: np.ndarray, sampling_rate: int, lengths: np.ndarray | None = 
     if lengths is None:
         lengths = np.full(len(signal), signal.shape[1])
     n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
-    signal, _ = resampled(signal, lengths, sampling_rate, RATE_HZ)
+    signal = resampled(signal, lengths, sampling_rate, RATE_HZ, margin=N_FFT // 2)
     power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, N_MELS, 0.0, RATE_HZ / 2, top_hz=sampling_rate / 2 * OVERSHOOT)
     return dct(decibels(power, n_frames, TOP_DB).numpy(), type=2, norm="ortho", axis=-1)[..., :n_mfcc]
 

@@ -7,27 +7,26 @@ from itertools import pairwise
 import numpy as np
 import soxr
 import torch
-from torch.nn import functional
 
 BANDS_AT_ONCE = 32
 CACHED_SAMPLES = 2**18
 """Samples of frames transformed at once: 1 MB, which stays in a core's cache."""
 
 
-def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows ``(rows, samples)`` at ``to_hz`` by soxr HQ, with their new lengths ``ceil(length * to_hz / from_hz)``.
+def resampled(signal: np.ndarray, lengths: np.ndarray, from_hz: int, to_hz: int, margin: int) -> np.ndarray:
+    """Rows ``(rows, margin + samples + margin)`` at ``to_hz`` by soxr HQ, zero but for the ``ceil(length * to_hz / from_hz)`` samples.
 
-    What the filter rings past the end of a row is cut, so that a row does not depend on its padding. soxr alone gives
-    the nearest number of samples (halves up), librosa pads these with a zero to ``ceil(...)``, and so does this.
+    soxr alone gives the nearest number of samples (halves up), librosa pads these with a zero to ``ceil(...)``, and so does
+    this. Each row goes through soxr by itself, so that none leaves a trace in another.
     """
-    if from_hz == to_hz:
-        return signal, lengths
     new_lengths = -(-lengths * to_hz // from_hz)
-    filled = (2 * lengths * to_hz + from_hz) // (2 * from_hz)
-    rows = np.zeros((len(signal), int(new_lengths.max())), np.float32)
-    for row, samples, length, end in zip(rows, signal, lengths, filled, strict=True):
-        row[:end] = soxr.resample(samples[:length], from_hz, to_hz, "HQ")
-    return rows, new_lengths
+    rows = np.zeros((len(signal), margin + int(new_lengths.max()) + margin), np.float32)
+    for row, samples, length in zip(rows, signal, lengths, strict=True):
+        found = samples[:length]
+        if from_hz != to_hz:
+            found = soxr.resample(found, from_hz, to_hz, "HQ")
+        row[margin : margin + len(found)] = found
+    return rows
 
 
 def mel_power(
@@ -43,16 +42,14 @@ def mel_power(
 ) -> torch.Tensor:
     """Power in mel bands, float32 ``(rows, 1 + samples // hop, n_mels)``, zero past each row's first ``n_frames``.
 
-    Frames under a Hann window are centred on multiples of ``hop``, and zeros surround the signal, as with librosa's
-    ``center=True, pad_mode="constant"``. Bands are summed over the bins where they are not zero and not above ``top_hz``.
+    ``signal`` has ``n_fft // 2`` zeros on either side: frames under a Hann window are then centred on multiples of ``hop``,
+    as with librosa's ``center=True, pad_mode="constant"``. Bands are summed over the bins where they are not zero and not
+    above ``top_hz``.
     """
-    padded = functional.pad(torch.from_numpy(signal), (n_fft // 2, n_fft // 2))
-    frames = padded.unfold(-1, n_fft, hop)
+    frames = torch.from_numpy(signal).unfold(-1, n_fft, hop)
     mel = torch.zeros(len(signal), frames.shape[1], n_mels)
     at_once = CACHED_SAMPLES // n_fft
-    blocks = _band_blocks(
-        min(n_fft // 2 + 1, math.ceil(min(top_hz, sampling_rate) / sampling_rate * n_fft)), sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz
-    )
+    blocks = _band_blocks(min(top_hz, sampling_rate / 2), sampling_rate, n_fft, n_mels, fmin_hz, fmax_hz)
     top = max(2 * last_bin for _, _, first_bin, last_bin, _ in blocks)
     for row, end in enumerate(n_frames.tolist()):
         for start in range(0, end, at_once):
@@ -89,9 +86,9 @@ def mel_filterbank(sampling_rate: int, n_fft: int, n_mels: int, fmin_hz: float, 
 
 
 @lru_cache(maxsize=16)
-def _band_blocks(n_bins: int, *filterbank_of) -> list[tuple[int, int, int, int, torch.Tensor]]:
-    """First and last band, first and last bin of neighbouring bands, and their weights, each twice, over ``n_bins`` bins."""
-    filterbank = mel_filterbank(*filterbank_of)[:, :n_bins]
+def _band_blocks(top_hz: float, sampling_rate: int, n_fft: int, *bands_of: float) -> list[tuple[int, int, int, int, torch.Tensor]]:
+    """First and last band, first and last bin of neighbouring bands, and their weights, each twice (real and imaginary part)."""
+    filterbank = mel_filterbank(sampling_rate, n_fft, *bands_of)[:, : math.ceil(top_hz / sampling_rate * n_fft) + 1]
     blocks = []
     for first, last in pairwise([*range(0, len(filterbank), BANDS_AT_ONCE), len(filterbank)]):
         bins = np.flatnonzero(filterbank[first:last].any(axis=0))
