@@ -15,8 +15,11 @@ from ser_tasks.bundle import Bundle, load_bundle
 TOLERANCE = 1e-2
 """Largest difference from float32's probabilities that a shorter precision may make."""
 
-FRAMES_PER_BATCH = {"cpu": 8192, "cuda": 131_072}
+FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
 """Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
+
+BATCHES_AT_ONCE = 16
+"""Batches' worth of frames that are read from scratch at once."""
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ def scorer_of(model: str, model_id: str, device: str, frames_per_batch: int | No
     bundle = load_bundle(model)
     if bundle.model_id != model_id:
         raise ValueError(f"The bundle {model} changed during the run: it was {model_id} and is {bundle.model_id}. Run again.")
-    return Scorer(bundle, torch.device(device), frames_per_batch, precision)
+    return Scorer(bundle, torch.device(device), frames_per_batch or FRAMES_PER_BATCH[device], precision)
 
 
 def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None) -> tuple[np.ndarray, float]:
@@ -44,10 +47,16 @@ def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None
 
     ``scorer`` are the arguments of scorer_of.
     """
-    frames = np.memmap(frames_file, np.float32, "r").reshape(int(lengths.sum()), -1)
     started = time.perf_counter()
-    probabilities = scorer_of(*scorer).score(frames, lengths)  # type: ignore[arg-type]
-    return probabilities, time.perf_counter() - started
+    own = scorer_of(*scorer)  # type: ignore[arg-type]
+    n_features = frames_file.stat().st_size // 4 // int(lengths.sum())
+    group = np.cumsum(lengths) // (BATCHES_AT_ONCE * own.frames_per_batch)
+    found = []
+    with frames_file.open("rb") as file:
+        for members in np.split(lengths, np.flatnonzero(np.diff(group)) + 1):
+            frames = np.fromfile(file, np.float32, int(members.sum()) * n_features).reshape(-1, n_features)
+            found.append(own.score(frames, members))
+    return np.concatenate(found), time.perf_counter() - started
 
 
 @dataclass
@@ -56,11 +65,10 @@ class Scorer:
 
     bundle: Bundle
     device: torch.device
-    frames_per_batch: int | None = None
+    frames_per_batch: int
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        self.frames_per_batch = self.frames_per_batch or FRAMES_PER_BATCH[self.device.type]
         self.bundle.module.to(self.device).eval()
         self._checked = self.precision == "float32"
 
