@@ -20,7 +20,8 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from time import sleep
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import duckdb
@@ -35,6 +36,8 @@ from rich.cells import cell_len, set_cell_size
 import ser_tasks
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import open_store
+
+Answer = TypeVar("Answer")
 
 SQL_FOLDER = Path(ser_tasks.__file__).parent.parent / "sql"
 FOLDERS = ("staging", "marts", "checks")
@@ -59,9 +62,8 @@ PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
 SHOWN_ROWS, SHOWN_CELL = 100, 40
 """Rows, and characters of a value, at which a table for a person ends."""
 
-CHANGED_UNDER_US = (duckdb.IOException, duckdb.InvalidInputException, UnicodeDecodeError)
-"""What DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a footer that is none.
-The last may quote the bytes found, which are no text."""
+RETRY_PAUSES_S = (0.05, 0.2, 1.0)
+"""Before each further try where a part was replaced while it was read."""
 
 
 class View(NamedTuple):
@@ -111,17 +113,14 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     return out
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """The answer to one reading statement. Tries a second time where a part was replaced while it was read.
+def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+    """The answer to one reading statement. Tries again where a part was replaced while it was read.
 
     Raises PermissionError for anything that could write, ValueError for none or several statements, and DuckDB's own
     error, which points at the place, for faulty SQL.
     """
     statement = _reading_statement(connection, sql)
-    try:
-        return _fetch(connection, statement)
-    except CHANGED_UNDER_US:
-        return _fetch(connection, statement)
+    return _tried_again(lambda: connection.execute(statement, parameters).to_arrow_table())
 
 
 def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -192,7 +191,8 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
     for table in TABLES:
         days = f" WHERE day >= DATE '{since:%Y-%m-%d}'" if since else ""
         try:
-            connection.execute(f"CREATE OR REPLACE VIEW {PARTS}.{table} AS FROM ({_over_parts(table, root)}){days}")
+            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS FROM ({_over_parts(table, root)}){days}"
+            _tried_again(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
             if "No files found" not in str(error):
                 raise
@@ -306,8 +306,23 @@ def _reading_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
     return sql
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.Table:
-    return connection.execute(statement).to_arrow_table()
+def _tried_again(ask: Callable[[], Answer]) -> Answer:
+    for pause_s in RETRY_PAUSES_S:
+        try:
+            return ask()
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            if not _changed_under_us(error):
+                raise
+            sleep(pause_s)
+    return ask()
+
+
+def _changed_under_us(error: Exception) -> bool:
+    """Whether it is what DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a
+    footer that is none. Such errors may have no class of their own, or quote the bytes found, which are no text."""
+    if "No files found" in str(error):
+        return False
+    return isinstance(error, duckdb.IOException | duckdb.InvalidInputException | UnicodeDecodeError) or type(error) is duckdb.Error
 
 
 def _as_box(answer: pa.Table, width: int) -> str:

@@ -216,6 +216,13 @@ def outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | 
         return None
 
 
+def waiting(lake: Store, chunk: Chunk, version: str, settings: Settings) -> set[str]:
+    """Ids of a chunk's recordings that have no outcome of this version yet, or may be tried again."""
+    done = outcomes(lake, chunk.day, version, chunk.chunk_id)
+    final = {row["recording_id"] for row in done.to_pylist() if not _to_retry(row, settings)} if done else set()
+    return {recording.recording_id for recording in chunk.recordings} - final
+
+
 def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id: str, settings: Settings) -> Chunk:
     """A waiting chunk with the recordings that are to be handled now.
 

@@ -164,7 +164,7 @@ class Night:
             WHERE run_id = $run AND peak_anger IS NOT NULL AND emotion_role <> 'agent' ORDER BY peak_anger DESC, call_id LIMIT $limit
         """
         with self._touched() as connection:
-            return connection.execute(query, {"run": self.run_id, "limit": limit}).to_arrow_table().to_pylist()
+            return catalog.query(connection, query, {"run": self.run_id, "limit": limit}).to_pylist()
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_tasks import parts, schemas
+from ser_tasks import ingest, parts, schemas
 from ser_tasks.bundle import Bundle
 from ser_tasks.extract import Batch, Extracted
 from ser_tasks.ingest import Chunk
@@ -35,10 +35,12 @@ def publish_chunk(
 ) -> dict[str, Any]:
     """Writes a chunk, given each batch's probabilities (its scored segments, labels). Returns counts, seconds and refusals.
 
-    Rows of recordings that were handled before and are not in ``batches`` stay as they are.
+    Rows of recordings that were handled before and are not in ``batches`` stay as they are. So do those of recordings that
+    another run was quicker with.
     """
     started = time.perf_counter()
-    results = _in_order(batches, probabilities)
+    waiting = ingest.waiting(lake, chunk, version, settings)
+    results = [found for found in _in_order(batches, probabilities) if found[0].recording.recording_id in waiting]
     provenance = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
@@ -58,10 +60,11 @@ def publish_chunk(
             rows["segments"] += segment_rows(result, scored, provenance)
             rows["call_emotions"].append(call_row(result, scored, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
-    for table, new in rows.items():  # outcomes last
-        _write(lake, table, new, chunk, version)
-
     extracted = [result for result, _ in results]
+    if extracted:
+        redone = [result.recording.recording_id for result in extracted]
+        for table, new in rows.items():  # outcomes last
+            _write(lake, table, new, redone, chunk, version)
     report: dict[str, Any] = {outcome: sum(result.outcome == outcome for result in extracted) for outcome in OUTCOMES}
     report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
     report |= {"audio_s": sum(result.audio_s for result in extracted), "write_s": time.perf_counter() - started}
@@ -89,7 +92,7 @@ def _in_order(batches: list[Batch], probabilities: list[np.ndarray]) -> list[tup
     return sorted(found, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
-def _write(lake: Store, table: str, rows: list[dict[str, Any]], chunk: Chunk, version: str) -> None:
+def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str) -> None:
     new = schemas.table(table, rows)
     key = f"{parts.folder(table, day=chunk.day, version=version)}{chunk.chunk_id}.parquet"
     try:
@@ -97,7 +100,6 @@ def _write(lake: Store, table: str, rows: list[dict[str, Any]], chunk: Chunk, ve
     except FileNotFoundError:
         pass
     else:
-        redone = pa.array([recording.recording_id for recording in chunk.recordings], pa.string())
-        kept = old.filter(pc.invert(pc.is_in(old["recording_id"], redone)))
+        kept = old.filter(pc.invert(pc.is_in(old["recording_id"], pa.array(redone, pa.string()))))
         new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
     lake.write_bytes(key, parts.encode(table, new))

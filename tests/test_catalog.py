@@ -394,14 +394,16 @@ def test_wrong_or_no_credentials_raise(s3, monkeypatch):
 FAILURES = [
     duckdb.HTTPException("ETag on reading file was initially x and now it returned y"),
     duckdb.InvalidInputException("No magic bytes found at end of file"),
+    duckdb.Error("TProtocolException: Invalid data"),
     UnicodeDecodeError("utf-8", b"\xc0", 0, 1, "invalid start byte"),
 ]
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
-def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure):
+def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure, monkeypatch):
     """A connection whose first reading fails as DuckDB's does when the bytes under it changed."""
     write_good_lake(str(tmp_path))
+    monkeypatch.setattr(catalog, "RETRY_PAUSES_S", (0, 0))
 
     class Unlucky:
         def __init__(self, failures):
@@ -410,12 +412,12 @@ def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure):
         def extract_statements(self, sql):
             return self.connection.extract_statements(sql)
 
-        def execute(self, sql):
+        def execute(self, sql, parameters):
             if self.failures:
                 self.failures -= 1
                 raise failure
-            return self.connection.execute(sql)
+            return self.connection.execute(sql, parameters)
 
-    assert catalog.query(Unlucky(1), "FROM outcomes").num_rows == 5
+    assert catalog.query(Unlucky(2), "FROM outcomes").num_rows == 5
     with pytest.raises(type(failure)):
-        catalog.query(Unlucky(2), "FROM outcomes")
+        catalog.query(Unlucky(3), "FROM outcomes")

@@ -376,6 +376,20 @@ def test_two_runs_at_once_double_nothing(calls, bundle, workers, tmp_path):
     same(tmp_path / "whole", lake)
 
 
+def test_what_another_run_was_quicker_with_stays_as_it_is(calls, bundle, workers, tmp_path):
+    lake = tmp_path / "lake"
+    with Night(str(calls), str(lake), Settings(), model=str(bundle), device="cpu", workers=workers) as slow:
+        extracted = [slow.extract(*chunk) for chunk in slow.list_and_plan().chunks]
+        quick = run_night(calls, lake, bundle, workers)
+        written = {path: path.stat().st_mtime_ns for path in lake.rglob("*.parquet")}
+        for chunk in extracted:
+            slow.publish(chunk)
+        assert {path: path.stat().st_mtime_ns for path in lake.rglob("*.parquet")} == written
+        row = slow.write_run(slow.check())
+    assert quick["scored"] > 0
+    assert [row[outcome] for outcome in ("scored", "no_speech", "withheld", "quarantined", "failed")] == [0] * 5
+
+
 def test_a_night_over_s3_gives_the_rows_of_a_local_one(s3, night, calls, bundle, tmp_path):
     open_store.cache_clear()
     source, lake = s3.bucket("calls"), s3.bucket("lake")
