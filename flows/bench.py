@@ -1,12 +1,15 @@
 """The bench: the plain way, this pipeline and the floor, in one run, on the same calls and the same cores."""
 
+import contextlib
 import multiprocessing
 import os
-import resource
+import re
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +104,9 @@ def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: s
                 link = recordings / f"{number:04}" / item.key
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(store.root / item.key)
-        run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
+        with _largest_worker() as largest:
+            run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
+        worker_mb = largest()
     stages = {
         "list and plan": run["list_s"],
         "fetch": run["fetch_s"],
@@ -112,8 +117,7 @@ def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: s
         "summarise and write": run["write_s"],
     }
     start_up_s = time.perf_counter() - begun - run["wall_s"]
-    memory = {"main": _peak_mb(resource.RUSAGE_SELF), "worker": _peak_mb(resource.RUSAGE_CHILDREN)}
-    return Timing(run["audio_s"], run["wall_s"], start_up_s, stages, memory)
+    return Timing(run["audio_s"], run["wall_s"], start_up_s, stages, {"main": _peak_mb(), "worker": worker_mb})
 
 
 def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
@@ -191,7 +195,7 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
                 x = torch.from_numpy(np.ascontiguousarray(matrix.T))[None]
                 with torch.inference_mode():
                     timed("model", lambda x=x: bundle.probabilities(x, torch.tensor([x.shape[1]])))
-    return Timing(audio_s, sum(stages.values()), start_up_s, dict(stages), {"main": _peak_mb(resource.RUSAGE_SELF)})
+    return Timing(audio_s, sum(stages.values()), start_up_s, dict(stages), {"main": _peak_mb()})
 
 
 def _floor(paths: list[Path], repeats: int) -> Timing:
@@ -212,16 +216,41 @@ def _floor(paths: list[Path], repeats: int) -> Timing:
             except BadAudio:
                 continue
     wall_s = time.perf_counter() - begun
-    return Timing(audio_s, wall_s, start_up_s, {}, {"main": _peak_mb(resource.RUSAGE_SELF)})
+    return Timing(audio_s, wall_s, start_up_s, {}, {"main": _peak_mb()})
 
 
 def _fresh_process() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
-def _peak_mb(who: int) -> float:
-    """Peak resident memory of this process, or of the largest of its children that have ended."""
-    return resource.getrusage(who).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
+@contextlib.contextmanager
+def _largest_worker() -> Iterator[Callable[[], float]]:
+    """Watches this process's workers; what it gives answers with the peak memory of the largest in MB."""
+    peaks, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            peaks.extend(_peak_mb(str(child.pid)) for child in multiprocessing.active_children())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: max(peaks)
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _peak_mb(pid: str = "self") -> float:
+    """Peak resident memory of a process; 0 where it has ended, or the system does not say.
+
+    Not getrusage: what Linux tells there starts with the peak of the process that a process was made by.
+    """
+    try:
+        status = Path("/proc", pid, "status").read_text()
+    except OSError:
+        return 0.0
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status + "VmHWM: 0 kB")[1]) / 1024  # type: ignore[index]
 
 
 def _version(package: str) -> str:

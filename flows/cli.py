@@ -265,7 +265,7 @@ def bench(
     device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
     policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
-    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 4.0,
+    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 12.0,
 ) -> None:
     """Time the plain way, this pipeline and mere decoding on the same calls: audio-hours per hour, and where the time goes.
 
