@@ -132,7 +132,10 @@ def catalog(
 @app.command()
 @plain_errors
 def train(
-    data: Annotated[list[Path], typer.Option(help="Folder of a corpus with labels.csv, or of several; may be given several times.")],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
     model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_lstm",
     features: Annotated[
@@ -154,6 +157,7 @@ def train(
     summary = train_bundle(
         data, model, out, emotions, feature_set_name=features, epochs=epochs, seed=seed, device=choose_device(device.value).type
     )
+    typer.echo("\n".join(summary["corpora"]))
     typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
 
 

@@ -103,8 +103,10 @@ The makers of the corpora do not endorse these weights. They come without any wa
 
 def _about_the_data(bundle: Bundle) -> str:
     if all(told["corpus"].lower() in CREDITS for told in bundle.training_data):
+        shared = any(told.get("shared_sentences", 1) for told in bundle.training_data)
+        sentences = "the same on all sides" if shared else "different on each side"
         return (
-            "All of it is speech acted in a studio, in sentences that are the same on all sides. **Acted speech is not phone speech**:\n"
+            f"All of it is speech acted in a studio, in sentences that are {sentences}. **Acted speech is not phone speech**:\n"
             "people on the phone show less, and line noise and crosstalk are missing here. Expect lower scores on calls: none was used."
         )
     return "Where the clips are acted, or not from a telephone, expect lower scores on calls."

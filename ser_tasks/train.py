@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from torch import nn
 
 from ser_tasks.bundle import ALL_UNSURE, Bundle, save_bundle
-from ser_tasks.datasets import DATASETS, SIDES, split_by_speaker
+from ser_tasks.datasets import SIDES, Leak, read_corpora, refuse_leaks, split_by_speaker
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN, licence_of_weights
 from ser_tasks.datasets.telephone import RATE_HZ, mu_law, read_trimmed
 from ser_tasks.features import feature_set, features_of
@@ -68,13 +68,13 @@ def train_bundle(
     seed: int = 0,
     target_error: float = 0.3,
     device: str = "cpu",
-    dataset: str = "labels_csv",
 ) -> dict[str, Any]:
     """Trains ``model`` on the corpora in the folders ``data``, writes the bundle as folder ``out``, and returns what happened.
 
-    A folder of corpora stands for each of them. In every corpus each speaker is on one side only: weights and normalisation
-    come from the training speakers, temperature and ``unsure_below`` from the calibration speakers, and the test speakers give
-    the scores and nothing else. The same seed on the same machine gives the same weights.
+    A folder of corpora stands for each of them (``read_corpora``). In every corpus each speaker is on one side only, and no clip is
+    on two sides under different names: weights and normalisation come from the training speakers, temperature and
+    ``unsure_below`` from the calibration speakers, and the test speakers give the scores and nothing else. The same seed on
+    the same machine gives the same weights.
 
     The summary has ``bundle`` (folder), ``model_id``, ``scores``, ``corpora`` (what was found and dropped) and ``seconds``.
     Data that cannot be split, unknown labels and an ``out`` that exists raise ``ValueError`` or ``FileExistsError``.
@@ -88,10 +88,11 @@ def train_bundle(
     if Path(out).exists():
         raise FileExistsError(f"{out} exists: name another folder, or remove it.")
 
-    corpora = [DATASETS[dataset](folder) for folder in corpus_folders(data)]
+    corpora = read_corpora(data)
     clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
     clips = clips[clips["emotion"].isin(labels)].reset_index(drop=True)
     clips["side"] = split_by_speaker(clips, seed)
+    leak = refuse_leaks(clips)
     for side in SIDES:
         if missing := sorted(set(labels) - set(clips.emotion[clips.side == side])):
             raise ValueError(f"No {side} speaker has {', '.join(missing)}: give corpora of 3 speakers or more, or fewer labels.")
@@ -118,7 +119,7 @@ def train_bundle(
             target_error=target_error,
             licence=licence_of_weights([corpus.name for corpus in corpora]),
             module=make_model(model, len(labels), train_frames.shape[1]).to(device),
-            training_data=tuple(_told(corpus.name, clips[clips.corpus == corpus.name]) for corpus in corpora),
+            training_data=tuple(_told(corpus.name, clips[clips.corpus == corpus.name], leak) for corpus in corpora),
         )
         _fit(bundle, sides["train"], feature_set(feature_name).hop_s, epochs, seed, progress)
     bundle.module.eval()
@@ -136,19 +137,6 @@ def train_bundle(
         "corpora": [corpus.summary() for corpus in corpora],
         "seconds": time.perf_counter() - started,
     }
-
-
-def corpus_folders(data: list[Path]) -> list[Path]:
-    """The folders with a ``labels.csv`` among ``data`` and right below them. A folder without any raises ``ValueError``."""
-    folders: list[Path] = []
-    for folder in map(Path, data):
-        found = [folder] if (folder / "labels.csv").is_file() else sorted(path.parent for path in folder.glob("*/labels.csv"))
-        if not found:
-            raise ValueError(f"There is no labels.csv in {folder} or in a folder of it: give folders of labelled clips.")
-        folders += found
-    if len({folder.resolve().name for folder in folders}) != len(folders):
-        raise ValueError(f"Two corpora share a name among {', '.join(map(str, folders))}: name each folder once.")
-    return folders
 
 
 def best_temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
@@ -328,7 +316,7 @@ def _scores(bundle: Bundle, side: Side) -> dict[str, dict[str, Any]]:
     return scores
 
 
-def _told(corpus: str, clips: pd.DataFrame) -> dict[str, Any]:
+def _told(corpus: str, clips: pd.DataFrame, leak: Leak) -> dict[str, Any]:
     """What the bundle says about one corpus of its training data."""
     credit = CREDITS.get(corpus.lower())
     return {
@@ -336,4 +324,5 @@ def _told(corpus: str, clips: pd.DataFrame) -> dict[str, Any]:
         "licence": credit.licence if credit else UNKNOWN,
         "clips": {side: int((clips.side == side).sum()) for side in SIDES},
         "speakers": {side: sorted(clips.speaker[clips.side == side].unique()) for side in SIDES},
+        "shared_sentences": sum(name.startswith(f"{corpus}/") for name in leak.sentences),
     }

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ser_tasks.bundle import ALL_UNSURE, load_bundle
 from ser_tasks.datasets.labels_csv import read_labels_csv
 from ser_tasks.features import features_of
 from ser_tasks.metrics import ece
-from ser_tasks.train import _fit, _prepare, best_temperature, corpus_folders, threshold, train_bundle
+from ser_tasks.train import _fit, _prepare, best_temperature, threshold, train_bundle
 
 LABELS = ("anger", "neutral")
 
@@ -124,16 +125,27 @@ def test_what_cannot_be_trained_is_refused(corpus, tmp_path):
         train_bundle([corpus], "cnn_lstm", out, ("anger", "sadness"))
     with pytest.raises(ValueError, match="Labels bored are not in the taxonomy"):
         train_bundle([corpus], "cnn_lstm", out, ("anger", "bored"))
-    with pytest.raises(ValueError, match="There is no labels.csv in"):
+    with pytest.raises(ValueError, match="is no corpus and holds none: it needs a labels.csv"):
         train_bundle([tmp_path], "cnn_lstm", out)
-    with pytest.raises(ValueError, match="Two corpora share a name"):
-        corpus_folders([corpus, corpus.parent])
+    with pytest.raises(ValueError, match="Two corpora are named made: give each folder once"):
+        train_bundle([corpus, corpus.parent], "cnn_lstm", out)
     with pytest.raises(ValueError, match="Model 'mine' has no feature set of its own"):
         train_bundle([corpus], "mine", out)
     out.mkdir()
     with pytest.raises(FileExistsError, match="exists: name another folder"):
         train_bundle([corpus], "cnn_lstm", out, LABELS)
     assert list(out.iterdir()) == []
+
+
+def test_a_clip_that_another_corpus_has_under_another_name_is_refused(corpus, tmp_path):
+    """Every speaker of one corpus is in the other too: whatever the split, one of them is on two sides."""
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus, copy)
+    labels = pd.read_csv(copy / "labels.csv")
+    labels.assign(speaker=[f"t{(int(name[1:]) + 3) % 6}" for name in labels.speaker]).to_csv(copy / "labels.csv", index=False)
+    with pytest.raises(ValueError, match=r"The split leaks. Its sides share \d+ identical clips"):
+        for seed in range(5):
+            train_bundle([corpus, copy], "cnn_lstm", tmp_path / f"out-{seed}", LABELS, epochs=1, seed=seed)
 
 
 def made_logits(seed: int, n_segments: int = 4000) -> tuple[np.ndarray, np.ndarray]:

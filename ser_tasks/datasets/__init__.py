@@ -1,11 +1,78 @@
-"""Labelled corpora: readers of a folder, listed in ``DATASETS``, and the split of their speakers."""
+"""Labelled corpora: one file each, listed in ``DATASETS``; any folder with a ``labels.csv``; and splits that do not leak."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ser_tasks.datasets.labels_csv import Corpus, read_labels_csv
+from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files
+from ser_tasks.datasets.crema_d import CREMA_D
+from ser_tasks.datasets.emodb import EMODB
+from ser_tasks.datasets.esd import ESD
+from ser_tasks.datasets.iemocap import IEMOCAP
+from ser_tasks.datasets.labels_csv import read_labels_csv
+from ser_tasks.datasets.leaks import Leak, refuse_leaks, shared
+from ser_tasks.datasets.nemo import NEMO
+from ser_tasks.datasets.ravdess import RAVDESS
+from ser_tasks.datasets.savee import SAVEE
 from ser_tasks.datasets.split import SIDES, split_by_speaker
+from ser_tasks.datasets.subesco import SUBESCO
+from ser_tasks.datasets.tess import TESS
 
-DATASETS: dict[str, Callable[[Path], Corpus]] = {"labels_csv": read_labels_csv}
+Reader = Callable[[Path], Corpus]
 
-__all__ = ["DATASETS", "SIDES", "Corpus", "read_labels_csv", "split_by_speaker"]
+DATASETS: dict[str, Layout] = {layout.name: layout for layout in (CREMA_D, EMODB, ESD, IEMOCAP, NEMO, RAVDESS, SAVEE, SUBESCO, TESS)}
+"""Corpora as their owners lay them out."""
+
+
+def read_corpora(data: Iterable[Path]) -> list[Corpus]:
+    """The corpora in these folders: each is a corpus (a ``labels.csv``, or a layout of ``DATASETS``), or holds some side by side.
+
+    A folder that is neither raises ``ValueError``, and so do two corpora of one name.
+    """
+    corpora = [corpus for folder in map(Path, data) for corpus in _read(folder)]
+    names = [corpus.name for corpus in corpora]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Two corpora are named {', '.join(twice)}: give each folder once, and each a name of its own.")
+    return corpora
+
+
+def _read(folder: Path) -> list[Corpus]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}: give folders of labelled clips.")
+    if (folder / "labels.csv").is_file():
+        return [read_labels_csv(folder)]
+    inside = {path: _reader(path) for path in sorted(folder.iterdir()) if path.is_dir()}
+    kinds = set(filter(None, inside.values()))
+    whole = _layout(folder)
+    if whole and not (read_labels_csv in kinds or len(kinds) > 1):  # its folders are parts of one corpus
+        return [whole(folder)]
+    if not kinds:
+        raise ValueError(
+            f"{folder} is no corpus and holds none: it needs a labels.csv (file, speaker, emotion), "
+            f"or the file names of {', '.join(DATASETS)}."
+        )
+    return [read(path) for path, read in inside.items() if read]
+
+
+def _reader(folder: Path) -> Reader | None:
+    return read_labels_csv if (folder / "labels.csv").is_file() else _layout(folder)
+
+
+def _layout(folder: Path) -> Reader | None:
+    """The reader of the corpus whose file names most of the folder's audio files have."""
+    files = list(audio_files(folder))
+    return next((layout.read for layout in DATASETS.values() if sum(layout.names(folder, path) for path in files) > len(files) / 2), None)
+
+
+__all__ = [
+    "COLUMNS",
+    "DATASETS",
+    "SIDES",
+    "Corpus",
+    "Layout",
+    "Leak",
+    "read_corpora",
+    "read_labels_csv",
+    "refuse_leaks",
+    "shared",
+    "split_by_speaker",
+]

@@ -32,8 +32,44 @@ CREDITS = {
         "LREC-COLING 2024",
         "CC BY-NC-SA 4.0",
     ),
+    "crema_d": Credit(
+        "CREMA-D, Crowd-sourced Emotional Multimodal Actors Dataset",
+        "Houwei Cao, David G. Cooper, Michael K. Keutmann, Ruben C. Gur, Ani Nenkova and Ragini Verma",
+        "IEEE Transactions on Affective Computing 5(4), 2014",
+        "ODbL 1.0",
+    ),
+    "tess": Credit(
+        "TESS, Toronto Emotional Speech Set",
+        "M. Kathleen Pichora-Fuller and Kate Dupuis",
+        "Borealis, doi:10.5683/SP2/E8H2MF, 2020",
+        "CC BY-NC-ND 4.0",
+    ),
+    "savee": Credit(
+        "SAVEE, Surrey Audio-Visual Expressed Emotion",
+        "Sanaul Haq and Philip J. B. Jackson",
+        "Speaker-dependent audio-visual emotion recognition, AVSP 2009",
+        "for research, by registration",
+    ),
+    "iemocap": Credit(
+        "IEMOCAP, Interactive Emotional Dyadic Motion Capture Database",
+        "Carlos Busso and others",
+        "Language Resources and Evaluation 42(4), 2008",
+        "for research, by agreement",
+    ),
+    "esd": Credit(
+        "ESD, Emotional Speech Dataset",
+        "Kun Zhou, Berrak Sisman, Rui Liu and Haizhou Li",
+        "Speech Communication 137, 2022",
+        "for research, by agreement",
+    ),
+    "subesco": Credit(
+        "SUBESCO, SUST Bangla Emotional Speech Corpus",
+        "Sadia Sultana, M. Shahidur Rahman, M. Reza Selim and M. Zafar Iqbal",
+        "PLoS ONE 16(4): e0250173, 2021",
+        "CC BY 4.0",
+    ),
 }
-"""By folder name, lower case."""
+"""By corpus, lower case."""
 
 LICENCES = ("CC0", "CC BY 4.0", "CC BY-NC-SA 4.0")
 """Licences that can be combined, from the freest to the strictest: the strictest holds for the whole."""

@@ -1,0 +1,129 @@
+"""A labelled corpus as every reader gives it, whatever its owners' layout."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT
+
+COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest")
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled clips of one folder."""
+
+    name: str
+    clips: pd.DataFrame
+    """One row a clip: file (absolute path), speaker, gender (female, male or null), label (the corpus's own), emotion
+    (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the same words share, null where unknown),
+    licence, corpus, and digest (of the samples: clips of the same digest sound the same)."""
+    dropped: dict[str, int]
+    """Files or rows that are not among the clips, counted by reason."""
+
+    def summary(self) -> str:
+        """What was found and what was dropped, on one line."""
+        found = f"{self.name}: {len(self.clips)} clips of {self.clips.speaker.nunique()} speakers"
+        reasons = [f"{count} dropped ({reason})" for reason, count in self.dropped.items()]
+        return ", ".join([found, *reasons])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a corpus's owners name their files: what a reader needs to know of them."""
+
+    name: str
+    language: str | None
+    """Of all clips, ISO 639-1; None where ``facts`` gives it."""
+    file_name: str
+    """Regular expression of a clip's path inside the folder, without its suffix; folders above may precede it."""
+    facts: Callable[[re.Match[str], Any], dict[str, str | None] | str]
+    """The speaker, label, and what else is known of the clip whose path matches; or why it is left out."""
+    notes: Callable[[Path], Any] = field(default=lambda folder: None)
+    """What lies beside the clips (lists of speakers, transcripts), read once and given to ``facts``."""
+
+    def names(self, folder: Path, path: Path) -> bool:
+        """Whether a file below the folder is named as this corpus names its clips."""
+        return self._match(folder, path) is not None
+
+    def read(self, folder: Path) -> Corpus:
+        """The corpus below the folder. What could not be read is counted in ``dropped``."""
+        folder = folder.resolve()
+        notes, rows, dropped = self.notes(folder), [], Counter[str]()
+        for path in audio_files(folder):
+            match = self._match(folder, path)
+            facts = self.facts(match, notes) if match else f"not named as {self.name} names its clips"
+            if isinstance(facts, str):
+                dropped[facts] += 1
+            else:
+                speaker = f"{self.name}_{facts['speaker']}"
+                rows.append({"language": self.language} | facts | {"file": str(path), "speaker": speaker})
+        return corpus_of(self.name, pd.DataFrame(rows, dtype=object), dropped)
+
+    def _match(self, folder: Path, path: Path) -> re.Match[str] | None:
+        return re.fullmatch(rf"(?:.*/)?(?:{self.file_name})", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def audio_files(folder: Path) -> Iterator[Path]:
+    """Audio files below a folder, in order; hidden ones are none."""
+    for path in sorted(Path(folder).rglob("*")):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in AUDIO_SUFFIXES and not hidden:
+            yield path
+
+
+def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
+    """A corpus from rows of file, speaker, label and what else is known, without those that can't be used.
+
+    Left out are clips without a file or a speaker, of a label outside the taxonomy, unreadable or silent ones, and copies: of
+    clips with the same samples the first is kept, and none where their emotions differ.
+    """
+    rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *rows.columns])))
+    licence = CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN
+    rows = rows.assign(corpus=name, licence=rows["licence"].fillna(licence))
+    for column in ("gender", "label"):
+        rows[column] = rows[column].astype("string").str.strip().str.lower().astype(object)
+    rows["gender"] = rows["gender"].replace({"f": "female", "m": "male", "w": "female"})
+
+    def keep(wanted: pd.Series, reason: str | pd.Series) -> None:
+        nonlocal rows
+        reasons = reason[~wanted] if isinstance(reason, pd.Series) else [reason] * int((~wanted).sum())
+        dropped.update(reasons)
+        rows = rows[wanted]
+
+    keep(rows["file"].notna() & rows["speaker"].notna(), "file or speaker empty")
+    rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL))
+    keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
+    keep(rows["file"].map(lambda file: Path(file).is_file()).astype(bool), "file missing")
+    rows = rows.assign(digest=[_digest(file) for file in rows["file"]])
+    keep(rows["digest"].notna(), "not readable as audio")
+    keep(rows["digest"] != "", "silent")
+    keep(rows.groupby("digest")["emotion"].transform("nunique") == 1, "the same samples as a clip of another emotion")
+    keep(~rows["digest"].duplicated(), "the same samples as an earlier clip")
+    clips = rows[list(COLUMNS)].reset_index(drop=True).astype(object)
+    return Corpus(name, clips.where(clips.notna(), None), dict(dropped))
+
+
+def _why_left_out(label: str | None) -> str:
+    if not isinstance(label, str):
+        return "no label"
+    return f"{label}: {LEFT_OUT[label]}" if label in LEFT_OUT else f"{label}: unknown, see labels.py"
+
+
+def _digest(file: str) -> str | None:
+    """A hash of the samples, as 16 bit; empty where they are all zero, None where the file can't be read."""
+    try:
+        samples, _ = soundfile.read(file, dtype="int16", always_2d=True)
+    except (soundfile.LibsndfileError, OSError):
+        return None
+    return hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest() if samples.any() else ""

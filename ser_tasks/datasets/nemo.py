@@ -1,0 +1,31 @@
+"""nEMO: ``samples/SB0_sadness_1.wav``, its speakers in ``data.tsv`` (Christop, 2024; huggingface.co/datasets/amu-cai/nEMO)."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from ser_tasks.datasets.corpus import Layout
+
+
+def _notes(folder: Path) -> dict[str, str]:
+    """The speakers' sexes, where the table lies in the folder or beside it."""
+    for place in (folder, folder.parent):
+        if (place / "data.tsv").is_file():
+            table = pd.read_csv(place / "data.tsv", sep="\t", dtype=str)
+            if {"speaker_id", "sex"} <= set(table.columns):
+                return dict(zip(table["speaker_id"], table["sex"], strict=True))
+    return {}
+
+
+def _facts(name: re.Match[str], sexes: dict[str, str]) -> dict[str, str | None]:
+    return {"speaker": name["speaker"], "gender": sexes.get(name["speaker"]), "label": name["label"], "sentence": name["sentence"]}
+
+
+NEMO = Layout(
+    "nemo",
+    "pl",
+    r"(?P<speaker>[A-Z]{2}\d)_(?P<label>anger|fear|happiness|neutral|sadness|surprised|surprise)_(?P<sentence>\d+)",
+    _facts,
+    _notes,
+)
