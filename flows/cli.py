@@ -163,6 +163,51 @@ def train(
 
 @app.command()
 @plain_errors
+def evaluate(
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.parquet, report.md and report.html.")],
+    model: Annotated[str | None, typer.Option(help="Model bundle: a name from ser models, a folder or s3://bucket/prefix.")] = None,
+    robustness: Annotated[bool, typer.Option(help="Also over other codecs, noise, babble, gain and packet loss.")] = True,
+    allow_leak: Annotated[bool, typer.Option(help="Keep speakers that the model was trained on; the report's title says so.")] = False,
+    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
+) -> None:
+    """Score a bundle on labelled clips of speakers it has not heard: metrics, intervals, robustness, one report.
+
+    Example: `ser evaluate --model cnn_lstm --data emotion/ --out report`
+    """
+    from ser_tasks.evaluate import evaluate as run_evaluation
+    from ser_tasks.report import write_report
+    from ser_tasks.score import choose_device
+    from ser_tasks.settings import Settings
+    from ser_tasks.workers import cores
+
+    evaluation = run_evaluation(
+        model or Settings().model,
+        data,
+        robustness=robustness,
+        allow_leak=allow_leak,
+        device=choose_device(device.value).type,
+        workers=workers or cores(),
+    )
+    write_report(evaluation, out)
+    metrics = evaluation.metrics
+    typer.echo("\n".join(metrics["data"]))
+    for why in ("left_out_emotions", "left_out_clips_of_training_speakers", "leaked_speakers"):
+        if metrics[why]:
+            typer.echo(f"{why.replace('_', ' ')}: {metrics[why]}")
+    low, high = metrics["intervals_95"]["ua"]
+    typer.echo(
+        f"{metrics['model']}: UA {metrics['ua']:.3f} ({low:.3f} to {high:.3f}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
+        f"{metrics['n']} clips of {metrics['speakers']} speakers. Report: {out / 'report.html'}"
+    )
+
+
+@app.command()
+@plain_errors
 def models() -> None:
     """List the model bundles that are shipped, with labels, scores and licence.
 

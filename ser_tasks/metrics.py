@@ -33,6 +33,24 @@ def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
     return float(np.abs(gaps).sum() / len(truth))
 
 
+def brier(truth: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean squared error of probabilities ``(n, classes)``, 0 to 1: over all of them, against 1 for the true class and 0 elsewhere.
+
+    Brier's own score (1950) is the sum over classes: this times their number.
+    """
+    truth, probabilities = _paired(truth, probabilities)
+    return float(np.mean((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2))
+
+
+def risk_coverage(truth: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and error ``(n,)`` when only the 1, 2, ..., n most confident are kept (El-Yaniv and Wiener, 2010)."""
+    truth, probabilities = _paired(truth, probabilities)
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = (probabilities.argmax(axis=1) != truth)[order]
+    kept = np.arange(1, len(truth) + 1)
+    return kept / len(truth), np.cumsum(wrong) / kept
+
+
 def _paired(truth: ArrayLike, prediction: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if len(truth) != len(prediction):

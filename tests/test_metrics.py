@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_tasks.metrics import ece, ua, wa
+from ser_tasks.metrics import brier, ece, risk_coverage, ua, wa
 
 
 def test_ua_gives_every_class_the_same_weight():
@@ -43,3 +43,11 @@ def test_messages_name_both_values(metric):
 def test_ece_needs_rows_of_probabilities():
     with pytest.raises(ValueError, match=r"shape \(2,\)"):
         ece([0, 1], [0.5, 0.5])
+
+
+def test_brier_and_risk_coverage_of_a_worked_example():
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]])
+    assert brier([0, 1, 0], probabilities) == pytest.approx((2 * 0.01 + 2 * 0.16 + 2 * 0.49) / 6)
+    coverage, risk = risk_coverage([0, 1, 0], probabilities)
+    np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3])  # 0.9 is right, 0.7 wrong, 0.6 right

@@ -1,0 +1,101 @@
+"""What a telephone line does to a clip, one function a condition, listed in ``CONDITIONS``."""
+
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+
+from ser_tasks.datasets.telephone import RATE_HZ, mu_law
+
+PACKET_S = 0.02
+PACKET_LOSS = 0.1
+MEAN_BURST = 2.0
+"""Packets that are lost at a stretch, on average: losses come in bursts (Gilbert, 1960)."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a condition may draw on: a generator of the clip's own, and what other people say meanwhile."""
+
+    rng: np.random.Generator
+    others: list[np.ndarray]
+    """Clips of other speakers, float32 at 8 kHz."""
+
+
+def clean(signal: np.ndarray, around: Around) -> np.ndarray:
+    """8 kHz, not coded."""
+    return signal
+
+
+def g711(signal: np.ndarray, around: Around) -> np.ndarray:
+    """G.711 mu-law: the reference that the others are held against."""
+    return mu_law(signal)
+
+
+def coded(signal: np.ndarray, around: Around, **how: object) -> np.ndarray:
+    """The signal after another codec of libsndfile."""
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **how)
+    file.seek(0)
+    return soundfile.read(file, dtype="float32")[0]
+
+
+def packet_loss(signal: np.ndarray, around: Around) -> np.ndarray:
+    """Mu-law in packets of 20 ms, a tenth of them lost in bursts and not concealed: silence."""
+    leave = 1 / MEAN_BURST
+    enter = leave * PACKET_LOSS / (1 - PACKET_LOSS)
+    heard, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), around.rng.random() < PACKET_LOSS
+    for start in range(0, len(heard), size):
+        if lost:
+            heard[start : start + size] = 0
+        lost = around.rng.random() < (1 - leave if lost else enter)
+    return heard
+
+
+def gain(signal: np.ndarray, around: Around, gain_db: float) -> np.ndarray:
+    """Louder or quieter on the line: what exceeds full scale is clipped."""
+    return mu_law(signal * np.float32(10 ** (gain_db / 20)))
+
+
+def noise(signal: np.ndarray, around: Around, snr_db: float) -> np.ndarray:
+    """Noise with the long-term spectrum of the clip itself, the hardest steady one, then mu-law."""
+    magnitude = np.abs(np.fft.rfft(signal))
+    width = max(1, len(magnitude) // 100)
+    smooth = np.convolve(magnitude, np.ones(width) / width, "same")
+    shaped = np.fft.irfft(smooth * np.exp(2j * np.pi * around.rng.random(len(smooth))), len(signal))
+    return mu_law(_mixed(signal, shaped, snr_db))
+
+
+def babble(signal: np.ndarray, around: Around, snr_db: float) -> np.ndarray:
+    """Other people talking all at once, then mu-law."""
+    voices = np.zeros(len(signal), np.float32)
+    for other in around.others:
+        voices += np.resize(np.roll(other, around.rng.integers(len(other))), len(signal))
+    return mu_law(_mixed(signal, voices, snr_db))
+
+
+def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    power = np.mean(np.square(noise))
+    if power == 0:
+        return signal
+    return signal + (noise * np.sqrt(np.mean(np.square(signal)) / power / 10 ** (snr_db / 10))).astype(np.float32)
+
+
+REFERENCE = "mu-law"
+SNR_DB = (20, 10, 5, 0)
+CONDITIONS: dict[str, Callable[[np.ndarray, Around], np.ndarray]] = {
+    REFERENCE: g711,
+    "8 kHz": clean,
+    "GSM": functools.partial(coded, format="WAV", subtype="GSM610"),
+    "Opus 6 kbit/s": functools.partial(coded, format="OGG", subtype="OPUS", compression_level=1.0),
+    "MP3 16 kbit/s": functools.partial(coded, format="MP3", subtype="MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=0.9),
+    "packet loss 10 %": packet_loss,
+    "gain +20 dB": functools.partial(gain, gain_db=20.0),
+    "gain -20 dB": functools.partial(gain, gain_db=-20.0),
+    **{f"noise {snr_db} dB": functools.partial(noise, snr_db=snr_db) for snr_db in SNR_DB},
+    **{f"babble {snr_db} dB": functools.partial(babble, snr_db=snr_db) for snr_db in SNR_DB},
+}
+"""By name, the reference first. All take and give float32 at 8 kHz."""

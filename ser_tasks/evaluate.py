@@ -1,0 +1,252 @@
+"""Evaluate: a bundle and labelled corpora → one row a clip and condition, and every figure that follows from the rows."""
+
+import functools
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import Progress
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from ser_tasks.bundle import Bundle, load_bundle
+from ser_tasks.datasets import read_corpora
+from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
+from ser_tasks.datasets.telephone import RATE_HZ, read_trimmed
+from ser_tasks.features import features_of
+from ser_tasks.metrics import brier, ece, risk_coverage, ua, wa
+from ser_tasks.score import Scorer, scorer_of
+
+LONGEST_S = 6.0
+"""A longer clip is scored in equal pieces, as the pipeline would cut it, and their probabilities are averaged."""
+VOICES = 5
+"""Other speakers' clips in babble."""
+CLIPS_AT_ONCE = 64
+RESAMPLES = 1000
+"""Of the speakers, for the 95 % intervals (percentile bootstrap)."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and what it was measured on."""
+
+    rows: pd.DataFrame
+    """One row a clip and condition: corpus, file, speaker, gender, language, emotion, condition, predicted, confidence, unsure,
+    and p_<label> for each label of the model."""
+    metrics: dict[str, Any]
+
+
+def evaluate(
+    model: str,
+    data: list[Path],
+    *,
+    robustness: bool = True,
+    allow_leak: bool = False,
+    device: str = "cpu",
+    workers: int = 1,
+    seed: int = 0,
+) -> Evaluation:
+    """Scores a bundle (a shipped one's name, a folder or ``s3://...``) on the clips of the corpora in ``data``.
+
+    Every clip is brought to the telephone: 8 kHz, the silence around it cut, -26 dBFS, mu-law; with ``robustness`` also to all other
+    ``CONDITIONS``. Clips of emotions that the model does not know are left out, and so are those of speakers it was trained
+    on, unless ``allow_leak``. Raises ValueError where nothing is left.
+    """
+    bundle = load_bundle(model)
+    corpora = read_corpora(data)
+    found = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
+    known = found["emotion"].isin(bundle.labels)
+    heard = _heard_in_training(found, bundle)
+    clips = found[known & (~heard | allow_leak)].reset_index(drop=True)
+    if clips.empty:
+        raise ValueError(
+            f"No clip is left to score of {len(found)}: {int((~known).sum())} have an emotion that {bundle.model_id} does not know (it "
+            f"knows {', '.join(bundle.labels)}), {int((known & heard).sum())} are of speakers it was trained on (--allow-leak keeps those)."
+        )
+    conditions = list(CONDITIONS) if robustness else [REFERENCE]
+    probabilities = _score(clips, model, bundle.model_id, conditions, device, workers, seed)
+    rows = pd.concat([_rows(clips, probabilities[:, index], name, bundle) for index, name in enumerate(conditions)], ignore_index=True)
+    names = found["corpus"] + "/" + found["speaker"]
+    metrics = measure(rows, bundle) | {
+        "data": [corpus.summary() for corpus in corpora],
+        "left_out_emotions": found["emotion"][~known].value_counts().to_dict(),
+        "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & heard).sum()),
+        "leaked_speakers": sorted(set(names[known & heard])) if allow_leak else [],
+    }
+    return Evaluation(rows, metrics)
+
+
+def measure(rows: pd.DataFrame, bundle: Bundle) -> dict[str, Any]:
+    """Every figure of the report, from the rows of ``evaluate``. All but ``robustness`` are of the reference condition."""
+    labels = list(bundle.labels)
+    reference = rows[rows["condition"] == REFERENCE]
+    truth, given = _truth(reference, labels), _given(reference, labels)
+    predicted = given.argmax(axis=1)
+    present = sorted(set(truth.tolist()))
+    precision, recall, f1, count = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0)
+    sure = given.max(axis=1) >= bundle.unsure_below
+    mse = brier(truth, given)
+    return {
+        "model": bundle.model_id,
+        "labels": labels,
+        "n": len(truth),
+        "speakers": int((reference["corpus"] + "/" + reference["speaker"]).nunique()),
+        "ua": ua(truth, predicted),
+        "wa": wa(truth, predicted),
+        "macro_f1": float(f1[present].mean()),
+        "weighted_f1": float(np.average(f1, weights=count)),
+        "ece": ece(truth, given),
+        "ece_before_calibration": ece(truth, _uncalibrated(given, bundle.temperature)),
+        "mse": mse,
+        "rmse": mse**0.5,
+        "unsure_below": bundle.unsure_below,
+        "target_error": bundle.target_error,
+        "coverage": float(sure.mean()),
+        "error_covered": float((predicted != truth)[sure].mean()) if sure.any() else None,
+        "area_under_risk_coverage": float(risk_coverage(truth, given)[1].mean()),
+        "intervals_95": _intervals(reference, truth, given, seed=0),
+        "per_class": {
+            label: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "n": int(count[i])}
+            for i, label in enumerate(labels)
+        },
+        "confusion": confusion_matrix(truth, predicted, labels=range(len(labels))).tolist(),
+        "by": {name: _by(reference, name, truth, given) for name in ("corpus", "gender", "language")},
+        "robustness": {name: _against_reference(of_it, reference, labels) for name, of_it in rows.groupby("condition", sort=False)},
+    }
+
+
+def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
+    """Whether a clip's speaker was on the training or calibration side of the bundle's own data.
+
+    Names that carry their corpus (``ravdess_01``) are known again in a folder of any name.
+    """
+    heard = {
+        (told["corpus"].lower(), speaker)
+        for told in bundle.training_data
+        for side in ("train", "calibration")
+        for speaker in told["speakers"][side]
+    }
+    carried = {speaker for corpus, speaker in heard if speaker.lower().startswith(f"{corpus}_")}
+    pairs = zip(clips["corpus"].str.lower(), clips["speaker"], strict=True)
+    return pd.Series([pair in heard or pair[1] in carried for pair in pairs], index=clips.index, dtype=bool)
+
+
+def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str], device: str, workers: int, seed: int) -> np.ndarray:
+    """Probabilities (clips, conditions, labels)."""
+    others = _babblers(clips, seed)
+    whole = list(zip(clips["file"], clips["digest"], others, strict=True))
+    parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
+    score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
+    with Progress(transient=True) as progress:
+        if device == "cpu" and workers > 1 and len(parts) > 1:
+            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+                found = list(progress.track(pool.map(score, parts), total=len(parts), description="scoring clips"))
+        else:
+            found = [score(part) for part in progress.track(parts, description="scoring clips")]
+    return np.concatenate(found)
+
+
+def _babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
+    """For each clip some of other speakers, drawn by its own digest: the same in any company of the same clips."""
+    ordered = clips.sort_values("digest")
+    files, speakers = ordered["file"].to_numpy(), (ordered["corpus"] + "/" + ordered["speaker"]).to_numpy()
+    chosen = []
+    for digest, speaker in zip(clips["digest"], clips["corpus"] + "/" + clips["speaker"], strict=True):
+        candidates = files[speakers != speaker]
+        rng = _rng(digest, "babble", seed)
+        chosen.append(rng.choice(candidates, min(VOICES, len(candidates)), replace=False).tolist())
+    return chosen
+
+
+def score_clips(clips: list[tuple[str, str, list[str]]], conditions: list[str], scorer: tuple, seed: int) -> np.ndarray:
+    """Probabilities (clips, conditions, labels) of clips (file, digest, files of babble), in a worker process.
+
+    ``scorer`` are the arguments of ``score.scorer_of``.
+    """
+    own = scorer_of(*scorer)
+    read = functools.lru_cache(maxsize=256)(lambda file: read_trimmed(Path(file)))
+    heard = [
+        [CONDITIONS[name](read(file), Around(_rng(digest, name, seed), [read(other) for other in others])) for name in conditions]
+        for file, digest, others in clips
+    ]
+    pieces = [_pieces(signal) for signals in heard for signal in signals]
+    counts = np.array([len(own_pieces) for own_pieces in pieces])
+    probabilities = _probabilities(own, [piece for own_pieces in pieces for piece in own_pieces])
+    means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+    return means.reshape(len(clips), len(conditions), -1)
+
+
+def _probabilities(scorer: Scorer, signals: list[np.ndarray]) -> np.ndarray:
+    bundle = scorer.bundle
+    frames, lengths = features_of(bundle.feature_set, bundle.feature_params, signals, RATE_HZ)
+    return scorer.score(frames, lengths)
+
+
+def _pieces(signal: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * RATE_HZ))))
+
+
+def _rng(digest: str, what: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, int(digest[:16], 16), *what.encode()])
+
+
+def _rows(clips: pd.DataFrame, probabilities: np.ndarray, condition: str, bundle: Bundle) -> pd.DataFrame:
+    rows = clips[["corpus", "file", "speaker", "gender", "language", "emotion"]].copy()
+    rows["file"] = rows["file"].map(lambda file: Path(file).name)
+    confidence = probabilities.max(axis=1)
+    rows = rows.assign(
+        condition=condition,
+        predicted=np.array(bundle.labels, object)[probabilities.argmax(axis=1)],
+        confidence=confidence,
+        unsure=confidence < bundle.unsure_below,
+    )
+    return rows.assign(**{f"p_{label}": probabilities[:, index] for index, label in enumerate(bundle.labels)})
+
+
+def _truth(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    return rows["emotion"].map(labels.index).to_numpy(np.int64)
+
+
+def _given(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    return rows[[f"p_{label}" for label in labels]].to_numpy(np.float64)
+
+
+def _uncalibrated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """What the probabilities were at temperature 1: logits are ``temperature * log p`` up to a constant."""
+    logits = temperature * np.log(np.maximum(probabilities, 1e-30))
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: int) -> dict[str, list[float]]:
+    """95 % intervals of UA, WA and ECE over resampled speakers: clips of a speaker are no independent evidence."""
+    speakers = [group.to_numpy() for _, group in pd.Series(range(len(rows))).groupby((rows["corpus"] + "/" + rows["speaker"]).to_numpy())]
+    rng, found = np.random.default_rng(seed), []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([speakers[index] for index in rng.integers(len(speakers), size=len(speakers))])
+        own, guess = truth[drawn], given[drawn]
+        found.append((ua(own, guess.argmax(axis=1)), wa(own, guess.argmax(axis=1)), ece(own, guess)))
+    low, high = np.percentile(found, [2.5, 97.5], axis=0)
+    return {name: [float(low[index]), float(high[index])] for index, name in enumerate(("ua", "wa", "ece"))}
+
+
+def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
+    """UA, WA and clips of each group, and the gap between the best UA and the worst."""
+    names = rows[column].fillna("unknown").to_numpy()
+    groups = {}
+    for name in sorted(set(names)):
+        chosen = names == name
+        predicted = given[chosen].argmax(axis=1)
+        groups[name] = {"ua": ua(truth[chosen], predicted), "wa": wa(truth[chosen], predicted), "n": int(chosen.sum())}
+    scores = [group["ua"] for group in groups.values()]
+    return {"groups": groups, "ua_gap": max(scores) - min(scores)}
+
+
+def _against_reference(rows: pd.DataFrame, reference: pd.DataFrame, labels: list[str]) -> dict[str, float]:
+    truth, predicted = _truth(rows, labels), _given(rows, labels).argmax(axis=1)
+    flipped = rows["predicted"].to_numpy() != reference["predicted"].to_numpy()
+    return {"ua": ua(truth, predicted), "wa": wa(truth, predicted), "labels_flipped": float(flipped.mean())}
