@@ -9,6 +9,7 @@ import torch
 
 from ser_tasks.bundle import PICKLES, Bundle, load_bundle, save_bundle, shipped_bundles
 from ser_tasks.models import make_model
+from ser_tasks.store import open_store
 
 
 def made_bundle(model: str = "cnn_lstm", feature_set: str = "mfcc40", n_features: int = 40, params: dict | None = None) -> Bundle:
@@ -156,24 +157,17 @@ def test_saving_is_whole_or_not_at_all(tmp_path, folder):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
 
 
-def test_bundles_load_from_s3_and_pickles_there_are_refused(folder, monkeypatch):
-    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto")
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(variable, "made")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    with moto.mock_aws():
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="bundles-of-this-test")
-        for path in folder.iterdir():
-            client.upload_file(str(path), "bundles-of-this-test", f"models/made/{path.name}")
-        assert load_bundle("s3://bundles-of-this-test/models/made").model_id == load_bundle(folder).model_id
-        client.put_object(Bucket="bundles-of-this-test", Key="models/pickled/model.pt", Body=b"")
-        with pytest.raises(ValueError, match="model.pt at s3://bundles-of-this-test/models/pickled is refused"):
-            load_bundle("s3://bundles-of-this-test/models/pickled")
-        with pytest.raises(FileNotFoundError, match="no bundle.json at s3://bundles-of-this-test/models/none"):
-            load_bundle("s3://bundles-of-this-test/models/none")
+def test_bundles_load_from_s3_and_pickles_there_are_refused(folder, s3):
+    open_store.cache_clear()
+    bucket = s3.bucket("bundles")
+    for path in folder.iterdir():
+        s3.client.upload_file(str(path), bucket, f"models/made/{path.name}")
+    assert load_bundle(f"s3://{bucket}/models/made").model_id == load_bundle(folder).model_id
+    s3.client.put_object(Bucket=bucket, Key="models/pickled/model.pt", Body=b"-")
+    with pytest.raises(ValueError, match=f"model.pt at s3://{bucket}/models/pickled is refused"):
+        load_bundle(f"s3://{bucket}/models/pickled")
+    with pytest.raises(FileNotFoundError, match=f"no bundle.json at s3://{bucket}/models/none"):
+        load_bundle(f"s3://{bucket}/models/none")
 
 
 @pytest.mark.parametrize("name", ["cnn_lstm", "crnn"])
