@@ -199,9 +199,9 @@ def evaluate(
     for why in ("left_out_emotions", "left_out_clips_of_training_speakers", "leaked_speakers"):
         if metrics[why]:
             typer.echo(f"{why.replace('_', ' ')}: {metrics[why]}")
-    low, high = metrics["intervals_95"]["ua"]
+    interval = "{:.3f} to {:.3f}".format(*metrics["intervals_95"]["ua"]) if metrics["intervals_95"] else "one speaker: no interval"
     typer.echo(
-        f"{metrics['model']}: UA {metrics['ua']:.3f} ({low:.3f} to {high:.3f}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
+        f"{metrics['model']}: UA {metrics['ua']:.3f} ({interval}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
         f"{metrics['n']} clips of {metrics['speakers']} speakers. Report: {out / 'report.html'}"
     )
 

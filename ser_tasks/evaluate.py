@@ -222,9 +222,12 @@ def _uncalibrated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: int) -> dict[str, list[float]]:
-    """95 % intervals of UA, WA and ECE over resampled speakers: clips of a speaker are no independent evidence."""
+def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: int) -> dict[str, list[float]] | None:
+    """95 % intervals of UA, WA and ECE over resampled speakers: clips of a speaker are no independent evidence, so one
+    speaker alone has none."""
     speakers = [group.to_numpy() for _, group in pd.Series(range(len(rows))).groupby((rows["corpus"] + "/" + rows["speaker"]).to_numpy())]
+    if len(speakers) < 2:
+        return None
     rng, found = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         drawn = np.concatenate([speakers[index] for index in rng.integers(len(speakers), size=len(speakers))])

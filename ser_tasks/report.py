@@ -76,7 +76,7 @@ def _what_was_scored(metrics: dict[str, Any]) -> str:
 
 
 def _scores(metrics: dict[str, Any]) -> str:
-    intervals = metrics["intervals_95"]
+    intervals = metrics["intervals_95"] or {}
     shown = [
         ("UA (mean recall)", "ua"),
         ("WA (accuracy)", "wa"),
@@ -91,7 +91,8 @@ def _scores(metrics: dict[str, Any]) -> str:
     for name, key in shown:
         interval = f"{intervals[key][0]:.3f} to {intervals[key][1]:.3f}" if key in intervals else ""
         rows.append(f"| {name} | {metrics[key]:.3f} | {interval} |")
-    return "| | | 95 % interval over speakers |\n|---|---|---|\n" + "\n".join(rows)
+    header = "95 % interval over speakers" if intervals else "no interval: one speaker"
+    return f"| | | {header} |\n|---|---|---|\n" + "\n".join(rows)
 
 
 def _by_emotion(metrics: dict[str, Any]) -> str:

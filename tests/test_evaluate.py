@@ -132,6 +132,18 @@ def test_speakers_that_carry_their_corpus_are_known_again_in_a_folder_of_any_nam
     assert set(scored.rows.speaker) == {"02", "ravdess_04"}  # "02" of another folder is another person
 
 
+def test_one_speaker_alone_has_no_interval_and_no_babble(corpus, tmp_path):
+    one = tmp_path / "one"
+    shutil.copytree(corpus, one)
+    labels = pd.read_csv(one / "labels.csv")
+    labels[labels.speaker == "s3"].drop(columns=["gender", "language"]).to_csv(one / "labels.csv", index=False)
+    alone = evaluate(str(tiny_bundle(tmp_path)), [one])
+    assert alone.metrics["intervals_95"] is None and alone.metrics["by"]["gender"]["groups"].keys() == {"unknown"}
+    assert alone.metrics["robustness"]["babble 0 dB"]["labels_flipped"] == 0
+    write_report(alone, tmp_path / "report")
+    assert "no interval: one speaker" in (tmp_path / "report" / "report.md").read_text()
+
+
 def test_nothing_to_score_says_why(corpus, tmp_path):
     bundle = tiny_bundle(tmp_path, labels=("calm", "surprise"))
     with pytest.raises(ValueError, match=r"No clip is left to score of 40: 40 have .* \(it knows calm, surprise\), 0 are of speakers"):
