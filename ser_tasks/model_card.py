@@ -42,8 +42,9 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}.
 {chr(10).join(corpora)}
 
 {_about_the_data(bundle)}
-It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses
-and white noise. Every speaker's emotion weighed the same.
+It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses,
+through other codecs, with lost packets, noise and babble. Every speaker's emotion weighed the same.
+`ser evaluate` measures what the line does to the scores.
 
 Every speaker is on one side only:
 
@@ -107,7 +108,7 @@ def _about_the_data(bundle: Bundle) -> str:
         sentences = "the same on all sides" if shared else "different on each side"
         return (
             f"All of it is speech acted in a studio, in sentences that are {sentences}. **Acted speech is not phone speech**:\n"
-            "people on the phone show less, and line noise and crosstalk are missing here. Expect lower scores on calls: none was used."
+            "people on the phone show less. Expect lower scores on calls: none was used."
         )
     return "Where the clips are acted, or not from a telephone, expect lower scores on calls."
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from ser_tasks.bundle import ALL_UNSURE, Bundle, save_bundle
 from ser_tasks.datasets import SIDES, Leak, read_corpora, refuse_leaks, split_by_speaker
+from ser_tasks.datasets.conditions import CONDITIONS, Around
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN, licence_of_weights
 from ser_tasks.datasets.telephone import RATE_HZ, mu_law, read_trimmed
 from ser_tasks.features import feature_set, features_of
@@ -32,11 +33,12 @@ SHORTEST_CROP_S = 1.0
 LONGEST_CROP_S = 3.0
 BATCH = 32
 COPIES = 3
-"""Altered copies of each training clip, beside the clip itself: speed, silence around it, noise, gain, then mu-law."""
+"""Altered copies of each training clip, beside the clip itself: speed, silence around it, gain, then any of ``CONDITIONS``."""
 SILENCE_S = 0.4
 SPEED = (0.85, 1.18)
 GAIN_DB = (-18.0, 12.0)
-SNR_DB = (10.0, 35.0)
+VOICES = 5
+"""Other speakers' clips in babble."""
 LEARNING_RATE = 2e-3
 LABEL_SMOOTHING = 0.1
 OFFSET_STD = 0.25
@@ -177,22 +179,32 @@ def _prepare(
     clips = clips.reset_index(drop=True)
     described = f"reading {clips.side[0]} clips"
     signals = [read_trimmed(path)[: int(LONGEST_S * RATE_HZ)] for path in progress.track(clips.file, description=described)]
+    speakers = (clips["corpus"] + "/" + clips["speaker"]).to_numpy()
     rng = np.random.default_rng(seed)
     features = []
     for copy in progress.track(range(1 + copies), description=f"features of {clips.side[0]} clips"):
-        heard = [mu_law(_altered(signal, rng) if copy else signal) for signal in signals]
+        heard = [mu_law(signal) for signal in signals]
+        if copy:
+            heard = [
+                _altered(signal, _others(signals, speakers, speaker, rng), rng) for signal, speaker in zip(signals, speakers, strict=True)
+            ]
         flat, lengths = features_of(feature_name, params, heard, RATE_HZ)
         features.append(np.split(flat, np.cumsum(lengths)[:-1]))
     return Side(clips, np.array([labels.index(emotion) for emotion in clips.emotion]), features)
 
 
-def _altered(signal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The signal as of another voice (pitch, formants and pace shifted together), with pauses, white noise, at another level."""
+def _others(signals: list[np.ndarray], speakers: np.ndarray, speaker: str, rng: np.random.Generator) -> list[np.ndarray]:
+    """Clips of other speakers of the same side, for babble."""
+    drawn = rng.integers(len(signals), size=2 * VOICES)
+    return [signals[index] for index in drawn if speakers[index] != speaker][:VOICES]
+
+
+def _altered(signal: np.ndarray, others: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The signal as of another voice (pitch, formants and pace shifted together), with pauses, at another level, over some line."""
     signal = soxr.resample(signal, RATE_HZ * rng.uniform(*SPEED), RATE_HZ, "HQ")
-    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2))
-    noise = rng.standard_normal(len(signal)).astype(np.float32)
-    noise *= np.sqrt(np.mean(signal**2)) * np.float32(10 ** (-rng.uniform(*SNR_DB) / 20))
-    return (signal + noise) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
+    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
+    line = CONDITIONS[list(CONDITIONS)[rng.integers(len(CONDITIONS))]]
+    return line(signal, Around(rng, others))
 
 
 def _fit(bundle: Bundle, train: Side, hop_s: float, epochs: int, seed: int, progress: Progress) -> None:
