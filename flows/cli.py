@@ -142,23 +142,51 @@ def train(
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,
     labels: Annotated[str, typer.Option(help="Emotions to tell apart, with commas between.")] = "anger,happiness,neutral,sadness",
+    name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; the model's if not given.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
+    folds: Annotated[
+        int,
+        typer.Option(min=0, help="Score and calibrate by cross-validation over speakers, then train on all; 0: three sides, one training."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
+    allow_leak: Annotated[bool, typer.Option(help="Go on where sides share speakers or clips.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
 ) -> None:
     """Train a bundle on labelled clips: split by speaker, calibrated, with its scores on unseen speakers in a model card.
 
-    Example: `ser train --data emotion/ --model crnn --out my-crnn`
+    Called again after a kill it goes on where it was.
+
+    Example: `ser train --data emotion/ --model cnn_tcn --folds 6 --out my-model`
     """
+    from ser_tasks.report import write_history
     from ser_tasks.score import choose_device
     from ser_tasks.train import train_bundle
+    from ser_tasks.workers import cores
 
-    emotions = tuple(label.strip() for label in labels.split(","))
     summary = train_bundle(
-        data, model, out, emotions, feature_set_name=features, epochs=epochs, seed=seed, device=choose_device(device.value).type
+        data,
+        model,
+        out,
+        _emotions(labels) or (),
+        feature_set_name=features,
+        name=name,
+        epochs=epochs,
+        folds=folds,
+        seed=seed,
+        allow_leak=allow_leak,
+        device=choose_device(device.value).type,
+        workers=workers or cores(),
+        cache=cache,
     )
+    write_history(summary["history"], out / "history.png")
     typer.echo("\n".join(summary["corpora"]))
     typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+def _emotions(labels: str | None) -> tuple[str, ...] | None:
+    return tuple(label.strip() for label in labels.split(",")) if labels else None
 
 
 @app.command()
@@ -169,30 +197,75 @@ def evaluate(
         typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.parquet, report.md and report.html.")],
-    model: Annotated[str | None, typer.Option(help="Model bundle: a name from ser models, a folder or s3://bucket/prefix.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model bundle: a name from ser models, a folder or s3://bucket/prefix. With --split: what to train, as ser league."
+        ),
+    ] = None,
     robustness: Annotated[bool, typer.Option(help="Also over other codecs, noise, babble, gain and packet loss.")] = True,
-    allow_leak: Annotated[bool, typer.Option(help="Keep speakers that the model was trained on; the report's title says so.")] = False,
+    allow_leak: Annotated[bool, typer.Option(help="Keep what the model was trained on; the report's title says so.")] = False,
+    unheard_only: Annotated[bool, typer.Option(help="Leave out speakers and clips that the model was trained on.")] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Train anew in each fold of: k-fold, leave-one-speaker-out, leave-one-corpus-out, sentence-independent, random-clips."
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, of splits that have a number of them.")] = 6,
+    test: Annotated[list[str] | None, typer.Option(help="Corpora to test on, by name; the others only train.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="With --split: emotions to tell apart, with commas between; all that there are.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="With --split: passes over the training clips.")] = None,
+    leaky: Annotated[bool, typer.Option(help="With --split: the same over random clips, beside it.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
     device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
 ) -> None:
-    """Score a bundle on labelled clips of speakers it has not heard: metrics, intervals, robustness, one report.
+    """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
 
-    Example: `ser evaluate --model cnn_lstm --data emotion/ --out report`
+    Examples: `ser evaluate --model cnn_lstm --data mine/ --out report`,
+    `ser evaluate --split k-fold --model cnn_tcn --data ravdess/ --out report`
     """
-    from ser_tasks.evaluate import evaluate as run_evaluation
     from ser_tasks.report import write_report
     from ser_tasks.score import choose_device
     from ser_tasks.settings import Settings
     from ser_tasks.workers import cores
 
-    evaluation = run_evaluation(
-        model or Settings().model,
-        data,
-        robustness=robustness,
-        allow_leak=allow_leak,
-        device=choose_device(device.value).type,
-        workers=workers or cores(),
-    )
+    model, where = model or Settings().model, choose_device(device.value).type
+    if split:
+        from ser_tasks.cross import evaluate_across
+        from ser_tasks.league import planned
+
+        evaluation = evaluate_across(
+            planned(model, data, _emotions(labels), epochs, seed, where),
+            data,
+            labels=_emotions(labels),
+            split=split,
+            n_folds=folds,
+            tested=test,
+            robustness=robustness,
+            beside_leaky=leaky,
+            allow_leak=allow_leak,
+            workers=workers or cores(),
+            seed=seed,
+            cache=cache,
+        )
+    else:
+        from ser_tasks.evaluate import evaluate as run_evaluation
+
+        evaluation = run_evaluation(
+            model,
+            data,
+            robustness=robustness,
+            allow_leak=allow_leak,
+            unheard_only=unheard_only,
+            device=where,
+            workers=workers or cores(),
+            seed=seed,
+        )
     write_report(evaluation, out)
     metrics = evaluation.metrics
     typer.echo("\n".join(metrics["data"]))
@@ -204,6 +277,51 @@ def evaluate(
         f"{metrics['model']}: UA {metrics['ua']:.3f} ({interval}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
         f"{metrics['n']} clips of {metrics['speakers']} speakers. Report: {out / 'report.html'}"
     )
+    if "leaky" in metrics:
+        typer.echo(f"With clips dealt out at random, which leaks, it would be UA {metrics['leaky']['ua']:.3f}.")
+
+
+@app.command()
+@plain_errors
+def league(
+    data: Annotated[
+        list[Path],
+        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; a model's scores found there are kept.")],
+    models: Annotated[
+        str | None, typer.Option(help="Models and baselines (as svm:egemaps), with commas between; all if not given.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Emotions to tell apart, with commas between; all that there are.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by speaker.")] = 6,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
+) -> None:
+    """Print the league table: every model and classical baseline on every corpus, the same folds by speaker, with size and speed.
+
+    Example: `ser league --data emotion/ --out league`
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from ser_tasks.league import league as run_league
+    from ser_tasks.league import league_markdown
+    from ser_tasks.workers import cores
+
+    table = run_league(
+        data,
+        out,
+        learners=[name.strip() for name in models.split(",")] if models else None,
+        labels=_emotions(labels),
+        n_folds=folds,
+        epochs=epochs,
+        workers=workers or cores(),
+        seed=seed,
+        cache=cache,
+    )
+    Console(width=None if sys.stdout.isatty() else 160).print(Markdown(league_markdown(table)))
 
 
 @app.command()
@@ -249,7 +367,13 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     from ser_tasks.settings import Settings
 
     settings = Settings()
-    preflight(recordings, options.get("model") or settings.model, options.get("device", "auto"), options.get("policy") or settings.policy)
+    preflight(
+        recordings,
+        options.get("model") or settings.model,
+        options.get("device", "auto"),
+        options.get("policy") or settings.policy,
+        settings.priors,
+    )
 
     from flows.nightly import IncompleteNight, nightly
     from flows.server import start_server

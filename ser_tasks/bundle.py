@@ -1,6 +1,6 @@
 """A model bundle: weights, labels, feature set, normalisation and calibration in one object, so that none meets another's.
 
-On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``MODEL_CARD.md`` and ``LICENSE``.
+On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``training_clips.txt``, ``MODEL_CARD.md`` and ``LICENSE``.
 """
 
 import hashlib
@@ -28,6 +28,8 @@ SHIPPED = Path(__file__).parent / "bundles"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 """Of a bundle and of its version, which are parts of a folder's name in the lake."""
+DIGITS = 16
+"""Hex digits of a training clip's digest that a bundle keeps."""
 ALL_UNSURE = 1.0
 """``unsure_below`` of a bundle that is never sure enough."""
 
@@ -57,8 +59,12 @@ class Bundle:
     """Share of wrong labels among segments that are not unsure, at most this on the calibration speakers; 0 to 1."""
     licence: str
     module: nn.Module = field(repr=False, compare=False)
+    priors: dict[str, float] = field(default_factory=dict)
+    """How frequent each emotion is where it is used, which probabilities are corrected to; empty: as trained, all equally frequent."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
+    training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """Digests of the samples of all clips it was trained or calibrated on, so that they are known again: ``training_clips.txt``."""
     card: str = field(default="", repr=False, compare=False)
     """Text of ``MODEL_CARD.md``."""
     licence_text: str = field(default="", repr=False, compare=False)
@@ -82,11 +88,28 @@ class Bundle:
         for what, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != n_features:
                 raise ValueError(f"Normalisation and features differ in length: {what} has {len(values)} != {n_features}.")
+        self._check_priors()
         if not all(std > 0 for std in self.std) or not self.temperature > 0:
             raise ValueError(f"Every std must be above 0, and so must the temperature, which is {self.temperature}.")
         for what, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{what} is {share}: it must be from 0 to 1.")
+
+    def _check_priors(self) -> None:
+        if not self.priors:
+            return
+        shares = ", ".join(f"{emotion} {share:g}" for emotion, share in self.priors.items())
+        if set(self.priors) != set(self.labels):
+            raise ValueError(
+                f"Priors name {', '.join(self.priors)}: the bundle {self.name} needs one for each of {', '.join(self.labels)}."
+            )
+        if not all(share > 0 for share in self.priors.values()) or abs(sum(self.priors.values()) - 1) > 1e-3:
+            raise ValueError(f"Priors are {shares}: each must be above 0, and they must add up to 1.")
+
+    @property
+    def priors_told(self) -> str | None:
+        """The priors as rows have them, such as ``anger=0.05,neutral=0.95``; None where there are none."""
+        return ",".join(f"{label}={self.priors[label]:g}" for label in self.labels) if self.priors else None
 
     @cached_property
     def model_id(self) -> str:
@@ -103,10 +126,17 @@ class Bundle:
         return f"{self.feature_set}-{self.feature_set_version}"
 
     def probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Calibrated probabilities float32 ``(batch, labels)`` of raw features ``(batch, frames, features)`` on the model's device."""
+        """Calibrated probabilities float32 ``(batch, labels)`` of raw features ``(batch, frames, features)`` on the model's device.
+
+        With priors each is multiplied by its emotion's prior, and they are made to add up to 1 again (Saerens et al., 2002): training
+        weighs all emotions the same.
+        """
         mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (self.mean, self.std))
         logits = self.module((x - mean) / std, lengths)
-        return torch.softmax(logits.float() / self.temperature, dim=1)
+        scaled = logits.float() / self.temperature
+        if self.priors:
+            scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=x.device).log()
+        return torch.softmax(scaled, dim=1)
 
     def description(self) -> dict[str, Any]:
         """What ``bundle.json`` holds."""
@@ -121,6 +151,7 @@ class Bundle:
                 "temperature": self.temperature,
                 "unsure_below": self.unsure_below,
                 "target_error": self.target_error,
+                "priors": self.priors,
             },
             "training_data": list(self.training_data),
             "scores": self.scores,
@@ -133,9 +164,10 @@ def shipped_bundles() -> list[str]:
     return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
 
 
-def load_bundle(name_or_uri: str | Path) -> Bundle:
+def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None) -> Bundle:
     """The bundle of a shipped name, in a folder, or at ``s3://bucket/prefix``, on the CPU and ready to score.
 
+    ``priors`` take the place of its own: it is another model then, with another ``model_id``.
     A missing file raises ``FileNotFoundError``. Weights as pickles, and whatever does not fit together, raise ``ValueError``.
     """
     uri = str(SHIPPED / str(name_or_uri)) if str(name_or_uri) in shipped_bundles() else str(name_or_uri)
@@ -172,10 +204,12 @@ def load_bundle(name_or_uri: str | Path) -> Bundle:
             temperature=told["calibration"]["temperature"],
             unsure_below=told["calibration"]["unsure_below"],
             target_error=told["calibration"]["target_error"],
+            priors=priors or told["calibration"].get("priors") or {},
             licence=told["licence"],
             module=module.eval(),
             training_data=tuple(told["training_data"]),
             scores=told["scores"],
+            training_clips=frozenset(_text(store, "training_clips.txt").split()),
             card=_text(store, "MODEL_CARD.md"),
             licence_text=_text(store, "LICENSE"),
         )
@@ -196,6 +230,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.module.state_dict().items()}
         (partial / "model.safetensors").write_bytes(safetensors.torch.save(weights))
         (partial / "bundle.json").write_text(_json(bundle.description()), encoding="utf-8")
+        (partial / "training_clips.txt").write_text("".join(f"{digest}\n" for digest in sorted(bundle.training_clips)), encoding="utf-8")
         (partial / "MODEL_CARD.md").write_text(bundle.card, encoding="utf-8")
         (partial / "LICENSE").write_text(bundle.licence_text, encoding="utf-8")
         partial.chmod(0o755)

@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from rich.progress import Progress
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ser_tasks.bundle import Bundle, load_bundle
+from ser_tasks.bundle import DIGITS, Bundle, load_bundle
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
 from ser_tasks.datasets.telephone import RATE_HZ, read_trimmed
@@ -26,6 +27,8 @@ LONGEST_S = 6.0
 VOICES = 5
 """Other speakers' clips in babble."""
 CLIPS_AT_ONCE = 64
+SHOWN = 5
+"""Names of speakers in a message."""
 RESAMPLES = 1000
 """Of the speakers, for the 95 % intervals (percentile bootstrap)."""
 
@@ -36,7 +39,7 @@ class Evaluation:
 
     rows: pd.DataFrame
     """One row a clip and condition: corpus, file, speaker, gender, language, emotion, condition, predicted, confidence, unsure,
-    and p_<label> for each label of the model."""
+    p_<label> for each label of the model, and what calibrated them (temperature, unsure_below); across folds also fold and split."""
     metrics: dict[str, Any]
 
 
@@ -46,6 +49,7 @@ def evaluate(
     *,
     robustness: bool = True,
     allow_leak: bool = False,
+    unheard_only: bool = False,
     device: str = "cpu",
     workers: int = 1,
     seed: int = 0,
@@ -53,14 +57,20 @@ def evaluate(
     """Scores a bundle (a shipped one's name, a folder or ``s3://...``) on the clips of the corpora in ``data``.
 
     Every clip is brought to the telephone: 8 kHz, the silence around it cut, -26 dBFS, mu-law; with ``robustness`` also to all other
-    ``CONDITIONS``. Clips of emotions that the model does not know are left out, and so are those of speakers it was trained
-    on, unless ``allow_leak``. Raises ValueError where nothing is left.
+    ``CONDITIONS``. Clips of emotions that the model does not know are left out. Where it was trained or calibrated on some of the
+    speakers, or on samples identical to a clip's, ValueError names them: ``unheard_only`` leaves them out, ``allow_leak`` keeps them.
+    Raises ValueError where nothing is left.
     """
     bundle = load_bundle(model)
     corpora = read_corpora(data)
     found = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
     known = found["emotion"].isin(bundle.labels)
     heard = _heard_in_training(found, bundle)
+    if (known & heard).any() and not (allow_leak or unheard_only):
+        raise ValueError(
+            f"The split leaks. {bundle.model_id} was trained or calibrated on {_who(found[known & heard])}: give clips that it has not "
+            "heard, or --unheard-only to leave these out, or --allow-leak to keep them (the report's title will say so)."
+        )
     clips = found[known & (~heard | allow_leak)].reset_index(drop=True)
     if clips.empty:
         raise ValueError(
@@ -69,29 +79,38 @@ def evaluate(
         )
     conditions = list(CONDITIONS) if robustness else [REFERENCE]
     probabilities = _score(clips, model, bundle.model_id, conditions, device, workers, seed)
-    rows = pd.concat([_rows(clips, probabilities[:, index], name, bundle) for index, name in enumerate(conditions)], ignore_index=True)
+    rows = pd.concat(
+        [
+            rows_of(clips, probabilities[:, index], name, bundle.labels, bundle.temperature, bundle.unsure_below)
+            for index, name in enumerate(conditions)
+        ],
+        ignore_index=True,
+    )
     names = found["corpus"] + "/" + found["speaker"]
-    metrics = measure(rows, bundle) | {
-        "data": [corpus.summary() for corpus in corpora],
-        "left_out_emotions": found["emotion"][~known].value_counts().to_dict(),
-        "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & heard).sum()),
-        "leaked_speakers": sorted(set(names[known & heard])) if allow_leak else [],
-    }
+    metrics = (
+        {"model": bundle.model_id}
+        | measure(rows, bundle.labels, bundle.target_error)
+        | {
+            "data": [corpus.summary() for corpus in corpora],
+            "left_out_emotions": found["emotion"][~known].value_counts().to_dict(),
+            "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & heard).sum()),
+            "leaked_speakers": sorted(set(names[known & heard])) if allow_leak else [],
+        }
+    )
     return Evaluation(rows, metrics)
 
 
-def measure(rows: pd.DataFrame, bundle: Bundle) -> dict[str, Any]:
+def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> dict[str, Any]:
     """Every figure of the report, from the rows of ``evaluate``. All but ``robustness`` are of the reference condition."""
-    labels = list(bundle.labels)
+    labels = list(labels)
     reference = rows[rows["condition"] == REFERENCE]
     truth, given = _truth(reference, labels), _given(reference, labels)
     predicted = given.argmax(axis=1)
     present = sorted(set(truth.tolist()))
     precision, recall, f1, count = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0)
-    sure = given.max(axis=1) >= bundle.unsure_below
+    sure = ~reference["unsure"].to_numpy()
     mse = brier(truth, given)
     return {
-        "model": bundle.model_id,
         "labels": labels,
         "n": len(truth),
         "speakers": int((reference["corpus"] + "/" + reference["speaker"]).nunique()),
@@ -100,11 +119,11 @@ def measure(rows: pd.DataFrame, bundle: Bundle) -> dict[str, Any]:
         "macro_f1": float(f1[present].mean()),
         "weighted_f1": float(np.average(f1, weights=count)),
         "ece": ece(truth, given),
-        "ece_before_calibration": ece(truth, _uncalibrated(given, bundle.temperature)),
+        "ece_before_calibration": ece(truth, _uncalibrated(given, reference["temperature"].to_numpy()[:, None])),
         "mse": mse,
         "rmse": mse**0.5,
-        "unsure_below": bundle.unsure_below,
-        "target_error": bundle.target_error,
+        "unsure_below": float(reference["unsure_below"].mean()),
+        "target_error": target_error,
         "coverage": float(sure.mean()),
         "error_covered": float((predicted != truth)[sure].mean()) if sure.any() else None,
         "area_under_risk_coverage": float(risk_coverage(truth, given)[1].mean()),
@@ -119,8 +138,28 @@ def measure(rows: pd.DataFrame, bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def rows_of(
+    clips: pd.DataFrame, probabilities: np.ndarray, condition: str, labels: Sequence[str], temperature: float, unsure_below: float
+) -> pd.DataFrame:
+    """Rows of clips under one condition, from probabilities ``(clips, labels)``."""
+    rows = clips[["corpus", "file", "speaker", "gender", "language", "emotion"]].copy()
+    rows["file"] = rows["file"].map(lambda file: Path(file).name)
+    confidence = probabilities.max(axis=1)
+    rows["condition"] = condition
+    rows["predicted"] = np.array(labels)[probabilities.argmax(axis=1)]
+    rows["confidence"], rows["unsure"] = confidence, confidence < unsure_below
+    rows["temperature"], rows["unsure_below"] = temperature, unsure_below
+    return rows.assign(**{f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)})
+
+
+def _who(clips: pd.DataFrame) -> str:
+    """The speakers of clips, the first of them by name."""
+    names = sorted(set(clips["corpus"] + "/" + clips["speaker"]))
+    return f"{len(clips)} of these clips, of {len(names)} speakers ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+
+
 def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
-    """Whether a clip's speaker was on the training or calibration side of the bundle's own data.
+    """Whether a clip's speaker, or a clip of the same samples, was on the training or calibration side of the bundle's own data.
 
     Names that carry their corpus (``ravdess_01``) are known again in a folder of any name.
     """
@@ -132,12 +171,14 @@ def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
     }
     carried = {speaker for corpus, speaker in heard if speaker.lower().startswith(f"{corpus}_")}
     pairs = zip(clips["corpus"].str.lower(), clips["speaker"], strict=True)
-    return pd.Series([pair in heard or pair[1] in carried for pair in pairs], index=clips.index, dtype=bool)
+    by_name = [pair in heard or pair[1] in carried for pair in pairs]
+    identical = clips["digest"].str[:DIGITS].isin(bundle.training_clips)
+    return pd.Series(by_name, index=clips.index, dtype=bool) | identical
 
 
 def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str], device: str, workers: int, seed: int) -> np.ndarray:
     """Probabilities (clips, conditions, labels)."""
-    others = _babblers(clips, seed)
+    others = babblers(clips, seed)
     whole = list(zip(clips["file"], clips["digest"], others, strict=True))
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
@@ -150,7 +191,7 @@ def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str]
     return np.concatenate(found)
 
 
-def _babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
+def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
     """For each clip some of other speakers, drawn by its own digest: the same in any company of the same clips."""
     ordered = clips.sort_values("digest")
     files, speakers = ordered["file"].to_numpy(), (ordered["corpus"] + "/" + ordered["speaker"]).to_numpy()
@@ -194,19 +235,6 @@ def _rng(digest: str, what: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(digest[:16], 16), *what.encode()])
 
 
-def _rows(clips: pd.DataFrame, probabilities: np.ndarray, condition: str, bundle: Bundle) -> pd.DataFrame:
-    rows = clips[["corpus", "file", "speaker", "gender", "language", "emotion"]].copy()
-    rows["file"] = rows["file"].map(lambda file: Path(file).name)
-    confidence = probabilities.max(axis=1)
-    rows = rows.assign(
-        condition=condition,
-        predicted=np.array(bundle.labels, object)[probabilities.argmax(axis=1)],
-        confidence=confidence,
-        unsure=confidence < bundle.unsure_below,
-    )
-    return rows.assign(**{f"p_{label}": probabilities[:, index] for index, label in enumerate(bundle.labels)})
-
-
 def _truth(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
     return rows["emotion"].map(labels.index).to_numpy(np.int64)
 
@@ -215,7 +243,7 @@ def _given(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
     return rows[[f"p_{label}" for label in labels]].to_numpy(np.float64)
 
 
-def _uncalibrated(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def _uncalibrated(probabilities: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """What the probabilities were at temperature 1: logits are ``temperature * log p`` up to a constant."""
     logits = temperature * np.log(np.maximum(probabilities, 1e-30))
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -238,13 +266,25 @@ def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: i
 
 
 def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
-    """UA, WA and clips of each group, and the gap between the best UA and the worst."""
+    """UA, WA, ECE and clips of each group, and the gap between the best UA and the worst.
+
+    ``ua_among_its_emotions``: choosing among the emotions that the group has, as a corpus's own tables do.
+    """
     names = rows[column].fillna("unknown").to_numpy()
     groups = {}
     for name in sorted(set(names)):
         chosen = names == name
         predicted = given[chosen].argmax(axis=1)
-        groups[name] = {"ua": ua(truth[chosen], predicted), "wa": wa(truth[chosen], predicted), "n": int(chosen.sum())}
+        among = np.unique(truth[chosen])
+        predicted_among = among[given[chosen][:, among].argmax(axis=1)]
+        groups[name] = {
+            "ua": ua(truth[chosen], predicted),
+            "ua_among_its_emotions": ua(truth[chosen], predicted_among),
+            "wa": wa(truth[chosen], predicted),
+            "ece": ece(truth[chosen], given[chosen]),
+            "emotions": len(among),
+            "n": int(chosen.sum()),
+        }
     scores = [group["ua"] for group in groups.values()]
     return {"groups": groups, "ua_gap": max(scores) - min(scores)}
 

@@ -24,7 +24,7 @@ from ser_tasks.store import LocalStore, open_store
 from ser_tasks.workers import Workers, cores
 
 
-def preflight(recordings: str, model: str, device: str, policy: str) -> None:
+def preflight(recordings: str, model: str, device: str, policy: str, priors: dict[str, float]) -> None:
     """Raises the error that a run with these would raise, before anything is started.
 
     ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be.
@@ -34,7 +34,7 @@ def preflight(recordings: str, model: str, device: str, policy: str) -> None:
     store = open_store(recordings)
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise FileNotFoundError(f"There is no folder {store.uri}: give the folder or s3://bucket/prefix that holds the recordings.")
-    load_bundle(model)
+    load_bundle(model, priors)
 
 
 class ExtractedChunk:
@@ -73,9 +73,9 @@ class Night:
         self.policy = policy_named(policy or settings.policy)
         self.recordings, self.lake = open_store(recordings), open_store(lake)
         with self._timed("start_up_s"):
-            preflight(recordings, model or settings.model, device, self.policy.name)
+            preflight(recordings, model or settings.model, device, self.policy.name, settings.priors)
             self.model = model or settings.model
-            self.bundle = load_bundle(self.model)
+            self.bundle = load_bundle(self.model, settings.priors)
             self.device = choose_device(device).type
         self.version = ingest.version_of(self.bundle.model_id, self.policy.name)
         self.workers = workers if isinstance(workers, Workers) else Workers(workers or cores())
@@ -119,7 +119,8 @@ class Night:
 
     def score(self, batches: list[Batch]) -> list[np.ndarray]:
         """Each batch's probabilities (its scored segments, labels): on the GPU in this process, on the CPU in the workers."""
-        scorer = (self.model, self.bundle.model_id, self.device, self.settings.frames_per_batch, self.settings.precision)
+        settings, priors = self.settings, tuple(self.settings.priors.items())
+        scorer = (self.model, self.bundle.model_id, self.device, settings.frames_per_batch, settings.precision, priors)
         tasks = [(batch.frames_file, batch.lengths, *scorer) for batch in batches if batch.frames_file]
         answers = self.workers.map(score_file, tasks) if self.device == "cpu" else [score_file(*task) for task in tasks]
         self.seconds["score_s"] += sum(seconds for _, seconds in answers)

@@ -44,6 +44,7 @@ def publish_chunk(
     provenance = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
+        "priors": bundle.priors_told,
         "policy": policy,
         "run_id": run_id,
         "code_version": code_version(),

@@ -24,13 +24,26 @@ td:first-child, th:first-child { text-align: left } img { max-width: 100%; heigh
 """
 
 
+SHOWN = [
+    ("UA (mean recall)", "ua"),
+    ("WA (accuracy)", "wa"),
+    ("macro F1", "macro_f1"),
+    ("weighted F1", "weighted_f1"),
+    ("ECE, 15 bins", "ece"),
+    ("ECE before calibration", "ece_before_calibration"),
+    ("MSE of the probabilities", "mse"),
+    ("RMSE", "rmse"),
+]
+
+
 def write_report(evaluation: Evaluation, out: Path) -> None:
     """Writes ``metrics.json``, ``rows.parquet``, ``report.md`` with its plots, and ``report.html`` into the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     rows, metrics = evaluation.rows, evaluation.metrics
+    told = rows[rows["split"] == metrics["split"]] if "split" in metrics else rows
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2, ensure_ascii=False), encoding="utf-8")
     rows.to_parquet(out / "rows.parquet", compression="zstd", index=False)
-    plots = {"confusion.png": _confusion(metrics), "confidence.png": _confidence(rows, metrics)}
+    plots = {"confusion.png": _confusion(metrics), "confidence.png": _confidence(told, metrics)}
     if len(metrics["robustness"]) > 1:
         plots["robustness.png"] = _robustness(metrics)
     for name, png in plots.items():
@@ -44,16 +57,26 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
     (out / "report.html").write_text(f"{head}<body>{body}</body></html>", encoding="utf-8")
 
 
+def write_history(losses: list[float], file: Path) -> None:
+    """Writes a plot of the mean loss of each epoch."""
+    figure, axes = plt.subplots(figsize=(6, 3))
+    axes.plot(range(1, len(losses) + 1), losses, marker=".")
+    axes.set(xlabel="epoch", ylabel="mean loss, on altered clips")
+    file.write_bytes(_png(figure))
+
+
 def markdown(metrics: dict[str, Any], plots: list[str]) -> str:
     """The page, with links to the plots."""
     leaked = metrics["leaked_speakers"]
-    title = f"{metrics['model']} on {metrics['n']} clips of {metrics['speakers']} speakers"
+    how = f", {metrics['split']}," if "split" in metrics else ""
+    title = f"{metrics['model']}{how} on {metrics['n']} clips of {metrics['speakers']} speakers"
     if leaked:
-        title += f": LEAKS, {len(leaked)} speakers were in its training"
+        title += f": LEAKS, {len(leaked)} speakers or clips were in its training"
     sections = [
         f"# {title}",
         _what_was_scored(metrics),
         "## Scores\n\n" + _scores(metrics),
+        *([_side_by_side(metrics)] if "leaky" in metrics else []),
         "## By emotion\n\n" + _by_emotion(metrics) + _picture("confusion.png", plots),
         "## How far its confidence can be trusted\n\n" + _trust(metrics) + _picture("confidence.png", plots),
         "## By group\n\n" + _groups(metrics),
@@ -71,28 +94,36 @@ def _what_was_scored(metrics: dict[str, Any]) -> str:
         lines.append(f"- left out, since the model was trained or calibrated on their speakers: {count} clips")
     if metrics["leaked_speakers"]:
         lines.append(f"- **kept, though the model was trained or calibrated on them: {', '.join(metrics['leaked_speakers'])}**")
+    if "split" in metrics:
+        lines.append(f"- {metrics['folds']} folds, {metrics['split']}; tested on {', '.join(metrics['tested'])}")
+        lines.append(f"- their sides share: {metrics['shared_between_sides']}")
     note = "Every clip at 8 kHz, the silence around it cut, at -26 dBFS, G.711 mu-law, unless said. Chance is UA "
     return "\n".join(lines) + f"\n\n{note}{1 / len(metrics['labels']):.2f}."
 
 
 def _scores(metrics: dict[str, Any]) -> str:
     intervals = metrics["intervals_95"] or {}
-    shown = [
-        ("UA (mean recall)", "ua"),
-        ("WA (accuracy)", "wa"),
-        ("macro F1", "macro_f1"),
-        ("weighted F1", "weighted_f1"),
-        ("ECE, 15 bins", "ece"),
-        ("ECE before calibration", "ece_before_calibration"),
-        ("MSE of the probabilities", "mse"),
-        ("RMSE", "rmse"),
-    ]
     rows = []
-    for name, key in shown:
+    for name, key in SHOWN:
         interval = f"{intervals[key][0]:.3f} to {intervals[key][1]:.3f}" if key in intervals else ""
         rows.append(f"| {name} | {metrics[key]:.3f} | {interval} |")
     header = "95 % interval over speakers" if intervals else "no interval: one speaker"
     return f"| | | {header} |\n|---|---|---|\n" + "\n".join(rows)
+
+
+def _side_by_side(metrics: dict[str, Any]) -> str:
+    """What much of the literature would report, beside what holds for a new speaker."""
+    leaky = metrics["leaky"]
+    rows = [f"| {name} | {metrics[key]:.3f} | {leaky[key]:.3f} | {leaky[key] - metrics[key]:+.3f} |" for name, key in SHOWN[:6]]
+    for corpus, row in metrics["by"]["corpus"]["groups"].items():
+        other = leaky["by"]["corpus"]["groups"][corpus]["ua_among_its_emotions"]
+        own = row["ua_among_its_emotions"]
+        rows.append(f"| UA on {corpus}, among its emotions | {own:.3f} | {other:.3f} | {other - own:+.3f} |")
+    return (
+        "## Honest and leaky\n\nThe same model, learned and tested under two splits. The leaky one deals clips out at random, so "
+        f"that the test's speakers are in the training: {leaky['shared_between_sides']}.\n\n"
+        f"| | {metrics['split']} | {leaky['split']} (leaks) | flattery |\n|---|---|---|---|\n" + "\n".join(rows)
+    )
 
 
 def _by_emotion(metrics: dict[str, Any]) -> str:
@@ -116,10 +147,12 @@ def _groups(metrics: dict[str, Any]) -> str:
     rows = []
     for name, by in metrics["by"].items():
         for group, row in by["groups"].items():
-            rows.append(f"| {name} | {group} | {row['ua']:.3f} | {row['wa']:.3f} | {row['n']} |")
+            among = f"{row['ua_among_its_emotions']:.3f} of {row['emotions']}"
+            rows.append(f"| {name} | {group} | {row['ua']:.3f} | {among} | {row['wa']:.3f} | {row['ece']:.3f} | {row['n']} |")
         if len(by["groups"]) > 1:
-            rows.append(f"| {name} | gap | {by['ua_gap']:.3f} | | |")
-    return "| by | group | UA | WA | clips |\n|---|---|---|---|---|\n" + "\n".join(rows)
+            rows.append(f"| {name} | gap | {by['ua_gap']:.3f} | | | | |")
+    header = "| by | group | UA | UA among its emotions | WA | ECE | clips |\n|---|---|---|---|---|---|---|\n"
+    return header + "\n".join(rows)
 
 
 def _lines(metrics: dict[str, Any]) -> str:

@@ -35,6 +35,11 @@ _IDENTITY = [
 _PROVENANCE = [
     ("model", pa.string(), "model bundle: name, version and content hash"),
     ("feature_set", pa.string(), "feature set: name and version"),
+    (
+        "priors",
+        pa.string(),
+        "base rates that probabilities are corrected to, as anger=0.05,...; null: as trained, all emotions equally frequent",
+    ),
     ("policy", pa.string(), "policy that decided whose emotion is scored"),
     ("run_id", pa.string(), "run that wrote the row"),
     ("code_version", pa.string(), "version of this package"),

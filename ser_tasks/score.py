@@ -34,9 +34,11 @@ def choose_device(name: str) -> torch.device:
 
 
 @functools.lru_cache(maxsize=2)
-def scorer_of(model: str, model_id: str, device: str, frames_per_batch: int | None, precision: str) -> "Scorer":
+def scorer_of(
+    model: str, model_id: str, device: str, frames_per_batch: int | None, precision: str, priors: tuple[tuple[str, float], ...] = ()
+) -> "Scorer":
     """This process's scorer of a bundle. Raises ValueError where ``model`` is no longer the bundle ``model_id``."""
-    bundle = load_bundle(model)
+    bundle = load_bundle(model, dict(priors))
     if bundle.model_id != model_id:
         raise ValueError(f"The bundle {model} changed during the run: it was {model_id} and is {bundle.model_id}. Run again.")
     return Scorer(bundle, torch.device(device), frames_per_batch or FRAMES_PER_BATCH[device], precision)

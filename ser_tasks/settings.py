@@ -22,6 +22,11 @@ class Settings(BaseSettings):
     pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
     policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
     model: str = Field("cnn_lstm", description="Model bundle: a shipped name, a folder or s3://bucket/prefix.")
+    priors: dict[str, float] = Field(
+        {},
+        description='How frequent each emotion is on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '
+        "probabilities are corrected to it. Unset: as trained, all equally frequent.",
+    )
     channel_roles: dict[int, str] = Field({}, description='Roles where no sidecar says them, as {"0": "agent", "1": "customer"}.')
     time_zone: str = Field("UTC", description="Zone of start times that say none, and of call_date.")
     file_name_pattern: str = Field(

@@ -70,7 +70,15 @@ class Call:
     ):
         self.day, self.chunk, self.version = day, chunk, f"{model}.{policy}"
         identity = {"recording_id": f"id-{name}", "etag": etag, "chunk_id": chunk}
-        made = {"model": model, "policy": policy, "feature_set": "mfcc40-1", "run_id": "r1", "code_version": "0", "scored_at": scored_at}
+        made = {
+            "model": model,
+            "policy": policy,
+            "feature_set": "mfcc40-1",
+            "priors": None,
+            "run_id": "r1",
+            "code_version": "0",
+            "scored_at": scored_at,
+        }
         key = f"{day}/{name}.wav"
         reason = reason_code and f"{reason_code}: do something about it"
         self.recording = row(

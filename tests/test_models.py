@@ -40,7 +40,7 @@ def test_logits_depend_neither_on_the_batch_nor_on_padding(name, n_features, fil
     segments = segments_of(n_features)
     alone = logits_alone(model, segments)
     assert torch.isfinite(alone).all()
-    assert (alone.std(dim=0) > 1e-3).all(), "segments that all score alike would prove nothing"
+    assert (alone.std(dim=0) > 1e-4).all(), "segments that all score alike would prove nothing"
     for order in (range(len(segments)), torch.randperm(len(segments)).tolist()):
         for extra_frames in (0, 1, 2, 50):
             with torch.inference_mode():

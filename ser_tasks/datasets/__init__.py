@@ -13,7 +13,7 @@ from ser_tasks.datasets.leaks import Leak, refuse_leaks, shared
 from ser_tasks.datasets.nemo import NEMO
 from ser_tasks.datasets.ravdess import RAVDESS
 from ser_tasks.datasets.savee import SAVEE
-from ser_tasks.datasets.split import SIDES, split_by_speaker
+from ser_tasks.datasets.split import SIDES, SPLITS, folds_of, split_by_speaker
 from ser_tasks.datasets.subesco import SUBESCO
 from ser_tasks.datasets.tess import TESS
 
@@ -67,9 +67,11 @@ __all__ = [
     "COLUMNS",
     "DATASETS",
     "SIDES",
+    "SPLITS",
     "Corpus",
     "Layout",
     "Leak",
+    "folds_of",
     "read_corpora",
     "read_labels_csv",
     "refuse_leaks",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.signal
 import soundfile
 
 from ser_tasks.datasets.telephone import RATE_HZ, mu_law
@@ -33,6 +34,30 @@ def clean(signal: np.ndarray, around: Around) -> np.ndarray:
 def g711(signal: np.ndarray, around: Around) -> np.ndarray:
     """G.711 mu-law: the reference that the others are held against."""
     return mu_law(signal)
+
+
+def a_law(signal: np.ndarray, around: Around) -> np.ndarray:
+    """G.711 A-law."""
+    return coded(signal, around, format="WAV", subtype="ALAW")
+
+
+def band_limited(signal: np.ndarray, around: Around) -> np.ndarray:
+    """An analogue line's 300 to 3,400 Hz, then mu-law."""
+    return mu_law(scipy.signal.sosfilt(_telephone_band(), signal).astype(np.float32))
+
+
+def room(signal: np.ndarray, around: Around) -> np.ndarray:
+    """Heard from across a room: with an echo that falls by 60 dB in 0.15 to 0.6 s, at random as loud as the voice or up to 15 dB below.
+
+    The echo is white noise under an exponential (Polack, 1988); the signal keeps its length and its level.
+    """
+    decay_s = around.rng.uniform(0.15, 0.6)
+    time_s = np.arange(int(decay_s * RATE_HZ)) / RATE_HZ
+    response = around.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
+    response *= 10 ** (-around.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
+    response[0] = 1.0
+    heard = scipy.signal.fftconvolve(signal, response)[: len(signal)]
+    return (heard * np.sqrt(np.mean(signal**2) / max(np.mean(heard**2), 1e-20))).astype(np.float32)
 
 
 def coded(signal: np.ndarray, around: Around, **how: object) -> np.ndarray:
@@ -75,6 +100,11 @@ def babble(signal: np.ndarray, around: Around, snr_db: float) -> np.ndarray:
     for other in around.others:
         voices += np.resize(np.roll(other, around.rng.integers(len(other))), len(signal))
     return mu_law(_mixed(signal, voices, snr_db))
+
+
+@functools.lru_cache(maxsize=1)
+def _telephone_band() -> np.ndarray:
+    return scipy.signal.butter(4, (300, 3400), "bandpass", fs=RATE_HZ, output="sos")
 
 
 def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

@@ -1,10 +1,13 @@
 """What the sides of a split share: a score means nothing where the model has heard the test's speakers or clips."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pandas as pd
 
 SHOWN = 5
+LEAKING = ("speaker", "digest")
+"""What no two sides may share. Sentences are named, but a corpus of two of them can't do without."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,16 @@ class Leak:
     sentences: list[str]
     clips: list[str]
 
+    def of(self, apart: Collection[str]) -> "Leak":
+        """What of it the sides were to keep apart: any of ``speaker``, ``sentence`` and ``digest``."""
+        return Leak(
+            self.speakers if "speaker" in apart else [],
+            self.sentences if "sentence" in apart else [],
+            self.clips if "digest" in apart else [],
+        )
+
     def __bool__(self) -> bool:
-        """Whether the split leaks. Shared sentences alone do not make it so: a corpus of two sentences can't do without."""
-        return bool(self.speakers or self.clips)
+        return bool(self.speakers or self.clips or self.sentences)
 
     def told(self) -> str:
         """What is shared, in words."""
@@ -26,10 +36,16 @@ class Leak:
 
 
 def shared(clips: pd.DataFrame) -> Leak:
-    """What the sides of a split have in common. ``clips`` needs side, corpus, speaker, sentence, digest and file."""
+    """What sides of a split have in common: any two, but of sentences the test and the others.
+
+    ``clips`` needs side, corpus, speaker, sentence, digest and file; those without a side take no part.
+    """
+    clips = clips[clips["side"].notna()]
 
     def on_several_sides(column: str) -> pd.DataFrame:
         known = clips[clips[column].notna()]
+        if column == "sentence":  # training and calibration may say the same
+            known = known.assign(side=known["side"] == "test")
         by = ["digest"] if column == "digest" else ["corpus", column]
         return known[known.groupby(by)["side"].transform("nunique") > 1]
 
@@ -40,11 +56,14 @@ def shared(clips: pd.DataFrame) -> Leak:
     return Leak(named("speaker"), named("sentence"), sorted(on_several_sides("digest")["file"]))
 
 
-def refuse_leaks(clips: pd.DataFrame, allow: bool = False) -> Leak:
-    """What the sides share; raises ``ValueError`` with its names where that is a leak, unless it is allowed."""
+def refuse_leaks(clips: pd.DataFrame, allow: bool = False, apart: Collection[str] = LEAKING) -> Leak:
+    """All that the sides share; raises ``ValueError`` with the names where they were to keep it apart, unless that is allowed."""
     leak = shared(clips)
-    if leak and not allow:
-        raise ValueError(f"The split leaks. Its sides share {leak.told()}: name speakers alike in all folders, and take copies out.")
+    if leak.of(apart) and not allow:
+        raise ValueError(
+            f"The split leaks. Its sides share {leak.of(apart).told()}: name speakers alike in all folders, and take copies out "
+            "(--allow-leak goes on, and says so in the report's title)."
+        )
     return leak
 
 

@@ -1,11 +1,31 @@
-"""Speakers, each on one side of a split."""
+"""Who is trained on, who calibrates and who tests: ``SPLITS``, all but one of which keep the sides apart."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 SIDES = ("train", "calibration", "test")
 HELD_OUT_SHARE = 0.2
-"""Share of each corpus's speakers for calibration, and again for the test; at least one speaker each."""
+"""Share of each corpus's speakers for calibration, and again for the test, where there is one split only; at least one each."""
+CALIBRATION_SHARE = 0.12
+"""Share of a fold's training speakers, in each corpus, that calibrate instead; at least one."""
+
+Masks = tuple[np.ndarray, np.ndarray]
+"""Which clips test, and which may train; those that do neither are left out of the fold."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to make folds of clips."""
+
+    folds: Callable[[pd.DataFrame, list[str], int], dict[str, Masks]]
+    """Of all clips, the corpora to test on, and a wanted number of folds: masks by the fold's name."""
+    apart: tuple[str, ...] = ("speaker", "digest")
+    """What the sides of a fold must not share."""
+    by_speaker: bool = True
+    """Whether whole speakers calibrate; else clips, as they come."""
 
 
 def split_by_speaker(clips: pd.DataFrame, seed: int) -> pd.Series:
@@ -29,6 +49,108 @@ def split_by_speaker(clips: pd.DataFrame, seed: int) -> pd.Series:
             side_of[corpus, speaker] = side
     pairs = zip(clips["corpus"], clips["speaker"], strict=True)
     return pd.Series([side_of[pair] for pair in pairs], index=clips.index, dtype=object)
+
+
+def folds_of(clips: pd.DataFrame, split: str, n_folds: int = 6, tested: list[str] | None = None, seed: int = 0) -> dict[str, pd.Series]:
+    """The side of every clip in each fold of a split of ``SPLITS``, by the fold's name; null where a clip is left out of the fold.
+
+    ``clips`` needs corpus, speaker, gender, sentence and digest. Every clip of the ``tested`` corpora (all of them if not named) is
+    on the test side of one fold; other corpora only train. Within each fold the calibration side is taken from the speakers that
+    could train: temperature and threshold never see the test side. Raises ValueError where the corpora do not allow the split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}.")
+    names = sorted(clips["corpus"].unique())
+    if unknown := sorted(set(tested or ()) - set(names)):
+        raise ValueError(f"There is no corpus {', '.join(unknown)} to test on: these are {', '.join(names)}.")
+    folds = {}
+    for name, (test, train) in SPLITS[split].folds(clips, tested or names, n_folds).items():
+        side = pd.Series(None, index=clips.index, dtype=object)
+        side[test], side[train] = "test", "train"
+        side[_calibrating(clips, train, np.random.default_rng(seed), SPLITS[split].by_speaker)] = "calibration"
+        folds[name] = side
+    return folds
+
+
+def _k_fold(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
+    """Fold k tests the k-th block of every tested corpus's speakers in the order of their names: RAVDESS 1-4, 5-8, ..."""
+    block = _blocks(clips, "speaker", tested, n_folds)
+    return {f"fold {number + 1} of {n_folds}": (block == number, block != number) for number in range(n_folds)}
+
+
+def _leave_one_speaker_out(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
+    speaker = (clips["corpus"] + "/" + clips["speaker"]).to_numpy()
+    names = sorted(set(speaker[clips["corpus"].isin(tested)]))
+    return {f"without {name}": (speaker == name, speaker != name) for name in names}
+
+
+def _leave_one_corpus_out(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
+    corpus = clips["corpus"].to_numpy()
+    if len(set(corpus)) < 2:
+        raise ValueError(f"There is one corpus, {corpus[0]}: to leave one out, give two or more.")
+    return {f"without {name}": (corpus == name, corpus != name) for name in tested}
+
+
+def _sentence_independent(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
+    """Fold k tests block k of the speakers on block k of the sentences; what shares either with these is left out of its training.
+
+    Corpora of few sentences have as many blocks of them, and their fold k tests block k modulo that number.
+    """
+    if unknown := sorted(clips["corpus"][clips["sentence"].isna() & clips["corpus"].isin(tested)].unique()):
+        raise ValueError(f"The sentences of {', '.join(unknown)} are not known: this split needs a sentence with every clip.")
+    speakers, sentences = _blocks(clips, "speaker", tested, n_folds), _blocks(clips, "sentence", tested, n_folds, fewer=True)
+    counts = clips.assign(block=sentences).groupby("corpus")["block"].transform("max").to_numpy() + 1
+    if alone := sorted(clips["corpus"][(counts == 1) & clips["corpus"].isin(tested)].unique()):
+        raise ValueError(f"{', '.join(alone)} has one sentence: none is left to train on. Leave it out.")
+    folds = {}
+    for number in range(n_folds):
+        its_sentences = (sentences >= 0) & (sentences == number % np.maximum(counts, 1))
+        test = (speakers == number) & its_sentences
+        folds[f"fold {number + 1} of {n_folds}"] = (test, (speakers != number) & ~its_sentences)
+    return folds
+
+
+def _random_clips(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
+    """Clips at random, as much of the literature does it: the same speakers train and test."""
+    number = np.random.default_rng(0).permutation(len(clips)) % n_folds
+    number[~clips["corpus"].isin(tested).to_numpy()] = -1
+    return {f"fold {fold + 1} of {n_folds}": (number == fold, number != fold) for fold in range(n_folds)}
+
+
+SPLITS: dict[str, Split] = {
+    "k-fold": Split(_k_fold),
+    "leave-one-speaker-out": Split(_leave_one_speaker_out),
+    "leave-one-corpus-out": Split(_leave_one_corpus_out),
+    "sentence-independent": Split(_sentence_independent, apart=("speaker", "digest", "sentence")),
+    "random-clips": Split(_random_clips, by_speaker=False),
+}
+"""By name. The last one leaks: it is refused unless leaks are allowed, and is there to show how much they flatter."""
+
+
+def _blocks(clips: pd.DataFrame, column: str, tested: list[str], n_folds: int, fewer: bool = False) -> np.ndarray:
+    """The block, from 0, of each clip's speaker or sentence among its corpus's in the order of names; -1 in corpora not tested."""
+    block = np.full(len(clips), -1)
+    for corpus in tested:
+        own = (clips["corpus"] == corpus).to_numpy()
+        names = sorted(clips[column][own].unique())
+        if len(names) < n_folds and not fewer:
+            raise ValueError(f"{corpus} has {len(names)} {column}s: that is too few for {n_folds} folds. Ask for fewer.")
+        parts = np.array_split(np.arange(len(names)), min(n_folds, len(names)))
+        number_of = {names[index]: number for number, part in enumerate(parts) for index in part}
+        block[own] = clips[column][own].map(number_of)
+    return block
+
+
+def _calibrating(clips: pd.DataFrame, train: np.ndarray, rng: np.random.Generator, by_speaker: bool) -> np.ndarray:
+    """Which of the clips that could train calibrate: those of some speakers, or some clips of the leaky split."""
+    if not by_speaker:
+        return train & (rng.random(len(clips)) < CALIBRATION_SHARE)
+    chosen = np.zeros(len(clips), bool)
+    for corpus, of_corpus in clips[train].groupby("corpus", sort=True):
+        speakers = _genders_in_turn(of_corpus, rng)
+        count = max(1, round(CALIBRATION_SHARE * len(speakers))) if len(speakers) >= 3 else 0
+        chosen |= train & (clips["corpus"] == corpus).to_numpy() & clips["speaker"].isin(speakers[:count]).to_numpy()
+    return chosen
 
 
 def _genders_in_turn(clips: pd.DataFrame, rng: np.random.Generator) -> list[str]:

@@ -29,6 +29,9 @@ class FeatureSet:
     size_param: str
     """The parameter that sets the number of features."""
     hop_s: float
+    bands_db: Callable[[np.ndarray, dict], np.ndarray]
+    """Levels of bands in dB of features, both ``(frames, ...)``, so that sounds can be added up; and back again: of_bands_db."""
+    of_bands_db: Callable[[np.ndarray, dict], np.ndarray]
     params: MappingProxyType = field(init=False)
     """Parameters and their defaults, as the function states them."""
 
@@ -50,8 +53,8 @@ class FeatureSet:
 
 
 FEATURE_SETS: dict[str, FeatureSet] = {
-    "mfcc40": FeatureSet("mfcc40", 1, mfcc40.mfcc40, mfcc40.frames, "n_mfcc", mfcc40.HOP / mfcc40.RATE_HZ),
-    "logmel8k": FeatureSet("logmel8k", 1, logmel8k.logmel8k, logmel8k.frames, "n_mels", logmel8k.HOP / logmel8k.RATE_HZ),
+    name: FeatureSet(name, 1, getattr(file, name), file.frames, size_param, file.HOP / file.RATE_HZ, file.bands_db, file.of_bands_db)
+    for name, file, size_param in (("mfcc40", mfcc40, "n_mfcc"), ("logmel8k", logmel8k, "n_mels"))
 }
 
 

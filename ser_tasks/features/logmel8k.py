@@ -43,3 +43,13 @@ def logmel8k(
 def frames(n_samples: int, sampling_rate: int) -> int:
     """Frames of ``n_samples`` at ``sampling_rate`` Hz: one every 80 samples at 8 kHz (10 ms), from the first."""
     return 1 + -(-n_samples * RATE_HZ // sampling_rate) // HOP
+
+
+def bands_db(features: np.ndarray, params: dict) -> np.ndarray:
+    """Levels in dB of the bands, up to a constant of the clip: what features ``(frames, features)`` are."""
+    return features
+
+
+def of_bands_db(bands: np.ndarray, params: dict) -> np.ndarray:
+    """Features of levels in dB ``(frames, bands)``."""
+    return bands - bands.mean() if params["subtract_mean"] else bands

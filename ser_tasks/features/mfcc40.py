@@ -1,7 +1,7 @@
 """The classic set: 40 MFCC at 22,050 Hz, as a time series."""
 
 import numpy as np
-from scipy.fft import dct
+from scipy.fft import dct, idct
 
 from ser_tasks.features.spectrum import decibels, mel_power, resampled
 
@@ -34,3 +34,13 @@ def mfcc40(signal: np.ndarray, sampling_rate: int, lengths: np.ndarray | None = 
 def frames(n_samples: int, sampling_rate: int) -> int:
     """Frames of ``n_samples`` at ``sampling_rate`` Hz: one every 512 samples at 22,050 Hz (23.2 ms), from the first."""
     return 1 + -(-n_samples * RATE_HZ // sampling_rate) // HOP
+
+
+def bands_db(features: np.ndarray, params: dict) -> np.ndarray:
+    """Levels in dB ``(frames, N_MELS)``, as smooth over the bands as the coefficients ``(frames, n_mfcc)`` tell."""
+    return idct(features, type=2, n=N_MELS, norm="ortho", axis=-1)
+
+
+def of_bands_db(bands: np.ndarray, params: dict) -> np.ndarray:
+    """Coefficients of levels in dB ``(frames, N_MELS)``."""
+    return dct(bands, type=2, norm="ortho", axis=-1)[:, : params["n_mfcc"]]

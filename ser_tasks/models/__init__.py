@@ -2,7 +2,8 @@
 
 A model is made with ``Model(n_classes, n_features)``. Called with ``x`` float32 ``(batch, frames, n_features)`` and
 ``lengths`` int64 ``(batch,)``, it returns logits ``(batch, n_classes)``, one row a segment, in order. A segment's logits
-depend neither on the other segments nor on what lies in ``x`` beyond its length.
+depend neither on the other segments nor on what lies in ``x`` beyond its length. ``Model.HEADS`` names its layers of one output a
+class: a model can be trained on more emotions than it is asked for later.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,10 @@ import torch
 from torch import nn
 
 from ser_tasks.models.cnn_lstm import CnnLstm
+from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
 
-MODELS: dict[str, type[nn.Module]] = {"cnn_lstm": CnnLstm, "crnn": Crnn}
+MODELS: dict[str, type[nn.Module]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn}
 
 
 def make_model(name: str, n_classes: int, n_features: int) -> nn.Module:
@@ -21,6 +23,18 @@ def make_model(name: str, n_classes: int, n_features: int) -> nn.Module:
     if name not in MODELS:
         raise ValueError(f"Model {name!r} is unknown: choose one of {', '.join(MODELS)}.")
     return MODELS[name](n_classes, n_features)
+
+
+@torch.no_grad()
+def only_classes(name: str, module: nn.Module, kept: list[int], n_features: int) -> nn.Module:
+    """The module without all classes but ``kept``, in that order: the logits of these stay what they were."""
+    tensors = dict(module.state_dict())
+    for head in MODELS[name].HEADS:
+        for part in ("weight", "bias"):
+            tensors[f"{head}.{part}"] = tensors[f"{head}.{part}"][kept].clone()
+    smaller = make_model(name, len(kept), n_features)
+    smaller.load_state_dict(tensors)
+    return smaller.eval()
 
 
 def load_classic(model: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> None:

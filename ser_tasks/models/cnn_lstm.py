@@ -9,6 +9,8 @@ from ser_tasks.models.masking import check_lengths, masked_mean, valid_frames
 class CnnLstm(nn.Module):
     """Conv1d(n_features→64, k3), ReLU, LSTM(64→128), mean over the valid frames, Linear(128→n_classes)."""
 
+    HEADS = ("fc",)
+
     def __init__(self, n_classes: int, n_features: int):
         super().__init__()
         self.conv = nn.Conv1d(n_features, 64, kernel_size=3, padding=1)

@@ -16,6 +16,8 @@ class Crnn(nn.Module):
     The mean runs over ``lengths // 4`` pooled frames. A segment of fewer than 4 frames is continued with zeros to 4.
     """
 
+    HEADS = ("fc",)
+
     def __init__(self, n_classes: int, n_features: int):
         super().__init__()
         if n_features < POOLED:

@@ -1,0 +1,28 @@
+"""A labelled corpus whose emotions are easy to hear: anger is a harsh high buzz, neutral a soft low tone, fear in between."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+LABELS = ("anger", "neutral")
+
+
+def made_corpus(folder: Path, speakers: int = 6, first: int = 0) -> Path:
+    """Four takes of three emotions by each speaker, each at a pitch of their own, and their ``labels.csv``."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(first)
+    rows = []
+    for speaker in range(first, first + speakers):
+        for emotion in (*LABELS, "fear"):
+            for take in range(4):
+                time_s = np.arange(int(8000 * rng.uniform(0.8, 1.6))) / 8000
+                pitch_hz = (300 if emotion == "anger" else 120) * (1 + 0.03 * speaker)
+                wave = np.sin(2 * np.pi * pitch_hz * time_s)
+                signal = 0.1 * (np.sign(wave) if emotion == "anger" else wave) + 0.005 * rng.standard_normal(len(time_s))
+                name = f"{speaker}_{emotion}_{take}.wav"
+                soundfile.write(folder / name, signal, 8000)
+                rows.append((name, f"s{speaker}", ["female", "male"][speaker % 2], emotion))
+    pd.DataFrame(rows, columns=["file", "speaker", "gender", "emotion"]).to_csv(folder / "labels.csv", index=False)
+    return folder
