@@ -108,7 +108,7 @@ def functionals_for(clips: pd.DataFrame, learner: str, cache: Path, workers: int
 
 def functionals_of(files: list[str], name: str) -> np.ndarray:
     """Functionals of clips as a telephone carries them, in a worker process."""
-    return FUNCTIONALS[name]([mu_law(read_trimmed(Path(file)))[: int(LONGEST_S * RATE_HZ)] for file in files])
+    return FUNCTIONALS[name]([mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files])
 
 
 def baseline_fitted(clips: pd.DataFrame, learner: str, labels: tuple[str, ...], cache: Path, seed: int) -> tuple[BaseEstimator, np.ndarray]:

@@ -143,7 +143,7 @@ def rows_of(
 ) -> pd.DataFrame:
     """Rows of clips under one condition, from probabilities ``(clips, labels)``."""
     rows = clips[["corpus", "file", "speaker", "gender", "language", "emotion"]].copy()
-    rows["file"] = rows["file"].map(lambda file: Path(file).name)
+    rows["file"] = rows["file"].map(lambda file: file.rpartition("/")[2])
     confidence = probabilities.max(axis=1)
     rows["condition"] = condition
     rows["predicted"] = np.array(labels)[probabilities.argmax(axis=1)]
@@ -209,7 +209,7 @@ def score_clips(clips: list[tuple[str, str, list[str]]], conditions: list[str], 
     ``scorer`` are the arguments of ``score.scorer_of``.
     """
     own = scorer_of(*scorer)
-    read = functools.lru_cache(maxsize=256)(lambda file: read_trimmed(Path(file)))
+    read = functools.lru_cache(maxsize=256)(read_trimmed)
     heard = [
         [CONDITIONS[name](read(file), Around(_rng(digest, name, seed), [read(other) for other in others])) for name in conditions]
         for file, digest, others in clips

@@ -125,7 +125,7 @@ def _overall(metrics: dict) -> dict:
 def _cost(learner: str, clips: pd.DataFrame, labels: tuple[str, ...], seed: int, cache: Path | None) -> tuple[int | None, float]:
     """Parameters (of neural models), and audio-hours that one core takes in an hour: features and model, decoding left out."""
     some = clips.iloc[np.linspace(0, len(clips) - 1, min(TIMED_CLIPS, len(clips)), dtype=int)]
-    signals = [mu_law(read_trimmed(Path(file))[: 6 * RATE_HZ]) for file in some["file"]]
+    signals = [mu_law(read_trimmed(file)[: 6 * RATE_HZ]) for file in some["file"]]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -186,3 +186,28 @@ def test_shipped_bundles_load_and_are_documented(name):
     with torch.inference_mode():
         probabilities = bundle.probabilities(torch.zeros(2, 60, len(bundle.mean)), lengths)
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(2))
+
+
+def test_priors_correct_probabilities_as_bayes_says():
+    bundle = made_bundle()
+    shares = dict(zip(bundle.labels, (0.7, 0.2, 0.1), strict=True))
+    x, lengths = torch.randn(5, 60, 40), torch.tensor([60, 60, 30, 10, 1])
+    with torch.inference_mode():
+        plain, corrected = bundle.probabilities(x, lengths), replace(bundle, priors=shares).probabilities(x, lengths)
+    by_hand = plain * torch.tensor(list(shares.values()))
+    torch.testing.assert_close(corrected, by_hand / by_hand.sum(dim=1, keepdim=True))
+    assert replace(bundle, priors=shares).priors_told == ",".join(f"{label}={share:g}" for label, share in shares.items())
+    assert bundle.priors_told is None
+
+
+def test_priors_make_another_model_and_are_kept(folder, tmp_path):
+    bundle = load_bundle(folder)
+    shares = {label: 1 / len(bundle.labels) for label in bundle.labels}
+    other = load_bundle(folder, shares)
+    assert other.priors == shares and other.model_id != bundle.model_id
+    saved = load_bundle(save_bundle(other, tmp_path / "corrected"))
+    assert saved.priors == shares and saved.model_id == other.model_id
+    with pytest.raises(ValueError, match="Priors name anger: the bundle .* needs one for each of"):
+        load_bundle(folder, {"anger": 1.0})
+    with pytest.raises(ValueError, match="each must be above 0, and they must add up to 1"):
+        load_bundle(folder, {label: 0.5 for label in bundle.labels})

@@ -8,8 +8,11 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from making import speechlike
+from making_audio import write_with_pyav
 
 from ser_tasks.datasets import COLUMNS, DATASETS, SIDES, read_corpora, read_labels_csv, refuse_leaks, shared, split_by_speaker
+from ser_tasks.datasets.clip import read_clip
 from ser_tasks.datasets.credits import CREDITS, licence_of_weights
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT
 from ser_tasks.datasets.telephone import mu_law, read_trimmed, trim
@@ -62,7 +65,7 @@ def test_labels_csv_says_what_it_found_and_what_it_dropped(corpus):
         "puzzled: unknown, see labels.py": 1,
         "file or speaker empty": 1,
         "file missing": 1,
-        "not readable as audio": 1,
+        "not readable as audio (not_audio)": 1,
         "silent": 1,
         "the same samples as a clip of another emotion": 2,
         "the same samples as an earlier clip": 1,
@@ -318,3 +321,30 @@ def test_licence_follows_the_strictest_corpus():
     assert licence_of_weights(["emodb", "nemo"]) == "CC BY-NC-SA 4.0"
     assert licence_of_weights(["emodb"]) == "CC0"
     assert licence_of_weights(["emodb", "mine"]) == "unknown"
+
+
+def test_a_manifest_can_label_stretches_of_calls(tmp_path):
+    """Two speakers of one stereo call, one channel each, and an m4a file."""
+    folder = tmp_path / "calls"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    call = (0.1 * rng.standard_normal((80000, 2))).astype(np.float32)
+    soundfile.write(folder / "call.wav", call, 8000, subtype="PCM_16")
+    write_with_pyav(folder / "voice.m4a", np.stack([speechlike(2.0, seed=3)] * 2), 8000, "ipod", "aac", 16_000)
+    (folder / "labels.csv").write_text(
+        "file,speaker,emotion,start_s,end_s,channel\n"
+        "call.wav,ann,anger,1.5,3,1\ncall.wav,bob,neutral,2,,0\ncall.wav,eve,neutral,20,21,0\ncall.wav,eve,neutral,1,2,5\n"
+        "voice.m4a,eve,sadness,,,\ncall.wav,tom,neutral,4,5,\n"
+    )
+    found = read_labels_csv(folder)
+    assert found.clips.speaker.tolist() == ["ann", "bob", "eve", "tom"]
+    assert found.dropped == {"not readable as audio (no_samples)": 1, "not readable as audio (no_channels)": 1}
+    assert found.clips.file[0] == f"{folder}/call.wav#t=1.5,3&channel=1" and found.clips.file[2].endswith("voice.m4a")
+    stored = soundfile.read(folder / "call.wav", dtype="float32")[0]
+    np.testing.assert_array_equal(read_clip(found.clips.file[0])[0], stored[12000:24000, 1][None])
+    np.testing.assert_array_equal(read_clip(found.clips.file[1])[0], stored[16000:, 0][None])
+    np.testing.assert_array_equal(read_clip(found.clips.file[3])[0], stored[32000:40000].T)
+    assert len(read_trimmed(found.clips.file[2])) > 8000
+    (folder / "labels.csv").write_text("file,speaker,emotion,start_s,end_s\ncall.wav,ann,anger,3,2\n")
+    with pytest.raises(ValueError, match="labels.csv, line 2: start_s 3, end_s 2, channel nan. They must be numbers from 0 on"):
+        read_labels_csv(folder)

@@ -150,3 +150,21 @@ def test_errors_name_the_value_and_the_way_out():
         features_of("logmel8k", {"n_mel": 40}, [np.ones(5, np.float32)], SPEECH_HZ)
     with pytest.raises(ValueError, match="n_mfcc is 129"):
         features_of("mfcc40", {"n_mfcc": 129}, [np.ones(5, np.float32)], SPEECH_HZ)
+
+
+def test_per_band_levels_know_neither_the_lines_spectrum_nor_its_gain():
+    """A tilt of 12 dB and a gain of -20 dB: what remains of them is the analysis window's leakage and the floor under the peak."""
+    signal = speech_like(3, 24000)
+    tilted = 0.1 * np.convolve(signal, [1.0, 0.6], "same").astype(np.float32)
+    for per_band, most in ((True, 0.6), (False, 8.0)):
+        one, other = (features_of("logmel8k", {"per_band": per_band}, [heard], SPEECH_HZ)[0] for heard in (signal, tilted))
+        assert np.abs(one.mean(axis=0)).max() < 1e-3 or not per_band
+        assert np.abs(one - other).mean() < most and (np.abs(one - other).mean() > 1.0) != per_band
+
+
+@pytest.mark.parametrize("name", FEATURE_SETS)
+def test_features_of_bands_are_features_again(name):
+    own = FEATURE_SETS[name]
+    params = own.complete({})
+    flat, _ = features_of(name, params, [speech_like(4, 16000)], SPEECH_HZ)
+    np.testing.assert_allclose(own.of_bands_db(own.bands_db(flat, params), params), flat, atol=1e-3)

@@ -212,6 +212,26 @@ def test_another_model_is_a_version_beside_the_old_one(night, calls, workers, tm
     assert ask(lake, "SELECT count(DISTINCT model), count(*) FROM call_emotions_all") == [(2, 16)]
 
 
+def test_priors_are_another_version_and_in_every_row(night, calls, bundle, workers, tmp_path):
+    lake = tmp_path / "lake"
+    shutil.copytree(night[0], lake)
+    shares = {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}
+    run = run_night(calls, lake, bundle, workers, settings=Settings(priors=shares))
+    assert run["scored"] == 3 and set(run["checks"].values()) == {0}
+    told = "anger=0.05,happiness=0.1,neutral=0.8,sadness=0.05"
+    for table in ("segments", "call_emotions", "outcomes"):
+        assert ask(lake, f"SELECT DISTINCT priors FROM {table}") == [(told,)], table
+    columns = ", ".join(f"p_{label}" for label in shares)
+    query = (
+        f"SELECT recording_id, channel, start_s, {columns} FROM segments_all WHERE emotion IS NOT NULL AND priors IS {{}} NULL ORDER BY ALL"
+    )
+    plain, corrected = ask(lake, query.format("")), ask(lake, query.format("NOT"))
+    assert len(plain) == len(corrected) > 5
+    for before, after in zip(plain, corrected, strict=True):
+        by_hand = np.array(before[3:]) * list(shares.values())
+        assert before[:3] == after[:3] and after[3:] == pytest.approx(by_hand / by_hand.sum(), abs=1e-5)
+
+
 def test_another_policy_is_a_version_too_and_scores_what_was_withheld(night, calls, bundle, workers, tmp_path):
     lake = tmp_path / "lake"
     shutil.copytree(night[0], lake)

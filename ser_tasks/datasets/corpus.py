@@ -1,6 +1,5 @@
 """A labelled corpus as every reader gives it, whatever its owners' layout."""
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,15 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import soundfile
 
+from ser_tasks.datasets.clip import digest_of, file_of
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT
 
 COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest")
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,8 @@ class Corpus:
 
     name: str
     clips: pd.DataFrame
-    """One row a clip: file (absolute path), speaker, gender (female, male or null), label (the corpus's own), emotion
-    (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the same words share, null where unknown),
+    """One row a clip: file (absolute path, with the stretch: ``clip.py``), speaker, gender (female, male or null),
+    label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the same words share, null where unknown),
     licence, corpus, and digest (of the samples: clips of the same digest sound the same)."""
     dropped: dict[str, int]
     """Files or rows that are not among the clips, counted by reason."""
@@ -104,10 +102,10 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     keep(rows["file"].notna() & rows["speaker"].notna(), "file or speaker empty")
     rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL))
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
-    keep(rows["file"].map(lambda file: Path(file).is_file()).astype(bool), "file missing")
-    rows = rows.assign(digest=[_digest(file) for file in rows["file"]])
-    keep(rows["digest"].notna(), "not readable as audio")
-    keep(rows["digest"] != "", "silent")
+    keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
+    heard = [digest_of(file) for file in rows["file"]]
+    rows = rows.assign(digest=[digest for digest, _ in heard])
+    keep(rows["digest"].notna(), pd.Series([reason for _, reason in heard], index=rows.index, dtype=object))
     keep(rows.groupby("digest")["emotion"].transform("nunique") == 1, "the same samples as a clip of another emotion")
     keep(~rows["digest"].duplicated(), "the same samples as an earlier clip")
     clips = rows[list(COLUMNS)].reset_index(drop=True).astype(object)
@@ -118,12 +116,3 @@ def _why_left_out(label: str | None) -> str:
     if not isinstance(label, str):
         return "no label"
     return f"{label}: {LEFT_OUT[label]}" if label in LEFT_OUT else f"{label}: unknown, see labels.py"
-
-
-def _digest(file: str) -> str | None:
-    """A hash of the samples, as 16 bit; empty where they are all zero, None where the file can't be read."""
-    try:
-        samples, _ = soundfile.read(file, dtype="int16", always_2d=True)
-    except (soundfile.LibsndfileError, OSError):
-        return None
-    return hashlib.sha256(np.ascontiguousarray(samples).tobytes()).hexdigest() if samples.any() else ""

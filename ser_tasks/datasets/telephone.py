@@ -7,6 +7,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from ser_tasks.datasets.clip import read_clip
+
 RATE_HZ = 8000
 SPEECH_LEVEL_DBFS = -26.0
 """The level that telephone networks are planned for (ITU-T G.191, P.56)."""
@@ -14,16 +16,19 @@ SILENCE_BELOW_PEAK_DB = 35.0
 PADDING_S = 0.1
 
 
-def read_trimmed(path: Path) -> np.ndarray:
-    """The clip at 8 kHz, mono, trimmed, its RMS at -26 dBFS: float32 ``(samples,)``. An empty or silent clip raises ``ValueError``."""
-    signal, sampling_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = signal.mean(axis=1)
+def read_trimmed(clip: str | Path) -> np.ndarray:
+    """The clip (``clip.py``) at 8 kHz, mono, trimmed, its RMS at -26 dBFS: float32 ``(samples,)``.
+
+    An empty or silent clip raises ``ValueError``.
+    """
+    signal, sampling_rate = read_clip(clip)
+    mono = signal.mean(axis=0)
     if sampling_rate != RATE_HZ:
         mono = soxr.resample(mono, sampling_rate, RATE_HZ, "HQ")
     trimmed = trim(mono)
     rms = float(np.sqrt(np.mean(trimmed**2))) if len(trimmed) else 0.0
     if not 0 < rms < np.inf:
-        raise ValueError(f"{path} holds no sound: its RMS is {rms}. Take it out of labels.csv.")
+        raise ValueError(f"{clip} holds no sound: its RMS is {rms}. Take it out of labels.csv.")
     return trimmed * np.float32(10 ** (SPEECH_LEVEL_DBFS / 20) / rms)
 
 

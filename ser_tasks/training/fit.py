@@ -142,6 +142,8 @@ def _batch(
                 if examples.speakers[one] != examples.speakers[member]
             ]
             crop = babbled(crop, others, rng.uniform(*recipe.babble_snr_db), features, params, rng)
+        else:  # normalised as a segment of its own
+            crop = features.of_bands_db(features.bands_db(crop, params), params)
         crops.append(crop)
     lengths = np.array([len(crop) for crop in crops])
     x = np.zeros((len(crops), lengths.max(), crops[0].shape[1]), np.float32)

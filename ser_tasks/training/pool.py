@@ -122,7 +122,7 @@ def _compute(
 
 def features_of_copies(clips: list[tuple[str, str]], feature_name: str, params: dict, copies: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each copy, float16 features of all clips (file, digest) end to end, and the frames of each; in a worker process."""
-    signals = [read_trimmed(Path(file))[: int(LONGEST_S * RATE_HZ)] for file, _ in clips]
+    signals = [read_trimmed(file)[: int(LONGEST_S * RATE_HZ)] for file, _ in clips]
     found = []
     for copy in range(copies + 1):
         heard = [_copy(signal, digest, copy) for signal, (_, digest) in zip(signals, clips, strict=True)]

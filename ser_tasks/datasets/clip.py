@@ -1,0 +1,60 @@
+"""A labelled clip: an audio file, or a stretch of one, written ``call.wav#t=10.5,14.2&channel=1`` (after W3C Media Fragments 1.0)."""
+
+import hashlib
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ser_tasks.audio import BadAudio, open_audio
+
+LONGEST_FILE_S = 24 * 3600.0
+STRETCH = re.compile(r"(?P<file>.*)#t=(?P<start_s>[\d.]*),(?P<end_s>[\d.]*)(?:&channel=(?P<channel>\d+))?")
+
+
+def clip_name(file: Path, start_s: float | None = None, end_s: float | None = None, channel: int | None = None) -> str:
+    """The clip's name. Nothing given stands for the whole file, all channels of it mixed."""
+    if start_s is None and end_s is None and channel is None:
+        return str(file)
+    ends = ",".join("" if second is None else f"{second:g}" for second in (start_s, end_s))
+    return f"{file}#t={ends}" + ("" if channel is None else f"&channel={channel}")
+
+
+def file_of(clip: str) -> Path:
+    """The clip's audio file."""
+    match = STRETCH.fullmatch(clip)
+    return Path(match["file"] if match else clip)
+
+
+def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:
+    """Float32 ``(channels, samples)`` and the sampling rate. Raises ``BadAudio``: with ``no_samples`` where the stretch is past the end."""
+    match = STRETCH.fullmatch(str(clip))
+    start_s = float(match["start_s"] or 0) if match else 0.0
+    end_s = float(match["end_s"] or math.inf) if match else math.inf
+    with open_audio(file_of(str(clip)), max_duration_s=LONGEST_FILE_S) as reader:
+        rate_hz, blocks, read = reader.info.sampling_rate_hz, [], 0
+        for block in reader.blocks():
+            first, last = round(start_s * rate_hz) - read, end_s * rate_hz - read
+            blocks.append(block[:, max(0, first) : max(0, math.ceil(min(last, block.shape[1])))])
+            read += block.shape[1]
+            if read >= end_s * rate_hz:
+                break
+    signal = np.concatenate(blocks, axis=1)
+    if not signal.shape[1]:
+        raise BadAudio("no_samples", f"{clip} is empty: the file ends at {read / rate_hz:g} s.")
+    if match and match["channel"]:
+        if int(match["channel"]) >= len(signal):
+            raise BadAudio("no_channels", f"{clip} is empty: the file has {len(signal)} channels, counted from 0.")
+        signal = signal[int(match["channel"])][None]
+    return signal, rate_hz
+
+
+def digest_of(clip: str) -> tuple[str | None, str]:
+    """A hash of the clip's samples, as 16 bit, or None and why there is none."""
+    try:
+        signal, _ = read_clip(clip)
+    except (BadAudio, OSError) as error:
+        return None, f"not readable as audio ({error.code})" if isinstance(error, BadAudio) else "not readable"
+    samples = np.clip(np.rint(signal.T * 32768), -32768, 32767).astype(np.int16)
+    return (hashlib.sha256(samples.tobytes()).hexdigest(), "") if samples.any() else (None, "silent")
