@@ -24,8 +24,8 @@ class Corpus:
     name: str
     clips: pd.DataFrame
     """One row a clip: file (absolute path, with the stretch: ``clip.py``), speaker, gender (female, male or null),
-    label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the same words share, null where unknown),
-    licence, corpus, and digest (of the samples: clips of the same digest sound the same)."""
+    label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the
+    same words share, null where unknown), licence, corpus, and digest (of the samples: clips of the same digest sound the same)."""
     dropped: dict[str, int]
     """Files or rows that are not among the clips, counted by reason."""
 
