@@ -38,7 +38,7 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}.
 
 {_about_the_data(bundle)}
 It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses,
-through other codecs, with lost packets, noise and babble. Every speaker's emotion weighed the same.
+through other codecs, from across a room, with lost packets, noise and babble. A corpus's emotions were heard equally often.
 `ser evaluate` measures what the line does to the scores.
 
 {_split(bundle)}

@@ -23,7 +23,7 @@ from ser_tasks.metrics import ece
 from ser_tasks.train import train_bundle
 from ser_tasks.training.augment import babbled
 from ser_tasks.training.calibrate import best_temperature, threshold
-from ser_tasks.training.fit import even_weights
+from ser_tasks.training.fit import Examples, even_weights
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -291,6 +291,16 @@ def test_every_emotion_of_a_speaker_weighs_the_same():
     assert weights.mean() == pytest.approx(1)
     cells = [weights[(speakers == speaker) & (truth == label)].sum() for speaker in "ab" for label in (0, 1)]
     np.testing.assert_allclose(cells, cells[0])
+
+
+def test_emotions_are_heard_equally_often_and_small_corpora_more_than_their_clips_say():
+    speakers = np.array(["big/a"] * 60 + ["big/b"] * 40 + ["small/c"] * 25)
+    truth = np.array([0] * 90 + [1] * 10 + [0] * 5 + [1] * 20)
+    shares = Examples(None, np.arange(125), truth, speakers, 2).shares
+    big = np.char.startswith(speakers, "big")
+    assert shares.sum() == pytest.approx(1) and shares[big].sum() == pytest.approx(2 * shares[~big].sum())
+    for corpus in (big, ~big):
+        assert shares[corpus & (truth == 0)].sum() == pytest.approx(shares[corpus & (truth == 1)].sum())
 
 
 def test_babble_in_features_is_as_babble_in_sound():

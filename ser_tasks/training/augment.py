@@ -3,7 +3,6 @@
 import numpy as np
 
 from ser_tasks.features import FeatureSet
-from ser_tasks.training.recipe import Recipe
 
 VOICES = 5
 """Other speakers in babble, at most."""
@@ -46,17 +45,11 @@ def masked(normalised: np.ndarray, lengths: np.ndarray, rng: np.random.Generator
 
 
 def mixed(
-    x: np.ndarray, lengths: np.ndarray, targets: np.ndarray, weights: np.ndarray, recipe: Recipe, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mixup: each clip, its target probabilities and its weight with a smaller share of another's of the batch."""
-    if not recipe.mixup:
-        return x, lengths, targets, weights
-    share = rng.beta(recipe.mixup, recipe.mixup)
+    x: np.ndarray, lengths: np.ndarray, targets: np.ndarray, mixup: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mixup: each clip of a batch, and its target probabilities, with a smaller share of another's; 0 for none."""
+    if not mixup:
+        return x, lengths, targets
+    share = rng.beta(mixup, mixup)
     share, partner = np.float32(max(share, 1 - share)), rng.permutation(len(x))
-    lengths = np.maximum(lengths, lengths[partner])
-    return (
-        share * x + (1 - share) * x[partner],
-        lengths,
-        share * targets + (1 - share) * targets[partner],
-        share * weights + (1 - share) * weights[partner],
-    )
+    return share * x + (1 - share) * x[partner], np.maximum(lengths, lengths[partner]), share * targets + (1 - share) * targets[partner]

@@ -34,11 +34,17 @@ class Examples:
     speakers: np.ndarray
     """``(n,)``: ``corpus/speaker``."""
     n_classes: int
-    weights: np.ndarray = field(init=False)
-    """Float32 ``(n,)`` of mean 1: the clips of a speaker's emotion weigh together what those of any other speaker's emotion weigh."""
+    shares: np.ndarray = field(init=False)
+    """Float64 ``(n,)``: how likely each is to be heard next. A corpus's emotions are equally likely, whatever their clips' number; a corpus
+    is as likely as the square root of its number of clips, so that a large one does not drown the others."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", even_weights(self.speakers, self.truth).astype(np.float32))
+        corpora = np.array([speaker.partition("/")[0] for speaker in self.speakers])
+        shares = even_weights(corpora, self.truth)
+        for corpus in np.unique(corpora):
+            own = corpora == corpus
+            shares[own] *= np.sqrt(own.sum()) / shares[own].sum()
+        object.__setattr__(self, "shares", shares / shares.sum())
 
     def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each feature over the unaltered clips, float32."""
@@ -88,17 +94,16 @@ def fit(
     targets = (1 - smooth) * np.eye(examples.n_classes)[examples.truth] + smooth * present / present.sum()
     for epoch in range(len(losses), recipe.epochs):
         module.train()
-        order, total = rng.permutation(len(examples.clips)), 0.0
+        order, total = rng.choice(len(examples.clips), len(examples.clips), p=examples.shares), 0.0
         for number in range(per_epoch):
             members = order[number * recipe.batch : (number + 1) * recipe.batch]
             x, lengths = _batch(examples, members, recipe, features, params, rng)
             x = masked(offset((x - mean) / std, recipe.offset_std, rng), lengths, rng)
-            x, lengths, target, weight = mixed(x, lengths, targets[members].astype(np.float32), examples.weights[members], recipe, rng)
+            x, lengths, target = mixed(x, lengths, targets[members].astype(np.float32), recipe.mixup, rng)
             given = torch.from_numpy(x).to(device), torch.from_numpy(lengths)
             with torch.autocast(device, torch.bfloat16, enabled=half_precision(device)):
                 logits = module(*given)
-            entropies = nn.functional.cross_entropy(logits.float(), torch.from_numpy(target).to(device), reduction="none")
-            loss = (entropies * torch.from_numpy(weight).to(device)).mean()
+            loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(target).to(device))
             optimiser.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
