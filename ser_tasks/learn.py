@@ -109,12 +109,12 @@ def learn(
     return bundle, losses
 
 
-def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> Bundle:
+def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray, weights: np.ndarray | None = None) -> Bundle:
     """The bundle with temperature and ``unsure_below`` from logits ``(n, labels)`` of speakers it did not hear.
 
-    A speaker of many clips counts as one of few.
+    If no weights of mean 1 are given, a speaker of many clips counts as one of few.
     """
-    weights = even_weights(speakers, truth)
+    weights = even_weights(speakers, truth) if weights is None else weights
     temperature = best_temperature(logits, truth, weights)
     probabilities = torch.softmax(torch.from_numpy(logits / temperature), dim=1).numpy()
     unsure_below = threshold(probabilities, truth, weights, speakers, bundle.target_error)

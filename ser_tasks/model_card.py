@@ -161,13 +161,12 @@ What codecs, lost packets, gain, noise and babble do to the scores on unheard sp
 
 
 def _calibration(bundle: Bundle) -> str:
-    if bundle.scores["folds"]:
-        who, table = "on what the folds' models gave for the speakers that they had not heard", ""
-    else:
-        who, table = "on the calibration speakers alone", "\n\n" + _table(bundle.scores["calibration"])
+    folds = "on what the folds' models gave for speakers, and as much for corpora, that they had not heard"
+    who = folds if bundle.scores["folds"] else "on the calibration speakers alone"
     return (
         f"Set {who}, weighing each one's emotions the same: logits are divided by {bundle.temperature:.3f},\n"
-        f"and a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}.{table}"
+        f"and a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}.\n"
+        f"On the same clips, with that:\n\n{_table(bundle.scores['calibration'])}"
     )
 
 

@@ -22,6 +22,7 @@ from ser_tasks.evaluate import measure, rows_of
 from ser_tasks.learn import Plan, calibrated, learn, logits_of, pool_for, recipe_of
 from ser_tasks.model_card import licence_notice, model_card
 from ser_tasks.training.calibrate import TARGET_ERROR
+from ser_tasks.training.fit import even_weights
 from ser_tasks.training.pool import Pool, cache_folder
 
 FOUR = ("anger", "happiness", "neutral", "sadness")
@@ -95,10 +96,16 @@ def train_bundle(
 
         bundle, history = learn(clips, pool, plan, work / "training.pt", show)
     if folds:
-        bundle = _calibrated_across(bundle, rows[rows["condition"] == REFERENCE])
-        scores = {"test": _scores(rows, bundle), "robustness": measure(rows, labels, target_error)["robustness"]}
+        passes = [rows[rows["condition"] == REFERENCE], *([foreign] if foreign is not None else [])]
+        bundle = _calibrated_across(bundle, passes)
+        scores = {"test": _scores(passes[0], bundle), "robustness": measure(rows, labels, target_error)["robustness"]}
+        names = ("unheard speakers", "unheard corpora")
+        scores["calibration"] = {
+            name: _rounded(measure(_recalibrated(own, bundle), labels, target_error)) for name, own in zip(names, passes, strict=False)
+        }
         if foreign is not None:
             scores["unheard_corpora"] = _scores(foreign, bundle)
+            rows = pd.concat([rows, foreign], ignore_index=True)
     else:
         sides = {side: _side_rows(clips[kept & (clips.side == side)], bundle, pool) for side in ("test", "calibration")}
         rows, scores = sides["test"], {side: _scores(own, bundle) for side, own in sides.items()}
@@ -125,12 +132,27 @@ def train_bundle(
     }
 
 
-def _calibrated_across(bundle: Bundle, rows: pd.DataFrame) -> Bundle:
-    """The bundle calibrated on rows of speakers that other folds' models did not hear."""
+def _calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
+    """The bundle calibrated on rows of unheard speakers, and, weighing as much, of unheard corpora: callers are strangers in both ways."""
+    truths = [own["emotion"].map(list(bundle.labels).index).to_numpy() for own in passes]
+    speakers = [(own["corpus"] + "/" + own["speaker"]).to_numpy() for own in passes]
+    weights = [even_weights(who, truth) / len(truth) for who, truth in zip(speakers, truths, strict=True)]
+    logits = np.concatenate([_logits(own, bundle) for own in passes])
+    return calibrated(bundle, logits, np.concatenate(truths), np.concatenate(speakers), np.concatenate(weights) * len(logits) / len(passes))
+
+
+def _logits(rows: pd.DataFrame, bundle: Bundle) -> np.ndarray:
+    """Logits, up to a constant of each row, of what its own fold's temperature made of them."""
     given = rows[[f"p_{label}" for label in bundle.labels]].to_numpy(np.float64)
-    logits = np.log(np.maximum(given, 1e-30)) * rows["temperature"].to_numpy()[:, None]
-    truth = rows["emotion"].map(list(bundle.labels).index).to_numpy()
-    return calibrated(bundle, logits, truth, (rows["corpus"] + "/" + rows["speaker"]).to_numpy())
+    return np.log(np.maximum(given, 1e-30)) * rows["temperature"].to_numpy()[:, None]
+
+
+def _recalibrated(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
+    """The rows as the bundle's own temperature and threshold make them."""
+    probabilities = torch.softmax(torch.from_numpy(_logits(rows, bundle) / bundle.temperature), dim=1).numpy()
+    columns = {f"p_{label}": probabilities[:, index] for index, label in enumerate(bundle.labels)}
+    confidence = probabilities.max(axis=1)
+    return rows.assign(**columns, confidence=confidence, unsure=confidence < bundle.unsure_below, temperature=bundle.temperature)
 
 
 def _mark(clips: pd.DataFrame, plan: Plan) -> str:

@@ -25,7 +25,7 @@ class Recipe:
     offset_std: float = 0.25
     """Of a random constant added to each normalised feature: another voice, another line."""
     mixup: float = 0.0
-    """Both parameters of the beta distribution of mixup's share (Zhang et al., 2018); 0 for none: 0.3 slowed learning and gained nothing."""
+    """Both parameters of the beta distribution of mixup's share (Zhang et al., 2018); 0 for none: 0.3 only slowed learning."""
     label_smoothing: float = 0.05
     averaging: float = 0.995
     """Of the running mean of the weights, which is what remains (Polyak and Juditsky, 1992)."""
@@ -34,6 +34,6 @@ class Recipe:
 RECIPES = {
     "cnn_lstm": Recipe("mfcc40", epochs=16),
     "crnn": Recipe("logmel8k", epochs=8),
-    "cnn_tcn": Recipe("logmel8k", epochs=16, feature_params={"per_band": True}),
+    "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. Another model names its feature set, and takes what the first says for the rest."""
