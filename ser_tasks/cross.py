@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from rich.progress import Progress
 
+from ser_tasks.bars import Bars
 from ser_tasks.baselines import BASELINES, baseline_probabilities, functionals_for
 from ser_tasks.bundle import save_bundle
 from ser_tasks.datasets import SPLITS, Leak, folds_of, read_corpora, refuse_leaks
@@ -136,7 +137,7 @@ def cross_validate(
         raise ValueError(f"{name!r} is no baseline: choose one of {', '.join(BASELINES)}.")
     sides = folds_of(clips, split, n_folds, tested, seed)
     leaks = [refuse_leaks(clips.assign(side=side), allow_leak, SPLITS[split].apart) for side in sides.values()]
-    with Progress(transient=True) as progress:
+    with Bars() as progress:
         if plan:
             pool_for(clips, plan, cache, workers, progress)
         else:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import Progress
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from ser_tasks.bars import Bars
 from ser_tasks.bundle import DIGITS, Bundle, load_bundle
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
@@ -182,7 +182,7 @@ def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str]
     whole = list(zip(clips["file"], clips["digest"], others, strict=True))
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
-    with Progress(transient=True) as progress:
+    with Bars() as progress:
         if device == "cpu" and workers > 1 and len(parts) > 1:
             with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
                 found = list(progress.track(pool.map(score, parts), total=len(parts), description="scoring clips"))

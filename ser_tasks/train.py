@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from rich.progress import Progress
 
+from ser_tasks.bars import Bars
 from ser_tasks.bundle import DIGITS, Bundle, save_bundle
 from ser_tasks.cross import cross_validate
 from ser_tasks.datasets import SIDES, Corpus, Leak, read_corpora, refuse_leaks, split_by_speaker
@@ -86,7 +86,7 @@ def train_bundle(
             if missing := sorted(set(labels) - set(clips.emotion[clips.side == side])):
                 raise ValueError(f"No {side} speaker has {', '.join(missing)}: give corpora of 3 speakers or more, or fewer labels.")
 
-    with Progress(transient=True) as progress:
+    with Bars() as progress:
         pool = pool_for(clips, plan, cache, workers, progress)
         task = progress.add_task("training", total=None)
 

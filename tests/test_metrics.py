@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import torch
 
-from ser_tasks.metrics import brier, ece, risk_coverage, ua, wa
+from ser_tasks.metrics import ECE_BINS, brier, ece, risk_coverage, ua, wa
 
 
 def test_ua_gives_every_class_the_same_weight():
@@ -51,3 +52,16 @@ def test_brier_and_risk_coverage_of_a_worked_example():
     coverage, risk = risk_coverage([0, 1, 0], probabilities)
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3])  # 0.9 is right, 0.7 wrong, 0.6 right
+
+
+def test_metrics_agree_with_torchmetrics():
+    """On random scores of 500 clips of 5 classes that are unequally frequent."""
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
+
+    generator = torch.Generator().manual_seed(0)
+    given = torch.softmax(2 * torch.randn(500, 5, generator=generator), dim=1)
+    truth = torch.multinomial(torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05]), 500, replacement=True, generator=generator)
+    predicted = given.argmax(dim=1)
+    assert ua(truth, predicted) == pytest.approx(float(multiclass_accuracy(given, truth, 5, average="macro")), abs=1e-6)
+    assert wa(truth, predicted) == pytest.approx(float(multiclass_accuracy(given, truth, 5, average="micro")), abs=1e-6)
+    assert ece(truth, given) == pytest.approx(float(multiclass_calibration_error(given, truth, 5, n_bins=ECE_BINS, norm="l1")), abs=1e-6)
