@@ -17,6 +17,7 @@ from ser_tasks.bars import Bars
 from ser_tasks.bundle import DIGITS, Bundle, load_bundle
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
+from ser_tasks.datasets.leaks import person_of
 from ser_tasks.datasets.telephone import RATE_HZ, read_trimmed
 from ser_tasks.features import features_of
 from ser_tasks.metrics import brier, ece, risk_coverage, ua, wa
@@ -163,17 +164,14 @@ def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
 
     Names that carry their corpus (``ravdess_01``) are known again in a folder of any name.
     """
-    heard = {
-        (told["corpus"].lower(), speaker)
+    heard = [
+        (told["corpus"], speaker)
         for told in bundle.training_data
         for side in ("train", "calibration")
         for speaker in told["speakers"][side]
-    }
-    carried = {speaker for corpus, speaker in heard if speaker.lower().startswith(f"{corpus}_")}
-    pairs = zip(clips["corpus"].str.lower(), clips["speaker"], strict=True)
-    by_name = [pair in heard or pair[1] in carried for pair in pairs]
-    identical = clips["digest"].str[:DIGITS].isin(bundle.training_clips)
-    return pd.Series(by_name, index=clips.index, dtype=bool) | identical
+    ]
+    by_name = person_of(clips).isin(set(person_of(pd.DataFrame(heard, columns=["corpus", "speaker"], dtype=object))))
+    return by_name | clips["digest"].str[:DIGITS].isin(bundle.training_clips)
 
 
 def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str], device: str, workers: int, seed: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def corpus(tmp_path: Path) -> Path:
         "d.wav,2,male,bored,en,8\n"
         "d.wav,2,male,puzzled,en,8\n"
         "missing.wav,2,male,fear,en,8\n"
-        "copy_of_a.flac,2,male,anger,en,8\n"
+        "copy_of_a.flac,1,female,anger,en,8\n"
         "odd_copy_of_b.wav,2,male,neutral,en,8\n"
         "silent.wav,2,male,neutral,en,8\n"
         "text.wav,2,male,neutral,en,8\n"
@@ -71,6 +71,20 @@ def test_labels_csv_says_what_it_found_and_what_it_dropped(corpus):
         "the same samples as an earlier clip": 1,
     }
     assert read.summary().startswith("made: 2 clips of 2 speakers, 1 dropped (file or speaker empty)")
+
+
+def test_a_clip_under_two_speakers_stays_for_splits_to_refuse(corpus):
+    (corpus / "labels.csv").write_text("file,speaker,emotion\na.wav,1,anger\ncopy_of_a.flac,2,anger\nb.wav,3,anger\n")
+    clips = read_labels_csv(corpus).clips
+    assert len(clips) == 3
+    with pytest.raises(ValueError, match=r"2 identical clips \(.*a.wav, .*copy_of_a.flac\)"):
+        refuse_leaks(clips.assign(side=["train", "test", "train"]))
+
+
+def test_a_name_that_carries_its_corpus_is_one_person_in_every_folder():
+    clips = pd.DataFrame({"corpus": ["one", "two", "one", "two"], "speaker": ["ravdess_01", "ravdess_01", "01", "01"]})
+    clips = clips.assign(side=["train", "test"] * 2, sentence=None, digest=list("abcd"), file=list("abcd"))
+    assert shared(clips).speakers == ["one/ravdess_01", "two/ravdess_01"]
 
 
 def test_labels_csv_without_gender(corpus):

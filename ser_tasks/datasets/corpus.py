@@ -84,7 +84,8 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     """A corpus from rows of file, speaker, label and what else is known, without those that can't be used.
 
     Left out are clips without a file or a speaker, of a label outside the taxonomy, unreadable or silent ones, and copies: of
-    clips with the same samples the first is kept, and none where their emotions differ.
+    a speaker's clips with the same samples the first is kept, and none where their emotions differ. What two speakers share stays, for
+    splits to refuse.
     """
     rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *rows.columns])))
     licence = CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN
@@ -107,7 +108,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     rows = rows.assign(digest=[digest for digest, _ in heard])
     keep(rows["digest"].notna(), pd.Series([reason for _, reason in heard], index=rows.index, dtype=object))
     keep(rows.groupby("digest")["emotion"].transform("nunique") == 1, "the same samples as a clip of another emotion")
-    keep(~rows["digest"].duplicated(), "the same samples as an earlier clip")
+    keep(~rows.duplicated(["digest", "speaker"]), "the same samples as an earlier clip")
     clips = rows[list(COLUMNS)].reset_index(drop=True).astype(object)
     return Corpus(name, clips.where(clips.notna(), None), dict(dropped))
 

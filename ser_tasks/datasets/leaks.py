@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ser_tasks.datasets.credits import CREDITS
+
 SHOWN = 5
 LEAKING = ("speaker", "digest")
 """What no two sides may share. Sentences are named, but a corpus of two of them can't do without."""
@@ -40,13 +42,13 @@ def shared(clips: pd.DataFrame) -> Leak:
 
     ``clips`` needs side, corpus, speaker, sentence, digest and file; those without a side take no part.
     """
-    clips = clips[clips["side"].notna()]
+    clips = clips[clips["side"].notna()].assign(person=person_of(clips))
 
     def on_several_sides(column: str) -> pd.DataFrame:
         known = clips[clips[column].notna()]
         if column == "sentence":  # training and calibration may say the same
             known = known.assign(side=known["side"] == "test")
-        by = ["digest"] if column == "digest" else ["corpus", column]
+        by = {"digest": ["digest"], "speaker": ["person"]}.get(column, ["corpus", column])
         return known[known.groupby(by)["side"].transform("nunique") > 1]
 
     def named(column: str) -> list[str]:
@@ -54,6 +56,15 @@ def shared(clips: pd.DataFrame) -> Leak:
         return sorted(set(found["corpus"] + "/" + found[column]))
 
     return Leak(named("speaker"), named("sentence"), sorted(on_several_sides("digest")["file"]))
+
+
+def person_of(clips: pd.DataFrame) -> pd.Series:
+    """Who speaks each clip, by ``corpus`` and ``speaker``.
+
+    A name that begins with that of a known corpus (``ravdess_01``) is one person in folders of any name, another name only in its own.
+    """
+    named = clips["speaker"].str.lower().str.startswith(tuple(f"{corpus}_" for corpus in CREDITS))
+    return clips["speaker"].where(named, clips["corpus"].str.lower() + "/" + clips["speaker"])
 
 
 def refuse_leaks(clips: pd.DataFrame, allow: bool = False, apart: Collection[str] = LEAKING) -> Leak:
