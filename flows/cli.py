@@ -137,7 +137,7 @@ def train(
         typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
-    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_lstm",
+    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_tcn",
     features: Annotated[
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,

@@ -128,8 +128,8 @@ def cross_validate(
     """Rows as ``evaluate`` has them, with the fold that scored each, and all that the folds' sides share.
 
     ``learner`` is a Plan, or the name of a baseline. In each fold weights, normalisation, temperature and threshold come from speakers
-    other than those it is tested on. Finished folds stay in the folder ``work`` until all are, so that a killed cross-validation goes
-    on where it was. A split whose sides share what they promise to keep apart raises ``ValueError``, unless ``allow_leak``.
+    other than those it is tested on. Finished folds are kept in the folder ``work``, which is the caller's to remove: a killed
+    cross-validation goes on where it was. A split whose sides share what they promise to keep apart raises ``ValueError``, unless ``allow_leak``.
     """
     plan = learner if isinstance(learner, Plan) else None
     name = plan.model if plan else str(learner)
@@ -149,7 +149,6 @@ def cross_validate(
         ]
         _run([fold for fold in folds if not fold.done.exists()], workers, plan.device if plan else "cpu", progress)
     rows = pd.concat([pd.read_parquet(fold.done).assign(split=split) for fold in folds], ignore_index=True)
-    shutil.rmtree(work, ignore_errors=True)
     return rows, _together(leaks)
 
 

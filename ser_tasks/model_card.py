@@ -20,7 +20,9 @@ def model_card(bundle: Bundle) -> str:
 
 Scores a segment of telephone speech (about 1 to 6 s, one speaker) with the probabilities of {emotions}.
 Model `{bundle.model}` on feature set `{bundle.feature_set_id}` ({_params(bundle)}).
-Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}.
+Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}; made anew, from folders of the corpora below, by
+
+    {_command(bundle)}
 
 ## What it must not be used for
 
@@ -111,6 +113,12 @@ def _sides(clips: dict[str, int]) -> str:
 
 def _params(bundle: Bundle) -> str:
     return ", ".join(f"{name} {value}" for name, value in bundle.feature_params.items())
+
+
+def _command(bundle: Bundle) -> str:
+    scores, data = bundle.scores, " ".join(f"--data {told['corpus']}/" for told in bundle.training_data)
+    options = f"--labels {','.join(bundle.labels)} --epochs {scores['epochs']} --folds {scores['folds']} --seed {scores['seed']}"
+    return f"ser train --model {bundle.model} {data} {options} --out {bundle.name}"
 
 
 def _split(bundle: Bundle) -> str:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -119,8 +120,7 @@ def train_bundle(
     )
     bundle = replace(bundle, card=model_card(bundle), licence_text=licence_notice(bundle))
     folder = save_bundle(bundle, out)
-    if work.exists():
-        work.rmdir()
+    shutil.rmtree(work, ignore_errors=True)
     return {
         "bundle": str(folder),
         "model_id": bundle.model_id,
