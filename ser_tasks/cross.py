@@ -129,7 +129,8 @@ def cross_validate(
 
     ``learner`` is a Plan, or the name of a baseline. In each fold weights, normalisation, temperature and threshold come from speakers
     other than those it is tested on. Finished folds are kept in the folder ``work``, which is the caller's to remove: a killed
-    cross-validation goes on where it was. A split whose sides share what they promise to keep apart raises ``ValueError``, unless ``allow_leak``.
+    cross-validation goes on where it was. A split whose sides share what they promise to keep apart raises ``ValueError``, unless
+    ``allow_leak``.
     """
     plan = learner if isinstance(learner, Plan) else None
     name = plan.model if plan else str(learner)
