@@ -226,8 +226,8 @@ def evaluate(
 ) -> None:
     """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
 
-    Examples: `ser evaluate --model cnn_lstm --data mine/ --out report`,
-    `ser evaluate --split k-fold --model cnn_tcn --data ravdess/ --out report`
+    Example: `ser evaluate --model cnn_tcn --data mine/ --out report`,
+    or `ser evaluate --split k-fold --model cnn_tcn --data ravdess/ --out report`
     """
     from ser_tasks.report import write_report
     from ser_tasks.score import choose_device

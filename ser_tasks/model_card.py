@@ -169,7 +169,7 @@ What codecs, lost packets, gain, noise and babble do to the scores on unheard sp
 
 
 def _calibration(bundle: Bundle) -> str:
-    folds = "on what the folds' models gave for speakers, and as much for corpora, that they had not heard"
+    folds = "on what the folds' models gave for speakers, and half as much for corpora, that they had not heard"
     who = folds if bundle.scores["folds"] else "on the calibration speakers alone"
     return (
         f"Set {who}, weighing each one's emotions the same: logits are divided by {bundle.temperature:.3f},\n"
