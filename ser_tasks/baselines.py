@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from rich.progress import Progress
 from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
@@ -35,11 +36,13 @@ SMALLEST = 1e-6
 """Probability that a classifier is taken to give where it gives none."""
 
 CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
-    "svm": lambda seed: SVC(C=3.0, class_weight="balanced", probability=True, random_state=seed),
+    "svm": lambda seed: CalibratedClassifierCV(SVC(C=3.0, class_weight="balanced"), ensemble=False),
     "knn": lambda seed: KNeighborsClassifier(15, weights="distance"),
     "decision_tree": lambda seed: DecisionTreeClassifier(min_samples_leaf=10, class_weight="balanced", random_state=seed),
     "random_forest": lambda seed: RandomForestClassifier(300, class_weight="balanced_subsample", random_state=seed),
-    "gradient_boosting": lambda seed: HistGradientBoostingClassifier(max_iter=100, class_weight="balanced", random_state=seed),
+    "gradient_boosting": lambda seed: HistGradientBoostingClassifier(
+        max_iter=100, max_leaf_nodes=15, max_features=0.1, class_weight="balanced", random_state=seed
+    ),
     "logistic_regression": lambda seed: LogisticRegression(C=0.03, class_weight="balanced", max_iter=500),
     "naive_bayes": lambda seed: GaussianNB(),
     "mlp": lambda seed: MLPClassifier((128,), alpha=1.0, early_stopping=True, random_state=seed),
