@@ -71,7 +71,7 @@ def train_bundle(
         raise FileExistsError(f"{out} exists: name another folder, or remove it.")
     corpora = read_corpora(data)
     clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
-    work = cache / f"training-{_mark(clips, plan)}"
+    work = cache / f"training-{_mark(clips, plan, folds)}"
 
     if folds:
         kept = clips["emotion"].isin(labels)
@@ -159,9 +159,9 @@ def _recalibrated(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
     return rows.assign(**columns, confidence=confidence, unsure=confidence < bundle.unsure_below, temperature=bundle.temperature)
 
 
-def _mark(clips: pd.DataFrame, plan: Plan) -> str:
+def _mark(clips: pd.DataFrame, plan: Plan, folds: int) -> str:
     """Of one training, so that it finds what it left when it was killed."""
-    told = json.dumps([repr(plan), clips[["corpus", "speaker", "emotion", "digest"]].to_csv()])
+    told = json.dumps([repr(plan), folds, clips[["corpus", "speaker", "emotion", "digest"]].to_csv()])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -20,7 +20,7 @@ from ser_tasks.datasets.telephone import mu_law, read_trimmed
 from ser_tasks.features import FEATURE_SETS, features_of
 from ser_tasks.learn import Plan, learn, pool_for, recipe_of
 from ser_tasks.metrics import ece
-from ser_tasks.train import train_bundle
+from ser_tasks.train import _mark, train_bundle
 from ser_tasks.training.augment import babbled
 from ser_tasks.training.calibrate import best_temperature, threshold
 from ser_tasks.training.fit import Examples, even_weights
@@ -141,6 +141,11 @@ def test_a_killed_training_ends_with_the_same_weights(corpus, cache, tmp_path):
     resumed, again = learn(clips, pool, plan, checkpoint, lambda step, of, loss: steps.append((step, of)))
     assert resumed.model_id == whole.model_id and again == losses
     assert steps[0][0] == steps[0][1] * 2 // 3 + 1 and not checkpoint.exists()
+
+
+def test_a_killed_training_is_not_taken_up_by_one_on_other_sides(corpus):
+    clips, plan = read_labels_csv(corpus).clips, plan_of("cnn_tcn", 3)
+    assert len({_mark(clips, plan, folds) for folds in (0, 3, 6)}) == 3 and _mark(clips, plan, 3) == _mark(clips, plan, 3)
 
 
 def test_features_are_computed_once_and_a_corpus_keeps_them_in_any_mix(corpus, tmp_path, monkeypatch):
