@@ -20,6 +20,13 @@ app = typer.Typer(
 
 Lake = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the lake.")]
 
+Corpora = Annotated[
+    list[Path],
+    typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")]
+
 
 class Device(StrEnum):
     auto, cpu, cuda = "auto", "cpu", "cuda"
@@ -132,10 +139,7 @@ def catalog(
 @app.command()
 @plain_errors
 def train(
-    data: Annotated[
-        list[Path],
-        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
-    ],
+    data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
     model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_tcn",
     features: Annotated[
@@ -151,8 +155,8 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
     allow_leak: Annotated[bool, typer.Option(help="Go on where sides share speakers or clips.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
+    workers: Processes = None,
+    cache: Cache = None,
 ) -> None:
     """Train a bundle on labelled clips: split by speaker, calibrated, with its scores on unseen speakers in a model card.
 
@@ -192,10 +196,7 @@ def _emotions(labels: str | None) -> tuple[str, ...] | None:
 @app.command()
 @plain_errors
 def evaluate(
-    data: Annotated[
-        list[Path],
-        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
-    ],
+    data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.parquet, report.md and report.html.")],
     model: Annotated[
         str | None,
@@ -221,8 +222,8 @@ def evaluate(
     leaky: Annotated[bool, typer.Option(help="With --split: the same over random clips, beside it.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
     device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
+    workers: Processes = None,
+    cache: Cache = None,
 ) -> None:
     """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
 
@@ -284,10 +285,7 @@ def evaluate(
 @app.command()
 @plain_errors
 def league(
-    data: Annotated[
-        list[Path],
-        typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
-    ],
+    data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; a model's scores found there are kept.")],
     models: Annotated[
         str | None, typer.Option(help="Models and baselines (as svm:egemaps), with commas between; all if not given.")
@@ -296,8 +294,8 @@ def league(
     folds: Annotated[int, typer.Option(min=2, help="Folds, by speaker.")] = 6,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")] = None,
+    workers: Processes = None,
+    cache: Cache = None,
 ) -> None:
     """Print the league table: every model and classical baseline on every corpus, the same folds by speaker, with size and speed.
 

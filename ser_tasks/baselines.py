@@ -3,15 +3,13 @@
 import functools
 import hashlib
 import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from rich.progress import Progress
+from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
@@ -24,12 +22,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from ser_tasks.datasets.telephone import RATE_HZ, mu_law, read_trimmed
+from ser_tasks.bars import through_workers
+from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimmed
 from ser_tasks.features import features_of
-from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
+from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
 
-LONGEST_S = 6.0
 QUANTILES = (0.1, 0.5, 0.9)
 CLIPS_AT_ONCE = 32
 SMALLEST = 1e-6
@@ -98,11 +96,7 @@ def functionals_for(clips: pd.DataFrame, learner: str, cache: Path, workers: int
     if not stored.exists():
         parts = [clips["file"].tolist()[start : start + CLIPS_AT_ONCE] for start in range(0, len(clips), CLIPS_AT_ONCE)]
         compute = functools.partial(functionals_of, name=name)
-        if workers > 1:
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-                found = list(progress.track(pool.map(compute, parts), total=len(parts), description=f"{name} functionals"))
-        else:
-            found = [compute(part) for part in progress.track(parts, description=f"{name} functionals")]
+        found = through_workers(compute, parts, workers, progress, f"{name} functionals")
         partial = stored.with_suffix(".partial.npy")
         np.save(partial, np.concatenate(found))
         partial.rename(stored)
@@ -111,7 +105,12 @@ def functionals_for(clips: pd.DataFrame, learner: str, cache: Path, workers: int
 
 def functionals_of(files: list[str], name: str) -> np.ndarray:
     """Functionals of clips as a telephone carries them, in a worker process."""
-    return FUNCTIONALS[name]([mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files])
+    return FUNCTIONALS[name](heard(files))
+
+
+def heard(files: list[str]) -> list[np.ndarray]:
+    """Clips as a telephone carries them, cut to what the pipeline scores at once: float32 at 8 kHz."""
+    return [mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files]
 
 
 def baseline_fitted(clips: pd.DataFrame, learner: str, labels: tuple[str, ...], cache: Path, seed: int) -> tuple[BaseEstimator, np.ndarray]:
@@ -138,8 +137,5 @@ def baseline_probabilities(
 
     held = clips[(clips["side"] == "calibration") & known]
     truth, speakers = held["emotion"].map(labels.index).to_numpy(), (held["corpus"] + "/" + held["speaker"]).to_numpy()
-    weights = even_weights(speakers, truth)
-    raw = logits("calibration")
-    temperature = best_temperature(raw, truth, weights)
-    scaled = [torch.softmax(torch.from_numpy(own / temperature), dim=1).numpy() for own in (logits("test"), raw)]
-    return scaled[0], temperature, threshold(scaled[1], truth, weights, speakers, TARGET_ERROR)
+    temperature, unsure_below = calibration(logits("calibration"), truth, speakers, even_weights(speakers, truth), TARGET_ERROR)
+    return softmax(logits("test") / temperature, axis=1), temperature, unsure_below

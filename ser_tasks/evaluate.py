@@ -1,30 +1,25 @@
 """Evaluate: a bundle and labelled corpora → one row a clip and condition, and every figure that follows from the rows."""
 
 import functools
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ser_tasks.bars import Bars
+from ser_tasks.bars import Bars, through_workers
 from ser_tasks.bundle import DIGITS, Bundle, load_bundle
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
 from ser_tasks.datasets.leaks import person_of
-from ser_tasks.datasets.telephone import RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.features import features_of
 from ser_tasks.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.score import Scorer, scorer_of
 
-LONGEST_S = 6.0
-"""A longer clip is scored in equal pieces, as the pipeline would cut it, and their probabilities are averaged."""
 VOICES = 5
 """Other speakers' clips in babble."""
 CLIPS_AT_ONCE = 64
@@ -181,11 +176,7 @@ def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str]
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
     with Bars() as progress:
-        if device == "cpu" and workers > 1 and len(parts) > 1:
-            with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-                found = list(progress.track(pool.map(score, parts), total=len(parts), description="scoring clips"))
-        else:
-            found = [score(part) for part in progress.track(parts, description="scoring clips")]
+        found = through_workers(score, parts, workers if device == "cpu" else 1, progress, "scoring clips")
     return np.concatenate(found)
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 
-from ser_tasks.baselines import BASELINES, FUNCTIONALS, baseline_fitted
+from ser_tasks.baselines import BASELINES, FUNCTIONALS, baseline_fitted, heard
 from ser_tasks.bundle import load_bundle
 from ser_tasks.cross import evaluate_across
 from ser_tasks.datasets import read_corpora
-from ser_tasks.datasets.telephone import RATE_HZ, mu_law, read_trimmed
+from ser_tasks.datasets.telephone import RATE_HZ
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.learn import Plan, recipe_of
 from ser_tasks.models import MODELS, make_model
@@ -125,7 +125,7 @@ def _overall(metrics: dict) -> dict:
 def _cost(learner: str, clips: pd.DataFrame, labels: tuple[str, ...], seed: int, cache: Path | None) -> tuple[int | None, float]:
     """Parameters (of neural models), and audio-hours that one core takes in an hour: features and model, decoding left out."""
     some = clips.iloc[np.linspace(0, len(clips) - 1, min(TIMED_CLIPS, len(clips)), dtype=int)]
-    signals = [mu_law(read_trimmed(file)[: 6 * RATE_HZ]) for file in some["file"]]
+    signals = heard(some["file"].tolist())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -13,7 +13,7 @@ from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.features import feature_set
 from ser_tasks.models import MODELS, make_model, only_classes
 from ser_tasks.schemas import EMOTIONS
-from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
+from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import Examples, even_weights, fit
 from ser_tasks.training.pool import Pool, pool_of
 from ser_tasks.training.recipe import RECIPES, Recipe
@@ -115,9 +115,7 @@ def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: 
     If no weights of mean 1 are given, a speaker of many clips counts as one of few.
     """
     weights = even_weights(speakers, truth) if weights is None else weights
-    temperature = best_temperature(logits, truth, weights)
-    probabilities = torch.softmax(torch.from_numpy(logits / temperature), dim=1).numpy()
-    unsure_below = threshold(probabilities, truth, weights, speakers, bundle.target_error)
+    temperature, unsure_below = calibration(logits, truth, speakers, weights, bundle.target_error)
     return replace(bundle, temperature=temperature, unsure_below=unsure_below)
 
 

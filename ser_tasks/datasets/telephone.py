@@ -12,6 +12,8 @@ from ser_tasks.datasets.clip import read_clip
 RATE_HZ = 8000
 SPEECH_LEVEL_DBFS = -26.0
 """The level that telephone networks are planned for (ITU-T G.191, P.56)."""
+LONGEST_S = 6.0
+"""What the pipeline scores at once, at most: longer clips are cut to it, or scored in pieces."""
 SILENCE_BELOW_PEAK_DB = 35.0
 PADDING_S = 0.1
 

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from torch import nn
 
 from ser_tasks.bundle import ALL_UNSURE
@@ -15,6 +16,14 @@ RESAMPLES = 500
 BOUND = 0.9
 """Of so many resamples of the calibration speakers the error must be at most the target in this share."""
 CANDIDATES = 200
+
+
+def calibration(
+    logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray, weights: np.ndarray, target_error: float
+) -> tuple[float, float]:
+    """Temperature and threshold from logits ``(n, classes)`` of speakers that training did not hear."""
+    temperature = best_temperature(logits, truth, weights)
+    return temperature, threshold(softmax(logits / temperature, axis=1), truth, weights, speakers, target_error)
 
 
 def best_temperature(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:

@@ -3,11 +3,9 @@
 import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,17 +13,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import soxr
-import torch
 from rich.progress import Progress
 
+from ser_tasks.bars import through_workers
 from ser_tasks.datasets.conditions import CONDITIONS, Around, a_law, band_limited, g711, room
-from ser_tasks.datasets.telephone import RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.features import feature_set, features_of
 
 VERSION = 2
 """Of what this file makes of a clip: raise it with every change, and nobody trains on features of before."""
-LONGEST_S = 6.0
-"""Clips are cut to this: the pipeline scores no longer segment."""
 SILENCE_S = 0.4
 SPEED = (0.85, 1.18)
 GAIN_DB = (-18.0, 12.0)
@@ -103,12 +99,7 @@ def _compute(
     whole = list(zip(clips["file"], clips["digest"], strict=True))
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     compute = functools.partial(features_of_copies, feature_name=feature_name, params=params, copies=copies)
-    described = f"features of {clips['corpus'].iloc[0]}"
-    if workers > 1 and len(parts) > 1:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            found = list(progress.track(pool.map(compute, parts), total=len(parts), description=described))
-    else:
-        found = [compute(part) for part in progress.track(parts, description=described)]
+    found = through_workers(compute, parts, workers, progress, f"features of {clips['corpus'].iloc[0]}")
     partial = Path(tempfile.mkdtemp(prefix=f".{stored.name}-", dir=stored.parent))
     try:
         np.save(partial / "frames.npy", np.concatenate([part[copy][0] for copy in range(copies + 1) for part in found]))
