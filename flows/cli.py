@@ -241,7 +241,7 @@ def evaluate(
         from ser_tasks.league import planned
 
         evaluation = evaluate_across(
-            planned(model, data, _emotions(labels), epochs, seed, where),
+            planned(model, _emotions(labels), epochs, seed, where),
             data,
             labels=_emotions(labels),
             split=split,

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,11 @@ from rich.progress import Progress
 from ser_tasks.bars import Bars
 from ser_tasks.baselines import BASELINES, baseline_probabilities, functionals_for
 from ser_tasks.bundle import save_bundle
-from ser_tasks.datasets import SPLITS, Leak, folds_of, read_corpora, refuse_leaks
+from ser_tasks.datasets import SPLITS, Leak, emotions_of, folds_of, read_corpora, refuse_leaks
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.leaks import LEAKING
 from ser_tasks.evaluate import Evaluation, babblers, measure, rows_of, score_clips
 from ser_tasks.learn import Plan, learn, pool_for
-from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR
 from ser_tasks.training.pool import cache_folder
 
@@ -81,7 +80,9 @@ def evaluate_across(
     cache = cache or cache_folder()
     corpora = read_corpora(data)
     clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
-    labels = tuple(learner.labels if isinstance(learner, Plan) else labels or [e for e in EMOTIONS if e in set(clips["emotion"])])
+    labels = (learner.labels if isinstance(learner, Plan) else labels) or emotions_of(clips)
+    if isinstance(learner, Plan):
+        learner = replace(learner, labels=labels)
     mark = hashlib.sha256(repr((learner, labels, tested, seed, robustness, list(clips["digest"]), list(clips["speaker"]))).encode())
     work = cache / f"evaluation-{mark.hexdigest()[:16]}"
     crossed = functools.partial(cross_validate, clips, learner, labels, cache=cache, tested=tested, workers=workers, seed=seed)

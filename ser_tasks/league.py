@@ -11,12 +11,11 @@ from sklearn.base import BaseEstimator
 from ser_tasks.baselines import BASELINES, FUNCTIONALS, baseline_fitted, heard
 from ser_tasks.bundle import load_bundle
 from ser_tasks.cross import evaluate_across
-from ser_tasks.datasets import read_corpora
+from ser_tasks.datasets import emotions_of, read_corpora
 from ser_tasks.datasets.telephone import RATE_HZ
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.learn import Plan, recipe_of
 from ser_tasks.models import MODELS, make_model
-from ser_tasks.schemas import EMOTIONS
 from ser_tasks.score import FRAMES_PER_BATCH
 from ser_tasks.training.pool import cache_folder
 from ser_tasks.training.recipe import Recipe
@@ -47,12 +46,12 @@ def league(
     out.mkdir(parents=True, exist_ok=True)
     found = []
     clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
-    known = tuple(labels or (emotion for emotion in EMOTIONS if emotion in set(clips["emotion"])))
+    known = labels or emotions_of(clips)
     for learner in learners or LEARNERS:
         stored = out / f"{learner.replace(':', '-')}.parquet"
         if not stored.exists():
             evaluation = evaluate_across(
-                planned(learner, data, known, epochs, seed),
+                planned(learner, known, epochs, seed),
                 data,
                 labels=known,
                 n_folds=n_folds,
@@ -77,22 +76,20 @@ def league(
     return table
 
 
-def planned(
-    name: str, data: list[Path], labels: tuple[str, ...] | None, epochs: int | None = None, seed: int = 0, device: str = "cpu"
-) -> Plan | str:
+def planned(name: str, labels: tuple[str, ...] | None, epochs: int | None = None, seed: int = 0, device: str = "cpu") -> Plan | str:
     """What ``name`` stands for: a model of ``MODELS`` as a Plan, a bundle's model as it was trained, or a baseline's own name."""
     if name in BASELINES:
         return name
     if name in MODELS:
-        recipe, found = recipe_of(name, epochs=epochs), None
+        recipe, found = recipe_of(name, epochs=epochs), ()
     else:
-        bundle = load_bundle(name)
+        try:
+            bundle = load_bundle(name)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{name!r} is none of {', '.join(LEARNERS)}, and no bundle either. {error}") from error
         recipe, found = recipe_of(bundle.model, bundle.feature_set, dict(bundle.feature_params), epochs), bundle.labels
         name = bundle.model
-    if not (labels or found):
-        emotions = {emotion for corpus in read_corpora(data) for emotion in corpus.clips["emotion"]}
-        found = tuple(emotion for emotion in EMOTIONS if emotion in emotions)
-    return Plan(name, tuple(labels or found), recipe, name, seed=seed, device=device)
+    return Plan(name, labels or found, recipe, name, seed=seed, device=device)
 
 
 def league_markdown(table: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ser_tasks.bundle import ALL_UNSURE, Bundle
+from ser_tasks.datasets import emotions_of
 from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.features import feature_set
 from ser_tasks.models import MODELS, make_model, only_classes
@@ -28,7 +29,9 @@ class Plan:
     model: str
     """Name in ``MODELS``."""
     labels: tuple[str, ...]
-    """Emotions that the bundle tells apart. Training hears those of the others too, where clips have them."""
+    """Emotions that the bundle tells apart; none stands for all that the clips have (``evaluate_across``).
+
+    Training hears those of the others too, where clips have them."""
     recipe: Recipe
     name: str
     version: str = "1"
@@ -71,7 +74,7 @@ def learn(
     Weights and normalisation come from the training side, temperature and threshold from the calibration side's clips of ``plan.labels``;
     without such clips the temperature is 1 and everything unsure. Other sides are not looked at.
     """
-    taught = [emotion for emotion in EMOTIONS if emotion in set(clips["emotion"][clips["side"] == "train"])]
+    taught = emotions_of(clips[clips["side"] == "train"])
     if missing := sorted(set(plan.labels) - set(taught)):
         raise ValueError(f"No train speaker has {', '.join(missing)}: give corpora of 3 speakers or more, or fewer labels.")
     taught = [*plan.labels, *(emotion for emotion in taught if emotion not in plan.labels)]

@@ -44,7 +44,7 @@ def cache(tmp_path_factory) -> Path:
 
 
 def plan(data: list[Path], epochs: int = 6):
-    return planned("cnn_lstm", data, LABELS, epochs)
+    return planned("cnn_lstm", LABELS, epochs)
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +167,11 @@ def test_the_league_prints_every_model_on_every_corpus(data, cache, tmp_path):
 
 def test_baselines_are_listed_by_classifier_and_functionals():
     assert len(BASELINES) == 18 and "gradient_boosting:egemaps" in BASELINES
+
+
+def test_a_name_that_stands_for_nothing_is_told_what_there_is():
+    with pytest.raises(
+        FileNotFoundError, match="'svm' is none of cnn_lstm, .* svm:egemaps, .* and no bundle either. There is no bundle.json"
+    ):
+        planned("svm", LABELS)
+    assert planned("svm:egemaps", LABELS) == "svm:egemaps" and planned("cnn_tcn", LABELS).labels == LABELS

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files
+from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files, emotions_of
 from ser_tasks.datasets.crema_d import CREMA_D
 from ser_tasks.datasets.emodb import EMODB
 from ser_tasks.datasets.esd import ESD
@@ -71,6 +71,7 @@ __all__ = [
     "Corpus",
     "Layout",
     "Leak",
+    "emotions_of",
     "folds_of",
     "read_corpora",
     "read_labels_csv",

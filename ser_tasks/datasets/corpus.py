@@ -12,6 +12,7 @@ import pandas as pd
 from ser_tasks.datasets.clip import digest_of, file_of
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT
+from ser_tasks.schemas import EMOTIONS
 
 COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest")
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
@@ -70,6 +71,12 @@ class Layout:
 
     def _match(self, folder: Path, path: Path) -> re.Match[str] | None:
         return re.fullmatch(rf"(?:.*/)?(?:{self.file_name})", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def emotions_of(clips: pd.DataFrame) -> tuple[str, ...]:
+    """The emotions that clips have, in the taxonomy's order."""
+    found = set(clips["emotion"])
+    return tuple(emotion for emotion in EMOTIONS if emotion in found)
 
 
 def audio_files(folder: Path) -> Iterator[Path]:
