@@ -61,6 +61,10 @@ _LENGTH_TOLERANCE_S = 0.3
 """Encoder delay and padding (up to 2,256 samples in an MP3) make durations differ by this much in whole files."""
 
 
+MAX_BLOCK_VALUES = 8 << 20
+"""32 MB of float32: 10 s of 4 channels at 192 kHz."""
+
+
 class AudioReader:
     """One decode of one recording. ``seconds`` (decoded) and ``note`` (None, or a remark such as a cut) hold after `blocks`."""
 
@@ -77,7 +81,8 @@ class AudioReader:
         self._source.close()
 
     def blocks(self, block_s: float = 30.0) -> Iterator[np.ndarray]:
-        """Float32 ``(channels, samples)`` at the native rate; every block but the last lasts ``block_s``. Can be read once.
+        """Float32 ``(channels, samples)`` at the native rate; every block but the last lasts ``block_s``, or less where it
+        would have more than `MAX_BLOCK_VALUES`. Can be read once.
 
         Raises `BadAudio`, possibly after some blocks: discard those.
         """
@@ -85,7 +90,7 @@ class AudioReader:
             raise RuntimeError("A recording's blocks can be read once: open it again to read it again.")
         self._started = True
         rate_hz, frames = self.info.sampling_rate_hz, 0
-        block_frames = max(1, round(block_s * rate_hz))
+        block_frames = min(max(1, round(block_s * rate_hz)), MAX_BLOCK_VALUES // self.info.channels)
         while True:
             block = self._source.read(block_frames)
             frames += block.shape[1]
