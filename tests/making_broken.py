@@ -22,6 +22,20 @@ EXTREME = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".amr", ".wma", ".webm", ".ulaw", ".alaw", ".gsm", ".vox", ".sln", ".sph")
 
 
+_SELDOM = {  # containers that PyAV reads though nobody records calls in them: name -> container, codec, rate
+    "sound.ac3": ("ac3", "ac3", 48_000),
+    "sound.eac3": ("eac3", "eac3", 48_000),
+    "sound.avi": ("avi", "pcm_s16le", 8_000),
+    "sound.flv": ("flv", "aac", 44_100),
+    "sound.ts": ("mpegts", "aac", 16_000),
+    "sound.mpg": ("mpeg", "mp2", 48_000),
+    "sound.tta": ("tta", "tta", 8_000),
+    "sound.voc": ("voc", "pcm_u8", 8_000),
+    "sound.wv": ("wv", "wavpack", 8_000),
+    "sound.loas": ("latm", "aac", 16_000),
+}
+
+
 @dataclass(frozen=True)
 class Case:
     """One broken file. ``kind`` is ``cut`` (``number``: bytes that are left) or ``altered`` (``number``: what seeds the alteration)."""
@@ -45,6 +59,8 @@ def good_files(folder: Path) -> dict[str, bytes]:
     making_audio.write_with_pyav(folder / "index_first.m4a", hum, 8_000, "ipod", "aac", 16_000, movflags="+faststart")
     making_audio.write_with_pyav(folder / "pieces.m4a", hum, 8_000, "mp4", "aac", 16_000, movflags="frag_keyframe+empty_moov")
     making_audio.write_with_pyav(folder / "video.mp4", hum, 8_000, "mp4", "aac", 16_000, video=True)
+    for name, (container, codec, rate_hz) in _SELDOM.items():
+        making_audio.write_with_pyav(folder / name, hum, 8_000, container, codec, rate_hz)
     soundfile.write(folder / "alac.caf", hum.T, 8_000, format="CAF", subtype="ALAC_16")
     soundfile.write(folder / "g721.au", hum[0], 8_000, format="AU", subtype="G721_32")
     soundfile.write(folder / "g723.au", hum[0], 8_000, format="AU", subtype="G723_24")

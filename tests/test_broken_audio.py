@@ -121,6 +121,17 @@ def test_silence_is_read_to_the_longest_duration_and_no_further(name, tmp_path):
     assert seconds <= 20
 
 
+@pytest.mark.parametrize("channels", [8, 9, 16])
+def test_many_channels_are_read_by_pyav_too(channels, tmp_path):
+    """Of planar samples PyAV reads pointers until a null pointer: more than 8 channels crashed the process."""
+    path = tmp_path / "call.wav"
+    hum = making_audio.signal(1, channels=channels)
+    path.write_bytes(making_audio.wav_bytes(hum, data_size=0))  # no length: libsndfile is not asked
+    with open_audio(path, max_duration_s=60) as reader:
+        np.testing.assert_allclose(np.concatenate(list(reader.blocks()), axis=1), hum, atol=2**-14)
+    assert reader.note.startswith("the header gives no length")
+
+
 def test_a_block_takes_no_more_memory_at_many_channels_and_a_high_rate(tmp_path):
     path = tmp_path / "wide.wav"
     path.write_bytes(making_audio.wav_bytes(np.zeros((16, 192_000 * 4), np.float32), rate_hz=192_000))

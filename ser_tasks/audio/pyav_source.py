@@ -126,9 +126,10 @@ class PyAvSource:
                     done += gap
             if resampler is None or resampled != (frame.format.name, frame.sample_rate):
                 resampled = (frame.format.name, frame.sample_rate)
-                resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.info.sampling_rate_hz)
+                resampler = av.AudioResampler(format="flt", layout=layout, rate=self.info.sampling_rate_hz)
             for converted in resampler.resample(frame):
-                array = converted.to_ndarray()
+                # Packed: of planes PyAV reads on until a null pointer, and of more than 8 there is none
+                array = np.ascontiguousarray(converted.to_ndarray().reshape(-1, self.info.channels).T)
                 done += array.shape[1]
                 if array.shape[1]:
                     yield array
@@ -147,6 +148,9 @@ class PyAvSource:
                 packet = next(packets, None)
             except av.FFmpegError as error:
                 self.damage = f"the file breaks off: {error.strerror}"
+                return
+            except IndexError:  # of PyAV: MPEG-TS may announce a track anywhere
+                self.damage = "another track begins in the middle, and nothing behind it was read"
                 return
             if packet is None:
                 return
