@@ -78,7 +78,7 @@ def open_store(uri: str) -> Store:
 
 
 class LocalStore:
-    """A folder. Hidden files are no objects; the etag is made of size and time of change."""
+    """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
 
     def __init__(self, root: Path):
         self.root = root

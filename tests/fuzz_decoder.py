@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-HANG_S = 10.0
+HANG_S = 30.0
 """A file that takes longer hangs: a good one takes a few ms."""
 LONGEST_S = 600.0
 MEMORY_BYTES = 1 << 30

@@ -4,6 +4,8 @@
 """
 
 import io
+import json
+import os
 import random
 import re
 import struct
@@ -372,3 +374,126 @@ def _with_gap(mka: bytes, gap_s: float) -> bytes:
                 packet.pts, packet.dts, packet.stream = packet.pts + moved, packet.dts + moved, track
                 late.mux(packet)
     return out.getvalue()
+
+
+# -- A folder that nobody should send
+
+
+HOSTILE_TEXTS = {
+    "sql": "'; DROP TABLE outcomes; --",
+    "html": "<script>alert(1)</script>",
+    "formula": "=cmd|'/C calc'!A1",
+    "shell": "$(touch owned) `touch owned` && touch owned",
+    "path": "../../../etc/passwd",
+    "template": "{{7*7}} ${7*7} %s %n %00",
+    "nul": "a\0b",
+    "control": "a\x1b[31mb\x07\x7f",
+    "lines": "a\nb\r\nc\td",
+    "bidi": "abc\u202edef\u2066\u200b",
+    "quotes": "\"a\" 'b' \\c, d; e",
+    "accents": "Größe 通話 📞",
+}
+"""Texts that are facts like any other: they arrive in the tables as they are."""
+
+
+def bad_sidecars() -> dict[str, bytes]:
+    """Sidecars that can't be believed; name -> content."""
+    return {
+        "empty": b"",
+        "no_json": b"agent: ann",
+        "list": b"[1, 2]",
+        "html": b"<html>403</html>",
+        "utf16": '{"queue": "sales"}'.encode("utf-16"),
+        "latin1": '{"queue": "Größe"}'.encode("latin-1"),
+        "zeros": bytes(1_000),
+        "deep": b'{"queue": ' + b"[" * 100_000,
+        "deep_and_closed": b'{"x": ' + b'{"x": ' * 50_000 + b"1" + b"}" * 50_001,
+        "huge": b'{"queue": "' + b"x" * (1 << 20) + b'"}',
+        "long_text": b'{"queue": "' + b"x" * 501 + b'"}',
+        "long_number": b'{"customer_id": ' + b"9" * 5_000 + b"}",
+        "stated_twice": b'{"notice_given": false, "notice_given": true}',
+        "channel_twice": b'{"channels": {"0": "agent", "0": "customer"}}',
+        "channel_written_twice": b'{"channels": {"0": "agent", "00": "customer"}}',
+        "channel_of_person": b'{"channels": {"CUST_4711": "customer"}}',
+        "nan": b'{"queue": NaN}',
+        "infinite": b'{"customer_id": -Infinity}',
+        "wrong_types": b'{"call_id": {"a": 1}, "agent_id": [], "notice_given": "yes", "channels": "both"}',
+        "number_for_truth": b'{"notice_given": 1}',
+        "unix_time": b'{"started_at": 1700000000}',
+        "unix_time_as_text": b'{"started_at": "1700000000"}',
+        "date_as_number": b'{"started_at": "20261120"}',
+        "no_time": b'{"started_at": "2026-11-20"}',
+        "year_1": b'{"started_at": "0001-01-01T00:00:00+14:00"}',
+        "year_9999": b'{"started_at": "9999-12-31T23:59:59-14:00"}',
+        "february_30": b'{"started_at": "2026-02-30T00:00:00Z"}',
+        "zone_of_99_hours": b'{"started_at": "2026-11-20T00:00:00+99:00"}',
+        "half_a_character": b'{"queue": "\\ud800"}',
+    }
+
+
+def nasty_folder(folder: Path, bases: dict[str, bytes]) -> dict[str, tuple[str, str | None]]:
+    """Fills a folder with recordings and sidecars of every bad kind; (masked) key -> outcome and reason's code.
+
+    A readable recording without a sidecar is withheld, as a mono or unnamed channel is.
+    """
+    day = folder / "2026-11-20"
+    day.mkdir(parents=True)
+    good = making_audio.wav_bytes(making_audio.signal(0.6)[:1])
+    expected: dict[str, tuple[str, str | None]] = {}
+
+    def put(name: str, data: bytes, outcome: str, code: str | None) -> None:
+        (day / name).write_bytes(data)
+        expected[f"2026-11-20/{name}"] = (outcome, code)
+
+    absurd = absurd_files(bases)
+    for name in (
+        *("channels_65535.wav", "rate_0.wav", "rate_10_mhz.wav", "block_0.wav", "lists_lead_back.wav", "wrong_checksums.opus"),
+        *("promises_6_days.flac", "a_million_syncs.mp3", "box_of_4_gb.m4a", "eighty_million_packets.m4a", "seventeen_tracks.m4a"),
+    ):
+        data, code = absurd[name]
+        put(name, data, "quarantined", code)
+    put("lists_behind.wav", absurd["lists_lead_back_behind.wav"][0], "withheld", "role_unknown")
+    put("empty.wav", b"", "quarantined", "empty")
+    put("one_byte.wav", b"R", "quarantined", "not_audio")
+    put("text.wav", b"Dear team, this call is missing.\n" * 40, "quarantined", "not_audio")
+    put("page.mp3", b"<!DOCTYPE html><html><body>403 Forbidden</body></html>" * 9, "quarantined", "not_audio")
+    put("picture.wav", b"\xff\xd8\xff\xe0\x00\x10JFIF" + random.Random(1).randbytes(3_000), "quarantined", "not_audio")
+    put("archive.wav", b"PK\x03\x04" + random.Random(2).randbytes(3_000), "quarantined", "not_audio")
+    put("locked.wav", random.Random(3).randbytes(9_000), "quarantined", "not_audio")
+
+    for name in (
+        *("new\nline.wav", "a" * 251 + ".wav", "tab\tbell\x07esc\x1b[31m.wav", "x..  ...wav", "'; DROP TABLE outcomes; --.wav"),
+        *("=cmd|'C calc'!A1.wav", "<script>alert(1)<!script>.wav", "$(touch owned).wav", "-rf.wav", "%00%2e%2e.wav", "abc\u202edef.wav"),
+    ):
+        put(name, good, "withheld", "role_mixed")
+    (day / os.fsdecode(b"bytes\xff\xfe.wav")).write_bytes(good)
+    expected["2026-11-20/bytes\\udcff\\udcfe.wav"] = ("withheld", "role_mixed")
+    put("wrong_suffix.mp3", good, "withheld", "role_mixed")
+
+    for name, content in bad_sidecars().items():
+        put(f"sidecar_{name}.wav", good, "quarantined", "bad_facts")
+        (day / f"sidecar_{name}.json").write_bytes(content)
+    for name, text in HOSTILE_TEXTS.items():
+        put(f"says_{name}.wav", good, "withheld", "role_mixed")
+        facts = {"call_id": text, "queue": text, "agent_id": text, "language": text, text: text}
+        (day / f"says_{name}.json").write_text(json.dumps(facts), encoding="utf-8-sig" if name == "accents" else "utf-8")
+
+    outside = folder.parent / "outside.wav"
+    outside.write_bytes(good)
+    (day / "link_out.wav").symlink_to(outside)
+    (day / "link_circle.wav").symlink_to("link_circle.wav")
+    (day / "link_nowhere.wav").symlink_to("nothing-here.wav")
+    (day / "zeros.wav").symlink_to("/dev/zero")
+    os.mkfifo(day / "pipe.wav")
+    for name in ("link_out.wav", "link_circle.wav", "link_nowhere.wav", "zeros.wav", "pipe.wav"):
+        expected[f"2026-11-20/{name}"] = ("quarantined", "no_file")
+    put("pipe_beside.wav", good, "quarantined", "no_file")
+    os.mkfifo(day / "pipe_beside.json")
+    (day / "link_inside.wav").symlink_to("wrong_suffix.mp3")
+    expected["2026-11-20/link_inside.wav"] = ("withheld", "role_mixed")
+    (day / "folder.wav").mkdir()
+    (day / "folder.wav" / "again").symlink_to("..")
+    put("folder.wav/inside.wav", good, "withheld", "role_mixed")
+    put("other_times.wav", good, "withheld", "role_mixed")
+    os.utime(day / "other_times.wav", (2**33, -(2**31)))
+    return expected

@@ -12,7 +12,7 @@ goes by its suffix (`RAW_SUFFIXES`). The suffix of any other file is not looked 
 | too_many_channels | has more than `MAX_CHANNELS` channels                                                    |
 | bad_sampling_rate | is sampled outside `MIN_SAMPLING_RATE_HZ` to `MAX_SAMPLING_RATE_HZ`                      |
 | no_samples        | has a header and no samples                                                              |
-| header_lies       | has a header that contradicts itself, so that its samples could be read in two ways      |
+| header_lies       | has a header that contradicts itself, or promises more than the file can hold            |
 | too_long          | lasts longer than allowed, by its header or by what was decoded                          |
 | not_finite        | holds samples that are NaN or infinite                                                   |
 | not_scaled        | holds float samples beyond `MAX_AMPLITUDE`, such as 16-bit integers written as floats    |
@@ -20,6 +20,9 @@ goes by its suffix (`RAW_SUFFIXES`). The suffix of any other file is not looked 
 
 A file that is merely cut off or damaged later on is read as far as it goes, and `AudioReader.note` says so. What cannot be
 noticed: a cut in formats that carry no length at all (raw, AMR, ADTS, MP3 without a Xing header).
+
+What decoders are kept from: libsndfile reads chunks of negative size for ever (`Header.may_loop`), FFmpeg believes any number of
+packets (`_limit_allocations`), PyAV crashes on planar samples of more than 8 channels (packed ones are asked for).
 """
 
 import os
