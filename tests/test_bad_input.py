@@ -150,6 +150,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     assert [item.key for item in store.list()] == ["circle.json", "out.json", "pipe.json"]
 
 
+def test_hostile_text_does_nothing_in_an_artifact():
+    from flows.nightly import as_text
+
+    assert as_text("](http://x) <b>|\n# a_b") == r"\]\(http://x\) \<b\>\| \# a\_b"
+
+
 # -- A whole night
 
 
