@@ -1,8 +1,10 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
+import re
 from collections import deque
 from datetime import date
 from typing import Any
+from urllib.parse import quote
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -121,6 +123,11 @@ def remarks(night: Night, run: dict[str, Any]) -> list[str]:
     return lines
 
 
+def as_text(value: str) -> str:
+    """A value that others wrote, for Markdown: it shows, and does nothing."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|~&])", r"\\\1", " ".join(value.split()))
+
+
 def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int]) -> None:
     """What Prefect's page shows of the run: its outcomes, its checks, and links to the worst calls."""
     counted = [{"what": name, "recordings": run[name]} for name in ("scored", "no_speech", "withheld", "quarantined", "failed")]
@@ -128,8 +135,7 @@ def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int])
     create_table_artifact([{"check": n, "offending rows": c} for n, c in checks.items()], key="checks", description="Checks")
     rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]
     for call in night.worst_calls():
-        link = f"[{call['call_id']}](<{night.recordings.url(call['key'])}>)"
-        rows.append(
-            f"| {link} | {call['call_date']} | {call['queue'] or ''} | {call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s |"
-        )
+        link = f"[{as_text(call['call_id'])}](<{quote(night.recordings.url(call['key']), safe=':/%')}>)"
+        queue, peak = as_text(call["queue"] or ""), f"{call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s"
+        rows.append(f"| {link} | {call['call_date']} | {queue} | {peak} |")
     create_markdown_artifact("\n".join(rows), key="worst-calls", description="This run's calls by peak anger")

@@ -374,7 +374,12 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
         return ["null" if value is None else f"{value:.{decimals}f}" for value in values]
     if pa.types.is_timestamp(column.type):
         return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
-    return ["null" if value is None else " ".join(str(value).split()) for value in values]
+    return ["null" if value is None else _printable(" ".join(str(value).split())) for value in values]
+
+
+def _printable(text: str) -> str:
+    """Text that only shows: what would steer the terminal, or turn the reading direction, is written as its number."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _is_number(type_: pa.DataType) -> bool:

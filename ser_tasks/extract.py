@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from ser_tasks.roles import channel_roles
 from ser_tasks.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.settings import Settings
 from ser_tasks.speech import Heard, Span, detector, listen, segments, stretches
-from ser_tasks.store import ChangedObject, Store, open_store
+from ser_tasks.store import ChangedObject, Store, UnusableObject, open_store
 
 BLOCK_S = 10.0
 WAVE_CHANNELS = 16
@@ -176,6 +177,8 @@ def _judged(result: Extracted) -> Iterator[None]:
         result.end("quarantined", "bad_facts", str(error))
     except BadAudio as error:
         result.end("quarantined", error.code, str(error))
+    except UnusableObject as error:
+        result.end("quarantined", "no_file", str(error))
     except ChangedObject as error:
         result.end("failed", "changed", f"{error} The next listing decides.")
     except MemoryError:
@@ -183,13 +186,20 @@ def _judged(result: Extracted) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
             raise
-        recording = result.recording
         code = "unreadable" if _is_storage(error) else "internal_error"
-        text = f"{type(error).__name__}: {error}".replace(recording.key or "\0", recording.masked_key)
         if code == "internal_error":
-            log.exception("Recording %s", recording.masked_key)
-        result.end("failed", code, f"{text[:1000]} It is tried again next night.")
+            log.exception("Recording %r", result.recording.masked_key)
+        result.end("failed", code, f"{type(error).__name__}: {_told(error, result.recording)[:1000]} It is tried again next night.")
     result.segments.clear()
+
+
+def _told(error: Exception, recording: Recording) -> str:
+    """An error's text without paths of this machine and without the ids that a key may hold, however the text writes the key."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    for key in filter(None, (recording.key, recording.sidecar_key)):
+        for written in (key, repr(key)[1:-1], quote(os.fsencode(key))):
+            text = text.replace(written, recording.masked_key)
+    return text
 
 
 def _is_storage(error: Exception) -> bool:
@@ -223,6 +233,8 @@ def _sidecar(store: Store, recording: Recording) -> bytes | None:
         return None
     try:
         return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1)
+    except UnusableObject as error:
+        raise UnusableObject(f"Its sidecar: {error}") from None
     except FileNotFoundError:
         raise ChangedObject("Its sidecar was listed, but is no longer in the store.") from None
 

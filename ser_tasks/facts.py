@@ -14,17 +14,21 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
 
 from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
+FIRST_YEAR, LAST_YEAR = 1970, 2099
+"""Start times outside are a clock that was never set."""
 PERSON_FACTS = ("agent_id", "customer_id")
 
 _DATE_FOLDER = re.compile(
     r"(?:^|/)(?:[a-z_]+=)?(?P<y>(?:19|20)\d\d)(?:-|/(?:[a-z_]+=)?|)(?P<m>0[1-9]|1[0-2])(?:-|/(?:[a-z_]+=)?|)(?P<d>0[1-9]|[12]\d|3[01])(?=/)"
 )
+_CHANNEL = re.compile(r"0|[1-9][0-9]{0,2}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 _CLOCK_WITH_DASHES = re.compile(r"T(\d\d)-(\d\d)-(\d\d)")
 
 
@@ -40,9 +44,24 @@ def _role(value: Any) -> Any:
 
 
 def _moment(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
+    """Only a date with a time: pydantic alone would take "20261120" for seconds since 1970."""
+    text = _CLOCK_WITH_DASHES.sub(r"T\1:\2:\3", value) if isinstance(value, str) else ""
+    if value is not None and not _TIME.match(text):
         raise ValueError("write an ISO 8601 time such as 2026-11-20T14:05:00+00:00")
-    return _CLOCK_WITH_DASHES.sub(r"T\1:\2:\3", value) if isinstance(value, str) else value
+    return None if value is None else text
+
+
+def _in_range(moment: datetime | None) -> datetime | None:
+    if moment is not None and not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise ValueError(f"the year {moment.year} is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return moment
+
+
+def _channel_numbers(value: Any) -> Any:
+    """Each channel once: "0" and "00" would be the same one."""
+    if isinstance(value, dict) and not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
+        raise ValueError('number the channels "0", "1" and so on')
+    return value
 
 
 class Sidecar(BaseModel):
@@ -51,13 +70,13 @@ class Sidecar(BaseModel):
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     call_id: Text | None = None
-    started_at: Annotated[datetime | None, BeforeValidator(lambda value: None if value is None else _moment(value))] = None
+    started_at: Annotated[datetime | None, BeforeValidator(_moment), AfterValidator(_in_range)] = None
     agent_id: Text | None = None
     customer_id: Text | None = None
     queue: Text | None = None
     language: Text | None = None
     notice_given: StrictBool | None = None
-    channels: dict[int, Annotated[str, BeforeValidator(_role)]] | None = None
+    channels: Annotated[dict[int, Annotated[str, BeforeValidator(_role)]] | None, BeforeValidator(_channel_numbers)] = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,7 @@ def facts_of(key: str, sidecar: bytes | None, metadata: dict[str, str], settings
         ("sidecar", _parse("The sidecar", sidecar) if sidecar is not None else {}),
         ("file_name", _from_file_name(key, settings)),
         ("key", {"call_date": date_in_folders(key)}),
-        ("object", _parse("The object's metadata", json.dumps(_decoded(metadata)).encode()) if metadata else {}),
+        ("object", _checked("The object's metadata", _decoded(metadata)) if metadata else {}),
     ]
     zone = ZoneInfo(settings.time_zone)
     values: dict[str, Any] = {}
@@ -162,13 +181,11 @@ def _from_file_name(key: str, settings: Settings) -> dict[str, Any]:
 
 
 def _decoded(metadata: dict[str, str]) -> dict[str, Any]:
-    facts: dict[str, Any] = {name.lower().replace("-", "_"): value for name, value in metadata.items()}
+    what = "The object's metadata"
+    facts = _stated_once(what, [(name.lower().replace("-", "_"), value) for name, value in metadata.items()])
     for name in ("channels", "notice_given"):
         if name in facts:
-            try:
-                facts[name] = json.loads(facts[name])
-            except ValueError:
-                raise BadFacts(f"The object's metadata: {name} is {facts[name][:80]!r}, which is not JSON: correct it.") from None
+            facts[name] = _json(f"{what}: {name}", facts[name])
     return facts
 
 
@@ -176,8 +193,41 @@ def _parse(what: str, data: bytes) -> dict[str, Any]:
     if len(data) > SIDECAR_LIMIT_BYTES:
         raise BadFacts(f"{what} is larger than {SIDECAR_LIMIT_BYTES} bytes: it holds more than facts of a call.")
     try:
-        return Sidecar.model_validate_json(data).model_dump(exclude_none=True)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadFacts(f"{what} is not UTF-8 text: save it as UTF-8. The recording is then tried again.") from None
+    return _checked(what, _json(what, text))
+
+
+def _json(what: str, text: str) -> Any:
+    """JSON in which every number stays the text that it is written as, and no name comes twice."""
+
+    def no_number(constant: str) -> None:
+        raise ValueError(f"{constant} is no number")
+
+    try:
+        return json.loads(
+            text, object_pairs_hook=lambda pairs: _stated_once(what, pairs), parse_int=str, parse_float=str, parse_constant=no_number
+        )
+    except BadFacts:
+        raise
+    except RecursionError:
+        raise BadFacts(f"{what} is nested too deeply: it holds more than facts of a call.") from None
+    except ValueError as error:
+        raise BadFacts(f"{what} is no JSON: {error}. Correct it; the recording is then tried again.") from None
+
+
+def _stated_once(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    facts = dict(pairs)
+    if len(facts) < len(pairs):
+        raise BadFacts(f"{what} can't be believed: it states something twice. Correct it; the recording is then tried again.")
+    return facts
+
+
+def _checked(what: str, facts: Any) -> dict[str, Any]:
+    try:
+        return Sidecar.model_validate(facts).model_dump(exclude_none=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        where = first["loc"][0] if first["loc"] else "the whole"  # deeper names are not ours: they may hold ids
         raise BadFacts(f"{what} can't be believed: {where}: {first['msg']}. Correct it; the recording is then tried again.") from None

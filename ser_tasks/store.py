@@ -9,6 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +34,10 @@ class ChangedObject(Exception):
     """The object is no longer the one that was listed: it vanished, or it has another etag."""
 
 
+class UnusableObject(Exception):
+    """What is listed is no file that may be read: a pipe, a device, a link that leads nowhere or out of the folder."""
+
+
 class Store(Protocol):
     uri: str
 
@@ -52,7 +57,7 @@ class Store(Protocol):
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
-        object's own metadata. Raises ChangedObject where the object is gone or has another etag."""
+        object's own metadata. Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
 
     def url(self, key: str) -> str:
         """The object's address, for people."""
@@ -73,7 +78,7 @@ def open_store(uri: str) -> Store:
 
 
 class LocalStore:
-    """A folder. Hidden files are no objects; the etag is made of size and time of change."""
+    """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -96,13 +101,15 @@ class LocalStore:
                 if name.startswith(".") or not key.startswith(prefix):
                     continue
                 try:
-                    stat = path.stat()
-                except FileNotFoundError:  # deleted while we list, or a dangling link
+                    found = _stat(path)
+                except FileNotFoundError:  # deleted while we list
                     continue
-                yield StoredObject(key, _local_etag(stat), stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+                yield StoredObject(key, _local_etag(found), found.st_size, _moment(found.st_mtime))
 
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
-        with self._path(key).open("rb") as file:
+        path = self._path(key)
+        self._check_usable(path, _stat(path))
+        with path.open("rb") as file:
             return file.read(limit_bytes)
 
     def write_bytes(self, key: str, data: bytes) -> None:
@@ -124,11 +131,12 @@ class LocalStore:
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         path = self._path(key)
         try:
-            found = _local_etag(path.stat())
+            found = _stat(path)
         except FileNotFoundError:
             raise ChangedObject("It was listed, but is no longer in the store.") from None
-        if found != etag:
-            raise ChangedObject(f"It changed after it was listed: etag {etag} became {found}.")
+        self._check_usable(path, found)
+        if _local_etag(found) != etag:
+            raise ChangedObject(f"It changed after it was listed: etag {etag} became {_local_etag(found)}.")
         return path, {}
 
     def url(self, key: str) -> str:
@@ -139,6 +147,16 @@ class LocalStore:
         if key.startswith("/") or ".." in Path(key).parts:
             raise ValueError(f"The key {key!r} leads out of {self.root}: keys are relative and have no '..'.")
         return path
+
+    def _check_usable(self, path: Path, found: os.stat_result) -> None:
+        """Raises UnusableObject for what would block, never end, or be somebody else's."""
+        target = Path(os.path.realpath(path))
+        if stat.S_ISLNK(found.st_mode):
+            raise UnusableObject("It is a link that leads nowhere: put the file itself there, or remove the link.")
+        if path.is_symlink() and not target.is_relative_to(self.root):
+            raise UnusableObject("It is a link that leads out of its folder: put the file itself there.")
+        if not stat.S_ISREG(found.st_mode):
+            raise UnusableObject("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
     def _temporary(self, key: str, data: bytes) -> Path:
         path = self._path(key)
@@ -155,8 +173,24 @@ class LocalStore:
         return temporary
 
 
-def _local_etag(stat: os.stat_result) -> str:
-    return f"{stat.st_size:x}-{stat.st_mtime_ns:x}"
+def _stat(path: Path) -> os.stat_result:
+    """What a path leads to; the link itself where it leads nowhere or in a circle. Raises FileNotFoundError for no path."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
+
+
+def _local_etag(found: os.stat_result) -> str:
+    return f"{found.st_size:x}-{found.st_mtime_ns:x}"
+
+
+def _moment(seconds: float) -> datetime:
+    """A file's time; a disk may hold times that the calendar does not: they count as its first day."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)
 
 
 class S3Store:

@@ -12,7 +12,7 @@ goes by its suffix (`RAW_SUFFIXES`). The suffix of any other file is not looked 
 | too_many_channels | has more than `MAX_CHANNELS` channels                                                    |
 | bad_sampling_rate | is sampled outside `MIN_SAMPLING_RATE_HZ` to `MAX_SAMPLING_RATE_HZ`                      |
 | no_samples        | has a header and no samples                                                              |
-| header_lies       | has a header that contradicts itself, so that its samples could be read in two ways      |
+| header_lies       | has a header that contradicts itself, or promises more than the file can hold            |
 | too_long          | lasts longer than allowed, by its header or by what was decoded                          |
 | not_finite        | holds samples that are NaN or infinite                                                   |
 | not_scaled        | holds float samples beyond `MAX_AMPLITUDE`, such as 16-bit integers written as floats    |
@@ -20,6 +20,9 @@ goes by its suffix (`RAW_SUFFIXES`). The suffix of any other file is not looked 
 
 A file that is merely cut off or damaged later on is read as far as it goes, and `AudioReader.note` says so. What cannot be
 noticed: a cut in formats that carry no length at all (raw, AMR, ADTS, MP3 without a Xing header).
+
+What decoders are kept from: libsndfile reads chunks of negative size for ever (`Header.may_loop`), FFmpeg believes any number of
+packets (`_limit_allocations`), PyAV crashes on planar samples of more than 8 channels (packed ones are asked for).
 """
 
 import os
@@ -61,6 +64,10 @@ _LENGTH_TOLERANCE_S = 0.3
 """Encoder delay and padding (up to 2,256 samples in an MP3) make durations differ by this much in whole files."""
 
 
+MAX_BLOCK_VALUES = 8 << 20
+"""32 MB of float32: 10 s of 4 channels at 192 kHz."""
+
+
 class AudioReader:
     """One decode of one recording. ``seconds`` (decoded) and ``note`` (None, or a remark such as a cut) hold after `blocks`."""
 
@@ -77,7 +84,8 @@ class AudioReader:
         self._source.close()
 
     def blocks(self, block_s: float = 30.0) -> Iterator[np.ndarray]:
-        """Float32 ``(channels, samples)`` at the native rate; every block but the last lasts ``block_s``. Can be read once.
+        """Float32 ``(channels, samples)`` at the native rate; every block but the last lasts ``block_s``, or less where it
+        would have more than `MAX_BLOCK_VALUES`. Can be read once.
 
         Raises `BadAudio`, possibly after some blocks: discard those.
         """
@@ -85,7 +93,7 @@ class AudioReader:
             raise RuntimeError("A recording's blocks can be read once: open it again to read it again.")
         self._started = True
         rate_hz, frames = self.info.sampling_rate_hz, 0
-        block_frames = max(1, round(block_s * rate_hz))
+        block_frames = min(max(1, round(block_s * rate_hz)), MAX_BLOCK_VALUES // self.info.channels)
         while True:
             block = self._source.read(block_frames)
             frames += block.shape[1]

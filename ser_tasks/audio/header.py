@@ -1,5 +1,6 @@
 """What the header of a file says, before any decoder sees it: its first bytes, its chunk table, its length."""
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ _STREAMED_SIZE = 0x7FFFF000
 """Recorders that write to a pipe put a size from here upwards into a RIFF header, meaning: unknown."""
 
 
+_METADATA_BYTES = 256 << 10
+_JUMPS_BACK = {"<": re.compile(rb"[ -~]{4}...[\x80-\xff]", re.DOTALL), ">": re.compile(rb"[ -~]{4}[\x80-\xff]", re.DOTALL)}
+"""What may be a chunk whose size is negative where it is read as signed, as by libsndfile (1.2.2): two LIST chunks of -8 bytes are
+read for ever. Text with accents may look so, too."""
+
+
 @dataclass
 class Header:
     """What the first bytes (and for some containers the chunk table) say. ``known_as`` is None for an unknown beginning."""
@@ -34,6 +41,8 @@ class Header:
     streamed: bool = False
     is_cut: bool = False
     lacks_data: bool = False
+    may_loop: bool = False
+    """libsndfile might never come to an end of its chunks: PyAV is to read it."""
     declared_s: float | None = None
 
 
@@ -43,7 +52,7 @@ def read_header(file: BinaryIO, size_bytes: int) -> Header:
     header = Header(head, next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None))
     if len(head) > 1 and head[0] == 0xFF:
         header.known_as = {0xE2: "MP3", 0xF2: "MP3", 0xF0: "ADTS"}.get(head[1] & 0xF6)  # sync word and layer
-    if header.known_as in ("WAV", "RF64") and head[8:12] != b"WAVE":
+    if header.known_as in ("WAV", "RF64") and head[8:12] != b"WAVE" or header.known_as == "AIFF" and head[8:12] not in (b"AIFF", b"AIFC"):
         header.known_as = None
     if header.known_as in ("WAV", "RF64"):
         _read_riff(file, size_bytes, ">" if head.startswith(b"RIFX") else "<", header)
@@ -101,8 +110,17 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
                 left = header.available_bytes - size
                 header.bytes_after = left if byte_rate and left >= byte_rate else 0
+            header.may_loop = _may_loop(file, 12, at - 8, order) or _may_loop(file, at + header.promised_bytes, size_bytes, order)
             return
-    header.lacks_data = True
+    header.lacks_data = header.may_loop = True
+
+
+def _may_loop(file: BinaryIO, start: int, end: int, order: str) -> bool:
+    """Whether the chunks from ``start`` to ``end`` are more than metadata, or one of them may lead back to where it stands."""
+    if end - start > _METADATA_BYTES:
+        return True
+    file.seek(min(start, end))
+    return bool(_JUMPS_BACK[order].search(file.read(max(0, end - start))))
 
 
 def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:

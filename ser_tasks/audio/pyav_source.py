@@ -1,5 +1,8 @@
 """The decoder for everything else: PyAV, which is FFmpeg."""
 
+import contextlib
+import ctypes
+import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +11,20 @@ import av
 import numpy as np
 
 from ser_tasks.audio.header import Header, unreadable
-from ser_tasks.audio.reasons import BadAudio, check_format, no_samples
+from ser_tasks.audio.reasons import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, BadAudio, check_format, no_samples
 from ser_tasks.audio.source import AudioInfo
 
 _PYAV_CONTAINERS = (  # never playlists (hls, concat, dash): they would make the decoder open other files and addresses
-    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
+    "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
 )
+_MAX_TRACKS = 16
+_ALLOCATION_BYTES = 32 << 20
+"""FFmpeg may ask for a block of memory of this and the file's size: an index takes 24 bytes a packet,
+so that is 7.7 hours of AMR. Without a limit, a header of 9 kB that promises 80 million packets takes 2 GB."""
+_NO_LIMIT_BYTES = 2**31 - 1
+"""FFmpeg's own default, for what else the process does with it."""
+_HOPELESS_PACKETS = 10_000
+"""Minutes of packets one after the other that can't be decoded: what follows is not tried."""
 _TIMED_CONTAINERS = {"MATROSKA", "MOV", "ASF"}
 """PyAV's containers whose packets carry times and whose header states a duration (elsewhere it is a guess by bit rate)."""
 _SUBTYPES = {
@@ -30,18 +41,28 @@ class PyAvSource:
         self.damage: str | None = None
         self._tracks = 1
         self._bad_packets = self._filled_frames = 0
+        _limit_allocations(_ALLOCATION_BYTES + path.stat().st_size)
         try:
             self._container = av.open(
                 f"file:{path.absolute()}",
-                container_options={"format_whitelist": _PYAV_CONTAINERS, "protocol_whitelist": "file"},
+                container_options={
+                    "format_whitelist": _PYAV_CONTAINERS,
+                    "protocol_whitelist": "file",
+                    "max_streams": str(_MAX_TRACKS),
+                },
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
+            _limit_allocations(_NO_LIMIT_BYTES)
+            if error.errno == errno.ENOMEM:
+                raise BadAudio(
+                    "header_lies", "The header promises more tracks or packets than the file can hold: it is damaged. Export it again."
+                ) from None
             raise unreadable(header, error.strerror or "no reason given") from None
         try:
             self._open_stream(header)
         except BaseException:
-            self._container.close()
+            self.close()
             raise
 
     def _open_stream(self, header: Header) -> None:
@@ -91,6 +112,9 @@ class PyAvSource:
                 self.info = replace(self.info, sampling_rate_hz=frame.sample_rate, channels=layout.nb_channels)
                 check_format(self.info.channels, self.info.sampling_rate_hz)
                 first_s = frame.time
+            if not MIN_SAMPLING_RATE_HZ <= frame.sample_rate <= MAX_SAMPLING_RATE_HZ:  # 1 Hz would become hours of samples
+                self.damage = f"the sampling rate changes from {self.info.sampling_rate_hz:,} to {frame.sample_rate:,} Hz"
+                return
             if frame.layout.nb_channels != self.info.channels:
                 self.damage = f"the number of channels changes from {self.info.channels} to {frame.layout.nb_channels}"
                 return
@@ -102,9 +126,10 @@ class PyAvSource:
                     done += gap
             if resampler is None or resampled != (frame.format.name, frame.sample_rate):
                 resampled = (frame.format.name, frame.sample_rate)
-                resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.info.sampling_rate_hz)
+                resampler = av.AudioResampler(format="flt", layout=layout, rate=self.info.sampling_rate_hz)
             for converted in resampler.resample(frame):
-                array = converted.to_ndarray()
+                # Packed: of planes PyAV reads on until a null pointer, and of more than 8 there is none
+                array = np.ascontiguousarray(converted.to_ndarray().reshape(-1, self.info.channels).T)
                 done += array.shape[1]
                 if array.shape[1]:
                     yield array
@@ -117,17 +142,23 @@ class PyAvSource:
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Decoded frames; packets that cannot be decoded are left out and counted."""
         packets = self._container.demux(self._stream)
-        while True:
+        in_a_row = 0
+        while in_a_row < _HOPELESS_PACKETS:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
                 self.damage = f"the file breaks off: {error.strerror}"
                 return
+            except IndexError:  # of PyAV: MPEG-TS may announce a track anywhere
+                self.damage = "another track begins in the middle, and nothing behind it was read"
+                return
             if packet is None:
                 return
             try:
                 yield from packet.decode()
+                in_a_row = 0
             except av.FFmpegError as error:
+                in_a_row += 1
                 self._bad_packets += 1
                 self.damage = f"packets that could not be decoded and were left out: {self._bad_packets:,} ({error.strerror})"
 
@@ -141,3 +172,10 @@ class PyAvSource:
 
     def close(self) -> None:
         self._container.close()
+        _limit_allocations(_NO_LIMIT_BYTES)
+
+
+def _limit_allocations(limit_bytes: int) -> None:
+    """Lets FFmpeg allocate no block larger than this; PyAV does not offer it, the library that it links does."""
+    with contextlib.suppress(OSError, AttributeError):  # a platform whose loader does not find FFmpeg by PyAV's own module
+        ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(limit_bytes))

@@ -5,8 +5,11 @@ import math
 import numpy as np
 
 MAX_CHANNELS = 16
+"""As many as the recorders of contact centres and meetings write; one more means that the header is wrong."""
 MIN_SAMPLING_RATE_HZ = 4_000
+"""Half the telephone's rate: below it nothing of a voice is left but its pitch."""
 MAX_SAMPLING_RATE_HZ = 192_000
+"""The fastest that sound cards record."""
 MAX_AMPLITUDE = 100.0
 """40 dB over full scale: no recording chain produces it, and its square stays far from float32's limit."""
 

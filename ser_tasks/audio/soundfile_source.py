@@ -1,5 +1,6 @@
 """The decoder for what libsndfile knows, and for headerless telephony audio."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,14 @@ _SOUNDFILE_KNOWS = {"WAV", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC", "
 def open_with_soundfile(path: Path, header: Header) -> "SoundFileSource | None":
     """The recording as libsndfile reads it, or None where PyAV is to be asked."""
     raw = RAW_SUFFIXES.get(path.suffix.lower()) if header.known_as is None else None
+    name = os.fsencode(path.absolute())  # soundfile's own way to bytes refuses names that are not UTF-8
     if raw:
         return SoundFileSource(
-            soundfile.SoundFile(path, samplerate=RAW_SAMPLING_RATE_HZ, channels=1, format="RAW", subtype=raw, endian="LITTLE"), header
+            soundfile.SoundFile(name, samplerate=RAW_SAMPLING_RATE_HZ, channels=1, format="RAW", subtype=raw, endian="LITTLE"), header
         )
-    if header.known_as in _SOUNDFILE_KNOWS and not (header.streamed and header.promised_bytes == 0):
+    if header.known_as in _SOUNDFILE_KNOWS and not (header.streamed and header.promised_bytes == 0) and not header.may_loop:
         try:
-            file = soundfile.SoundFile(path)
+            file = soundfile.SoundFile(name)
         except soundfile.LibsndfileError:
             pass  # PyAV may know it
         else:
