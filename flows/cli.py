@@ -235,6 +235,11 @@ def evaluate(
     from ser_tasks.settings import Settings
     from ser_tasks.workers import cores
 
+    only_with_split = {"--test": test, "--labels": labels, "--epochs": epochs}
+    if ignored := [option for option, given in only_with_split.items() if given is not None and not split]:
+        raise ValueError(f"{', '.join(ignored)} would be ignored: a bundle is scored as it is. Add --split to train anew.")
+    if unheard_only and split:
+        raise ValueError("--unheard-only would be ignored: with --split, every clip is unheard by the model that scores it. Leave it out.")
     model, where = model or Settings().model, choose_device(device.value).type
     if split:
         from ser_tasks.cross import evaluate_across

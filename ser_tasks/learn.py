@@ -82,8 +82,10 @@ def learn(
     truth = clips["emotion"].map(lambda emotion: taught.index(emotion) if emotion in taught else -1).to_numpy()
     train = np.flatnonzero((clips["side"] == "train") & (truth >= 0))
     examples = Examples(pool, train, truth[train], speakers[train], len(taught))
-    mean, std = examples.normalisation()
     features = feature_set(plan.recipe.feature_set)
+    mean, std = examples.normalisation()
+    if features.scaled:
+        mean, std = np.zeros_like(mean), np.ones_like(std)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         module = make_model(plan.model, len(taught), len(mean))

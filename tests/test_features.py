@@ -72,6 +72,28 @@ def test_logmel8k_of_real_clips_equals_librosa(clips, n_mels):
         np.testing.assert_allclose(level_db, librosa.power_to_db(mel, top_db=60).T, atol=1e-3, rtol=0)
 
 
+def test_mel32_of_real_clips_is_what_the_speaker_encoder_heard_at_16_khz(clips):
+    """Resemblyzer's own input: librosa's mel power at 16 kHz, of which the lowest 32 of 40 bands begin below 4,000 Hz."""
+    import librosa
+
+    for clip, levels in zip(clips, rows_of(*features_of("mel32", {}, clips, SPEECH_HZ)), strict=True):
+        upsampled = soxr.resample(clip, SPEECH_HZ, 16000)
+        reference = librosa.feature.melspectrogram(y=upsampled, sr=16000, n_fft=400, hop_length=160, n_mels=40, pad_mode="constant").T
+        assert not reference[:, 32:].any(axis=None) or reference[:, 32:].max() < 1e-3 * reference.max()
+        power = 10 ** ((levels * 15 - 25) / 10)
+        n_frames = min(len(power), len(reference))
+        found, wanted = power[:n_frames, :28], reference[:n_frames, :28] / reference[:, :32].mean()
+        loud = wanted > 1e-3
+        assert np.abs(10 * np.log10(found[loud] / wanted[loud])).mean() < 0.2
+
+
+def test_mel32_does_not_hear_a_gain():
+    signal = speech_like(0, 30000)
+    loud, _ = features_of("mel32", {}, [signal], SPEECH_HZ)
+    quiet, _ = features_of("mel32", {}, [signal * np.float32(0.1)], SPEECH_HZ)
+    np.testing.assert_allclose(quiet, loud, atol=1e-3)
+
+
 def test_logmel8k_does_not_hear_a_gain():
     signal = speech_like(3, 20000)
     loud, _ = features_of("logmel8k", {}, [signal], 8000)

@@ -143,6 +143,9 @@ def test_the_catalogue_file_opens_anywhere(lake, tmp_path):
         (["sql", "--lake", "x", "SELECT nothing"], "nothing"),
         (["sql", "--lake", "x", "DROP VIEW segments"], ""),
         (["bench", "--recordings", "no-such-folder"], "No recordings"),
+        (["evaluate", "--data", ".", "--out", "x", "--labels", "anger,neutral", "--epochs", "2"], "--labels, --epochs would be ignored"),
+        (["evaluate", "--data", ".", "--out", "x", "--test", "emodb"], "Add --split"),
+        (["evaluate", "--data", ".", "--out", "x", "--split", "k-fold", "--unheard-only"], "--unheard-only would be ignored"),
     ],
 )
 def test_bad_input_ends_in_one_clear_message_and_exit_code_2(arguments, message, tmp_path, monkeypatch):

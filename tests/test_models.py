@@ -1,12 +1,14 @@
 """Every entry of ``MODELS`` keeps the contract; the two classic models keep their shapes."""
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from ser_tasks.models import MODELS, load_classic, make_model
+from ser_tasks.models.ge2e_tcn import ENCODER
 
-FEATURES = (4, 13, 40, 64, 81)
+FEATURES = (4, 13, 32, 40, 64, 81)
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)
 
 
@@ -153,3 +155,18 @@ def test_errors_name_the_value_and_the_way_out():
         make_model("crn", 4, 40)
     with pytest.raises(ValueError, match="3 features: .* at least 4"):
         make_model("crnn", 4, 3)
+
+
+def test_ge2e_tcn_keeps_the_speaker_encoder_as_it_is():
+    """With mel32's 32 bands the encoder has its weights from the file and learns nothing; the heads learn."""
+    model = make_model("ge2e_tcn", 4, 32)
+    kept = safetensors.torch.load_file(ENCODER)
+    optimiser = torch.optim.AdamW([parameter for parameter in model.parameters() if parameter.requires_grad], lr=0.1)
+    heads = model.logits[0].weight.detach().clone()
+    nn.functional.cross_entropy(model(*padded(segments_of(32), 0.0)), torch.arange(len(LENGTHS)) % 4).backward()
+    optimiser.step()
+    assert kept.keys() == model.encoder.state_dict().keys()
+    for name, tensor in model.encoder.state_dict().items():
+        assert torch.equal(tensor, kept[name]), name
+    assert not torch.equal(model.logits[0].weight, heads)
+    assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000

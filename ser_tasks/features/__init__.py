@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ser_tasks.features import logmel8k, mfcc40
+from ser_tasks.features import logmel8k, mel32, mfcc40
 
 GROUP_S = 32.0
 """Audio computed at once, seconds: some 20 MB in flight. From 8 to 64 s the speed of one core was measured to vary by 6 %."""
@@ -32,6 +32,8 @@ class FeatureSet:
     bands_db: Callable[[np.ndarray, dict], np.ndarray]
     """Levels of bands in dB of features, both ``(frames, ...)``, so that sounds can be added up; and back again: of_bands_db."""
     of_bands_db: Callable[[np.ndarray, dict], np.ndarray]
+    scaled: bool = False
+    """Whether values are about 0 and 1 in mean and deviation by definition: a bundle takes them as they are then."""
     params: MappingProxyType = field(init=False)
     """Parameters and their defaults, as the function states them."""
 
@@ -53,8 +55,14 @@ class FeatureSet:
 
 
 FEATURE_SETS: dict[str, FeatureSet] = {
-    name: FeatureSet(name, 1, getattr(file, name), file.frames, size_param, file.HOP / file.RATE_HZ, file.bands_db, file.of_bands_db)
-    for name, file, size_param in (("mfcc40", mfcc40, "n_mfcc"), ("logmel8k", logmel8k, "n_mels"))
+    name: FeatureSet(
+        name, 1, getattr(file, name), file.frames, size_param, file.HOP / file.RATE_HZ, file.bands_db, file.of_bands_db, scaled
+    )
+    for name, file, size_param, scaled in (
+        ("mfcc40", mfcc40, "n_mfcc", False),
+        ("logmel8k", logmel8k, "n_mels", False),
+        ("mel32", mel32, "n_mels", True),
+    )
 }
 
 

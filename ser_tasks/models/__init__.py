@@ -14,8 +14,9 @@ from torch import nn
 from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
+from ser_tasks.models.ge2e_tcn import Ge2eTcn
 
-MODELS: dict[str, type[nn.Module]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn}
+MODELS: dict[str, type[nn.Module]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn, "ge2e_tcn": Ge2eTcn}
 
 
 def make_model(name: str, n_classes: int, n_features: int) -> nn.Module:

@@ -82,7 +82,8 @@ def fit(
     params = features.complete(recipe.feature_params)
     module.to(device)
     averaged = copy.deepcopy(module).eval()
-    optimiser = torch.optim.AdamW(module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     per_epoch = -(-len(examples.clips) // recipe.batch)
     steps = recipe.epochs * per_epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=WARM_UP)
@@ -106,7 +107,7 @@ def fit(
             loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(target).to(device))
             optimiser.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), LARGEST_GRADIENT)
+            nn.utils.clip_grad_norm_(learning, LARGEST_GRADIENT)
             optimiser.step()
             schedule.step()
             done = epoch * per_epoch + number + 1

@@ -34,6 +34,7 @@ class Recipe:
 RECIPES = {
     "cnn_lstm": Recipe("mfcc40", epochs=16),
     "crnn": Recipe("logmel8k", epochs=8),
+    "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. Another model names its feature set, and takes what the first says for the rest."""
