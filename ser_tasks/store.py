@@ -48,6 +48,9 @@ class Store(Protocol):
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes the object if the key is free. False, and nothing written, if it is taken."""
 
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+
     def exists(self, key: str) -> bool: ...
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
@@ -117,6 +120,9 @@ class LocalStore:
             return False
         finally:
             temporary.unlink()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
@@ -210,6 +216,9 @@ class S3Store:
                 # A retry of our own request, whose first answer was lost, also ends here: the content decides.
                 return self.read_bytes(key) == data
             raise
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def exists(self, key: str) -> bool:
         try:
