@@ -566,7 +566,7 @@ def retention(
 ) -> None:
     """List what is older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS keep it, and delete it if told to.
 
-    Example: `SER_KEEP_SEGMENTS_DAYS=365 ser retention --lake s3://lake/emotions`
+    Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
     from ser_tasks import retention as library
     from ser_tasks.settings import Settings

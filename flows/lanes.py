@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from ser_tasks.store import open_store
 
 LONGEST_WAIT_S = 6 * 3600
-LEASE_S = 300
+LEASE_S = 60
 """Renewed while the lane is held; a killed run's lane is free after so long."""
 
 
