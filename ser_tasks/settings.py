@@ -16,9 +16,9 @@ RECORDING_SUFFIXES = (
 
 
 class Settings(BaseSettings):
-    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON."""
+    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON; empty is unset."""
 
-    model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
     policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
