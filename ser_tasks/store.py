@@ -65,6 +65,8 @@ class Store(Protocol):
 def open_store(uri: str) -> Store:
     """The store at a URI: ``s3://bucket/prefix``, ``file:///folder`` or a folder's path. A folder need not exist yet."""
     uri = str(uri)
+    if not uri.strip():
+        raise ValueError("The address of a store is empty: give a folder's path or s3://bucket/prefix.")
     if uri.startswith("s3://"):
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:

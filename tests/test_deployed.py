@@ -104,15 +104,8 @@ class System:
         }
 
     def run(self, command: str) -> str:
-        answer = subprocess.run(
-            shlex.split(command),
-            cwd=ROOT,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LIMIT_S,
-        )
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": LIMIT_S}
+        answer = subprocess.run(shlex.split(command), cwd=ROOT, env=self.environment, **options)
         assert answer.returncode == 0, f"{command}\n{answer.stdout}"
         return answer.stdout
 
