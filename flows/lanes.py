@@ -22,18 +22,29 @@ LEASE_S = 60
 
 @contextlib.contextmanager
 def lane(name: str, longest_wait_s: float = LONGEST_WAIT_S) -> Iterator[None]:
-    """Waits until nobody holds the lane, and holds it. Without a server in common (``PREFECT_API_URL``) there are no lanes."""
+    """Waits until nobody holds the lane, and holds it. Without a server in common (``PREFECT_API_URL``) there are no lanes.
+
+    What happens on the server never stops the work: it goes on without the lane, and says so.
+    """
     if not PREFECT_API_URL.value():
         yield
         return
-    with get_client(sync_client=True) as client:
-        client.upsert_global_concurrency_limit_by_name(name, 1)
-    with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(concurrency(name, timeout_seconds=longest_wait_s, lease_duration=LEASE_S))
-        except TimeoutError:
-            get_run_logger().warning(f"The lane {name} was not free for {longest_wait_s:.0f} s; going on: see `prefect gcl inspect {name}`")
+    log, held = get_run_logger(), contextlib.ExitStack()
+    try:
+        with get_client(sync_client=True) as client:
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+        held.enter_context(concurrency(name, timeout_seconds=longest_wait_s, lease_duration=LEASE_S))
+    except TimeoutError:
+        log.warning(f"The lane {name} was not free for {longest_wait_s:.0f} s; going on: see `prefect gcl inspect {name}`")
+    except Exception as error:
+        log.warning(f"The lane {name} can't be held ({type(error).__name__}: {error}); going on")
+    try:
         yield
+    finally:
+        try:
+            held.close()
+        except Exception as error:
+            log.warning(f"The lane {name} could not be let go ({type(error).__name__}: {error}); it is free in {LEASE_S} s")
 
 
 def lake_lane(lake: str) -> contextlib.AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from making import TWO_SIDED, tiny_bundle, two_sided, write_call
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
@@ -263,3 +264,12 @@ def test_a_lane_has_room_for_one_and_nobody_waits_for_ever():
     with concurrency("one", timeout_seconds=30):  # held by somebody who does not let go
         hold("one", 0.1)
     assert order[4:] == ["in", "out"]
+
+
+def test_work_goes_on_without_a_lane_while_the_server_is_away():
+    @flow
+    def work() -> str:
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), lane("away"):
+            return "done"
+
+    assert work() == "done"
