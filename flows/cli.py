@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -357,31 +358,12 @@ def models() -> None:
 
 def _nightly(recordings: str, lake: str, **options: Any) -> None:
     """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
-    from datetime import date
-
     if options.get("day"):
-        try:
-            options["day"] = date.fromisoformat(options["day"])
-        except ValueError:
-            raise ValueError(f"{options['day']!r} is no day: write it as 2026-11-20.") from None
-
-    from ser_tasks.night import preflight
-    from ser_tasks.settings import Settings
-
-    settings = Settings()
-    preflight(
-        recordings,
-        options.get("model") or settings.model,
-        options.get("device", "auto"),
-        options.get("policy") or settings.policy,
-        settings.priors,
-    )
-
+        options["day"] = _day(options["day"])
+    _preflight(recordings, **options)
+    _start_prefect()
     from flows.nightly import IncompleteNight, nightly
-    from flows.server import start_server
 
-    start_server()
     incomplete = None
     try:
         run = nightly(recordings, lake, **options)
@@ -391,6 +373,29 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     if incomplete:
         typer.secho(f"ser: {incomplete}", err=True, fg="red")
         raise SystemExit(1)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no day: write it as 2026-11-20.") from None
+
+
+def _preflight(recordings: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
+    """Raises what a night would raise before it starts: a server is not started for nothing."""
+    from ser_tasks.night import preflight
+    from ser_tasks.settings import Settings
+
+    settings = Settings()
+    preflight(recordings, model or settings.model, device, policy or settings.policy, settings.priors)
+
+
+def _start_prefect() -> None:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
+    from flows.server import start_server
+
+    start_server()
 
 
 def _print_run(run: dict[str, Any], lake: str) -> None:
@@ -492,3 +497,129 @@ def speech(
             f"{report.without_segment} ({report.without_segment / report.files:.1%})",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+@plain_errors
+def backfill(
+    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    lake: Lake,
+    first: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")],
+    last: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")],
+    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
+    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Processes = None,
+    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+) -> None:
+    """Run the night of each day in a range; goes on after a bad day, and names it.
+
+    Example: `ser backfill --recordings s3://calls --lake s3://lake/emotions --first 2026-11-01 --last 2026-11-07`
+    """
+    from_day, to_day = _day(first), _day(last)
+    if to_day < from_day:
+        raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
+    _preflight(recordings, model=model, device=device.value, policy=policy)
+    _start_prefect()
+    from flows.backfill import IncompleteBackfill
+    from flows.backfill import backfill as run_backfill
+
+    try:
+        handled = run_backfill(recordings, lake, from_day, to_day, model=model, device=device.value, workers=workers, policy=policy)
+    except IncompleteBackfill as error:
+        typer.secho(f"ser: {error}", err=True, fg="red")
+        raise SystemExit(1) from None
+    typer.echo(f"{len(handled)} days, {sum(handled.values())} recordings handled: " + ", ".join(f"{d} {n}" for d, n in handled.items()))
+
+
+@app.command()
+@plain_errors
+def rescore(
+    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    lake: Lake,
+    model: Annotated[str, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")],
+    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Processes = None,
+    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+) -> None:
+    """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
+
+    Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_lstm`
+    """
+    _preflight(recordings, model=model, device=device.value, policy=policy)
+    _start_prefect()
+    from flows.nightly import IncompleteNight
+    from flows.rescore import rescore as run_rescore
+    from flows.rescore import told
+
+    incomplete = None
+    try:
+        run = run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy)
+    except IncompleteNight as error:
+        run, incomplete = error.run, error
+    _print_run(run, lake)
+    typer.echo(told(run))
+    if incomplete:
+        typer.secho(f"ser: {incomplete}", err=True, fg="red")
+        raise SystemExit(1)
+
+
+@app.command()
+@plain_errors
+def retention(
+    lake: Lake,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only what would go is listed.")] = False,
+) -> None:
+    """List what is older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS keep it, and delete it if told to.
+
+    Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
+    """
+    from ser_tasks import retention as library
+    from ser_tasks.settings import Settings
+    from ser_tasks.store import open_store
+
+    store = open_store(lake)
+    found = library.expired(store, Settings())
+    for each in found:
+        typer.echo(each.told())
+    if not found:
+        typer.echo("Nothing is past the retention.")
+    elif delete:
+        typer.echo(f"{library.delete(store, found)} parts deleted.")
+    else:
+        typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+
+
+@app.command()
+@plain_errors
+def rollback(
+    lake: Lake,
+    version: Annotated[str, typer.Option(help="The version to drop, as it stands in the lake's folders: <model>.<policy>.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, its parts are only counted.")] = False,
+) -> None:
+    """Drop a version of the scores, so that the views show the one before it. The next night scores what only it had.
+
+    Example: `ser rollback --lake s3://lake/emotions --version cnn_lstm-1-1a2b3c4d.customers_only`
+    """
+    from ser_tasks.retention import parts_of_version
+    from ser_tasks.store import open_store
+
+    store = open_store(lake)
+    keys = parts_of_version(store, version)
+    for key in keys if delete else []:
+        store.delete(key)
+    typer.echo(f"{len(keys)} parts of {version} " + ("deleted." if delete else "to delete: call it again with --delete."))
+
+
+@app.command()
+@plain_errors
+def report(
+    lake: Lake,
+    run: Annotated[str | None, typer.Option(help="Run id, as in runs_overview; the newest if not given.")] = None,
+) -> None:
+    """Print the report of a night, and write it to the lake as reports/day=.../<run>.md.
+
+    Example: `ser report --lake s3://lake/emotions`
+    """
+    from ser_tasks.night_report import write_night_report
+
+    typer.echo(write_night_report(lake, run)[1])

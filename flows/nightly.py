@@ -1,19 +1,19 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
-import re
 from collections import deque
 from datetime import date
 from typing import Any
-from urllib.parse import quote
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.lanes import card_lane, lake_lane
 from flows.progress import NightProgress
 from ser_tasks.ingest import Plan
 from ser_tasks.night import ExtractedChunk, Night
+from ser_tasks.night_report import outcome_rows, worst_calls_table
 from ser_tasks.policy import WAY_OUT
 from ser_tasks.settings import Settings
 
@@ -57,7 +57,8 @@ def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> 
 
 @task(name="score", task_run_name="score {chunk_id}", **_OPTIONS)
 def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> dict[str, Any]:
-    return night.publish(extracted)
+    with card_lane(night.device):
+        return night.publish(extracted)
 
 
 @task(name="check", **_OPTIONS)
@@ -74,18 +75,23 @@ def nightly(
     device: str = "auto",
     workers: int | None = None,
     policy: str | None = None,
+    only_planned: bool = False,
 ) -> dict[str, Any]:
     """Brings every listed recording up to date with a model and a policy. Returns the run's row.
 
+    With ``only_planned`` new recordings are left to another run: only what the lake's manifests hold is scored.
     Raises IncompleteNight, with everything that could be done published, where a chunk or a check failed.
     """
     log = get_run_logger()
-    with Night(recordings, lake, Settings(), day=day, model=model, device=device, workers=workers, policy=policy) as night:
+    options: dict[str, Any] = {"day": day, "model": model, "device": device, "workers": workers, "policy": policy}
+    with lake_lane(lake), Night(recordings, lake, Settings(), only_planned=only_planned, **options) as night:
         plan = list_and_plan(night)
         log.info(
             f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored; "
             f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.version}"
         )
+        if plan.closed:
+            log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
         if plan.chunks:
             night.start_workers()
         with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
@@ -123,19 +129,12 @@ def remarks(night: Night, run: dict[str, Any]) -> list[str]:
     return lines
 
 
-def as_text(value: str) -> str:
-    """A value that others wrote, for Markdown: it shows, and does nothing."""
-    return re.sub(r"([\\`*_{}\[\]()<>#|~&])", r"\\\1", " ".join(value.split()))
-
-
 def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int]) -> None:
-    """What Prefect's page shows of the run: its outcomes, its checks, and links to the worst calls."""
-    counted = [{"what": name, "recordings": run[name]} for name in ("scored", "no_speech", "withheld", "quarantined", "failed")]
-    create_table_artifact(counted, key="outcomes", description=f"Run {run['run_id']}: {run['audio_h_per_h']:,.0f} audio-hours per hour")
+    """What Prefect's page shows of the run: outcomes, throughput, links to the worst calls, and the checks."""
+    create_table_artifact(
+        outcome_rows(run), key="outcomes", description=f"Run {run['run_id']}: {run['audio_h_per_h']:,.0f} audio-hours per hour"
+    )
+    create_table_artifact(night.throughput(run), key="throughput", description=f"Run {run['run_id']}, beside the nights before it")
     create_table_artifact([{"check": n, "offending rows": c} for n, c in checks.items()], key="checks", description="Checks")
-    rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]
-    for call in night.worst_calls():
-        link = f"[{as_text(call['call_id'])}](<{quote(night.recordings.url(call['key']), safe=':/%')}>)"
-        queue, peak = as_text(call["queue"] or ""), f"{call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s"
-        rows.append(f"| {link} | {call['call_date']} | {queue} | {peak} |")
-    create_markdown_artifact("\n".join(rows), key="worst-calls", description="This run's calls by peak anger")
+    worst = worst_calls_table(night.worst_calls(), night.recordings.uri)
+    create_markdown_artifact(worst, key="worst-calls", description="This run's calls by peak anger")

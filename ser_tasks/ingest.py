@@ -7,7 +7,7 @@ second reads what the first one planned and plans the rest.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path, PurePosixPath
@@ -79,16 +79,25 @@ class Plan:
     """Day and id of each chunk that waits, oldest day first."""
     recordings: int = 0
     """Recordings in those chunks."""
+    closed: int = 0
+    """Recordings in the store whose day is past the retention: nothing is done with them."""
 
 
 class Listing:
-    """What the store holds, in a database in scratch: memory does not grow with the number of keys."""
+    """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
-    def __init__(self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None):
+    Closed days are left out: those in ``deleted``, and those past the retention.
+    """
+
+    def __init__(
+        self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None, deleted: Set[date] = frozenset()
+    ):
         self.settings = settings
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
+        self.closed = 0
+        self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
         for page in self._pages(recordings, only_day):
@@ -124,6 +133,9 @@ class Listing:
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
             if only_day and day != only_day and not is_sidecar:
+                continue
+            if (day < self._first_open_day or day in self._deleted) and (not is_sidecar or day_source != "object"):
+                self.closed += not is_sidecar
                 continue
             rows.append(
                 {
@@ -184,19 +196,25 @@ class Listing:
         ]
 
 
+def deleted_days(lake: Store) -> set[date]:
+    """Days of which the retention deleted something."""
+    return {date.fromisoformat(key.split("/")[1].removeprefix("day=")) for key in parts.keys(lake, "deletions/day=")}
+
+
 def version_of(model_id: str, policy: str) -> str:
     """The ``version=`` folder of a model's parts under a policy."""
     return f"{model_id}.{policy}"
 
 
-def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id: str) -> Plan:
-    """Plans what is new, writes it down, and returns the chunks that wait for this version.
+def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id: str, plan_new: bool = True) -> Plan:
+    """Plans what is new (unless told not to), writes it down, and returns the chunks that wait for this version.
 
     A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again.
     """
-    result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys)
+    result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys, closed=listing.closed)
     for day in listing.days():
-        result.planned += _plan_day(listing, lake, day, settings, run_id)
+        if plan_new:
+            result.planned += _plan_day(listing, lake, day, settings, run_id)
         sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
         for chunk_id, size in sizes.items():
             done = outcomes(lake, day, version, chunk_id)

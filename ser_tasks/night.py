@@ -6,14 +6,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 
-from ser_tasks import catalog, ingest, parts, publish, schemas
+from ser_tasks import catalog, ingest, night_report, parts, publish, schemas
 from ser_tasks.bundle import load_bundle
 from ser_tasks.extract import Batch, Job
 from ser_tasks.policy import policy_named
@@ -22,6 +22,9 @@ from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.store import LocalStore, open_store
 from ser_tasks.workers import Workers, cores
+
+NIGHTS_LOOKED_AT = 31
+"""Days of runs that are read to find the nights before."""
 
 
 def preflight(recordings: str, model: str, device: str, policy: str, priors: dict[str, float]) -> None:
@@ -58,6 +61,7 @@ class Night:
         device: str = "auto",
         workers: int | Workers | None = None,
         policy: str | None = None,
+        only_planned: bool = False,
     ):
         self.run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
         self.started_at = datetime.now(UTC)
@@ -69,7 +73,7 @@ class Night:
         self.failed_chunks: dict[str, str] = {}
         """Chunks that a broken machine stopped, and the error."""
 
-        self.settings, self.day = settings, day
+        self.settings, self.day, self.only_planned = settings, day, only_planned
         self.policy = policy_named(policy or settings.policy)
         self.recordings, self.lake = open_store(recordings), open_store(lake)
         with self._timed("start_up_s"):
@@ -96,8 +100,8 @@ class Night:
         """Lists the store, writes the manifest of what is new, and returns the chunks that wait."""
         with self._timed("list_s"):
             path = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            self.listing = ingest.Listing(self.recordings, self.settings, path, self.day)
-            self.plan = ingest.plan(self.listing, self.lake, self.version, self.settings, self.run_id)
+            self.listing = ingest.Listing(self.recordings, self.settings, path, self.day, ingest.deleted_days(self.lake))
+            self.plan = ingest.plan(self.listing, self.lake, self.version, self.settings, self.run_id, not self.only_planned)
         return self.plan
 
     def start_workers(self) -> None:
@@ -160,12 +164,13 @@ class Night:
 
     def worst_calls(self, limit: int = 10) -> list[dict[str, Any]]:
         """This run's calls with the highest peak anger."""
-        query = """
-            SELECT call_id, key, call_date, queue, peak_anger, peak_anger_at_s FROM call_emotions
-            WHERE run_id = $run AND peak_anger IS NOT NULL AND emotion_role <> 'agent' ORDER BY peak_anger DESC, call_id LIMIT $limit
-        """
         with self._touched() as connection:
-            return catalog.query(connection, query, {"run": self.run_id, "limit": limit}).to_pylist()
+            return night_report.worst_calls(connection, self.run_id, limit)
+
+    def throughput(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """This run's speed by stage beside the nights before it, given its row."""
+        with catalog.connect(self.lake.uri, since=self.started_at.date() - timedelta(days=NIGHTS_LOOKED_AT)) as connection:
+            return night_report.throughput(connection, run)
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""

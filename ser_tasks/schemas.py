@@ -183,12 +183,22 @@ RUNS = _schema(
     ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, start-up left out"),
 )
 
+DELETIONS = _schema(
+    ("table_name", pa.string(), "what was deleted of the day: segments, call_emotions or reports"),
+    ("parts", pa.int64(), "parts deleted"),
+    ("size_bytes", pa.int64(), "their size in bytes"),
+    ("keep_days", pa.int32(), "age in days from which the settings said to delete it"),
+    ("deleted_at", UTC, "when they were deleted"),
+    ("code_version", pa.string(), "version of this package"),
+)
+
 TABLES: dict[str, pa.Schema] = {
     "recordings": RECORDINGS,
     "outcomes": OUTCOME_ROWS,
     "segments": SEGMENTS,
     "call_emotions": CALL_EMOTIONS,
     "runs": RUNS,
+    "deletions": DELETIONS,
 }
 
 PARTITIONS: dict[str, tuple[str, ...]] = {
@@ -197,6 +207,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
     "segments": ("day", "version"),
     "call_emotions": ("day", "version"),
     "runs": ("day",),
+    "deletions": ("day",),
 }
 """Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
 

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
@@ -15,9 +16,9 @@ RECORDING_SUFFIXES = (
 
 
 class Settings(BaseSettings):
-    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON."""
+    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON; empty is unset."""
 
-    model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
     pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
     policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
@@ -43,9 +44,25 @@ class Settings(BaseSettings):
     min_segment_s: float = Field(1.0, gt=0, description="Shorter speech is counted, but no emotion is read from it.")
     max_segment_s: float = Field(6.0, gt=0, description="Longer speech is cut at its quietest point.")
 
+    keep_segments_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes a day's segments; unset: kept for ever."
+    )
+    keep_calls_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes a day's call_emotions and reports; unset: kept for ever."
+    )
+    alert_webhook_url: SecretStr | None = Field(None, description="Where Prefect's alerts go (flows/alerts.py): the address is a secret.")
+
     frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
     precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
     scratch: str | None = Field(None, description="Folder for frame features and downloads; the system's temporary folder if unset.")
+
+    def first_open_day(self) -> date | None:
+        """The oldest day of which everything is kept; None where nothing is ever deleted.
+
+        Nothing of an older day is planned or scored: what was deleted would come back.
+        """
+        kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
+        return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
     @field_validator("file_name_pattern")
     @classmethod

@@ -53,6 +53,9 @@ class Store(Protocol):
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes the object if the key is free. False, and nothing written, if it is taken."""
 
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+
     def exists(self, key: str) -> bool: ...
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
@@ -67,6 +70,8 @@ class Store(Protocol):
 def open_store(uri: str) -> Store:
     """The store at a URI: ``s3://bucket/prefix``, ``file:///folder`` or a folder's path. A folder need not exist yet."""
     uri = str(uri)
+    if not uri.strip():
+        raise ValueError("The address of a store is empty: give a folder's path or s3://bucket/prefix.")
     if uri.startswith("s3://"):
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
@@ -124,6 +129,9 @@ class LocalStore:
             return False
         finally:
             temporary.unlink()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
@@ -244,6 +252,9 @@ class S3Store:
                 # A retry of our own request, whose first answer was lost, also ends here: the content decides.
                 return self.read_bytes(key) == data
             raise
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def exists(self, key: str) -> bool:
         try:

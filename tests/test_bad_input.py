@@ -151,9 +151,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 
 
 def test_hostile_text_does_nothing_in_an_artifact():
-    from flows.nightly import as_text
+    from ser_tasks.night_report import as_cell
 
-    assert as_text("](http://x) <b>|\n# a_b") == r"\]\(http://x\) \<b\>\| \# a\_b"
+    assert as_cell("](http://x) <b>|\n# a") == r"\](http://x) \<b\>\| # a"
 
 
 # -- A whole night

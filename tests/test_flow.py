@@ -2,16 +2,26 @@
 
 import json
 import logging
+import shutil
+import threading
+import time
 from datetime import date
+from pathlib import Path
 
 import pytest
 from making import TWO_SIDED, tiny_bundle, two_sided, write_call
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.lanes import lane
 from flows.nightly import IncompleteNight, nightly
+from flows.report import report
+from flows.retention import retention
 from ser_tasks import catalog
 from ser_tasks.demo import CALLS
 from ser_tasks.night import Night
@@ -57,7 +67,12 @@ def artifacts() -> dict[str, str]:
 
 def test_the_run_leaves_artifacts(lake):
     found = artifacts()
-    assert {"outcomes", "checks", "worst-calls"} <= found.keys()
+    assert {"outcomes", "throughput", "checks", "worst-calls"} <= found.keys()
+    assert [row["what"] for row in json.loads(found["throughput"])][:3] == [
+        "audio-hours per hour",
+        "list, s per audio-hour",
+        "fetch, s per audio-hour",
+    ]
     assert json.loads(found["outcomes"])[0] == {"what": "scored", "recordings": 3}
     assert "](<file://" in found["worst-calls"] and "a-20" in found["worst-calls"]
 
@@ -142,6 +157,12 @@ def test_the_catalogue_file_opens_anywhere(lake, tmp_path):
         (["nightly", "--recordings", "."], "Missing option"),
         (["sql", "--lake", "x", "SELECT nothing"], "nothing"),
         (["sql", "--lake", "x", "DROP VIEW segments"], ""),
+        (["backfill", "--recordings", ".", "--lake", "x", "--first", "2026-11-02", "--last", "2026-11-01"], "The range is empty"),
+        (["backfill", "--recordings", ".", "--lake", "x", "--first", "1.11.", "--last", "2026-11-01"], "write it as 2026-11-20"),
+        (["backfill", "--recordings", "no-such-folder", "--lake", "x", "--first", "2026-11-01", "--last", "2026-11-02"], "no folder"),
+        (["rescore", "--recordings", ".", "--lake", "x", "--model", "no-such-model"], "give a shipped bundle"),
+        (["rollback", "--lake", "x", "--version", "a.b"], "There are: none"),
+        (["report", "--lake", "x"], "No run is written down"),
         (["bench", "--recordings", "no-such-folder"], "No recordings"),
         (["evaluate", "--data", ".", "--out", "x", "--labels", "anger,neutral", "--epochs", "2"], "--labels, --epochs would be ignored"),
         (["evaluate", "--data", ".", "--out", "x", "--test", "emodb"], "Add --split"),
@@ -155,3 +176,103 @@ def test_bad_input_ends_in_one_clear_message_and_exit_code_2(arguments, message,
     assert message in answer.output
     assert "Traceback" not in answer.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_backfill_goes_on_after_a_bad_day_and_names_it(calls, bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)
+    real = Night.extract
+
+    def extract(self, day, chunk_id, progress):
+        if day == date(2026, 11, 21):
+            raise RuntimeError("the scratch disk is gone")
+        return real(self, day, chunk_id, progress)
+
+    monkeypatch.setattr(Night, "extract", extract)
+    arguments = ["backfill", "--recordings", str(calls), "--lake", str(tmp_path / "lake"), "--first", "2026-11-20", "--last", "2026-11-23"]
+    arguments += ["--model", bundle, "--workers", "1", "--device", "cpu"]
+    answer = run(app, arguments)
+    assert answer.exit_code == 1
+    assert "1 days are not in order: 2026-11-21: " in answer.output and "the scratch disk is gone" in answer.output
+    with catalog.connect(str(tmp_path / "lake")) as connection:
+        query = "SELECT day::VARCHAR, outcome, count(*) FROM outcomes GROUP BY ALL ORDER BY ALL"
+        found = connection.execute(query).fetchall()
+    assert found == [
+        ("2026-11-20", "scored", 1),
+        ("2026-11-21", "failed", 1),
+        ("2026-11-22", "scored", 1),
+        ("2026-11-22", "withheld", 1),
+    ]
+    monkeypatch.undo()
+    answer = run(app, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "4 days, 1 recordings handled: 2026-11-20 0, 2026-11-21 1, 2026-11-22 0, 2026-11-23 0" in answer.output
+
+
+def test_rescore_scores_the_manifests_and_says_what_it_left_out(calls, bundle, tmp_path):
+    store, lake = tmp_path / "calls", str(tmp_path / "lake")
+    shutil.copytree(calls, store)
+    nightly(str(store), lake, model=bundle, device="cpu", workers=1)
+    (store / "2026-11-20" / "a.wav").unlink()
+    shutil.copy(store / "2026-11-21" / "a.wav", store / "2026-11-21" / "new.wav")
+    other = str(tiny_bundle(tmp_path, name="other", seed=5))
+    arguments = ["rescore", "--recordings", str(store), "--lake", lake, "--model", other, "--workers", "1", "--device", "cpu"]
+    answer = run(app, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "4 recordings listed, 0 new, 3 handled: 2 scored, 1 withheld" in answer.output
+    assert "1 recordings keep older scores only" in answer.output and "Of 2 calls scored before" in answer.output
+    with catalog.connect(lake) as connection:
+        query = "SELECT split_part(model, '-', 1), count(*) FROM call_emotions GROUP BY ALL ORDER BY ALL"
+        assert connection.execute(query).fetchall() == [("other", 3), ("tiny", 1)]
+        assert connection.execute("SELECT count(*) FROM recordings_all").fetchall() == [(4,)]
+    again = run(app, arguments)
+    assert again.exit_code == 0 and "0 handled" in again.output
+    assert nightly(str(store), lake, model=other, device="cpu", workers=1)["planned"] == 1  # the night takes the new one
+
+
+def test_the_report_flow_leaves_the_page_in_the_lake_and_as_an_artifact(lake):
+    text = report(lake)
+    [page] = Path(lake, "reports").rglob("*.md")
+    assert page.read_text() == text == artifacts()["night-report"]
+    assert page.parent.name.startswith("day=") and page.stem in text
+    assert run(app, ["report", "--lake", lake, "--run", page.stem]).output.strip() == text.strip()
+
+
+def test_the_retention_flow_deletes_only_when_told(calls, bundle, tmp_path, monkeypatch):
+    lake = str(tmp_path / "lake")
+    nightly(str(calls), lake, day=date(2026, 11, 20), model=bundle, device="cpu", workers=1)
+    for part in Path(lake, "segments").iterdir():
+        part.rename(part.with_name("day=2020-01-01"))
+    assert retention(lake, delete=True) == []
+    monkeypatch.setenv("SER_KEEP_SEGMENTS_DAYS", "365")
+    for delete, left in ((False, 1), (True, 0)):
+        [found] = retention(lake, delete=delete)
+        assert (found["table"], found["day"], found["parts"]) == ("segments", "2020-01-01", 1)
+        assert len(list(Path(lake, "segments").rglob("*.parquet"))) == left
+
+
+def test_a_lane_has_room_for_one_and_nobody_waits_for_ever():
+    order = []
+
+    @flow
+    def hold(name: str, wait_s: float):
+        with lane(name, wait_s):
+            order.append("in")
+            time.sleep(1)
+            order.append("out")
+
+    threads = [threading.Thread(target=hold, args=("one", 60)) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert order == ["in", "out", "in", "out"]
+    with concurrency("one", timeout_seconds=30):  # held by somebody who does not let go
+        hold("one", 0.1)
+    assert order[4:] == ["in", "out"]
+
+
+def test_work_goes_on_without_a_lane_while_the_server_is_away():
+    @flow
+    def work() -> str:
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), lane("away"):
+            return "done"
+
+    assert work() == "done"

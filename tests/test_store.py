@@ -127,6 +127,20 @@ def test_an_unknown_kind_of_store_is_refused(uri):
         open_store(uri)
 
 
+def test_an_empty_address_is_not_this_folder():
+    """A deployment gets one where its variable was not set."""
+    with pytest.raises(ValueError, match="is empty: give a folder"):
+        open_store("")
+
+
+def test_what_is_deleted_is_gone_and_may_be_deleted_again(store):
+    store.write_bytes("a/b", b"1")
+    store.write_bytes("a/c", b"2")
+    store.delete("a/b")
+    store.delete("a/b")
+    assert [item.key for item in store.list()] == ["a/c"]
+
+
 def test_a_file_is_no_store(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"x")
     with pytest.raises(NotADirectoryError):

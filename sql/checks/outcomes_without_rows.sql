@@ -2,6 +2,7 @@
 -- Grain: one row per recording and missing table.
 -- Units: none.
 -- Scored, no_speech and withheld calls have a row of call_emotions; a scored call has a segment with an emotion.
+-- Left out: days of a table that the retention deleted.
 WITH missing AS (
     SELECT o.*, 'call_emotions' AS missing_table
     FROM outcomes AS o
@@ -18,3 +19,4 @@ SELECT
     call_id,
     format('{} is {} (chunk {}, version {}), but {} has nothing of it', key, outcome, chunk_id, version, missing_table) AS detail
 FROM missing
+WHERE NOT EXISTS (FROM deletions AS d WHERE d.day = missing.day AND d.table_name = missing.missing_table)

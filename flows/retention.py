@@ -1,0 +1,21 @@
+"""Retention: deletes what is older than the settings keep it."""
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+
+from ser_tasks import retention as library
+from ser_tasks.settings import Settings
+from ser_tasks.store import open_store
+
+
+@flow(name="retention", persist_result=False)
+def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
+    """Finds days that are past their time, deletes their parts if told to, and returns them: table, day, parts, bytes."""
+    log, store = get_run_logger(), open_store(lake)
+    found = library.expired(store, Settings())
+    for each in found:
+        log.info(each.told())
+    if delete:
+        log.info(f"{library.delete(store, found)} parts deleted")
+    return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in found]

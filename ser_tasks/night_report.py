@@ -1,0 +1,188 @@
+"""The report of a night in Markdown: outcomes, what was not scored and why, throughput, worst calls, checks that failed."""
+
+import re
+from datetime import date, datetime
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+
+from ser_tasks import catalog, parts, schemas
+from ser_tasks.store import Store, open_store
+
+NIGHTS_BEFORE = 14
+"""Nights with audio that a night's throughput is compared with."""
+SHOWN_ROWS = 5
+"""Offending rows of a check that the report shows."""
+STAGES = ("list_s", "fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s")
+
+Row = dict[str, Any]
+
+
+def write_night_report(lake: str, run_id: str | None = None) -> tuple[str, str]:
+    """Writes the report of a run (the newest if not given) to ``reports/day=<day>/<run>.md``. Returns its key and its text.
+
+    ``day`` is the day on which the run began. Raises ValueError where there is no such run.
+    """
+    store = open_store(lake)
+    run = find_run(store, run_id)
+    text = night_report(lake, run)
+    key = f"reports/day={run['started_at'].date()}/{run['run_id']}.md"
+    store.write_bytes(key, text.encode())
+    return key, text
+
+
+def find_run(lake: Store, run_id: str | None = None) -> Row:
+    """A run's row, the newest run's if not given: ids begin with the time. Raises ValueError where there is none."""
+    names = {key.rpartition("/")[2].removesuffix(".parquet"): key for key in parts.keys(lake, "runs/day=")}
+    if not names:
+        raise ValueError(f"No run is written down in {lake.uri}: give the lake of a night that has ended.")
+    run_id = run_id or max(names)
+    if run_id not in names:
+        raise ValueError(f'No run {run_id!r} is written down in {lake.uri}: ser sql --lake {lake.uri} "FROM runs_overview" lists them.')
+    return parts.read(lake, names[run_id], "runs").to_pylist()[0]
+
+
+def night_report(lake: str, run: Row) -> str:
+    """The report as text."""
+    with catalog.connect(lake) as connection:
+        reasons = _ask(
+            connection,
+            """
+            SELECT outcome, reason_code, count(*) AS recordings, min(reason) AS example, min(day) AS first_day
+            FROM outcomes_all WHERE run_id = $run GROUP BY ALL ORDER BY recordings DESC, outcome, reason_code
+            """,
+            run=run["run_id"],
+        )
+        speed = throughput(connection, run)
+        worst = worst_calls(connection, run["run_id"])
+    first_day = min((row["first_day"] for row in reasons), default=run["started_at"].date())
+    failed = failed_checks(lake, first_day)
+    sections = [
+        f"# Night {run['run_id']}",
+        f"{run['model']} under the policy {run['policy']}, {_minute(run['started_at'])} to {_minute(run['ended_at'])} (UTC), "
+        f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new.",
+        "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
+        "## What was not scored and why\n\n"
+        + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
+        f"## Throughput, beside the median of the last {NIGHTS_BEFORE} nights\n\n" + markdown_table(speed),
+        "## Worst calls\n\n" + worst_calls_table(worst, run["recordings_uri"]),
+        f"## Checks that failed, over the days from {first_day}\n\n" + markdown_table(failed),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def outcome_rows(run: Row) -> list[Row]:
+    """How many recordings the run ended in which way."""
+    return [{"what": outcome, "recordings": run[outcome]} for outcome in schemas.OUTCOMES]
+
+
+def throughput(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
+    """The run's speed and worker seconds per audio-hour by stage, beside the medians of the nights before it.
+
+    None where the run, or no night before it, had audio.
+    """
+    nights = _ask(
+        connection,
+        f"""
+        SELECT audio_h_per_h, audio_s, {", ".join(STAGES)} FROM runs
+        WHERE audio_s > 0 AND started_at < $started_at ORDER BY started_at DESC LIMIT {NIGHTS_BEFORE}
+        """,
+        started_at=run["started_at"],
+    )
+    rows = [_beside("audio-hours per hour", run["audio_h_per_h"] or None, [night["audio_h_per_h"] for night in nights])]
+    for stage in STAGES:
+        here = run[stage] / run["audio_s"] * 3600 if run["audio_s"] else None
+        rows.append(_beside(f"{stage[:-2]}, s per audio-hour", here, [night[stage] / night["audio_s"] * 3600 for night in nights]))
+    return rows
+
+
+def _beside(what: str, here: float | None, before: list[float]) -> Row:
+    ordered, middle = sorted(before), len(before) // 2
+    median = None if not before else ordered[middle] if len(before) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+    return {"what": what, "this night": _rounded(here), f"median of {len(before)} nights before": _rounded(median)}
+
+
+def worst_calls(connection: duckdb.DuckDBPyConnection, run_id: str, limit: int = 10) -> list[Row]:
+    """A run's calls with the highest peak anger."""
+    query = """
+        SELECT call_id, key, call_date, queue, peak_anger, peak_anger_at_s FROM call_emotions
+        WHERE run_id = $run AND peak_anger IS NOT NULL AND emotion_role <> 'agent' ORDER BY peak_anger DESC, call_id LIMIT $limit
+    """
+    return _ask(connection, query, run=run_id, limit=limit)
+
+
+def worst_calls_table(calls: list[Row], recordings: str) -> str:
+    """Those calls as a table with links to the recordings; in a link, too, ids of people are masked as ~."""
+    store = open_store(recordings)
+    rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]
+    for call in calls:
+        link = f"[{as_cell(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"
+        at = f"{call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s"
+        rows.append(f"| {link} | {call['call_date']} | {as_cell(call['queue'])} | {at} |")
+    return "\n".join(rows) if calls else "None."
+
+
+def failed_checks(lake: str, first_day: date) -> list[Row]:
+    """The checks that return rows over the days from ``first_day``, and the first of their rows."""
+    with catalog.connect(lake, since=first_day) as connection:
+        return [
+            {"check": name, "offending rows": count, "first of them": "; ".join(row["detail"] for row in _offending(connection, name))}
+            for name, count in catalog.run_checks(connection).items()
+            if count
+        ]
+
+
+def _offending(connection: duckdb.DuckDBPyConnection, check: str) -> list[Row]:
+    return _ask(connection, f'SELECT coalesce(detail, what) AS detail FROM "{check}" ORDER BY detail LIMIT {SHOWN_ROWS}')
+
+
+def agreement(lake: str, run: Row) -> Row:
+    """How a re-score compares with what was there before: ``left_behind`` recordings have no outcome of its model and policy
+    (their newest upload is meant); of ``compared`` calls that it and the newest other version scored, ``same_emotion`` have
+    the same dominant emotion (or none in both)."""
+    query = """
+        WITH own AS (FROM outcomes_all WHERE model = $model AND policy = $policy),
+        other AS (
+            FROM call_emotions_all WHERE outcome = 'scored' AND (model <> $model OR policy <> $policy)
+            QUALIFY row_number() OVER (PARTITION BY recording_id, etag ORDER BY scored_at DESC, version DESC) = 1
+        ),
+        pairs AS (
+            SELECT old.dominant_emotion IS NOT DISTINCT FROM new.dominant_emotion AS same
+            FROM other AS old JOIN call_emotions_all AS new USING (recording_id, etag)
+            WHERE new.run_id = $run AND new.outcome = 'scored'
+        )
+        SELECT
+            (SELECT count(*) FROM recordings ANTI JOIN own USING (recording_id, etag)) AS left_behind,
+            (SELECT count(*) FROM pairs) AS compared,
+            (SELECT count(*) FROM pairs WHERE same) AS same_emotion
+    """
+    with catalog.connect(lake) as connection:
+        return _ask(connection, query, model=run["model"], policy=run["policy"], run=run["run_id"])[0]
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """Rows as a Markdown table; text from outside stays text."""
+    if not rows:
+        return "None."
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    lines += ["| " + " | ".join(as_cell(value) for value in row.values()) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def as_cell(value: Any) -> str:
+    """A value that others wrote, for a cell of a Markdown table: it shows, and does nothing."""
+    text = "" if value is None else str(value)
+    return re.sub(r"([\\`*\[\]<>|!])", r"\\\1", " ".join(text.split()))
+
+
+def _rounded(value: float | None) -> str | None:
+    return None if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) -> list[Row]:
+    return catalog.query(connection, query, parameters or None).to_pylist()

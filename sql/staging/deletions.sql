@@ -1,0 +1,4 @@
+-- What did the retention delete, of which day and when?
+-- Grain: one row per deletion: a day of a table; a killed deletion and the one that completed it are two.
+-- Units: parts counted, size_bytes in bytes, keep_days in days.
+SELECT * FROM parts.deletions
