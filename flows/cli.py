@@ -375,6 +375,7 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
 
     from flows.nightly import IncompleteNight, nightly
     from flows.server import start_server
+    from ser_tasks.extract import MACHINE_ERRORS
 
     start_server()
     incomplete = None
@@ -382,6 +383,11 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
         run = nightly(recordings, lake, **options)
     except IncompleteNight as error:
         run, incomplete = error.run, error
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
+        raise SystemExit(1) from None
     _print_run(run, lake)
     if incomplete:
         typer.secho(f"ser: {incomplete}", err=True, fg="red")

@@ -42,6 +42,12 @@ class Store(Protocol):
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
         """The object's first ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
 
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        """The object's last ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
+
+    def delete(self, key: str) -> None:
+        """Removes the object, which need not be there."""
+
     def write_bytes(self, key: str, data: bytes) -> None:
         """Writes or replaces the object, whole or not at all."""
 
@@ -104,6 +110,14 @@ class LocalStore:
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
         with self._path(key).open("rb") as file:
             return file.read(limit_bytes)
+
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        with self._path(key).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - limit_bytes))
+            return file.read()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
 
     def write_bytes(self, key: str, data: bytes) -> None:
         os.replace(self._temporary(key, data), self._path(key))
@@ -188,7 +202,15 @@ class S3Store:
                     yield StoredObject(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
 
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
-        span = {} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}
+        return self._read(key, **({} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}))
+
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        return self._read(key, Range=f"bytes=-{limit_bytes}")
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def _read(self, key: str, **span: str) -> bytes:
         try:
             return self._get(key, **span)["Body"].read()
         except self.client.exceptions.ClientError as error:

@@ -36,6 +36,8 @@ class PyAvSource:
                 container_options={"format_whitelist": _PYAV_CONTAINERS, "protocol_whitelist": "file"},
                 metadata_errors="replace",
             )
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             raise unreadable(header, error.strerror or "no reason given") from None
         try:
@@ -120,6 +122,8 @@ class PyAvSource:
         while True:
             try:
                 packet = next(packets, None)
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 self.damage = f"the file breaks off: {error.strerror}"
                 return
@@ -127,6 +131,8 @@ class PyAvSource:
                 return
             try:
                 yield from packet.decode()
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 self._bad_packets += 1
                 self.damage = f"packets that could not be decoded and were left out: {self._bad_packets:,} ({error.strerror})"
