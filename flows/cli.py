@@ -493,3 +493,29 @@ def speech(
             f"{report.without_segment} ({report.without_segment / report.files:.1%})",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+@plain_errors
+def doctor(
+    lake: Lake,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings: compare with what it holds, too.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Do what is safe. Not while a night is at work.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every page of every part, not its footer alone.")] = False,
+) -> None:
+    """Reconcile store, manifests, outcomes and parts: what is wrong, where, and what to run. Exit code 1 where something is.
+
+    Example: `ser doctor --lake s3://lake/emotions --recordings s3://calls`
+    """
+    from ser_tasks.doctor import examine
+    from ser_tasks.doctor import repair as do_repair
+
+    report = examine(lake, recordings, deep=deep)
+    typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
+    if repair and report.findings:
+        typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["nothing that is safe was left to do"])]))
+        typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")
+    if report.findings:
+        raise SystemExit(1)

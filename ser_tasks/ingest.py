@@ -92,7 +92,7 @@ class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys."""
 
     def __init__(self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None):
-        self.settings = settings
+        self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
@@ -153,6 +153,10 @@ class Listing:
         yield pa.Table.from_pylist(rows, schema=_LISTING)
 
     def days(self) -> list[date]:
+        """Days to plan, oldest first. A day that was asked for is one even where the store holds nothing of it any more: what was
+        planned there still waits for its outcome."""
+        if self.only_day:
+            return [self.only_day]
         return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
@@ -282,7 +286,7 @@ def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_
     folder = parts.folder("recordings", day=day)
     planned = 0
     while True:
-        number = max((int(match[1]) for key in parts.keys(lake, folder) if (match := MANIFEST.search(key))), default=0) + 1
+        number = next_manifest(lake, day)
         rows: list[dict[str, Any]] = []
         manifest = read_manifest(lake, day)
         now = after(pc.max(manifest["planned_at"]).as_py())
@@ -296,6 +300,12 @@ def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_
         part = parts.encode("recordings", schemas.table("recordings", rows))
         if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
             planned += len(rows)
+
+
+def next_manifest(lake: Store, day: date) -> int:
+    """The number of a day's next manifest part: one more than the largest, whatever is missing below."""
+    numbers = (MANIFEST.search(key) for key in parts.keys(lake, parts.folder("recordings", day=day)))
+    return max((int(number[1]) for number in numbers if number), default=0) + 1
 
 
 def after(latest: datetime | None) -> datetime:
