@@ -120,7 +120,12 @@ class LocalStore:
         self._path(key).unlink(missing_ok=True)
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        os.replace(self._temporary(key, data), self._path(key))
+        temporary = self._temporary(key, data)
+        try:
+            os.replace(temporary, self._path(key))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def create_bytes(self, key: str, data: bytes) -> bool:
         temporary = self._temporary(key, data)
