@@ -280,8 +280,8 @@ def _temporary_files(store: Store, report: Report) -> None:
 
 
 _ROWS = """
-    CREATE TEMP TABLE planned AS SELECT recording_id, etag, sidecar_etag, chunk_id, day FROM parts.recordings;
-    CREATE TEMP TABLE ended AS SELECT recording_id, etag, chunk_id, day, version, outcome FROM parts.outcomes;
+    CREATE TEMP TABLE planned AS SELECT recording_id, etag, sidecar_etag, chunk_id, day FROM recordings_all;
+    CREATE TEMP TABLE ended AS SELECT recording_id, etag, chunk_id, day, version, outcome FROM outcomes_all;
     CREATE TEMP TABLE calls AS SELECT DISTINCT recording_id, etag, chunk_id, day, version FROM parts.call_emotions;
     CREATE TEMP TABLE heard AS
         SELECT recording_id, etag, chunk_id, day, version, bool_or(emotion IS NOT NULL) AS scored FROM parts.segments GROUP BY ALL;
