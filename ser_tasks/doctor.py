@@ -23,7 +23,7 @@ from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
 from ser_tasks.store import LocalStore, Store, StoredObject, open_store
 
-MEMORY_LIMIT = "1GB"
+MEMORY_LIMIT = "512MB"
 OLD_S = 3600.0
 """A temporary file of this age is nobody's any more: a part is written in seconds."""
 _AT_ONCE = 1000
@@ -122,16 +122,18 @@ def examine(lake: str, recordings: str | None = None, settings: Settings | None 
     for each in (store, open_store(recordings) if recordings else store):
         if isinstance(each, LocalStore) and not each.root.is_dir():
             raise FileNotFoundError(f"There is no folder {each.uri}.")
-    report = Report(store.uri, recordings)
-    with scratch_folder(settings.scratch) as scratch:
-        inventory = _inventory(store, report, deep)
-        try:
-            _reconcile(store, report, inventory, settings, scratch)
-        except (duckdb.Error, UnicodeDecodeError):  # a footer may be whole and its pages not
-            if deep:
+    for every_page in (deep, deep, True):
+        report = Report(store.uri, recordings)
+        with scratch_folder(settings.scratch) as scratch:
+            inventory = _inventory(store, report, every_page)
+            try:
+                _reconcile(store, report, inventory, settings, scratch)
+                return report
+            except duckdb.OutOfMemoryException:
                 raise
-            return examine(lake, recordings, settings, deep=True)
-    return report
+            except (duckdb.Error, UnicodeDecodeError) as error:  # a part was replaced under us, or a footer is whole and its pages not
+                fault = error
+    raise fault
 
 
 def repair(report: Report, settings: Settings | None = None) -> list[str]:
