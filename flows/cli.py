@@ -363,12 +363,18 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     _preflight(recordings, **options)
     _start_prefect()
     from flows.nightly import IncompleteNight, nightly
+    from ser_tasks.extract import MACHINE_ERRORS
 
     incomplete = None
     try:
         run = nightly(recordings, lake, **options)
     except IncompleteNight as error:
         run, incomplete = error.run, error
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
+        raise SystemExit(1) from None
     _print_run(run, lake)
     if incomplete:
         typer.secho(f"ser: {incomplete}", err=True, fg="red")
@@ -623,3 +629,29 @@ def report(
     from ser_tasks.night_report import write_night_report
 
     typer.echo(write_night_report(lake, run)[1])
+
+
+@app.command()
+@plain_errors
+def doctor(
+    lake: Lake,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings: compare with what it holds, too.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Do what is safe. Not while a night is at work.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every page of every part, not its footer alone.")] = False,
+) -> None:
+    """Reconcile store, manifests, outcomes and parts: what is wrong, where, and what to run. Exit code 1 where something is.
+
+    Example: `ser doctor --lake s3://lake/emotions --recordings s3://calls`
+    """
+    from ser_tasks.doctor import examine
+    from ser_tasks.doctor import repair as do_repair
+
+    report = examine(lake, recordings, deep=deep)
+    typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
+    if repair and report.findings:
+        typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["nothing that is safe was left to do"])]))
+        typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")
+    if report.findings:
+        raise SystemExit(1)

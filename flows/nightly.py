@@ -112,6 +112,7 @@ def nightly(
             log.warning(line)
         publish_artifacts(night, run, checks)
     troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
+    troubles += [str(error) for error in night.broken.values()]
     troubles += [f"chunk {chunk_id}: {error}" for chunk_id, error in night.failed_chunks.items()]
     if troubles:
         raise IncompleteNight("The parts are published, but " + "; ".join(troubles), run)

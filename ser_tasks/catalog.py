@@ -16,7 +16,7 @@ import re
 import secrets
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -74,17 +74,18 @@ class View(NamedTuple):
     """What the view answers: the first comment line of its file."""
 
 
-def connect(lake: str, since: date | None = None) -> duckdb.DuckDBPyConnection:
+def connect(lake: str, since: date | None = None, without: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
 
     With ``since``, only over parts of day folders from that day on: as quick for the checks of one night in an old lake as in
     a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
+    ``without`` names parts (keys) to leave out: those that cannot be read.
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     _create_views(connection)
-    _lay_over_parts(connection, lake, since)
+    _lay_over_parts(connection, lake, since, without)
     return connection
 
 
@@ -180,7 +181,7 @@ def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
 
 
-def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None) -> None:
+def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> None:
     root = open_store(lake).uri
     if root.startswith("s3://"):
         _open_s3(connection, root)
@@ -189,9 +190,12 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     for table in TABLES:
-        days = f" WHERE day >= DATE '{since:%Y-%m-%d}'" if since else ""
+        wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
+        left_out = [_text(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
+        wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
+        where = f" WHERE {' AND '.join(wanted)}" if wanted else ""
         try:
-            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS FROM ({_over_parts(table, root)}){days}"
+            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}){where}"
             _tried_again(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
             if "No files found" not in str(error):
@@ -218,6 +222,7 @@ def _over_parts(table: str, root: str) -> str:
     columns = [_name(field.name) for field in TABLES[table]]
     for key in PARTITIONS[table]:
         columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {_name(key)}")
+    columns.append("filename")
     return f"SELECT {', '.join(columns)} FROM read_parquet({_text(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 

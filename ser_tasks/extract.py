@@ -5,17 +5,15 @@ through the speech detector side by side, and are looked at one by one: roles, s
 """
 
 import contextlib
-import ctypes
 import errno
 import logging
 import multiprocessing
 import os
-import sys
+import signal
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +27,7 @@ from ser_tasks.audio import AudioInfo, BadAudio, open_audio
 from ser_tasks.facts import SIDECAR_LIMIT_BYTES, BadFacts, Facts, facts_of
 from ser_tasks.features import features_of
 from ser_tasks.ingest import Recording
+from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.policy import WAY_OUT, policy_named
 from ser_tasks.roles import channel_roles
 from ser_tasks.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
@@ -41,8 +40,8 @@ WAVE_CHANNELS = 16
 """Channels that are heard together: from 8 on, more of them make the detector no faster."""
 SEGMENTS_AT_ONCE = 128
 """Segments cut out at once: at most some ten minutes, 25 MB."""
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_MACHINE_ERRORS = {errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EDQUOT}
+MACHINE_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EDQUOT}
+"""Errors of this machine, not of a recording: disk full, a file larger than allowed, no file handles, a disk that went read-only."""
 
 log = logging.getLogger(__name__)
 
@@ -106,15 +105,20 @@ class Batch:
     """Raw float32 (frames, features), the segments one after the other; None without any."""
 
     @property
+    def audio_s(self) -> float:
+        return sum(result.audio_s for result in self.extracted)
+
+    @property
     def lengths(self) -> np.ndarray:
         """Frames of each segment that is to be scored, int64, in order."""
         return np.array([s.frames for result in self.extracted for s in result.segments if s.frames], np.int64)
 
 
-def start_worker() -> None:
-    """Makes a process ready to extract: loads the detector, keeps to one thread, ends when its parent does."""
+def start_worker(memory_mb: int | None = None) -> None:
+    """Makes a process ready to extract: loads the detector, keeps to one thread and its memory, ends when its parent does."""
     parent = multiprocessing.parent_process()
     if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
 
         def end_with_parent() -> None:
             parent.join()
@@ -122,44 +126,71 @@ def start_worker() -> None:
 
         threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _keep_freed_memory()
+    keep_freed_memory()
     detector()
+    limit_memory(memory_mb)
 
 
-def _keep_freed_memory() -> None:
-    """Lets glibc keep up to 64 MB of what is freed: to fetch every block of samples anew costs a fifth of the time."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-            libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+class Mark:
+    """Says in a file which recordings of its batch a worker is at and at which step: what is known of one that does not come back."""
+
+    def __init__(self, path: Path):
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+
+    def at(self, step: str, first: int, last: int | None = None) -> None:
+        """``first`` and ``last`` count the batch's recordings from 0. Steps: fetch, decode, speech, features."""
+        os.pwrite(self._file, f"{step:<8} {first:>8} {first if last is None else last:>8}".encode(), 0)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @staticmethod
+    def read(path: Path) -> tuple[str, int, int] | None:
+        """Step, first and last recording; None where the worker had not begun."""
+        try:
+            step, first, last = path.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return step, int(first), int(last)
 
 
-def extract_batch(recordings: list[Recording], job: Job) -> Batch:
-    """Extracts recordings: one result for each, in order, whatever happens to it.
+def extract_batch(recordings: list[Recording], job: Job, name: str) -> Batch:
+    """Extracts recordings: one result for each, in order, whatever happens to it. ``name`` names the batch's files in scratch.
 
-    Raises only where the machine is broken (no space, no memory), not where a recording is.
+    Raises only where the machine is broken (MemoryError, OSError for a full disk), not where a recording is.
     """
     results = [Extracted(recording) for recording in recordings]
-    path = job.scratch / f"frames-{uuid.uuid4().hex}.f32"
-    with path.open("wb") as file:
-        for wave in _waves(results, job):
-            for result, call, heard in _hear(wave):
-                written = file.tell()
-                with _judged(result), call:
-                    _look(result, call, heard, job, file)
-                if not result.segments:  # an error stopped it half-way
-                    file.seek(written)
-                    file.truncate()
+    place = {id(result): index for index, result in enumerate(results)}
+    path = job.scratch / f"{name}.f32"
+    mark = Mark(job.scratch / f"{name}.mark")
+    try:
+        with path.open("wb") as file:
+            for wave in _waves(results, job, mark):
+                if wave:
+                    mark.at("speech", place[id(wave[0][0])], place[id(wave[-1][0])])
+                for result, call, heard in _hear(wave):
+                    written = file.tell()
+                    mark.at("features", place[id(result)])
+                    with _judged(result), call:
+                        _look(result, call, heard, job, file)
+                    if not result.segments:  # an error stopped it half-way
+                        file.seek(written)
+                        file.truncate()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"{type(error).__name__}: {error}") from error
+        raise
+    finally:
+        mark.close()
     return Batch(results, path if path.stat().st_size else None)
 
 
-def _waves(results: list[Extracted], job: Job) -> Iterator[list[tuple[Extracted, Samples]]]:
+def _waves(results: list[Extracted], job: Job, mark: Mark) -> Iterator[list[tuple[Extracted, Samples]]]:
     """Decoded calls, so many as are heard together. Those that could not be decoded have their outcome, and are in none."""
     wave: list[tuple[Extracted, Samples]] = []
-    for result in results:
+    for index, result in enumerate(results):
         with _judged(result):
-            wave.append((result, _decode(result, job)))
+            wave.append((result, _decode(result, job, lambda step, index=index: mark.at(step, index))))
         calls = [call for _, call in wave]
         if sum(call.channels for call in calls) >= WAVE_CHANNELS or sum(call.size_bytes for call in calls) >= IN_MEMORY_BYTES:
             yield wave
@@ -181,10 +212,8 @@ def _judged(result: Extracted) -> Iterator[None]:
         result.end("quarantined", "no_file", str(error))
     except ChangedObject as error:
         result.end("failed", "changed", f"{error} The next listing decides.")
-    except MemoryError:
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
+        if is_out_of_memory(error) or isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
             raise
         code = "unreadable" if _is_storage(error) else "internal_error"
         if code == "internal_error":
@@ -208,7 +237,7 @@ def _is_storage(error: Exception) -> bool:
     return isinstance(error, OSError | BotoCoreError | ClientError)
 
 
-def _decode(result: Extracted, job: Job) -> Samples:
+def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
     """The recording's facts, and its sound at 8 kHz."""
     settings, recording = job.settings, result.recording
     clock = _Clock(result.seconds)
@@ -216,9 +245,11 @@ def _decode(result: Extracted, job: Job) -> Samples:
         raise ChangedObject("It was planned, but is no longer in the store with that etag.")
     store = open_store(job.recordings_uri)
     with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
+        at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
             result.facts = facts_of(recording.key, _sidecar(store, recording), metadata, settings)
+        at("decode")
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s) as reader:
             result.info = reader.info
             call = Samples(reader.info.channels, job.scratch)

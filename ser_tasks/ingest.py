@@ -5,11 +5,13 @@ a day are numbered, and a number can be taken once only: of two runs that plan t
 second reads what the first one planned and plans the rest.
 """
 
+import contextlib
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +28,9 @@ _ROWS_AT_ONCE = 10_000
 
 _BYTES_PER_S = {".mp3": 4_000, ".opus": 3_000, ".ogg": 4_000, ".m4a": 4_000, ".amr": 1_600, ".webm": 3_000, ".gsm": 1_650}
 """Rough sizes of one second of compressed speech, for the chunk budget; anything else counts as 8 kHz PCM, 16,000."""
+
+MANIFEST = re.compile(r"/manifest-(\d{6,})\.parquet$")
+"""Name of a day's manifest part."""
 
 _LISTING = pa.schema(
     [
@@ -81,6 +86,8 @@ class Plan:
     """Recordings in those chunks."""
     closed: int = 0
     """Recordings in the store whose day is past the retention: nothing is done with them."""
+    broken: dict[str, parts.BrokenPart] = field(default_factory=dict)
+    """Parts of the lake that could not be read: what hangs on them is left alone."""
 
 
 class Listing:
@@ -92,7 +99,7 @@ class Listing:
     def __init__(
         self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None, deleted: Set[date] = frozenset()
     ):
-        self.settings = settings
+        self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
@@ -134,7 +141,7 @@ class Listing:
             day, day_source = day_of(item.key, item.last_modified, self.settings)
             if only_day and day != only_day and not is_sidecar:
                 continue
-            if (day < self._first_open_day or day in self._deleted) and (not is_sidecar or day_source != "object"):
+            if not self._is_open(day) and (not is_sidecar or day_source != "object"):
                 self.closed += not is_sidecar
                 continue
             rows.append(
@@ -157,7 +164,14 @@ class Listing:
                 rows = []
         yield pa.Table.from_pylist(rows, schema=_LISTING)
 
+    def _is_open(self, day: date) -> bool:
+        return day >= self._first_open_day and day not in self._deleted
+
     def days(self) -> list[date]:
+        """Days to plan, oldest first. A day that was asked for is one even where the store holds nothing of it any more: what was
+        planned there still waits for its outcome."""
+        if self.only_day:
+            return [self.only_day] if self._is_open(self.only_day) else []
         return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
@@ -210,14 +224,23 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     """Plans what is new (unless told not to), writes it down, and returns the chunks that wait for this version.
 
     A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again.
+    A part that cannot be read stops nothing but its own day (a manifest) or chunk (outcomes).
     """
     result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys, closed=listing.closed)
     for day in listing.days():
-        if plan_new:
-            result.planned += _plan_day(listing, lake, day, settings, run_id)
-        sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
+        try:
+            if plan_new:
+                result.planned += _plan_day(listing, lake, day, settings, run_id)
+            sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
+        except parts.BrokenPart as error:  # without it nobody knows what is planned: planning anew would double recordings
+            result.broken[error.key] = error
+            continue
         for chunk_id, size in sizes.items():
-            done = outcomes(lake, day, version, chunk_id)
+            try:
+                done = outcomes(lake, day, version, chunk_id)
+            except parts.BrokenPart as error:
+                result.broken[error.key] = error
+                continue
             left = size if done is None else sum(_to_retry(row, settings) for row in done.to_pylist())
             if left:
                 result.chunks.append((day, chunk_id))
@@ -239,6 +262,16 @@ def waiting(lake: Store, chunk: Chunk, version: str, settings: Settings) -> set[
     done = outcomes(lake, chunk.day, version, chunk.chunk_id)
     final = {row["recording_id"] for row in done.to_pylist() if not _to_retry(row, settings)} if done else set()
     return {recording.recording_id for recording in chunk.recordings} - final
+
+
+def last_scored_at(lake: Store, chunk: Chunk) -> datetime | None:
+    """When any version's outcomes of a chunk were last made; what cannot be read is passed over."""
+    found = []
+    for key in parts.keys(lake, parts.folder("outcomes", day=chunk.day)):
+        if key.endswith(f"/{chunk.chunk_id}.parquet"):
+            with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
+                found += parts.read(lake, key, "outcomes", ["scored_at"])["scored_at"].drop_null().to_pylist()
+    return max(found, default=None)
 
 
 def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id: str, settings: Settings) -> Chunk:
@@ -274,10 +307,11 @@ def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_
     folder = parts.folder("recordings", day=day)
     planned = 0
     while True:
-        number = sum(1 for _ in parts.keys(lake, folder)) + 1
+        number = next_manifest(lake, day)
         rows: list[dict[str, Any]] = []
-        now = datetime.now(UTC)
-        for chunk in _chunked(listing.new(day, read_manifest(lake, day)), settings):
+        manifest = read_manifest(lake, day)
+        now = after(pc.max(manifest["planned_at"]).as_py())
+        for chunk in _chunked(listing.new(day, manifest), settings):
             chunk_id = _chunk_id(chunk)
             rows += [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
             if len(rows) >= _ROWS_AT_ONCE:
@@ -287,6 +321,18 @@ def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_
         part = parts.encode("recordings", schemas.table("recordings", rows))
         if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
             planned += len(rows)
+
+
+def next_manifest(lake: Store, day: date) -> int:
+    """The number of a day's next manifest part: one more than the largest, whatever is missing below."""
+    numbers = (MANIFEST.search(key) for key in parts.keys(lake, parts.folder("recordings", day=day)))
+    return max((int(number[1]) for number in numbers if number), default=0) + 1
+
+
+def after(latest: datetime | None) -> datetime:
+    """Now, but later than ``latest``: of two rows, the one written later wins, even where the clock was set back in between."""
+    now = datetime.now(UTC)
+    return now if latest is None or now > latest else latest + timedelta(microseconds=1)
 
 
 def _chunked(rows: Iterator[dict[str, Any]], settings: Settings) -> Iterator[list[dict[str, Any]]]:

@@ -72,6 +72,8 @@ class Night:
         """Withheld recordings of this run by reason code."""
         self.failed_chunks: dict[str, str] = {}
         """Chunks that a broken machine stopped, and the error."""
+        self.broken: dict[str, parts.BrokenPart] = {}
+        """Parts of the lake that cannot be read, by key."""
 
         self.settings, self.day, self.only_planned = settings, day, only_planned
         self.policy = policy_named(policy or settings.policy)
@@ -82,7 +84,7 @@ class Night:
             self.bundle = load_bundle(self.model, settings.priors)
             self.device = choose_device(device).type
         self.version = ingest.version_of(self.bundle.model_id, self.policy.name)
-        self.workers = workers if isinstance(workers, Workers) else Workers(workers or cores())
+        self.workers = workers if isinstance(workers, Workers) else Workers(workers or cores(), settings.worker_memory_mb)
         self._own_workers = self.workers is not workers
         self.plan = ingest.Plan()
         self._contexts = contextlib.ExitStack()
@@ -102,6 +104,7 @@ class Night:
             path = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
             self.listing = ingest.Listing(self.recordings, self.settings, path, self.day, ingest.deleted_days(self.lake))
             self.plan = ingest.plan(self.listing, self.lake, self.version, self.settings, self.run_id, not self.only_planned)
+            self.broken |= self.plan.broken
         return self.plan
 
     def start_workers(self) -> None:
@@ -126,7 +129,8 @@ class Night:
         settings, priors = self.settings, tuple(self.settings.priors.items())
         scorer = (self.model, self.bundle.model_id, self.device, settings.frames_per_batch, settings.precision, priors)
         tasks = [(batch.frames_file, batch.lengths, *scorer) for batch in batches if batch.frames_file]
-        answers = self.workers.map(score_file, tasks) if self.device == "cpu" else [score_file(*task) for task in tasks]
+        limits_s = [settings.recording_limit_s + batch.audio_s for batch in batches if batch.frames_file]
+        answers = self.workers.map(score_file, tasks, limits_s) if self.device == "cpu" else [score_file(*task) for task in tasks]
         self.seconds["score_s"] += sum(seconds for _, seconds in answers)
         found = iter(answers)
         nothing = np.zeros((0, len(self.bundle.labels)), np.float32)
@@ -152,15 +156,36 @@ class Night:
         return report
 
     def give_up(self, day: date, chunk_id: str, error: BaseException) -> None:
-        """Writes down that a broken machine stopped a chunk: its recordings are tried again next night."""
-        chunk = self.load(day, chunk_id)
-        self.failed_chunks[chunk.chunk_id] = f"{type(error).__name__}: {error}"
-        self.publish(ExtractedChunk(chunk, [publish.failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
+        """Writes down that a broken machine stopped a chunk: its recordings are tried again next night.
+
+        Where not even that can be written, the chunk stays without outcomes, and waits all the same.
+        """
+        self.failed_chunks[chunk_id] = f"{type(error).__name__}: {error}"
+        try:
+            chunk = self.load(day, chunk_id)
+            self.publish(ExtractedChunk(chunk, [publish.failed_batch(chunk, error)], self.scratch / chunk_id))
+        except Exception as another:
+            self.failed_chunks[chunk_id] += f" (nor could its outcomes be written: {type(another).__name__}: {another})"
+            shutil.rmtree(self.scratch / chunk_id, ignore_errors=True)
+        if isinstance(error, parts.BrokenPart):
+            self.broken[error.key] = error
 
     def check(self) -> dict[str, int]:
-        """Offending rows of each check in ``sql/checks``, over the days from the first that this run touched."""
-        with self._touched() as connection:
-            return catalog.run_checks(connection)
+        """Offending rows of each check in ``sql/checks``, over the days from the first that this run touched, and the number of
+        parts that cannot be read (``broken_parts``): the checks leave those out."""
+        try:
+            with self._touched() as connection:
+                found = catalog.run_checks(connection)
+        except (duckdb.Error, UnicodeDecodeError):
+            broken = parts.broken(self.lake, self._since())
+            if not broken.keys() - self.broken.keys():
+                broken = parts.broken(self.lake, self._since(), deep=True)
+            if not broken.keys() - self.broken.keys():
+                raise
+            self.broken |= broken
+            with self._touched() as connection:
+                found = catalog.run_checks(connection)
+        return found | {"broken_parts": len(self.broken)}
 
     def worst_calls(self, limit: int = 10) -> list[dict[str, Any]]:
         """This run's calls with the highest peak anger."""
@@ -204,8 +229,10 @@ class Night:
 
     def _touched(self) -> duckdb.DuckDBPyConnection:
         """The views over the days that this run may have written: a night does not read years of history."""
-        days = [day for day, _ in self.plan.chunks] or self.listing.days()[-1:]
-        return catalog.connect(self.lake.uri, since=min(days, default=None))
+        return catalog.connect(self.lake.uri, since=self._since(), without=self.broken)
+
+    def _since(self) -> date | None:
+        return min([day for day, _ in self.plan.chunks] or self.listing.days()[-1:], default=None)
 
     @contextlib.contextmanager
     def _timed(self, name: str) -> Iterator[None]:

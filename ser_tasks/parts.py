@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 from collections.abc import Iterator
 from datetime import date
 
@@ -10,6 +11,18 @@ import pyarrow.parquet as pq
 
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import Store
+
+FOOTER_BYTES = 1 << 16
+"""The end of a part that is fetched at first to read its footer: larger ones are fetched again."""
+_UNREADABLE = (pa.ArrowException, OSError, struct.error)
+
+
+class BrokenPart(ValueError):
+    """A part that cannot be read: cut off, overwritten, or no Parquet at all. ``key`` names it."""
+
+    def __init__(self, key: str, why: object):
+        super().__init__(f"The part {key} cannot be read ({str(why).splitlines()[0][:200]}): ser doctor says what to do.")
+        self.key = key
 
 
 def folder(table: str, **partitions: date | str) -> str:
@@ -38,12 +51,51 @@ def encode(table: str, rows: pa.Table) -> bytes:
 def read(store: Store, key: str, table: str, columns: list[str] | None = None) -> pa.Table:
     """A part's rows with today's schema: a column that an older part lacks is null."""
     schema = TABLES[table] if columns is None else pa.schema([TABLES[table].field(name) for name in columns])
-    file = pq.ParquetFile(io.BytesIO(store.read_bytes(key)))
-    found = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
-    arrays = [
-        found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type) for field in schema
-    ]
+    data = store.read_bytes(key)
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        found = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
+        arrays = [
+            found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type) for field in schema
+        ]
+    except _UNREADABLE as error:
+        raise BrokenPart(key, error) from error
     return pa.table(arrays, schema=schema)
+
+
+def footer(store: Store, key: str, size_bytes: int) -> pq.FileMetaData:
+    """A part's footer: its schema, rows and statistics, from the end of the file alone. Raises BrokenPart, FileNotFoundError."""
+    tail = store.tail_bytes(key, FOOTER_BYTES)
+    try:
+        length = struct.unpack("<I", tail[-8:-4])[0] + 8 if tail[-4:] == b"PAR1" else 0
+        if len(tail) < length <= size_bytes:
+            tail = store.tail_bytes(key, length)
+        found = pq.read_metadata(pa.BufferReader(tail))
+        groups = [found.row_group(number) for number in range(found.num_row_groups)]
+        data_bytes = sum(group.column(place).total_compressed_size for group in groups for place in range(group.num_columns))
+    except _UNREADABLE as error:
+        raise BrokenPart(key, error) from error
+    if data_bytes + length > size_bytes:
+        raise BrokenPart(key, f"{size_bytes:,} bytes, its footer speaks of {data_bytes + length:,}")
+    return found
+
+
+def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[str, BrokenPart]:
+    """Parts whose footer (``deep``: or any page) cannot be read, by key; with ``since``, of day folders from that day on."""
+    found = {}
+    for table in TABLES:
+        first = folder(table, day=since) if since else ""
+        for item in store.list(f"{table}/"):
+            if item.key.endswith(".parquet") and item.key >= first:
+                try:
+                    footer(store, item.key, item.size_bytes)
+                    if deep:
+                        read(store, item.key, table)
+                except BrokenPart as error:
+                    found[item.key] = error
+                except FileNotFoundError:  # replaced or removed since
+                    continue
+    return found
 
 
 def keys(store: Store, prefix: str) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def publish_chunk(
         "policy": policy,
         "run_id": run_id,
         "code_version": code_version(),
-        "scored_at": datetime.now(UTC),
+        "scored_at": ingest.after(ingest.last_scored_at(lake, chunk)),
     }
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
     for result, own in results:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ser_tasks.bundle import Bundle, load_bundle
+from ser_tasks.memory import is_out_of_memory
 
 TOLERANCE = 1e-2
 """Largest difference from float32's probabilities that a shorter precision may make."""
@@ -110,8 +111,8 @@ class Scorer:
             index = starts[members, None] + np.minimum(np.arange(own.max()), own[:, None] - 1)
             x = torch.from_numpy(frames[index]).to(self.device)
             yield members, self._probabilities(x, torch.from_numpy(own)).float().cpu().numpy()
-        except (torch.OutOfMemoryError, MemoryError):
-            if len(members) == 1:
+        except (MemoryError, RuntimeError) as error:
+            if len(members) == 1 or not (isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)):
                 raise
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()

@@ -41,6 +41,16 @@ class Settings(BaseSettings):
     max_duration_s: float = Field(6 * 3600, gt=0, description="Longer recordings are quarantined.")
     max_attempts: int = Field(5, gt=0, description="A recording that failed so often is left alone until it is uploaded again.")
 
+    recording_limit_s: float = Field(
+        300,
+        gt=0,
+        description="A worker that takes longer for its recordings (plus a tenth of their audio, all of it to score them) is killed; "
+        "the recording that it was at is tried once more alone.",
+    )
+    worker_memory_mb: int | None = Field(
+        4096, ge=512, description="Memory that a worker may take; a recording that needs more fails. null: no limit."
+    )
+
     min_segment_s: float = Field(1.0, gt=0, description="Shorter speech is counted, but no emotion is read from it.")
     max_segment_s: float = Field(6.0, gt=0, description="Longer speech is cut at its quietest point.")
 

@@ -47,6 +47,9 @@ class Store(Protocol):
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
         """The object's first ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
 
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        """The object's last ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
+
     def write_bytes(self, key: str, data: bytes) -> None:
         """Writes or replaces the object, whole or not at all."""
 
@@ -117,8 +120,18 @@ class LocalStore:
         with path.open("rb") as file:
             return file.read(limit_bytes)
 
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        with self._path(key).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - limit_bytes))
+            return file.read()
+
     def write_bytes(self, key: str, data: bytes) -> None:
-        os.replace(self._temporary(key, data), self._path(key))
+        temporary = self._temporary(key, data)
+        try:
+            os.replace(temporary, self._path(key))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def create_bytes(self, key: str, data: bytes) -> bool:
         temporary = self._temporary(key, data)
@@ -230,7 +243,12 @@ class S3Store:
                     yield StoredObject(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
 
     def read_bytes(self, key: str, limit_bytes: int | None = None) -> bytes:
-        span = {} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}
+        return self._read(key, **({} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}))
+
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        return self._read(key, Range=f"bytes=-{limit_bytes}")
+
+    def _read(self, key: str, **span: str) -> bytes:
         try:
             return self._get(key, **span)["Body"].read()
         except self.client.exceptions.ClientError as error:

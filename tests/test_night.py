@@ -2,13 +2,9 @@
 
 import contextlib
 import json
-import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +13,13 @@ import pytest
 import soundfile as sf
 from making import RATE_HZ, TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from making_audio import broken_files
+from making_nights import NIGHT_SCRIPT, ask, rows, same, start_night, ten_calls
 
 from ser_tasks import schemas
-from ser_tasks.catalog import connect
 from ser_tasks.night import Night
 from ser_tasks.settings import Settings
 from ser_tasks.store import LocalStore, open_store
 from ser_tasks.workers import Workers
-
-VOLATILE = ("run_id", "scored_at", "planned_at", "spent_s", "attempts")
-"""Columns that tell of a run, not of a call."""
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +36,7 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
-    """Ten recordings over three days whose outcomes are known."""
-    folder = tmp_path_factory.mktemp("calls")
-    call = two_sided([("agent", 0.5, 4), ("customer", 5, 11), ("customer", 12, 16), ("agent", 15, 18)], 20, seed=3)
-    facts = {"call_id": "both", "started_at": "2026-11-20T10:00:00Z", "agent_id": "ann.b", "customer_id": "c-4711", "queue": "sales"}
-    write_call(folder, "2026-11-20/both.wav", call, facts | TWO_SIDED)
-    write_call(folder, "2026-11-20/wide.flac", np.repeat(call, 2, axis=0), TWO_SIDED, rate_hz=16_000)
-    write_call(folder, "2026-11-20/mono.wav", call.sum(axis=1))
-    write_call(folder, "2026-11-20/nobody-says.wav", call)
-    write_call(folder, "2026-11-20/untold.wav", call, TWO_SIDED | {"notice_given": False})
-    write_call(folder, "2026-11-21/dual-mono.wav", np.repeat(call[:, 1:], 2, axis=1), TWO_SIDED)
-    write_call(folder, "2026-11-21/quiet-customer.wav", call * [1, 0], TWO_SIDED)
-    write_call(folder, "2026-11-21/bad-sidecar.wav", call, {"channels": "both"})
-    (folder / "2026-11-21/empty.wav").write_bytes(b"")
-    write_call(folder, "calls/CUST_98765_GUID_g1_AGENT_ZoeQ_DT_2026-11-22T08-00-00.wav", call, TWO_SIDED)
-    return folder
+    return ten_calls(tmp_path_factory.mktemp("calls"))
 
 
 OUTCOMES = {
@@ -79,30 +58,6 @@ def night(calls, bundle, workers, tmp_path_factory):
     """An undisturbed night: its lake and its run's row."""
     lake = tmp_path_factory.mktemp("night") / "lake"
     return lake, run_night(calls, lake, bundle, workers)
-
-
-def ask(lake, sql: str) -> list[tuple]:
-    with connect(str(lake)) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def rows(lake: Path, table: str) -> list[dict]:
-    """Rows of every part as they lie there, volatile columns left out."""
-    found = []
-    for path in sorted((lake / table).rglob("*.parquet")):
-        part = pq.ParquetFile(path).read().to_pylist()
-        found += [{"part": path.relative_to(lake).as_posix()} | {k: v for k, v in row.items() if k not in VOLATILE} for row in part]
-    return sorted(found, key=repr)
-
-
-def same(one: Path, other: Path) -> None:
-    """Both lakes hold the same rows in parts of the same names; probabilities within 1e-5."""
-    for table in ("outcomes", "call_emotions", "segments", "recordings"):
-        assert len(rows(one, table)) == len(rows(other, table))
-        for a, b in zip(rows(one, table), rows(other, table), strict=True):
-            assert a.keys() == b.keys()
-            for column, value in a.items():
-                assert value == (pytest.approx(b[column], abs=1e-5) if isinstance(value, float) else b[column]), column
 
 
 def test_every_listed_recording_ends_in_the_outcome_it_should(night):
@@ -339,55 +294,6 @@ def test_a_crash_before_any_write_loses_and_doubles_nothing(night, calls, bundle
         same(night[0], lake)
 
 
-NIGHT_SCRIPT = (
-    "import sys; sys.path.insert(0, sys.argv[1])\n"
-    "from making import run_night\n"
-    "from ser_tasks.settings import Settings\n"
-    "if __name__ == '__main__':\n"
-    " run_night(*sys.argv[2:5], settings=Settings(chunk_recordings=2, scratch=sys.argv[5]))\n"
-)
-
-
-def start_night(tmp_path: Path, calls: Path, lake: Path, bundle: Path) -> subprocess.Popen:
-    script = tmp_path / "night.py"
-    script.write_text(NIGHT_SCRIPT)
-    scratch = tmp_path / "scratch"
-    arguments = [str(Path(__file__).parent), str(calls), str(lake), str(bundle), str(scratch)]
-    with (tmp_path / "stderr").open("ab") as stderr:
-        return subprocess.Popen([sys.executable, str(script), *arguments], start_new_session=True, stderr=stderr)
-
-
-@pytest.mark.parametrize("kills", [3, pytest.param(15, marks=pytest.mark.slow)])
-def test_kill_9_at_any_moment_and_a_rerun_completes(kills, calls, bundle, workers, tmp_path):
-    lake, whole = tmp_path / "lake", tmp_path / "whole"
-    settings = Settings(chunk_recordings=2)
-    run_night(calls, whole, bundle, workers, settings=settings)
-    moment = random.Random(kills)
-    for _ in range(kills):
-        process = start_night(tmp_path, calls, lake, bundle)
-        time.sleep(moment.uniform(2.5, 8))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    run = run_night(calls, lake, bundle, workers, settings=settings)
-    assert set(run["checks"].values()) == {0}
-    same(whole, lake)
-    deadline = time.monotonic() + 20
-    while workers_of(tmp_path) and time.monotonic() < deadline:  # a killed run's workers end by themselves
-        time.sleep(0.2)
-    assert workers_of(tmp_path) == []
-
-
-def workers_of(tmp_path: Path) -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if str(tmp_path).encode() in (process / "cmdline").read_bytes():
-                found.append(process.name)
-        except OSError:
-            continue
-    return found
-
-
 def test_two_runs_at_once_double_nothing(calls, bundle, workers, tmp_path):
     lake = tmp_path / "lake"
     processes = [start_night(tmp_path, calls, lake, bundle) for _ in range(2)]
@@ -425,27 +331,6 @@ def test_a_night_over_s3_gives_the_rows_of_a_local_one(s3, night, calls, bundle,
     assert [row[:5] for row in local] == [row[:5] for row in remote]
     assert [row[5] for row in local] == pytest.approx([row[5] for row in remote], abs=1e-5, nan_ok=True)
     assert run_night(f"s3://{source}", f"s3://{lake}/deep/er", bundle)["scored"] == 0
-
-
-def test_a_decoder_that_crashes_its_process_costs_one_recording(bundle, tmp_path, monkeypatch):
-    """The crash is a real one: a module on the workers' path ends the process when it sees the recording's name."""
-    folder = tmp_path / "calls"
-    for name in ("a.wav", "crash.wav", "z.wav"):
-        write_call(folder, f"2026-11-20/{name}", two_sided([("customer", 1, 6)], 8), TWO_SIDED)
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(
-        "import builtins, os, sys\n"
-        "def crash(event, arguments):\n"
-        "    if event == 'open' and 'crash.wav' in str(arguments[0]): os.abort()\n"
-        "sys.addaudithook(crash)\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    run = run_night(folder, tmp_path / "lake", bundle)
-    assert (run["scored"], run["quarantined"], run["failed"]) == (2, 1, 0)
-    assert ask(tmp_path / "lake", "SELECT key, reason_code FROM outcomes WHERE outcome = 'quarantined'") == [
-        ("2026-11-20/crash.wav", "decoder_crash")
-    ]
 
 
 @pytest.mark.slow

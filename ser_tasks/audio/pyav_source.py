@@ -52,6 +52,8 @@ class PyAvSource:
                 },
                 metadata_errors="replace",
             )
+        except MemoryError:
+            raise
         except av.FFmpegError as error:
             _limit_allocations(_NO_LIMIT_BYTES)
             if error.errno == errno.ENOMEM:
@@ -146,6 +148,8 @@ class PyAvSource:
         while in_a_row < _HOPELESS_PACKETS:
             try:
                 packet = next(packets, None)
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 self.damage = f"the file breaks off: {error.strerror}"
                 return
@@ -157,6 +161,8 @@ class PyAvSource:
             try:
                 yield from packet.decode()
                 in_a_row = 0
+            except MemoryError:
+                raise
             except av.FFmpegError as error:
                 in_a_row += 1
                 self._bad_packets += 1
