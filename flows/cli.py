@@ -367,11 +367,14 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     settings = Settings()
     preflight(
         recordings,
+        lake,
         options.get("model") or settings.model,
         options.get("device", "auto"),
         options.get("policy") or settings.policy,
         settings.priors,
     )
+
+    from duckdb import IOException
 
     from flows.nightly import IncompleteNight, nightly
     from flows.server import start_server
@@ -382,6 +385,9 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
         run = nightly(recordings, lake, **options)
     except IncompleteNight as error:
         run, incomplete = error.run, error
+    except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
+        typer.secho(f"ser: The night was stopped; what it published is whole. {error} Then run it again.", err=True, fg="red")
+        raise SystemExit(1) from None
     _print_run(run, lake)
     if incomplete:
         typer.secho(f"ser: {incomplete}", err=True, fg="red")

@@ -13,6 +13,7 @@ from flows.progress import NightProgress
 from ser_tasks.ingest import Plan
 from ser_tasks.night import ExtractedChunk, Night
 from ser_tasks.policy import WAY_OUT
+from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
 AHEAD = 2
@@ -30,8 +31,9 @@ class IncompleteNight(RuntimeError):
 def _is_storage_trouble(task: Any, run: Any, state: Any) -> bool:
     """Whether a task failed by I/O: nothing else is worth another try within the night."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from duckdb import IOException
 
-    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError)
+    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError | IOException)
 
 
 _OPTIONS: dict[str, Any] = {
@@ -105,6 +107,8 @@ def nightly(
         publish_artifacts(night, run, checks)
     troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
     troubles += [f"chunk {chunk_id}: {error}" for chunk_id, error in night.failed_chunks.items()]
+    if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
+        troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
     if troubles:
         raise IncompleteNight("The parts are published, but " + "; ".join(troubles), run)
     return run
@@ -123,7 +127,7 @@ def remarks(night: Night, run: dict[str, Any]) -> list[str]:
 
 def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int]) -> None:
     """What Prefect's page shows of the run: its outcomes, its checks, and links to the worst calls."""
-    counted = [{"what": name, "recordings": run[name]} for name in ("scored", "no_speech", "withheld", "quarantined", "failed")]
+    counted = [{"what": name, "recordings": run[name]} for name in OUTCOMES]
     create_table_artifact(counted, key="outcomes", description=f"Run {run['run_id']}: {run['audio_h_per_h']:,.0f} audio-hours per hour")
     create_table_artifact([{"check": n, "offending rows": c} for n, c in checks.items()], key="checks", description="Checks")
     rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]

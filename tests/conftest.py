@@ -16,6 +16,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from faulty_s3 import FaultyS3
+
+from ser_tasks.store import open_store
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,23 @@ class S3Server:
         bucket = f"{name}-{secrets.token_hex(4)}"
         self.client.create_bucket(Bucket=bucket)
         return bucket
+
+    def identity(self, *statements: dict[str, Any]) -> dict[str, str]:
+        """Somebody new with these statements of an IAM policy as their only rights: the AWS variables of their keys."""
+        name = f"user-{secrets.token_hex(4)}"
+        iam = boto3.client(
+            "iam",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(proxies={}),
+        )
+        iam.create_user(UserName=name)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=document)
+        return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +72,8 @@ def s3_server(tmp_path_factory):
     names += ["filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     arguments = [f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
-    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam.readOnly=false", "-master.telemetry=false"]
+    arguments += ["-webdav=false", "-admin.ui=false"]
     arguments += [f"-{name}={port}" for name, port in ports.items()]
     endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
     client = boto3.client(
@@ -87,7 +108,17 @@ def s3(s3_server, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return s3_server
+    open_store.cache_clear()  # a store keeps the credentials that it began with
+    yield s3_server
+    open_store.cache_clear()
+
+
+@pytest.fixture
+def faulty_s3(s3, monkeypatch):
+    """The AWS variables point at a proxy before the S3 server, whose faults the test chooses."""
+    with FaultyS3(s3.endpoint_url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 def _free_ports(count: int) -> list[int]:
