@@ -29,6 +29,7 @@ _ANSWERS = {
     "expired": (400, "ExpiredToken", "The provided token has expired."),
     "forbidden": (403, "AccessDenied", "Access Denied"),
     "skewed": (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+    "no_bucket": (404, "NoSuchBucket", "The specified bucket does not exist"),
     "conflict": (409, "ConditionalRequestConflict", "A conflicting operation occurred."),
 }
 
