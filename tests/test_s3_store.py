@@ -265,8 +265,8 @@ def test_a_missing_bucket_is_an_error_not_an_empty_list_or_a_free_key(faulty_s3,
     faulty_s3.choose(lambda request: "no_bucket")  # the test server makes buckets for an admin, and finds no key in none
     for ask in (lambda: store.read_bytes("a"), lambda: store.fetch("a", "e", tmp_path), lambda: store.create_bytes("a", b"x")):
         assert "there is no such bucket" in message(ask)
-    with pytest.raises(ValueError, match="'No_Bucket' is no bucket's name"):
-        open_store("s3://No_Bucket").write_bytes("a", b"x")
+    with pytest.raises(ValueError, match="'no bucket' is no bucket's name"):
+        open_store("s3://no bucket").write_bytes("a", b"x")
 
 
 def test_a_wrong_clock_is_named(s3, monkeypatch):
