@@ -299,20 +299,20 @@ class S3Store:
         return f"s3://{self.bucket}/{self.prefix}{key}"
 
     def _download(self, key: str, file: BinaryIO, **arguments: str) -> dict[str, Any]:
-        """Fills the file and returns the answer's head. A body that is cut off is asked for again: boto3 does that for heads only."""
+        """Fills the file and returns the answer's head. What is cut off is asked for again: boto3 does that for heads only, not for
+        an object's bytes, nor for the text of an error in their place."""
         from botocore.exceptions import BotoCoreError
         from urllib3.exceptions import HTTPError
 
         for attempt in range(1, ATTEMPTS + 1):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **arguments)
-            file.seek(0)
-            file.truncate()
-            try:
-                shutil.copyfileobj(answer["Body"], file, 1 << 20)
-                if file.tell() == answer["ContentLength"]:
-                    return answer
-            except (BotoCoreError, HTTPError, ConnectionError):
-                pass
+            with contextlib.suppress(HTTPError):
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, **arguments)
+                file.seek(0)
+                file.truncate()
+                with contextlib.suppress(BotoCoreError, ConnectionError):
+                    shutil.copyfileobj(answer["Body"], file, 1 << 20)
+                    if file.tell() == answer["ContentLength"]:
+                        return answer
             if attempt < ATTEMPTS:
                 _pause(attempt)
         raise ConnectionError(f"{self._server} cut the download off {ATTEMPTS} times.")
