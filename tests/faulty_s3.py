@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 FAULTS = ("slow_down", "server_error", "reset_before", "reset_after", "cut_body", "slow_body", "down", "expired")
 """slow_down: 503. server_error: 500. reset_before, reset_after: the connection is reset before, or after, the server got the
@@ -36,15 +36,18 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as it came. ``key`` is unquoted; ``prefix`` is a listing's."""
+    """One request, as it came. ``key`` is unquoted and empty for what concerns the bucket."""
 
     index: int
     method: str
     bucket: str
     key: str
-    prefix: str | None
-    headers: dict[str, str]
-    """Names in lower case."""
+    query: dict[str, str]
+
+    @property
+    def prefix(self) -> str | None:
+        """A listing's."""
+        return self.query.get("prefix")
 
 
 Chooser = Callable[[Request], str | None]
@@ -113,10 +116,9 @@ class FaultyS3:
     def _fault_of(self, handler: BaseHTTPRequestHandler) -> str | None:
         target = urlsplit(handler.requestline.split(" ")[1])  # handler.path has lost leading slashes
         bucket, _, key = target.path.lstrip("/").partition("/")
-        prefix = parse_qs(target.query, keep_blank_values=True).get("prefix", [None])[0]
-        headers = {name.lower(): value for name, value in handler.headers.items()}
+        query = dict(parse_qsl(target.query, keep_blank_values=True))
         with self._lock:
-            request = Request(len(self.requests), handler.command, bucket, unquote(key), prefix, headers)
+            request = Request(len(self.requests), handler.command, bucket, unquote(key), query)
             self.requests.append(request)
             if self._down:
                 self._down -= 1

@@ -100,9 +100,8 @@ def test_nights_broken_at_200_random_requests_end_as_an_undisturbed_one(faulty_s
     assert contents(s3, source) == before
     assert set(happened) == set(FAULTS) and len(ends) >= 3, (happened, ends)
     with capsys.disabled():
-        print(
-            f"\nSER_FAULT_SEED={SEED}: {happened.total()} faults in {number} nights of {len(undisturbed)} requests; {dict(happened)}; {dict(ends)}"
-        )
+        told = f"{happened.total()} faults in {number} nights of {len(undisturbed)} requests"
+        print(f"\nSER_FAULT_SEED={SEED}: {told}; {dict(happened)}; {dict(ends)}")
 
 
 @pytest.mark.parametrize("fault", ["reset_after", "expired"])

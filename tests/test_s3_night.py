@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ser_tasks.settings import Settings
 from ser_tasks.store import StoreRefused, open_store
 from ser_tasks.workers import Workers
 
+README = Path(__file__).parent.parent / "README.md"
 CALL = two_sided([("agent", 0.5, 3), ("customer", 4, 9)], 10, seed=3)
 
 
@@ -255,16 +257,17 @@ def test_a_night_that_is_refused_on_the_way_fails_and_is_completed_by_the_next(f
         assert not any(secret.encode() in content for content in kept)
 
 
-BI_TOOL = """
-import sys, duckdb
-warehouse, httpfs, endpoint, key, secret, query = sys.argv[1:]
-with duckdb.connect(warehouse, read_only=True) as connection:
-    connection.execute(f"LOAD '{httpfs}'")
-    connection.execute(
-        f"CREATE SECRET (TYPE s3, KEY_ID '{key}', SECRET '{secret}', ENDPOINT '{endpoint}', URL_STYLE 'path', USE_SSL false)"
-    )
-    print(connection.sql(query).fetchall())
-"""
+BI_TOOL = "import sys, duckdb\nprint(duckdb.sql(sys.stdin.read()).fetchall())"
+
+
+def readme_lines_for_bi_tools(**values: str) -> str:
+    """The README's SQL for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
+    sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", README.read_text(), re.S)[1]
+    sql = re.sub(r"\s*--.*", "", sql).replace("REGION 'eu-central-1'", "ENDPOINT 'endpoint', URL_STYLE 'path', USE_SSL false")
+    for name, value in values.items():
+        assert f"'{name}'" in sql or name in ("httpfs", "query"), name
+        sql = sql.replace(f"'{name}'", f"'{value}'")
+    return sql.replace("LOAD httpfs", f"LOAD '{values['httpfs']}'").replace("FROM call_emotions LIMIT 10", values["query"])
 
 
 def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_file(s3, calls, bundle, workers, tmp_path):
@@ -283,9 +286,9 @@ def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_
     statements = night_policy(source, lakes, "e")
     reader = s3.identity(statements[2], {**statements[3], "Action": "s3:GetObject"})
     httpfs = Path(duckdb_extension_httpfs.__file__).parent / f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
-    arguments = [warehouse, httpfs, s3.endpoint_url.removeprefix("http://"), *reader.values(), query]
-    (tmp_path / "bi.py").write_text(BI_TOOL)
-    plain = subprocess.run([sys.executable, tmp_path / "bi.py", *map(str, arguments)], capture_output=True, text=True, cwd=tmp_path)
+    values = {"key": reader["AWS_ACCESS_KEY_ID"], "secret": reader["AWS_SECRET_ACCESS_KEY"], "warehouse.duckdb": str(warehouse)}
+    sql = readme_lines_for_bi_tools(**values, endpoint=s3.endpoint_url.removeprefix("http://"), httpfs=str(httpfs), query=query)
+    plain = subprocess.run([sys.executable, "-c", BI_TOOL], input=sql, capture_output=True, text=True, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr
     assert plain.stdout.strip() == str(OUTCOMES)
     shown = ser("sql", "--lake", lake, "FROM duckdb_secrets()", "--format", "json")
