@@ -199,7 +199,7 @@ def _same_etag(listed: str, found: str) -> None:
 
 class S3Store:
     """A prefix of a bucket, through boto3. Beside what each verb raises: StoreRefused, and ConnectionError where the server
-    does not answer, or not in time, or only with errors. Messages name the server and never a key, which may name a person."""
+    does not answer, or not in time, or only with errors. These two name the server and never a key, which may name a person."""
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket

@@ -4,7 +4,6 @@ A real server; a proxy before it breaks chosen requests.
 """
 
 import random
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -288,12 +287,9 @@ def test_what_a_person_must_mend_is_not_tried_again(store, faulty_s3, code):
 
 
 def test_a_server_that_is_not_there_is_named(s3, quick, monkeypatch):
-    from conftest import _free_ports
-
-    [port] = _free_ports(1)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://user:password@127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:password@127.0.0.1:9")
     text = message(open_store("s3://calls/2026").probe)
-    assert f"http://127.0.0.1:{port} does not answer for s3://calls/2026" in text and "AWS_ENDPOINT_URL_S3" in text
+    assert "http://127.0.0.1:9 does not answer for s3://calls/2026" in text and "AWS_ENDPOINT_URL_S3" in text
     assert "password" not in text
 
 
@@ -303,15 +299,10 @@ def test_a_server_that_stays_overloaded_is_named(store, faulty_s3, quick):
     assert len(faulty_s3.requests) == 2
 
 
-def test_five_attempts_outlast_some_seconds_of_trouble(store, faulty_s3):
+def test_a_request_is_tried_five_times(store, faulty_s3):
     faulty_s3.choose(at(dict.fromkeys(range(4), "slow_down")))
-    begun = time.monotonic()
     store.probe()
     assert len(faulty_s3.requests) == 5
-    faulty_s3.choose(at(dict.fromkeys(range(5), "slow_down")))
-    with pytest.raises(ConnectionError):
-        store.probe()
-    assert time.monotonic() - begun < 60
 
 
 def test_a_stream_of_random_faults_changes_no_answer(store, faulty_s3):
