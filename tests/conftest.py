@@ -36,6 +36,20 @@ class S3Server:
         self.client.create_bucket(Bucket=bucket)
         return bucket
 
+    def variables(self, endpoint_url: str | None = None) -> dict[str, str]:
+        """The environment of somebody who may do everything, here or behind a proxy."""
+        return {
+            "AWS_ENDPOINT_URL": endpoint_url or self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
     def identity(self, *statements: dict[str, Any]) -> dict[str, str]:
         """Somebody new with these statements of an IAM policy as their only rights: the AWS variables of their keys."""
         name = f"user-{secrets.token_hex(4)}"
@@ -95,19 +109,12 @@ def s3_server(tmp_path_factory):
 
 
 @pytest.fixture
-def s3(s3_server, monkeypatch, tmp_path):
+def s3(s3_server, monkeypatch):
     """The S3 server, with the standard AWS variables pointing at it for the length of one test."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    for name, value in s3_server.variables().items():
+        monkeypatch.setenv(name, value)
     open_store.cache_clear()  # a store keeps the credentials that it began with
     yield s3_server
     open_store.cache_clear()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from faulty_s3 import FaultyS3
 from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from making_s3 import contents, night_policy, rows_of, upload
 
@@ -40,9 +41,34 @@ def calls(tmp_path_factory):
 OUTCOMES = [("2026-11-20/a.wav", "scored"), ("2026-11-20/mono.wav", "withheld"), ("2026-11-21/junk.wav", "quarantined")]
 
 
+@pytest.fixture(scope="module")
+def proxy(s3_server):
+    with FaultyS3(s3_server.endpoint_url) as proxy:
+        yield proxy
+
+
 @pytest.fixture
-def workers():
-    """A pool that starts with the AWS variables of its test."""
+def faulty_s3(s3, proxy, monkeypatch):
+    """The AWS variables point at the proxy, which breaks nothing yet."""
+    proxy.choose(lambda request: None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    return proxy
+
+
+@pytest.fixture(scope="module")
+def workers(s3_server, proxy):
+    """Processes keep the environment that they began with: these go through the proxy, and may do everything."""
+    with Workers(1) as pool, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3_server.variables(proxy.url).items():
+            patch.setenv(name, value)
+        pool.start()
+        patch.undo()
+        yield pool
+
+
+@pytest.fixture
+def own_workers():
+    """A pool that starts with the environment of its test."""
     with Workers(1) as pool:
         yield pool
 
@@ -59,7 +85,7 @@ def ask(lake: str, query: str) -> list[tuple]:
 
 
 def test_a_night_with_the_storage_policy_s_rights_writes_the_lake_and_nothing_else(
-    faulty_s3, s3, calls, bundle, workers, monkeypatch, tmp_path
+    faulty_s3, s3, calls, bundle, own_workers, monkeypatch, tmp_path
 ):
     """Real rights, checked by the server, and the requests themselves: every one is a read, or lies in the lake's prefix."""
     source, lakes = s3.bucket("calls"), s3.bucket("lake")
@@ -68,9 +94,9 @@ def test_a_night_with_the_storage_policy_s_rights_writes_the_lake_and_nothing_el
     before = contents(s3, source)
     take(monkeypatch, s3.identity(*night_policy(source, lakes, "night/emotions")))
     lake = f"s3://{lakes}/night/emotions"
-    run = run_night(f"s3://{source}", lake, bundle, workers)
+    run = run_night(f"s3://{source}", lake, bundle, own_workers)
     assert set(run["checks"].values()) == {0} and run["listed"] == 3
-    assert run_night(f"s3://{source}", lake, bundle, workers)["planned"] == 0
+    assert run_night(f"s3://{source}", lake, bundle, own_workers)["planned"] == 0
     assert ask(lake, "SELECT key, outcome FROM outcomes ORDER BY key") == OUTCOMES
     assert contents(s3, source) == before
     for request in faulty_s3.requests:
@@ -173,21 +199,21 @@ def test_what_vanishes_or_changes_after_the_listing_is_decided_by_the_next(what,
 
 
 @pytest.mark.faults
-def test_an_endpoint_that_goes_down_in_the_middle_loses_nothing(faulty_s3, s3, calls, bundle, workers, monkeypatch, tmp_path):
+def test_an_endpoint_that_goes_down_in_the_middle_loses_nothing(faulty_s3, s3, calls, bundle, own_workers, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     source, lakes = s3.bucket("calls"), s3.bucket("lake")
     upload(s3, calls, source)
-    run_night(f"s3://{source}", f"s3://{lakes}/whole", bundle, workers)
+    run_night(f"s3://{source}", f"s3://{lakes}/whole", bundle, own_workers)
     length = len(faulty_s3.requests)
     for number, part in enumerate((0.15, 0.4, 0.6, 0.9)):
         lake = f"s3://{lakes}/lake-{number}"
         faulty_s3.choose(lambda request, first=int(length * part): "reset_before" if request.index >= first else None)
         with pytest.raises(Exception) as stopped:
-            run_night(f"s3://{source}", lake, bundle, workers)
+            run_night(f"s3://{source}", lake, bundle, own_workers)
         assert faulty_s3.url.removeprefix("http://") in str(stopped.value)
         assert s3.secret_key not in str(stopped.value)
         faulty_s3.choose(lambda request: None)
-        run = run_night(f"s3://{source}", lake, bundle, workers)
+        run = run_night(f"s3://{source}", lake, bundle, own_workers)
         assert not {k: v for k, v in run["checks"].items() if v}
         assert rows_of(lake) == rows_of(f"s3://{lakes}/whole")
 
