@@ -37,7 +37,7 @@ def backfill(
     if last < first:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
     settings = Settings()
-    preflight(recordings, model or settings.model, device, policy or settings.policy, settings.priors)
+    preflight(recordings, lake, model or settings.model, device, policy or settings.policy, settings.priors)
     log = get_run_logger()
     handled: dict[str, int] = {}
     bad: dict[date, str] = {}

@@ -360,8 +360,10 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
     if options.get("day"):
         options["day"] = _day(options["day"])
-    _preflight(recordings, **options)
+    _preflight(recordings, lake, **options)
     _start_prefect()
+    from duckdb import IOException
+
     from flows.nightly import IncompleteNight, nightly
     from ser_tasks.extract import MACHINE_ERRORS
 
@@ -370,6 +372,9 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
         run = nightly(recordings, lake, **options)
     except IncompleteNight as error:
         run, incomplete = error.run, error
+    except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
+        typer.secho(f"ser: The night was stopped; what it published is whole. {error} Then run it again.", err=True, fg="red")
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in MACHINE_ERRORS:
             raise
@@ -388,13 +393,13 @@ def _day(text: str) -> date:
         raise ValueError(f"{text!r} is no day: write it as 2026-11-20.") from None
 
 
-def _preflight(recordings: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
+def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
     """Raises what a night would raise before it starts: a server is not started for nothing."""
     from ser_tasks.night import preflight
     from ser_tasks.settings import Settings
 
     settings = Settings()
-    preflight(recordings, model or settings.model, device, policy or settings.policy, settings.priors)
+    preflight(recordings, lake, model or settings.model, device, policy or settings.policy, settings.priors)
 
 
 def _start_prefect() -> None:
@@ -524,7 +529,7 @@ def backfill(
     from_day, to_day = _day(first), _day(last)
     if to_day < from_day:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
-    _preflight(recordings, model=model, device=device.value, policy=policy)
+    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     _start_prefect()
     from flows.backfill import IncompleteBackfill
     from flows.backfill import backfill as run_backfill
@@ -551,7 +556,7 @@ def rescore(
 
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_lstm`
     """
-    _preflight(recordings, model=model, device=device.value, policy=policy)
+    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     _start_prefect()
     from flows.nightly import IncompleteNight
     from flows.rescore import rescore as run_rescore

@@ -15,6 +15,7 @@ from ser_tasks.ingest import Plan
 from ser_tasks.night import ExtractedChunk, Night
 from ser_tasks.night_report import outcome_rows, worst_calls_table
 from ser_tasks.policy import WAY_OUT
+from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
 AHEAD = 2
@@ -32,8 +33,9 @@ class IncompleteNight(RuntimeError):
 def _is_storage_trouble(task: Any, run: Any, state: Any) -> bool:
     """Whether a task failed by I/O: nothing else is worth another try within the night."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from duckdb import IOException
 
-    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError)
+    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError | IOException)
 
 
 _OPTIONS: dict[str, Any] = {
@@ -114,6 +116,8 @@ def nightly(
     troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
     troubles += [str(error) for error in night.broken.values()]
     troubles += [f"chunk {chunk_id}: {error}" for chunk_id, error in night.failed_chunks.items()]
+    if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
+        troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
     if troubles:
         raise IncompleteNight("The parts are published, but " + "; ".join(troubles), run)
     return run

@@ -242,6 +242,7 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
     import boto3
 
+    open_store(root).probe()  # it says what is wrong better than DuckDB
     _load_httpfs(connection)
     connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
     session = boto3.Session()
@@ -255,14 +256,14 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
         "USE_SSL": str(endpoint.scheme == "https").lower(),
         "REGION": _text(client.meta.region_name or "us-east-1"),
     }
-    credentials = session.get_credentials()
-    if credentials is None:
-        raise PermissionError(f"No credentials for {root}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with AWS_PROFILE.")
-    frozen = credentials.get_frozen_credentials()
+    frozen = session.get_credentials().get_frozen_credentials()
     options |= {"KEY_ID": _text(frozen.access_key), "SECRET": _text(frozen.secret_key)}
     if frozen.token:
         options["SESSION_TOKEN"] = _text(frozen.token)
-    connection.execute(f"CREATE OR REPLACE TEMPORARY SECRET lake ({', '.join(f'{key} {value}' for key, value in options.items())})")
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMPORARY SECRET lake ({', '.join(f'{key} {value}' for key, value in options.items())})")
+    except duckdb.Error:
+        raise RuntimeError(f"DuckDB {duckdb.__version__} takes no secret of type s3.") from None  # its own message quotes the secret
 
 
 def _load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:

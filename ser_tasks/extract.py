@@ -263,11 +263,13 @@ def _sidecar(store: Store, recording: Recording) -> bytes | None:
     if recording.sidecar_key is None:
         return None
     try:
-        return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1)
+        return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, recording.sidecar_etag)
     except UnusableObject as error:
         raise UnusableObject(f"Its sidecar: {error}") from None
     except FileNotFoundError:
         raise ChangedObject("Its sidecar was listed, but is no longer in the store.") from None
+    except ChangedObject:
+        raise ChangedObject("Its sidecar changed after it was listed.") from None
 
 
 class _Clock:

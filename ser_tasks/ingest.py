@@ -63,6 +63,7 @@ class Recording:
     estimated_s: float
     attempts: int = 0
     """How often it was tried before."""
+    sidecar_etag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -110,17 +111,20 @@ class Listing:
         for page in self._pages(recordings, only_day):
             self.database.register("page", page)
             self.database.execute("INSERT INTO objects FROM page")
-        # A recording's sidecar is the .json of its stem; a .json of no recording is somebody else's.
+        # A recording's sidecar is the .json of its stem; a .json of no recording is somebody else's. Where .json and .JSON
+        # lie side by side, the last of their names counts: .json.
         self.database.execute(
             """
             CREATE TABLE listing AS
             SELECT recording.*, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag
-            FROM objects AS recording LEFT JOIN objects AS sidecar ON sidecar.sidecar AND sidecar.stem = recording.stem
+            FROM objects AS recording
+            LEFT JOIN (SELECT stem, max(key) AS key, max_by(etag, key) AS etag FROM objects WHERE sidecar GROUP BY stem) AS sidecar
+              ON sidecar.stem = recording.stem
             WHERE NOT recording.sidecar
             """
         )
         self.ignored_keys += self._count(
-            "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.stem = o.stem)"
+            "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.sidecar_key = o.key)"
         )
         self.listed = self._count("SELECT count(*) FROM listing")
 
@@ -198,15 +202,15 @@ class Listing:
         cursor.register("chunk", chunk)
         rows = cursor.execute(
             """
-            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s
+            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.sidecar_etag
             FROM chunk AS c LEFT JOIN listing AS l
               ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
             ORDER BY c.key, c.recording_id
             """
         ).fetchall()
         return [
-            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0))
-            for rid, etag, key, masked, sidecar, chunk_id, estimated_s in rows
+            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), sidecar_etag)
+            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, sidecar_etag in rows
         ]
 
 

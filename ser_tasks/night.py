@@ -20,23 +20,27 @@ from ser_tasks.policy import policy_named
 from ser_tasks.score import choose_device, score_file
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
-from ser_tasks.store import LocalStore, open_store
+from ser_tasks.store import LocalStore, S3Store, open_store
 from ser_tasks.workers import Workers, cores
 
 NIGHTS_LOOKED_AT = 31
 """Days of runs that are read to find the nights before."""
 
 
-def preflight(recordings: str, model: str, device: str, policy: str, priors: dict[str, float]) -> None:
+def preflight(recordings: str, lake: str, model: str, device: str, policy: str, priors: dict[str, float]) -> None:
     """Raises the error that a run with these would raise, before anything is started.
 
-    ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be.
+    ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be;
+    StoreRefused or ConnectionError where S3 can't be listed.
     """
     policy_named(policy)
     choose_device(device)
     store = open_store(recordings)
     if isinstance(store, LocalStore) and not store.root.is_dir():
         raise FileNotFoundError(f"There is no folder {store.uri}: give the folder or s3://bucket/prefix that holds the recordings.")
+    for each in (store, open_store(lake)):
+        if isinstance(each, S3Store):
+            each.probe()
     load_bundle(model, priors)
 
 
@@ -79,7 +83,7 @@ class Night:
         self.policy = policy_named(policy or settings.policy)
         self.recordings, self.lake = open_store(recordings), open_store(lake)
         with self._timed("start_up_s"):
-            preflight(recordings, model or settings.model, device, self.policy.name, settings.priors)
+            preflight(recordings, lake, model or settings.model, device, self.policy.name, settings.priors)
             self.model = model or settings.model
             self.bundle = load_bundle(self.model, settings.priors)
             self.device = choose_device(device).type

@@ -16,6 +16,9 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from faulty_s3 import FaultyS3
+
+from ser_tasks.store import open_store
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,37 @@ class S3Server:
         bucket = f"{name}-{secrets.token_hex(4)}"
         self.client.create_bucket(Bucket=bucket)
         return bucket
+
+    def variables(self, endpoint_url: str | None = None) -> dict[str, str]:
+        """The environment of somebody who may do everything, here or behind a proxy."""
+        return {
+            "AWS_ENDPOINT_URL": endpoint_url or self.endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.secret_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+
+    def identity(self, *statements: dict[str, Any]) -> dict[str, str]:
+        """Somebody new with these statements of an IAM policy as their only rights: the AWS variables of their keys."""
+        name = f"user-{secrets.token_hex(4)}"
+        iam = boto3.client(
+            "iam",
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            region_name="us-east-1",
+            config=Config(proxies={}),
+        )
+        iam.create_user(UserName=name)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_user_policy(UserName=name, PolicyName="rights", PolicyDocument=document)
+        return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +86,8 @@ def s3_server(tmp_path_factory):
     names += ["filer.port", "filer.port.grpc", "admin.port", "admin.port.grpc"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     arguments = [f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
-    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"]
+    arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam.readOnly=false", "-master.telemetry=false"]
+    arguments += ["-webdav=false", "-admin.ui=false"]
     arguments += [f"-{name}={port}" for name, port in ports.items()]
     endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
     client = boto3.client(
@@ -74,20 +109,23 @@ def s3_server(tmp_path_factory):
 
 
 @pytest.fixture
-def s3(s3_server, monkeypatch, tmp_path):
+def s3(s3_server, monkeypatch):
     """The S3 server, with the standard AWS variables pointing at it for the length of one test."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.endpoint_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.access_key)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3_server.secret_key)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return s3_server
+    for name, value in s3_server.variables().items():
+        monkeypatch.setenv(name, value)
+    open_store.cache_clear()  # a store keeps the credentials that it began with
+    yield s3_server
+    open_store.cache_clear()
+
+
+@pytest.fixture
+def faulty_s3(s3, monkeypatch):
+    """The AWS variables point at a proxy before the S3 server, whose faults the test chooses."""
+    with FaultyS3(s3.endpoint_url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        yield proxy
 
 
 def _free_ports(count: int) -> list[int]:

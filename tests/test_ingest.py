@@ -55,6 +55,16 @@ def test_recordings_sidecars_and_strangers_are_told_apart(folders):
     ]
 
 
+def test_of_several_sidecars_one_counts_and_the_recording_is_one(folders):
+    recordings, lake, scratch = folders
+    for key in ("2026-11-20/a.wav", "2026-11-20/a.JSON", "2026-11-20/a.json", "2026-11-20/a.Json"):
+        put(recordings, key)
+    listing, plan = planned(recordings, lake, scratch)
+    assert (plan.listed, plan.planned, plan.ignored_keys) == (1, 1, 2)
+    [recording] = ingest.load_chunk(listing, lake, DAY, NIGHT, plan.chunks[0][1], Settings()).recordings
+    assert recording.sidecar_key == "2026-11-20/a.json" and recording.sidecar_etag == manifest(lake)[0]["sidecar_etag"]
+
+
 def test_planning_again_adds_nothing_and_late_recordings_make_new_chunks(folders):
     recordings, lake, scratch = folders
     put(recordings, "2026-11-20/a.wav")

@@ -1,5 +1,5 @@
 -- Which recordings have more than one outcome in one version?
--- Grain: one row per upload (recording_id and etag), model and policy.
+-- Grain: one row per upload (recording_id, etag and its sidecar's etag), model and policy.
 -- Units: none.
 SELECT
     'a recording has more than one outcome' AS what,
@@ -9,5 +9,6 @@ SELECT
         min(key), etag, min(version), count(*), string_agg(outcome || ' in chunk ' || chunk_id, ', ' ORDER BY chunk_id, outcome)
     ) AS detail
 FROM outcomes_all
-GROUP BY recording_id, etag, model, policy
+LEFT JOIN (SELECT DISTINCT recording_id, etag, chunk_id, sidecar_etag FROM recordings_all) USING (recording_id, etag, chunk_id)
+GROUP BY recording_id, etag, sidecar_etag, model, policy
 HAVING count(*) > 1

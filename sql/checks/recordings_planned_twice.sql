@@ -1,5 +1,5 @@
 -- Which uploads are in two chunks?
--- Grain: one row per upload (recording_id and etag).
+-- Grain: one row per upload (recording_id, etag and its sidecar's etag).
 -- Units: none.
 SELECT
     'a recording is planned twice' AS what,
@@ -9,5 +9,5 @@ SELECT
         min(key), etag, count(*), string_agg(DISTINCT chunk_id, ', ' ORDER BY chunk_id)
     ) AS detail
 FROM recordings_all
-GROUP BY recording_id, etag
+GROUP BY recording_id, etag, sidecar_etag
 HAVING count(*) > 1

@@ -7,8 +7,8 @@
 SELECT o.*
 FROM outcomes_all AS o
 LEFT JOIN (
-    SELECT recording_id, etag, max(planned_at) AS planned_at FROM parts.recordings GROUP BY recording_id, etag
-) AS upload USING (recording_id, etag)
+    SELECT recording_id, etag, chunk_id, max(planned_at) AS planned_at FROM parts.recordings GROUP BY recording_id, etag, chunk_id
+) AS upload USING (recording_id, etag, chunk_id)
 QUALIFY row_number() OVER (
     PARTITION BY o.recording_id
     ORDER BY upload.planned_at DESC NULLS LAST, o.scored_at DESC, o.version DESC, o.etag DESC, o.chunk_id DESC
