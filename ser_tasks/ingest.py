@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_tasks import parts, schemas
+from ser_tasks import parts, schemas, settled
 from ser_tasks.facts import day_of, masked_key, recording_id
 from ser_tasks.settings import Settings
 from ser_tasks.store import Store
@@ -58,6 +58,7 @@ class Recording:
     estimated_s: float
     attempts: int = 0
     """How often it was tried before."""
+    planned_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,12 @@ class Listing:
     def days(self) -> list[date]:
         return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
+    def digests(self) -> dict[date, str]:
+        """By day, what tells whether the listed recordings are the same as before: their number, and a hash of ids and etags."""
+        uploads = "concat_ws(' ', recording_id, etag, sidecar_etag)"
+        query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
+        return dict(self.database.cursor().execute(query).fetchall())
+
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
         """Recordings of a day that its manifest lacks, in the order of their keys."""
         cursor = self.database.cursor()  # of its own: the rows are read while other questions are asked
@@ -172,15 +179,15 @@ class Listing:
         cursor.register("chunk", chunk)
         rows = cursor.execute(
             """
-            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s
+            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.planned_at
             FROM chunk AS c LEFT JOIN listing AS l
               ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
             ORDER BY c.key, c.recording_id
             """
         ).fetchall()
         return [
-            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0))
-            for rid, etag, key, masked, sidecar, chunk_id, estimated_s in rows
+            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), planned_at)
+            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, planned_at in rows
         ]
 
 
@@ -195,31 +202,43 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again.
     """
     result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys)
-    for day in listing.days():
-        result.planned += _plan_day(listing, lake, day, settings, run_id)
-        sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
-        for chunk_id, size in sizes.items():
-            done = outcomes(lake, day, version, chunk_id)
-            left = size if done is None else sum(_to_retry(row, settings) for row in done.to_pylist())
-            if left:
-                result.chunks.append((day, chunk_id))
-                result.recordings += left
+    days = listing.days()
+    known = settled.read(lake, version)
+    states = settled.states(lake, version, days)
+    listed = listing.digests()
+    newly: dict[date, str] = {}
+    for day in days:
+        state = f"{settings.max_attempts} {listed[day]} {states[day]}"
+        if known.get(day) == state:
+            continue
+        planned = _plan_day(listing, lake, day, settings, run_id)
+        waits = _waiting_chunks(lake, day, version, settings)
+        result.planned += planned
+        result.chunks += [(day, chunk_id) for chunk_id in waits]
+        result.recordings += sum(waits.values())
+        if not planned and not waits and settled.states(lake, version, [day])[day] == states[day]:
+            newly[day] = state
+    settled.write(lake, version, known, newly)
     return result
 
 
-def outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
-    """A chunk's outcome rows of this version, None where it is not done."""
-    key = f"{parts.folder('outcomes', day=day, version=version)}{chunk_id}.parquet"
-    try:
-        return parts.read(lake, key, "outcomes")
-    except FileNotFoundError:
-        return None
+def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) -> dict[str, int]:
+    """A day's chunks that wait for this version, and how many of their recordings do."""
+    waits = dict(Counter(read_manifest(lake, day)["chunk_id"].to_pylist()))
+    done: dict[str, int] = {}
+    keys = parts.keys(lake, parts.folder("outcomes", day=day, version=version))
+    for key in sorted(keys, key=lambda key: parts.rank(parts.name_of(key))):
+        left: Counter[str] = Counter()
+        for row in parts.read(lake, key, "outcomes", ["chunk_id", "outcome", "attempts"]).to_pylist():
+            left[row["chunk_id"]] += to_retry(row, settings)
+        done |= left
+    waits |= {chunk_id: left for chunk_id, left in done.items() if chunk_id in waits}
+    return {chunk_id: left for chunk_id, left in waits.items() if left}
 
 
-def waiting(lake: Store, chunk: Chunk, version: str, settings: Settings) -> set[str]:
-    """Ids of a chunk's recordings that have no outcome of this version yet, or may be tried again."""
-    done = outcomes(lake, chunk.day, version, chunk.chunk_id)
-    final = {row["recording_id"] for row in done.to_pylist() if not _to_retry(row, settings)} if done else set()
+def waiting(chunk: Chunk, done: pa.Table | None, settings: Settings) -> set[str]:
+    """Ids of a chunk's recordings that, by its outcome rows, have no outcome yet or may be tried again."""
+    final = {row["recording_id"] for row in done.to_pylist() if not to_retry(row, settings)} if done else set()
     return {recording.recording_id for recording in chunk.recordings} - final
 
 
@@ -230,13 +249,13 @@ def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id:
     """
     manifest = read_manifest(lake, day)
     rows = manifest.filter(pc.equal(manifest["chunk_id"], chunk_id))
-    done = outcomes(lake, day, version, chunk_id)
+    done = _outcomes(lake, day, version, chunk_id)
     attempts = {row["recording_id"]: row["attempts"] for row in done.to_pylist()} if done else {}
     recordings = listing.recordings(rows, attempts)
     if done:
-        again = {row["recording_id"] for row in done.to_pylist() if _to_retry(row, settings)}
+        again = {row["recording_id"] for row in done.to_pylist() if to_retry(row, settings)}
         recordings = [recording for recording in recordings if recording.recording_id in again and recording.key is not None]
-    elif any(key.endswith(f"/{chunk_id}.parquet") for key in parts.keys(lake, parts.folder("outcomes", day=day))):
+    elif any(_outcomes(lake, day, other, chunk_id) for other in _versions(lake, day)):
         recordings = [recording for recording in recordings if recording.key is not None]
     return Chunk(chunk_id, day, recordings)
 
@@ -247,7 +266,16 @@ def read_manifest(lake: Store, day: date) -> pa.Table:
     return pa.concat_tables([schemas.RECORDINGS.empty_table(), *found])
 
 
-def _to_retry(row: dict[str, Any], settings: Settings) -> bool:
+def _outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
+    found = parts.find_chunk(lake, day, version, chunk_id)
+    return found and found[1]
+
+
+def _versions(lake: Store, day: date) -> set[str]:
+    return {key.split("/version=")[1].partition("/")[0] for key in parts.keys(lake, parts.folder("outcomes", day=day))}
+
+
+def to_retry(row: dict[str, Any], settings: Settings) -> bool:
     return row["outcome"] == "failed" and row["attempts"] < settings.max_attempts
 
 

@@ -50,6 +50,9 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
         object's own metadata. Raises ChangedObject where the object is gone or has another etag."""
@@ -120,6 +123,9 @@ class LocalStore:
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         path = self._path(key)
@@ -219,6 +225,9 @@ class S3Store:
             if _status(error) == 404:
                 return False
             raise
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         from botocore.exceptions import BotoCoreError
