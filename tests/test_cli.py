@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 
-COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "models", "bench", "speech"]
+COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "models", "bench", "speech", "compact"]
 README = Path(__file__).parent.parent / "README.md"
 
 
