@@ -109,12 +109,13 @@ def _merges(lake: Store, place: Place, outcomes: list[StoredObject], settings: S
         return
     etags = {parts.name_of(item.key): item.etag for item in outcomes}
     sizes = {parts.name_of(item.key): item.size_bytes for item in lake.list(parts.folder("segments", **place._asdict()))}
-    replaced = _replaced(lake, place, list(etags))
+    held_by = _held_by(lake, place, list(etags))
+    replaced = set(etags) - set(held_by.values()) if held_by else set()
     group: list[str] = []
     group_bytes = 0
     for name in sorted(set(etags) - replaced):
         size_bytes = sizes.get(name, 0)
-        if size_bytes > MERGED_BYTES / 2 or _waits(lake, place, name, settings):
+        if size_bytes > MERGED_BYTES / 2 or _waits(lake, place, name, held_by, settings):
             continue
         if group and group_bytes + size_bytes > MERGED_BYTES:
             yield from _merge_of(place, group, etags)
@@ -131,20 +132,21 @@ def _merge_of(place: Place, names: list[str], etags: dict[str, str]) -> Iterator
         yield Merge(place, names, f"{parts.MERGED}{number:06}-{members}")
 
 
-def _waits(lake: Store, place: Place, name: str, settings: Settings) -> bool:
-    """Whether a part has recordings that are tried again: it will be written anew."""
-    return any(to_retry(row, settings) for row in _read(lake, "outcomes", place, name, ["outcome", "attempts"]).to_pylist())
+def _waits(lake: Store, place: Place, name: str, held_by: dict[str, str], settings: Settings) -> bool:
+    """Whether a part has recordings that are tried again: it will be written anew. What a later part holds is no longer the part's."""
+    rows = _read(lake, "outcomes", place, name, ["chunk_id", "outcome", "attempts"]).to_pylist()
+    return any(to_retry(row, settings) and held_by.get(row["chunk_id"], name) == name for row in rows)
 
 
-def _replaced(lake: Store, place: Place, names: list[str]) -> set[str]:
-    """Names of parts whose every chunk is held by later merged ones."""
+def _held_by(lake: Store, place: Place, names: list[str]) -> dict[str, str]:
+    """The part that holds each chunk, where there are merged ones; empty where every part holds its own."""
     if not any(parts.merged_number(name) for name in names):
-        return set()
+        return {}
     chunks = {name: set(_read(lake, "outcomes", place, name, ["chunk_id"])["chunk_id"].to_pylist()) for name in names}
-    held_by = {}
+    held_by: dict[str, str] = {}
     for name in sorted(names, key=parts.rank):
         held_by |= dict.fromkeys(chunks[name], name)
-    return set(names) - set(held_by.values())
+    return held_by
 
 
 def _write(lake: Store, table: str, merge: Merge) -> None:
@@ -177,7 +179,7 @@ def _delete_merged(lake: Store, before: date, reading_s: float) -> int:
         merged = [item for name, item in items.items() if parts.merged_number(name)]
         if not merged or (datetime.now(UTC) - max(item.last_modified for item in merged)).total_seconds() < reading_s:
             continue
-        gone = _replaced(lake, place, list(items))
+        gone = set(items) - set(_held_by(lake, place, list(items)).values())
         for name in gone:
             lake.delete(items[name].key)
         kept = items.keys() - gone
