@@ -660,3 +660,21 @@ def doctor(
         typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")
     if report.findings:
         raise SystemExit(1)
+
+
+@app.command()
+@plain_errors
+def compact(
+    lake: Lake,
+    older_than: Annotated[int, typer.Option(min=0, help="Days: younger day folders are left alone, their parts still come.")] = 7,
+) -> None:
+    """Merge each old day's small parts, while nights write and others read: no row is seen twice or not at all. Takes 16 minutes or more.
+
+    Example: `ser compact --lake s3://lake/emotions --older-than 7`
+    """
+    from ser_tasks.compact import compact as run_compact
+    from ser_tasks.settings import Settings
+    from ser_tasks.store import open_store
+
+    done = run_compact(open_store(lake), Settings(), older_than)
+    typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")

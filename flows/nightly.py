@@ -38,7 +38,7 @@ def _is_storage_trouble(task: Any, run: Any, state: Any) -> bool:
     return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError | IOException)
 
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": [5, 30],
     "retry_condition_fn": _is_storage_trouble,
@@ -47,23 +47,23 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
-@task(name="list and plan", **_OPTIONS)
+@task(name="list and plan", **OPTIONS)
 def list_and_plan(night: Night) -> Plan:
     return night.list_and_plan()
 
 
-@task(name="extract", task_run_name="extract {chunk_id}", **_OPTIONS)
+@task(name="extract", task_run_name="extract {chunk_id}", **OPTIONS)
 def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
     return night.extract(day, chunk_id, progress.batch_done)
 
 
-@task(name="score", task_run_name="score {chunk_id}", **_OPTIONS)
+@task(name="score", task_run_name="score {chunk_id}", **OPTIONS)
 def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> dict[str, Any]:
     with card_lane(night.device):
         return night.publish(extracted)
 
 
-@task(name="check", **_OPTIONS)
+@task(name="check", **OPTIONS)
 def check(night: Night) -> dict[str, int]:
     return night.check()
 
@@ -85,8 +85,13 @@ def nightly(
     Raises IncompleteNight, with everything that could be done published, where a chunk or a check failed.
     """
     log = get_run_logger()
+    settings = Settings()
+    if settings.cluster:
+        from flows import cluster  # Dask is needed by none but its users
+
+        cluster.preflight()
     options: dict[str, Any] = {"day": day, "model": model, "device": device, "workers": workers, "policy": policy}
-    with lake_lane(lake), Night(recordings, lake, Settings(), only_planned=only_planned, **options) as night:
+    with lake_lane(lake), Night(recordings, lake, settings, only_planned=only_planned, **options) as night:
         plan = list_and_plan(night)
         log.info(
             f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored; "
@@ -94,20 +99,11 @@ def nightly(
         )
         if plan.closed:
             log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
-        if plan.chunks:
-            night.start_workers()
         with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
-            waiting, ahead = deque(plan.chunks), deque()
-            while waiting or ahead:
-                while waiting and len(ahead) < AHEAD:
-                    chunk = waiting.popleft()
-                    ahead.append((*chunk, extract.submit(night, *chunk, progress)))
-                chunk_day, chunk_id, extracted = ahead.popleft()
-                try:
-                    progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
-                except Exception as error:
-                    log.exception(f"chunk {chunk_id} failed")
-                    night.give_up(chunk_day, chunk_id, error)
+            if plan.chunks and settings.cluster:
+                cluster.score_on_cluster(night, device, workers, progress, log)
+            elif plan.chunks:
+                score_here(night, progress, log)
         checks = check(night)
         run = night.write_run(checks)
         for line in remarks(night, run):
@@ -121,6 +117,22 @@ def nightly(
     if troubles:
         raise IncompleteNight("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def score_here(night: Night, progress: NightProgress, log: Any) -> None:
+    """Handles every waiting chunk on this machine. A chunk that fails is given up, the others go on."""
+    night.start_workers()
+    waiting, ahead = deque(night.plan.chunks), deque()
+    while waiting or ahead:
+        while waiting and len(ahead) < AHEAD:
+            chunk = waiting.popleft()
+            ahead.append((*chunk, extract.submit(night, *chunk, progress)))
+        chunk_day, chunk_id, extracted = ahead.popleft()
+        try:
+            progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
+        except Exception as error:
+            log.exception(f"chunk {chunk_id} failed")
+            night.give_up(chunk_day, chunk_id, error)
 
 
 def remarks(night: Night, run: dict[str, Any]) -> list[str]:

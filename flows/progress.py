@@ -30,8 +30,11 @@ class NightProgress:
         self._bar.stop()
 
     def batch_done(self, batch: Batch) -> None:
-        self._audio_s += sum(result.audio_s for result in batch.extracted)
-        self._bar.update(self._task, advance=len(batch.extracted), speed=self._speed())
+        self.recordings_done(len(batch.extracted), sum(result.audio_s for result in batch.extracted))
+
+    def recordings_done(self, count: int, audio_s: float) -> None:
+        self._audio_s += audio_s
+        self._bar.update(self._task, advance=count, speed=self._speed())
 
     def chunk_done(self, chunk_id: str, report: dict[str, Any]) -> None:
         self._done += 1

@@ -34,6 +34,7 @@ import rich.text
 from rich.cells import cell_len, set_cell_size
 
 import ser_tasks
+from ser_tasks import parts
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import open_store
 
@@ -205,6 +206,8 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
 def _empty(table: str) -> str:
     columns = [(field.name, DUCKDB_TYPES[field.type]) for field in TABLES[table]]
     columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]
+    if "version" in PARTITIONS[table]:
+        columns.append(("part", "VARCHAR"))
     return "SELECT " + ", ".join(f"NULL::{type_} AS {_name(name)}" for name, type_ in columns) + " WHERE false"
 
 
@@ -212,7 +215,8 @@ def _over_parts(table: str, root: str) -> str:
     """A SELECT over the parts by schemas.py: a column that an older part lacks is null, whatever part is read first.
 
     Naming the schema spares DuckDB from opening every part to learn it (``union_by_name``), but excludes
-    ``hive_partitioning``. So day and version are cut from the file name, by which DuckDB skips files just as well.
+    ``hive_partitioning``. So day and version are cut from the file name, by which DuckDB skips files just as well. ``part`` is
+    the name of a merged part and empty for a chunk's own: of those with rows of a chunk the greatest counts.
     """
     pattern = "/".join([_glob_literal(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
     schema = ", ".join(
@@ -223,6 +227,8 @@ def _over_parts(table: str, root: str) -> str:
     for key in PARTITIONS[table]:
         columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {_name(key)}")
     columns.append("filename")
+    if "version" in PARTITIONS[table]:
+        columns.append(f"regexp_extract(filename, '/({parts.MERGED}[^/]*)[.]parquet$', 1) AS part")
     return f"SELECT {', '.join(columns)} FROM read_parquet({_text(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 

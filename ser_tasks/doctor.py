@@ -199,7 +199,7 @@ def _inventory(store: Store, report: Report, deep: bool) -> _Inventory:
                 if what == "broken_manifest" and place:
                     report.to_rebuild.setdefault(place.day, []).append(item.key)
                 elif what:
-                    report.move(*_chunk_keys(place.day, place.version, place.name) if place and place.version else (), item.key)
+                    report.move(*_same_name(place.day, place.version, place.name) if place and place.version else (), item.key)
                 if place:
                     row = (place.table, place.day, place.version, place.name, item.key)
                     for name, value in zip(_KNOWN.names, row, strict=True):
@@ -226,9 +226,18 @@ def _place(key: str) -> _Place | None:
         return None
 
 
-def _chunk_keys(day: date, version: str, chunk_id: str) -> list[str]:
-    """The parts of a chunk in one version, outcomes first: without them the chunk is not done."""
-    return [f"{parts.folder(table, day=day, version=version)}{chunk_id}.parquet" for table in ("outcomes", "call_emotions", "segments")]
+def _same_name(day: date, version: str, name: str) -> list[str]:
+    """The three parts of one name in one version, outcomes first: without them their chunks are not done."""
+    return [f"{parts.folder(table, day=day, version=version)}{name}.parquet" for table in ("outcomes", "call_emotions", "segments")]
+
+
+def _parts_of_chunk(store: Store, day: date, version: str, chunk_id: str) -> list[str]:
+    """The parts that hold a chunk in one version: its own, or merged ones, with all the chunks in them."""
+    try:
+        held = parts.find_chunk(store, day, version, chunk_id)
+    except parts.BrokenPart:
+        held = None
+    return _same_name(day, version, held[0] if held else chunk_id)
 
 
 def _trouble(store: Store, item: StoredObject, deep: bool) -> tuple[str, str] | None:
@@ -250,7 +259,9 @@ def _trouble(store: Store, item: StoredObject, deep: bool) -> tuple[str, str] | 
     expected = {"run_id": {place.name}} if table == "runs" else {}
     if place.version is not None:
         model, _, policy = place.version.rpartition(".")
-        expected = {"chunk_id": {place.name}, "model": {model}, "policy": {policy}}
+        expected = {"model": {model}, "policy": {policy}}
+        if not parts.merged_number(place.name):
+            expected["chunk_id"] = {place.name}
     for column, value in expected.items():
         held = _extremes(footer, column)
         if held - value:
@@ -296,8 +307,9 @@ _ROWS = """
 
 _UNTOUCHED = """NOT EXISTS (
     FROM broken_chunks AS b
-    WHERE b.day = x.day AND (b.tbl = 'recordings' OR b.name = x.chunk_id AND b.version IS NOT DISTINCT FROM x.version))"""
-"""Of a chunk whose parts, and whose day's manifests, can all be read."""
+    WHERE b.day = x.day AND (b.tbl = 'recordings'
+        OR (b.name = x.chunk_id OR b.name LIKE 'merged-%') AND b.version IS NOT DISTINCT FROM x.version))"""
+"""Of a chunk whose parts, and whose day's manifests, can all be read. A merged part may hold any chunk."""
 
 _BY_CHUNK = {
     "rows_missing": f"""
@@ -378,7 +390,7 @@ def _reconcile(store: Store, report: Report, inventory: _Inventory, settings: Se
                     continue
                 report.add(what, f"chunk {chunk_id} of {day}, version {version},", count, day=day)
                 if KINDS[what][1] == REPAIR:
-                    report.move(*_chunk_keys(day, version, chunk_id))
+                    report.move(*_parts_of_chunk(store, day, version, chunk_id))
         for day, count in lake.execute(_UNPLANNED + " ORDER BY day").fetchall():
             report.add("unplanned_outcomes", f"the day {day}", count, day=day)
             report.unplanned.add(day)
@@ -420,7 +432,7 @@ def _compare_with_store(store: Store, report: Report, missing: pa.Table, setting
     query = "SELECT day, version, chunk_id, count(*) FROM missing SEMI JOIN listing USING (recording_id, etag) GROUP BY ALL ORDER BY ALL"
     for day, version, chunk_id, count in cursor.execute(query).fetchall():
         report.add("not_in_version", f"chunk {chunk_id} of {day}, version {version},", count, day=day)
-        report.move(*_chunk_keys(day, version, chunk_id))
+        report.move(*_parts_of_chunk(store, day, version, chunk_id))
 
 
 def _mend_manifest(store: Store, report: Report, day: date, keys: list[str], folder: str, settings: Settings) -> list[str]:

@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_tasks import parts, schemas
+from ser_tasks import parts, schemas, settled
 from ser_tasks.facts import day_of, masked_key, recording_id
 from ser_tasks.settings import Settings
 from ser_tasks.store import Store
@@ -64,6 +64,7 @@ class Recording:
     attempts: int = 0
     """How often it was tried before."""
     sidecar_etag: str | None = None
+    planned_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,12 @@ class Listing:
             return [self.only_day] if self._is_open(self.only_day) else []
         return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
+    def digests(self) -> dict[date, str]:
+        """By day, what tells whether the listed recordings are the same as before: their number, and a hash of ids and etags."""
+        uploads = "concat_ws(' ', recording_id, etag, sidecar_etag)"
+        query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
+        return dict(self.database.cursor().execute(query).fetchall())
+
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
         """Recordings of a day that its manifest lacks, in the order of their keys."""
         cursor = self.database.cursor()  # of its own: the rows are read while other questions are asked
@@ -202,15 +209,15 @@ class Listing:
         cursor.register("chunk", chunk)
         rows = cursor.execute(
             """
-            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.sidecar_etag
+            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.sidecar_etag, c.planned_at
             FROM chunk AS c LEFT JOIN listing AS l
               ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
             ORDER BY c.key, c.recording_id
             """
         ).fetchall()
         return [
-            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), sidecar_etag)
-            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, sidecar_etag in rows
+            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), sidecar_etag, planned_at)
+            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, sidecar_etag, planned_at in rows
         ]
 
 
@@ -231,50 +238,69 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     A part that cannot be read stops nothing but its own day (a manifest) or chunk (outcomes).
     """
     result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys, closed=listing.closed)
-    for day in listing.days():
+    days = listing.days()
+    known = settled.read(lake, version)
+    states = settled.states(lake, version, days)
+    listed = listing.digests()
+    newly: dict[date, str] = {}
+    for day in days:
+        state = f"{settings.max_attempts} {listed.get(day)} {states[day]}"
+        if known.get(day) == state:
+            continue
         try:
-            if plan_new:
-                result.planned += _plan_day(listing, lake, day, settings, run_id)
-            sizes = Counter(read_manifest(lake, day)["chunk_id"].to_pylist())
+            planned = _plan_day(listing, lake, day, settings, run_id) if plan_new else 0
+            waits, broken = _waiting_chunks(lake, day, version, settings)
         except parts.BrokenPart as error:  # without it nobody knows what is planned: planning anew would double recordings
             result.broken[error.key] = error
             continue
-        for chunk_id, size in sizes.items():
-            try:
-                done = outcomes(lake, day, version, chunk_id)
-            except parts.BrokenPart as error:
-                result.broken[error.key] = error
-                continue
-            left = size if done is None else sum(_to_retry(row, settings) for row in done.to_pylist())
-            if left:
-                result.chunks.append((day, chunk_id))
-                result.recordings += left
+        result.broken |= broken
+        result.planned += planned
+        result.chunks += [(day, chunk_id) for chunk_id in waits]
+        result.recordings += sum(waits.values())
+        if plan_new and not planned and not waits and not broken and settled.states(lake, version, [day])[day] == states[day]:
+            newly[day] = state
+    settled.write(lake, version, known, newly)
     return result
 
 
-def outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
-    """A chunk's outcome rows of this version, None where it is not done."""
-    key = f"{parts.folder('outcomes', day=day, version=version)}{chunk_id}.parquet"
-    try:
-        return parts.read(lake, key, "outcomes")
-    except FileNotFoundError:
-        return None
+def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) -> tuple[dict[str, int], dict[str, parts.BrokenPart]]:
+    """A day's chunks that wait for this version, and how many of their recordings do; and parts that cannot be read.
+
+    A chunk whose outcomes cannot be read does not wait: nobody knows what it has. Where a merged part cannot be read, none of the
+    day's chunks does.
+    """
+    waits = dict(Counter(read_manifest(lake, day)["chunk_id"].to_pylist()))
+    done: dict[str, int] = {}
+    broken: dict[str, parts.BrokenPart] = {}
+    keys = parts.keys(lake, parts.folder("outcomes", day=day, version=version))
+    for key in sorted(keys, key=lambda key: parts.rank(parts.name_of(key))):
+        left: Counter[str] = Counter()
+        try:
+            rows = parts.read(lake, key, "outcomes", ["chunk_id", "outcome", "attempts"]).to_pylist()
+        except parts.BrokenPart as error:
+            broken[key] = error
+            waits = {} if parts.merged_number(parts.name_of(key)) else {**waits, parts.name_of(key): 0}
+            continue
+        for row in rows:
+            left[row["chunk_id"]] += to_retry(row, settings)
+        done |= left
+    waits |= {chunk_id: left for chunk_id, left in done.items() if chunk_id in waits}
+    return {chunk_id: left for chunk_id, left in waits.items() if left}, broken
 
 
-def waiting(lake: Store, chunk: Chunk, version: str, settings: Settings) -> set[str]:
-    """Ids of a chunk's recordings that have no outcome of this version yet, or may be tried again."""
-    done = outcomes(lake, chunk.day, version, chunk.chunk_id)
-    final = {row["recording_id"] for row in done.to_pylist() if not _to_retry(row, settings)} if done else set()
+def waiting(chunk: Chunk, done: pa.Table | None, settings: Settings) -> set[str]:
+    """Ids of a chunk's recordings that, by its outcome rows, have no outcome yet or may be tried again."""
+    final = {row["recording_id"] for row in done.to_pylist() if not to_retry(row, settings)} if done else set()
     return {recording.recording_id for recording in chunk.recordings} - final
 
 
 def last_scored_at(lake: Store, chunk: Chunk) -> datetime | None:
     """When any version's outcomes of a chunk were last made; what cannot be read is passed over."""
     found = []
-    for key in parts.keys(lake, parts.folder("outcomes", day=chunk.day)):
-        if key.endswith(f"/{chunk.chunk_id}.parquet"):
-            with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
-                found += parts.read(lake, key, "outcomes", ["scored_at"])["scored_at"].drop_null().to_pylist()
+    for version in _versions(lake, chunk.day):
+        with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
+            done = _outcomes(lake, chunk.day, version, chunk.chunk_id)
+            found += done["scored_at"].drop_null().to_pylist() if done else []
     return max(found, default=None)
 
 
@@ -285,13 +311,13 @@ def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id:
     """
     manifest = read_manifest(lake, day)
     rows = manifest.filter(pc.equal(manifest["chunk_id"], chunk_id))
-    done = outcomes(lake, day, version, chunk_id)
+    done = _outcomes(lake, day, version, chunk_id)
     attempts = {row["recording_id"]: row["attempts"] for row in done.to_pylist()} if done else {}
     recordings = listing.recordings(rows, attempts)
     if done:
-        again = {row["recording_id"] for row in done.to_pylist() if _to_retry(row, settings)}
+        again = {row["recording_id"] for row in done.to_pylist() if to_retry(row, settings)}
         recordings = [recording for recording in recordings if recording.recording_id in again and recording.key is not None]
-    elif any(key.endswith(f"/{chunk_id}.parquet") for key in parts.keys(lake, parts.folder("outcomes", day=day))):
+    elif any(_outcomes(lake, day, other, chunk_id) for other in _versions(lake, day)):
         recordings = [recording for recording in recordings if recording.key is not None]
     return Chunk(chunk_id, day, recordings)
 
@@ -302,7 +328,16 @@ def read_manifest(lake: Store, day: date) -> pa.Table:
     return pa.concat_tables([schemas.RECORDINGS.empty_table(), *found])
 
 
-def _to_retry(row: dict[str, Any], settings: Settings) -> bool:
+def _outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
+    found = parts.find_chunk(lake, day, version, chunk_id)
+    return found and found[1]
+
+
+def _versions(lake: Store, day: date) -> set[str]:
+    return {key.split("/version=")[1].partition("/")[0] for key in parts.keys(lake, parts.folder("outcomes", day=day))}
+
+
+def to_retry(row: dict[str, Any], settings: Settings) -> bool:
     return row["outcome"] == "failed" and row["attempts"] < settings.max_attempts
 
 

@@ -78,6 +78,8 @@ class Night:
         """Chunks that a broken machine stopped, and the error."""
         self.broken: dict[str, parts.BrokenPart] = {}
         """Parts of the lake that cannot be read, by key."""
+        self.machines: dict[str, tuple[int, str]] = {}
+        """Machines of a cluster that handled chunks: their extraction processes, and the device that scored."""
 
         self.settings, self.day, self.only_planned = settings, day, only_planned
         self.policy = policy_named(policy or settings.policy)
@@ -121,7 +123,9 @@ class Night:
 
     def extract(self, day: date, chunk_id: str, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
         """The first stage of a chunk, in the worker processes."""
-        chunk = self.load(day, chunk_id)
+        return self.extract_chunk(self.load(day, chunk_id), progress)
+
+    def extract_chunk(self, chunk: ingest.Chunk, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
         folder = self.scratch / chunk.chunk_id
         folder.mkdir(exist_ok=True)
         bundle = self.bundle
@@ -154,10 +158,16 @@ class Night:
             settings=self.settings,
         )
         shutil.rmtree(extracted.folder, ignore_errors=True)
-        self.refusals.update(report.pop("refusals"))
-        self.seconds.update({name: value for name, value in report.items() if name.endswith("_s")})
-        self.counts.update({name: value for name, value in report.items() if not name.endswith("_s")})
+        self.count(report)
         return report
+
+    def count(self, report: dict[str, Any]) -> None:
+        """Adds what became of a chunk to this run's row."""
+        self.refusals.update(report["refusals"])
+        self.seconds.update({name: value for name, value in report.items() if name.endswith("_s")})
+        self.counts.update({outcome: report[outcome] for outcome in schemas.OUTCOMES})
+        if "machine" in report:
+            self.machines[report["machine"]] = (report["processes"], report["device"])
 
     def give_up(self, day: date, chunk_id: str, error: BaseException) -> None:
         """Writes down that a broken machine stopped a chunk: its recordings are tried again next night.
@@ -214,8 +224,8 @@ class Night:
             "feature_set": self.bundle.feature_set_id,
             "policy": self.policy.name,
             "code_version": code_version(),
-            "device": self.device,
-            "workers": self.workers.count,
+            "device": "+".join(sorted({device for _, device in self.machines.values()})) or self.device,
+            "workers": sum(processes for processes, _ in self.machines.values()) or self.workers.count,
             "listed": self.plan.listed,
             "ignored_keys": self.plan.ignored_keys,
             "planned": self.plan.planned,

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from datetime import date
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import Store
 
+MERGED = "merged-"
+"""Names of parts that replace others begin so, and go on with a number: see compact.py. Any other part is named after its chunk."""
 FOOTER_BYTES = 1 << 16
 """The end of a part that is fetched at first to read its footer: larger ones are fetched again."""
 _UNREADABLE = (pa.ArrowException, OSError, struct.error)
@@ -101,3 +104,42 @@ def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[
 def keys(store: Store, prefix: str) -> Iterator[str]:
     """Keys of the parts under a prefix."""
     return (item.key for item in store.list(prefix) if item.key.endswith(".parquet"))
+
+
+def name_of(key: str) -> str:
+    """A part's name: the last piece of its key, without ``.parquet``."""
+    return key.rpartition("/")[2].removesuffix(".parquet")
+
+
+def find_chunk(store: Store, day: date, version: str, chunk_id: str) -> tuple[str, pa.Table] | None:
+    """The name of the parts that hold a chunk, and its outcome rows; None where it is not done.
+
+    Of several parts with rows of the chunk the latest merged one counts, then its own, as in ``sql/staging/chunks.sql``.
+    """
+    place = folder("outcomes", day=day, version=version)
+    for key in sorted(keys(store, place + MERGED), reverse=True):
+        rows = read(store, key, "outcomes")
+        rows = rows.filter(pc.equal(rows["chunk_id"], chunk_id))
+        if len(rows):
+            return name_of(key), rows
+    try:
+        return chunk_id, read(store, f"{place}{chunk_id}.parquet", "outcomes")
+    except FileNotFoundError:
+        return None
+
+
+def name_to_write(held_by: str | None, chunk_id: str) -> str:
+    """The name under which a chunk's rows are written: anew where merged parts hold it, else where they are."""
+    if held_by is None or held_by.endswith(chunk_id):
+        return held_by or chunk_id
+    return f"{MERGED}{merged_number(held_by) + 1:06}-{chunk_id}"
+
+
+def rank(name: str) -> str:
+    """What decides between parts with rows of one chunk: the greatest counts. A chunk's own part has the least."""
+    return name if name.startswith(MERGED) else ""
+
+
+def merged_number(name: str) -> int:
+    """The number in a merged part's name, 0 for a chunk's own."""
+    return int(name.removeprefix(MERGED).partition("-")[0]) if name.startswith(MERGED) else 0

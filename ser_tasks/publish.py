@@ -38,7 +38,8 @@ def publish_chunk(
     another run was quicker with.
     """
     started = time.perf_counter()
-    waiting = ingest.waiting(lake, chunk, version, settings)
+    held = parts.find_chunk(lake, chunk.day, version, chunk.chunk_id)
+    waiting = ingest.waiting(chunk, held and held[1], settings)
     results = [found for found in _in_order(batches, probabilities) if found[0].recording.recording_id in waiting]
     provenance = {
         "model": bundle.model_id,
@@ -64,7 +65,7 @@ def publish_chunk(
     if extracted:
         redone = [result.recording.recording_id for result in extracted]
         for table, new in rows.items():  # outcomes last
-            _write(lake, table, new, redone, chunk, version)
+            _write(lake, table, new, redone, chunk, version, held and held[0])
     report: dict[str, Any] = {outcome: sum(result.outcome == outcome for result in extracted) for outcome in OUTCOMES}
     report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
     report |= {"audio_s": sum(result.audio_s for result in extracted), "write_s": time.perf_counter() - started}
@@ -92,14 +93,15 @@ def _in_order(batches: list[Batch], probabilities: list[np.ndarray]) -> list[tup
     return sorted(found, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
-def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str) -> None:
+def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str, held_by: str | None) -> None:
     new = schemas.table(table, rows)
-    key = f"{parts.folder(table, day=chunk.day, version=version)}{chunk.chunk_id}.parquet"
+    place = parts.folder(table, day=chunk.day, version=version)
     try:
-        old = parts.read(lake, key, table)
+        old = parts.read(lake, f"{place}{held_by or chunk.chunk_id}.parquet", table)
     except FileNotFoundError:
         pass
     else:
-        kept = old.filter(pc.invert(pc.is_in(old["recording_id"], pa.array(redone, pa.string()))))
+        kept = old.filter(pc.equal(old["chunk_id"], chunk.chunk_id))
+        kept = kept.filter(pc.invert(pc.is_in(kept["recording_id"], pa.array(redone, pa.string()))))
         new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
-    lake.write_bytes(key, parts.encode(table, new))
+    lake.write_bytes(f"{place}{parts.name_to_write(held_by, chunk.chunk_id)}.parquet", parts.encode(table, new))

@@ -71,6 +71,7 @@ OUTCOME_ROWS = _schema(
     ("attempts", pa.int32(), "how often this recording was tried"),
     ("audio_s", pa.float64(), "seconds of audio decoded"),
     ("spent_s", pa.float64(), "worker seconds spent on it: read, decode, detect speech, features"),
+    ("planned_at", UTC, "when its chunk was planned: of two uploads, the one planned last is the newer; null in older parts"),
     *_PROVENANCE,
 )
 

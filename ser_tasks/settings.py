@@ -64,6 +64,9 @@ class Settings(BaseSettings):
 
     frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
     precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
+    cluster: str | None = Field(
+        None, description="Dask scheduler whose workers handle the chunks, as tcp://scheduler:8786; if unset, this machine's cores do."
+    )
     scratch: str | None = Field(None, description="Folder for frame features and downloads; the system's temporary folder if unset.")
 
     def first_open_day(self) -> date | None:

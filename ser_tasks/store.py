@@ -85,10 +85,10 @@ class Store(Protocol):
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes the object if the key is free. False, and nothing written, if it is taken."""
 
+    def exists(self, key: str) -> bool: ...
+
     def delete(self, key: str) -> None:
         """Removes the object; nothing happens where there is none."""
-
-    def exists(self, key: str) -> bool: ...
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
@@ -174,11 +174,11 @@ class LocalStore:
         finally:
             temporary.unlink()
 
-    def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
-
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         path = self._path(key)

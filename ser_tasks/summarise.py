@@ -33,6 +33,7 @@ def outcome_row(result: Extracted, provenance: dict[str, Any]) -> dict[str, Any]
         "attempts": recording.attempts + 1,
         "audio_s": result.audio_s,
         "spent_s": sum(result.seconds.values()),
+        "planned_at": recording.planned_at,
         **provenance,
     }
 

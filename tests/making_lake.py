@@ -103,6 +103,7 @@ class Call:
             attempts=1,
             audio_s=duration_s,
             spent_s=0.5,
+            planned_at=planned_at,
         )
         self.segments = [each | identity | made | {"call_id": name} for each in segments]
         self.facts = None

@@ -1,4 +1,5 @@
 -- How did every version of every recording end?
 -- Grain: one row per upload (recording_id and etag), model and policy.
 -- Units: in the columns' names.
-SELECT * FROM parts.outcomes
+-- One pass over the parts, not a join with chunks: a part that appears in between would be in one of two passes only.
+SELECT * EXCLUDE (part) FROM parts.outcomes QUALIFY part = max(part) OVER (PARTITION BY day, version, chunk_id)
