@@ -142,7 +142,7 @@ def catalog(
 def train(
     data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
-    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "cnn_tcn",
+    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "ge2e_tcn",
     features: Annotated[
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,
@@ -163,7 +163,7 @@ def train(
 
     Called again after a kill it goes on where it was.
 
-    Example: `ser train --data emotion/ --model cnn_tcn --folds 6 --out my-model`
+    Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
     """
     from ser_tasks.report import write_history
     from ser_tasks.score import choose_device
@@ -186,6 +186,7 @@ def train(
         cache=cache,
     )
     write_history(summary["history"], out / "history.png")
+    summary["rows"].to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(summary["corpora"]))
     typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
 
@@ -228,8 +229,8 @@ def evaluate(
 ) -> None:
     """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
 
-    Example: `ser evaluate --model cnn_tcn --data mine/ --out report`,
-    or `ser evaluate --split k-fold --model cnn_tcn --data ravdess/ --out report`
+    Example: `ser evaluate --model ge2e_tcn --data mine/ --out report`,
+    or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
     """
     from ser_tasks.report import write_report
     from ser_tasks.score import choose_device

@@ -2,6 +2,7 @@
 
 from ser_tasks.bundle import ALL_UNSURE, Bundle
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.models import MODELS
 
 ADDRESS_OF_LICENCE = {
     "CC0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -42,7 +43,7 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}; 
 It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses,
 through other codecs, from across a room, with lost packets, noise and babble. A corpus's emotions were heard equally often.
 `ser evaluate` measures what the line does to the scores.
-
+{_origin(bundle)}
 {_split(bundle)}
 
 ## Scores on speakers it had not heard
@@ -85,9 +86,14 @@ They were trained on, and so are adapted from, these corpora.
 Changes: trimmed, brought to telephone quality, turned into features, and learnt from.
 
 {chr(10).join(credits)}
-
+{_origin(bundle)}
 The makers of the corpora do not endorse these weights. They come without any warranty.
 """
+
+
+def _origin(bundle: Bundle) -> str:
+    origin = getattr(MODELS[bundle.model], "ORIGIN", None)
+    return f"\n{origin}\n" if origin else ""
 
 
 def _about_the_data(bundle: Bundle) -> str:

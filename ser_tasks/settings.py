@@ -22,7 +22,7 @@ class Settings(BaseSettings):
 
     pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
     policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
-    model: str = Field("cnn_tcn", description="Model bundle: a shipped name, a folder or s3://bucket/prefix.")
+    model: str = Field("ge2e_tcn", description="Model bundle: a shipped name, a folder or s3://bucket/prefix.")
     priors: dict[str, float] = Field(
         {},
         description='How frequent each emotion is on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '

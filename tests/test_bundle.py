@@ -172,7 +172,7 @@ def test_bundles_load_from_s3_and_pickles_there_are_refused(folder, s3):
 
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_shipped_bundles_load_and_are_documented(name):
-    assert "cnn_tcn" in shipped_bundles()
+    assert {"cnn_tcn", "ge2e_tcn"} <= set(shipped_bundles())
     bundle = load_bundle(name)
     assert bundle.name == bundle.model == name
     assert bundle.labels == ("anger", "happiness", "neutral", "sadness")

@@ -35,5 +35,5 @@ def test_help_waits_for_no_heavy_import():
 def test_models_lists_the_shipped_bundles():
     answer = CliRunner().invoke(app, ["models"])
     assert answer.exit_code == 0
-    for name in ("cnn_tcn", "anger", "CC BY-NC-SA 4.0"):
+    for name in ("cnn_tcn", "ge2e_tcn", "anger", "CC BY-NC-SA 4.0"):
         assert name in answer.output

@@ -34,7 +34,7 @@ def lake(tmp_path_factory) -> Path:
         facts = {"call_id": name} | TWO_SIDED
         noise = 3e-4 * np.random.default_rng(number).standard_normal((len(customer), 2))
         write_call(folder / "calls", f"2026-11-20/{name}.wav", np.stack([agent, customer], axis=1) + noise.astype(np.float32), facts)
-    run = run_night(folder / "calls", folder / "lake", "cnn_tcn")
+    run = run_night(folder / "calls", folder / "lake", "ge2e_tcn")
     assert run["scored"] == 3 and set(run["checks"].values()) == {0}
     return folder / "lake"
 

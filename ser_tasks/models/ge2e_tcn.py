@@ -40,6 +40,12 @@ class Ge2eTcn(nn.Module):
 
     HEADS = tuple(f"logits.{group}" for group in range(GROUPS))
     """The layers of one output a class."""
+    ORIGIN = (
+        "Two of its layers are those of the voice encoder in Resemblyzer 0.1.4 by Resemble.AI, Apache License 2.0, which learned to tell\n"
+        "speakers of LibriSpeech, VoxCeleb1 and VoxCeleb2 apart (Wan et al., ICASSP 2018) and is used as it was. Changed: the third\n"
+        "layer and the embedding are left out (it makes no voice print), and so are the bands above 4,000 Hz."
+    )
+    """Where weights come from that training did not make, and under which licence: cards and notices say so."""
 
     def __init__(self, n_classes: int, n_features: int):
         super().__init__()
