@@ -41,7 +41,8 @@ class PyAvSource:
         self.damage: str | None = None
         self._tracks = 1
         self._bad_packets = self._filled_frames = 0
-        _limit_allocations(_ALLOCATION_BYTES + path.stat().st_size)
+        self._limit_bytes = _ALLOCATION_BYTES + path.stat().st_size
+        _limit_allocations(self._limit_bytes)
         try:
             self._container = av.open(
                 f"file:{path.absolute()}",
@@ -52,11 +53,10 @@ class PyAvSource:
                 },
                 metadata_errors="replace",
             )
-        except MemoryError:
-            raise
         except av.FFmpegError as error:
             _limit_allocations(_NO_LIMIT_BYTES)
             if error.errno == errno.ENOMEM:
+                self._check_memory()
                 raise BadAudio(
                     "header_lies", "The header promises more tracks or packets than the file can hold: it is damaged. Export it again."
                 ) from None
@@ -148,9 +148,9 @@ class PyAvSource:
         while in_a_row < _HOPELESS_PACKETS:
             try:
                 packet = next(packets, None)
-            except MemoryError:
-                raise
             except av.FFmpegError as error:
+                if error.errno == errno.ENOMEM:
+                    self._check_memory()
                 self.damage = f"the file breaks off: {error.strerror}"
                 return
             except IndexError:  # of PyAV: MPEG-TS may announce a track anywhere
@@ -161,12 +161,16 @@ class PyAvSource:
             try:
                 yield from packet.decode()
                 in_a_row = 0
-            except MemoryError:
-                raise
             except av.FFmpegError as error:
+                if error.errno == errno.ENOMEM:
+                    self._check_memory()
                 in_a_row += 1
                 self._bad_packets += 1
                 self.damage = f"packets that could not be decoded and were left out: {self._bad_packets:,} ({error.strerror})"
+
+    def _check_memory(self) -> None:
+        """Raises MemoryError where the process has no more: FFmpeg says so, too, where a file asks for more than its limit."""
+        np.empty(self._limit_bytes, np.uint8)
 
     def remarks(self) -> list[str]:
         found = []
