@@ -311,6 +311,9 @@ _UNTOUCHED = """NOT EXISTS (
         OR (b.name = x.chunk_id OR b.name LIKE 'merged-%') AND b.version IS NOT DISTINCT FROM x.version))"""
 """Of a chunk whose parts, and whose day's manifests, can all be read. A merged part may hold any chunk."""
 
+_OUTCOMES_READ = """NOT EXISTS (
+    FROM broken_chunks AS b WHERE b.day = x.day AND b.tbl = 'outcomes' AND (b.name = x.chunk_id OR b.name LIKE 'merged-%'))"""
+
 _BY_CHUNK = {
     "rows_missing": f"""
         SELECT day, version, chunk_id, count(*) AS recordings FROM ended AS x
@@ -332,9 +335,9 @@ _BY_CHUNK = {
         WHERE {_UNTOUCHED} AND NOT EXISTS (FROM ended AS e WHERE (e.chunk_id, e.day, e.version) = (x.chunk_id, x.day, x.version))
             AND EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
         GROUP BY ALL""",
-    "unplanned_rows": """
+    "unplanned_rows": f"""
         SELECT day, version, chunk_id, count(*) AS recordings FROM rows_of AS x
-        WHERE NOT EXISTS (FROM broken_chunks AS b WHERE b.day = x.day AND b.name = x.chunk_id AND b.tbl = 'outcomes')
+        WHERE {_OUTCOMES_READ}
             AND NOT EXISTS (FROM ended AS e WHERE (e.chunk_id, e.day, e.version) = (x.chunk_id, x.day, x.version))
             AND NOT EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
         GROUP BY ALL""",
@@ -343,10 +346,10 @@ _BY_CHUNK = {
         WHERE NOT EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
             AND EXISTS (FROM planned AS p WHERE p.chunk_id = x.chunk_id)
         GROUP BY ALL""",
-    "not_handled": """
+    "not_handled": f"""
         SELECT day, NULL AS version, chunk_id, count(*) AS recordings
         FROM (SELECT *, NULL::VARCHAR AS version FROM planned) AS x ANTI JOIN ended USING (recording_id, etag, chunk_id, day)
-        WHERE NOT EXISTS (FROM broken_chunks AS b WHERE b.day = x.day AND b.name = x.chunk_id AND b.tbl = 'outcomes')
+        WHERE {_OUTCOMES_READ}
         GROUP BY ALL""",
 }
 """Chunks with something wrong: day, version, chunk and the number of its recordings."""

@@ -23,6 +23,8 @@ from ser_tasks.settings import Settings, code_version
 from ser_tasks.store import LocalStore, S3Store, open_store
 from ser_tasks.workers import Workers, cores
 
+CHECK_MEMORY = "512MB"
+"""What DuckDB may take for the checks at a night's end."""
 NIGHTS_LOOKED_AT = 31
 """Days of runs that are read to find the nights before."""
 
@@ -242,8 +244,14 @@ class Night:
         return row
 
     def _touched(self) -> duckdb.DuckDBPyConnection:
-        """The views over the days that this run may have written: a night does not read years of history."""
-        return catalog.connect(self.lake.uri, since=self._since(), without=self.broken)
+        """The views over the days that this run may have written: a night does not read years of history.
+
+        What a question needs beyond CHECK_MEMORY goes to scratch: a night of a million calls takes no more memory than one of a hundred.
+        """
+        connection = catalog.connect(self.lake.uri, since=self._since(), without=self.broken)
+        folder = str(self.scratch).replace("'", "''")
+        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false; SET temp_directory = '{folder}'")
+        return connection
 
     def _since(self) -> date | None:
         return min([day for day, _ in self.plan.chunks] or self.listing.days()[-1:], default=None)
