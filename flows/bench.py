@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import tempfile
 import threading
@@ -90,7 +91,7 @@ def report(timings: dict[str, Timing], recordings: str, model: str, policy: str)
 
 
 def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: str, workers: int | None, policy: str) -> Timing:
-    """The nightly flow itself, over links to the calls, into a lake that is thrown away."""
+    """The nightly flow itself, over copies of the calls, into a lake that is thrown away."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     begun = time.perf_counter()
     from flows.nightly import nightly
@@ -101,9 +102,12 @@ def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: s
         recordings, lake = Path(folder, "recordings"), Path(folder, "lake")
         for number in range(repeats):
             for item in store.list():
-                link = recordings / f"{number:04}" / item.key
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(store.root / item.key)
+                copy = recordings / f"{number:04}" / item.key
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if number:
+                    os.link(recordings / "0000" / item.key, copy)
+                else:
+                    shutil.copyfile(store.root / item.key, copy)
         with _largest_worker() as largest:
             run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
         worker_mb = largest()
@@ -135,7 +139,12 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
 
     settings, policy = Settings(), policy_named(policy_name)
     bundle, detector = load_bundle(model), load_silero_vad()
-    features = {
+    plain_features = {
+        "mel32": lambda y: librosa.power_to_db(
+            librosa.feature.melspectrogram(
+                y=librosa.resample(y, orig_sr=22050, target_sr=16000), sr=16000, n_fft=400, hop_length=160, n_mels=40
+            )
+        )[:32],
         "mfcc40": lambda y: librosa.feature.mfcc(y=y, sr=22050, n_mfcc=40),
         "logmel8k": lambda y: librosa.power_to_db(
             librosa.feature.melspectrogram(
@@ -146,7 +155,10 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
                 n_mels=bundle.feature_params.get("n_mels", 64),
             )
         ),
-    }[bundle.feature_set]
+    }
+    if bundle.feature_set not in plain_features:
+        raise ValueError(f"The plain way does not know {bundle.feature_set}, only {', '.join(plain_features)}: choose another --model.")
+    features = plain_features[bundle.feature_set]
     features(np.random.default_rng(0).standard_normal(22050).astype(np.float32))  # librosa compiles on first use
     start_up_s = time.perf_counter() - begun
 
