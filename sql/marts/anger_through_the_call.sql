@@ -15,7 +15,7 @@ WITH scored AS (
     JOIN call_emotions AS c USING (recording_id)
     WHERE s.emotion IS NOT NULL AND s.role = c.emotion_role AND c.duration_s > 0
 ), in_tenths AS (
-    SELECT *, unnest(range(1 + floor(10 * start_s / duration_s)::INT, 1 + least(10, ceil(10 * end_s / duration_s)::INT))) AS tenth
+    SELECT *, unnest(range(greatest(1, 1 + floor(10 * start_s / duration_s)::INT), 1 + least(10, ceil(10 * end_s / duration_s)::INT))) AS tenth
     FROM scored
 ), pieces AS (
     SELECT *, least(end_s, duration_s * tenth / 10) - greatest(start_s, duration_s * (tenth - 1) / 10) AS seconds FROM in_tenths
