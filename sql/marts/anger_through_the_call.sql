@@ -2,18 +2,23 @@
 -- Grain: one row per queue and tenth of the recording (1 = its first tenth); tenths without scored speech are left out.
 -- Units: mean probability and negativity (anger, disgust, fear, sadness) 0 to 1, weighted by seconds; scored_speech_s in seconds.
 -- A segment that lies in two tenths counts in each with the seconds it spends there.
-WITH pieces AS (
+WITH scored AS (
     SELECT
         c.queue,
-        tenth,
+        c.duration_s,
         s.recording_id,
+        s.start_s,
+        s.end_s,
         s.p_anger,
-        coalesce(s.p_anger, 0) + coalesce(s.p_disgust, 0) + coalesce(s.p_fear, 0) + coalesce(s.p_sadness, 0) AS negativity,
-        least(s.end_s, c.duration_s * tenth / 10) - greatest(s.start_s, c.duration_s * (tenth - 1) / 10) AS seconds
+        coalesce(s.p_anger, 0) + coalesce(s.p_disgust, 0) + coalesce(s.p_fear, 0) + coalesce(s.p_sadness, 0) AS negativity
     FROM segments AS s
-    JOIN call_emotions AS c USING (recording_id, etag, chunk_id, model, policy)
-    CROSS JOIN range(1, 11) AS tenths(tenth)
-    WHERE s.emotion IS NOT NULL AND s.role = c.emotion_role
+    JOIN call_emotions AS c USING (recording_id)
+    WHERE s.emotion IS NOT NULL AND s.role = c.emotion_role AND c.duration_s > 0
+), in_tenths AS (
+    SELECT *, unnest(range(greatest(1, 1 + floor(10 * start_s / duration_s)::INT), 1 + least(10, ceil(10 * end_s / duration_s)::INT))) AS tenth
+    FROM scored
+), pieces AS (
+    SELECT *, least(end_s, duration_s * tenth / 10) - greatest(start_s, duration_s * (tenth - 1) / 10) AS seconds FROM in_tenths
 )
 SELECT
     queue,
