@@ -106,6 +106,7 @@ class Listing:
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
         self.closed = 0
+        self._manifests: dict[date, pa.Table] = {}
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -202,6 +203,12 @@ class Listing:
         )
         for batch in cursor.to_arrow_reader(_ROWS_AT_ONCE):
             yield from batch.to_pylist()
+
+    def manifest(self, lake: Store, day: date) -> pa.Table:
+        """A day's manifest as it is when first asked for: chunks are loaded day by day, and a chunk's members never change."""
+        if day not in self._manifests:
+            self._manifests = {day: read_manifest(lake, day)}
+        return self._manifests[day]
 
     def recordings(self, chunk: pa.Table, attempts: dict[str, int]) -> list[Recording]:
         """A chunk's manifest rows as recordings, with the keys that only the listing knows."""
@@ -309,7 +316,7 @@ def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id:
 
     A recording that has left the store is kept, without a key, only where no version ever gave it an outcome.
     """
-    manifest = read_manifest(lake, day)
+    manifest = listing.manifest(lake, day)
     rows = manifest.filter(pc.equal(manifest["chunk_id"], chunk_id))
     done = _outcomes(lake, day, version, chunk_id)
     attempts = {row["recording_id"]: row["attempts"] for row in done.to_pylist()} if done else {}
