@@ -555,7 +555,7 @@ def rescore(
 ) -> None:
     """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
 
-    Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_lstm`
+    Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     _start_prefect()
@@ -610,7 +610,7 @@ def rollback(
 ) -> None:
     """Drop a version of the scores, so that the views show the one before it. The next night scores what only it had.
 
-    Example: `ser rollback --lake s3://lake/emotions --version cnn_lstm-1-1a2b3c4d.customers_only`
+    Example: `ser rollback --lake s3://lake/emotions --version cnn_tcn-1-1a2b3c4d.customers_only`
     """
     from ser_tasks.retention import parts_of_version
     from ser_tasks.store import open_store
