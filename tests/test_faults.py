@@ -125,7 +125,7 @@ def test_kill_9_of_workers_at_random_moments_costs_nothing(draw, calls, bundle, 
     lake, killed, over = tmp_path / "lake", [], threading.Event()
 
     def kill() -> None:
-        while len(killed) < 6 and not over.wait(draw.uniform(0.1, 3)):
+        while len(killed) < 6 and not over.wait(draw.uniform(0.1, 1)):
             if found := multiprocessing.active_children():
                 victim = draw.choice(sorted(found, key=lambda process: process.name))
                 victim.kill()
