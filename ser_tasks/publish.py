@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,10 @@ def publish_chunk(
         redone = [result.recording.recording_id for result in extracted]
         for table, new in rows.items():  # outcomes last
             _write(lake, table, new, redone, chunk, version, held and held[0])
-    report: dict[str, Any] = {outcome: sum(result.outcome == outcome for result in extracted) for outcome in OUTCOMES}
+    ended = Counter(result.outcome for result in extracted)
+    if held:  # what this run had published before, when its answer was lost
+        ended.update(row["outcome"] for row in held[1].to_pylist() if row["run_id"] == run_id and row["recording_id"] not in waiting)
+    report: dict[str, Any] = {outcome: ended[outcome] for outcome in OUTCOMES}
     report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
     report |= {"audio_s": sum(result.audio_s for result in extracted), "write_s": time.perf_counter() - started}
     report["refusals"] = [result.reason_code for result in extracted if result.outcome == "withheld"]

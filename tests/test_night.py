@@ -316,6 +316,15 @@ def test_what_another_run_was_quicker_with_stays_as_it_is(calls, bundle, workers
     assert [row[outcome] for outcome in ("scored", "no_speech", "withheld", "quarantined", "failed")] == [0] * 5
 
 
+def test_a_chunk_that_its_run_published_before_counts_as_it_did_then(calls, bundle, workers, tmp_path):
+    """A machine may be lost after it published and before it could say so: the chunk is handled again, and changes nothing."""
+    with Night(str(calls), str(tmp_path / "lake"), Settings(), model=str(bundle), device="cpu", workers=workers) as night:
+        [chunk, *_] = night.list_and_plan().chunks
+        first, second = (night.publish(night.extract(*chunk)) for _ in range(2))
+    outcomes = ("scored", "no_speech", "withheld", "quarantined", "failed")
+    assert [second[outcome] for outcome in outcomes] == [first[outcome] for outcome in outcomes] and first["scored"] > 0
+
+
 def test_a_night_over_s3_gives_the_rows_of_a_local_one(s3, night, calls, bundle, tmp_path):
     open_store.cache_clear()
     source, lake = s3.bucket("calls"), s3.bucket("lake")
