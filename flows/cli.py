@@ -33,6 +33,12 @@ class Device(StrEnum):
     auto, cpu, cuda = "auto", "cpu", "cuda"
 
 
+Recordings = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")]
+Model = Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")]
+RunsOn = Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")]
+Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")]
+
+
 class Format(StrEnum):
     table, csv, json, parquet = "table", "csv", "json", "parquet"
 
@@ -85,15 +91,15 @@ def demo(lake: Lake = "demo-lake") -> None:
 @app.command()
 @plain_errors
 def nightly(
-    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    recordings: Recordings,
     lake: Lake,
     day: Annotated[
         str | None, typer.Option(help="Only recordings of this day, YYYY-MM-DD (see the README for how a day is found).")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    model: Model = None,
+    device: RunsOn = Device.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
-    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+    policy: Policy = None,
 ) -> None:
     """Bring every recording up to date with a model: the nightly run.
 
@@ -223,7 +229,7 @@ def evaluate(
     epochs: Annotated[int | None, typer.Option(min=1, help="With --split: passes over the training clips.")] = None,
     leaky: Annotated[bool, typer.Option(help="With --split: the same over random clips, beside it.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
-    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    device: RunsOn = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
 ) -> None:
@@ -363,14 +369,21 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
         options["day"] = _day(options["day"])
     _preflight(recordings, lake, **options)
     _start_prefect()
+    from flows.nightly import nightly
+
+    _finish(lambda: nightly(recordings, lake, **options), lake)
+
+
+def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict[str, Any]], str] | None = None) -> None:
+    """Runs a night's flow and says how it ended, ``told`` what its row means; exit code 1 where something needs a person."""
     from duckdb import IOException
 
-    from flows.nightly import IncompleteNight, nightly
+    from flows.nightly import IncompleteNight
     from ser_tasks.extract import MACHINE_ERRORS
 
     incomplete = None
     try:
-        run = nightly(recordings, lake, **options)
+        run = night()
     except IncompleteNight as error:
         run, incomplete = error.run, error
     except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
@@ -382,6 +395,8 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
         typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
         raise SystemExit(1) from None
     _print_run(run, lake)
+    if told:
+        typer.echo(told(run))
     if incomplete:
         typer.secho(f"ser: {incomplete}", err=True, fg="red")
         raise SystemExit(1)
@@ -454,8 +469,8 @@ def _list_views() -> None:
 @plain_errors
 def bench(
     recordings: Annotated[str, typer.Option(help="Local folder of calls.")],
-    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    model: Model = None,
+    device: RunsOn = Device.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
     policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
     audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 12.0,
@@ -514,14 +529,14 @@ def speech(
 @app.command()
 @plain_errors
 def backfill(
-    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    recordings: Recordings,
     lake: Lake,
     first: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")],
     last: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")],
-    model: Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")] = None,
-    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    model: Model = None,
+    device: RunsOn = Device.auto,
     workers: Processes = None,
-    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+    policy: Policy = None,
 ) -> None:
     """Run the night of each day in a range; goes on after a bad day, and names it.
 
@@ -546,12 +561,12 @@ def backfill(
 @app.command()
 @plain_errors
 def rescore(
-    recordings: Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")],
+    recordings: Recordings,
     lake: Lake,
     model: Annotated[str, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")],
-    device: Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")] = Device.auto,
+    device: RunsOn = Device.auto,
     workers: Processes = None,
-    policy: Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")] = None,
+    policy: Policy = None,
 ) -> None:
     """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
 
@@ -559,20 +574,10 @@ def rescore(
     """
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     _start_prefect()
-    from flows.nightly import IncompleteNight
     from flows.rescore import rescore as run_rescore
     from flows.rescore import told
 
-    incomplete = None
-    try:
-        run = run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy)
-    except IncompleteNight as error:
-        run, incomplete = error.run, error
-    _print_run(run, lake)
-    typer.echo(told(run))
-    if incomplete:
-        typer.secho(f"ser: {incomplete}", err=True, fg="red")
-        raise SystemExit(1)
+    _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, told)
 
 
 @app.command()
