@@ -21,6 +21,14 @@ from faulty_s3 import FaultyS3
 from ser_tasks.store import open_store
 
 
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """The folder of a small model with random weights."""
+    from making import tiny_bundle
+
+    return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A real S3 server on this machine, for as long as the tests run."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
+from making import TWO_SIDED, run_night, two_sided, write_call
 from making_broken import HOSTILE_TEXTS, bad_sidecars, case_bytes, cases, good_files, nasty_folder
 
 from ser_tasks.catalog import connect, query, render
@@ -28,11 +28,6 @@ from ser_tasks.workers import Workers
 SEED = int(os.environ.get("SER_FAULT_SEED", "4"))
 S = Settings()
 FACTS = ("call_id", "started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "channels")
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("bundles"))
 
 
 @pytest.fixture(scope="module")

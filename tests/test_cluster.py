@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
+from making import TWO_SIDED, run_night, two_sided, write_call
 from prefect.testing.utilities import prefect_test_harness
 from test_night import ask, same
 
@@ -19,11 +19,6 @@ from ser_tasks.night import Night
 from ser_tasks.settings import Settings
 
 CALLS = 24
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
 
 
 @pytest.fixture(scope="module")

@@ -246,11 +246,6 @@ def test_days_of_which_the_retention_deleted_something_are_left_alone(tmp_path):
     assert {(item.key, item.etag) for item in open_store(lake).list() if f"day={DAY + timedelta(days=2)}" not in item.key} == kept
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("bundles"))
-
-
 def test_nights_go_on_after_compaction(bundle, tmp_path):
     """Reruns, retries, late recordings, re-uploads and another model, over a lake whose parts are merged."""
     calls, lake = tmp_path / "calls", str(tmp_path / "lake")

@@ -47,11 +47,6 @@ def draw(request):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     return ten_calls(tmp_path_factory.mktemp("calls"))
 

@@ -46,11 +46,6 @@ def calls(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
-
-
-@pytest.fixture(scope="module")
 def lake(calls, bundle, tmp_path_factory):
     """A lake that the command line made."""
     lake = str(tmp_path_factory.mktemp("lakes") / "lake")

@@ -30,11 +30,6 @@ def workers():
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("bundles"))
-
-
-@pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     return ten_calls(tmp_path_factory.mktemp("calls"))
 

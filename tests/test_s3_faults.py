@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from faulty_s3 import FAULTS, Request, at
-from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
+from making import TWO_SIDED, run_night, two_sided, write_call
 from making_s3 import contents, night_policy, rows_of, upload
 
 from ser_tasks.catalog import connect
@@ -39,11 +39,6 @@ def calls(tmp_path_factory):
     write_call(folder, "2026-11-21/bad-sidecar.wav", call, {"channels": "both"})
     (folder / "2026-11-21/empty.wav").write_bytes(b"")
     return folder
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return tiny_bundle(tmp_path_factory.mktemp("bundles"))
 
 
 def faults_of_a_night(rng: random.Random, requests: list[Request]) -> dict[int, str]:

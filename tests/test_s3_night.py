@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from faulty_s3 import FaultyS3
-from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
+from making import TWO_SIDED, run_night, two_sided, write_call
 from making_s3 import contents, night_policy, rows_of, upload
 
 from ser_tasks.catalog import connect, write_catalog
@@ -20,11 +20,6 @@ from ser_tasks.workers import Workers
 
 README = Path(__file__).parent.parent / "README.md"
 CALL = two_sided([("agent", 0.5, 3), ("customer", 4, 9)], 10, seed=3)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
 
 
 @pytest.fixture(scope="module")
