@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from deploy.dashboard.app import TheFilters, ask, page
+from deploy.dashboard.pages import TheFilters, ask, page
 
 router = APIRouter()
 
