@@ -12,13 +12,14 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from deploy.dashboard import overview
+from deploy.dashboard import charts, overview, sources
 from deploy.dashboard.pages import TheViewer, page
 from deploy.dashboard.snapshot import Snapshots
 from ser_tasks.settings import Settings
 
 ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
+    "sources": sources.router,
 }
 """Every page. What is not here is /static."""
 
@@ -60,6 +61,7 @@ def _signed_in(request: Request, viewer: TheViewer) -> None:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.snapshots.start()
+    charts.warm_up()
     yield
     app.state.snapshots.stop()
 
