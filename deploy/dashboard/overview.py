@@ -27,10 +27,14 @@ PERIODS = {"7 days": 7, "4 weeks": 28, "13 weeks": 91, "a year": 365}
 @router.get("/")
 def overview(request: Request, filters: TheFilters) -> Response:
     snapshot, viewer = request.state.snapshot, request.state.viewer
-    values = values_of(snapshot, viewer, filters)
-    answers = {name: answer(snapshot, viewer, name, values) for name in QUESTIONS}
-    shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot), "values": values}
-    return page(request, "overview.html", **figures(answers, values) | shown)
+    shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot)}
+
+    def made() -> dict[str, Any]:
+        values = values_of(snapshot, viewer, filters)
+        return figures({name: answer(snapshot, viewer, name, values) for name in QUESTIONS}, values)
+
+    seen = (viewer.queues, viewer.everything, filters)
+    return page(request, "overview.html", **snapshot.remembered(seen, made) | shown)
 
 
 def queue_names(request: Request) -> list[str]:
@@ -81,9 +85,8 @@ def figures(answers: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, 
         "heat": heat_map(answers["hours"], totals["share_anger"]),
         "weekdays": WEEKDAYS,
         "few_calls": FEW_CALLS,
-        "top": max(
-            [row["share_anger_high"] or 0 for row in answers["queues"]] + [row["usual_high"] or 0 for row in answers["latest_day"]] + [0.1]
-        ),
+        "top_latest": min(1.0, 2 * max([row["share_anger"] for row in answers["latest_day"]] + [0.05])),
+        "top_queues": max([row["share_anger_high"] for row in answers["queues"]] + [0.05]),
         "missing_nights": [row["night"] for row in nights if row["runs"] is None],
         "bad_nights": [row for row in nights if row["failed_chunks"] or row["checks_failed"] or row["failed"]],
         "without_start": totals["calls"] - sum(row["calls"] for row in answers["hours"]),

@@ -7,6 +7,7 @@ by the viewer's queues below every mart: a mart cannot forget it.
 import hashlib
 import logging
 import threading
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,9 @@ log = logging.getLogger("uvicorn.error")
 
 WATCHED = ("outcomes/", "call_emotions/", "runs/", "deletions/")
 """Folders of the lake whose parts are compared to see whether anything changed."""
+
+MOST_REMEMBERED = 200
+"""Pages of a snapshot whose figures are kept: some 300 kB each."""
 
 SEEN = "(getvariable('everything') OR list_contains(getvariable('queues'), {}))"
 """The row filter. Without the variables it is null: nothing is seen."""
@@ -55,6 +59,8 @@ class Snapshot:
         _copy(self.connection)
         row = self.connection.execute("SELECT count(*), min(call_date), max(call_date) FROM copy.call_emotions").fetchone()
         self.calls, self.first_day, self.last_day = row
+        self._remembered: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
 
     def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
         """A connection of its own on which every view holds the viewer's rows alone."""
@@ -68,6 +74,17 @@ class Snapshot:
         """The answer to one statement of ours, with the viewer's rows alone."""
         with self.cursor(viewer) as cursor:
             return catalog.query(cursor, sql, parameters)
+
+    def remembered(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What ``make`` returned when the key was asked for first; the last keys are kept."""
+        found = self._remembered.get(key)
+        if found is None:
+            found = make()
+            with self._lock:
+                while len(self._remembered) >= MOST_REMEMBERED:
+                    del self._remembered[next(iter(self._remembered))]
+                self._remembered[key] = found
+        return found
 
 
 def _copy(connection: duckdb.DuckDBPyConnection) -> None:
