@@ -94,6 +94,10 @@ class Store(Protocol):
         """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
         object's own metadata. Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
 
+    def link(self, key: str, etag: str, seconds: int) -> str | None:
+        """An address at which whoever has it can read the object for so many seconds; None where the store has none (a folder).
+        Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
+
     def url(self, key: str) -> str:
         """The object's address, for people."""
 
@@ -190,6 +194,9 @@ class LocalStore:
         _same_etag(etag, _local_etag(found))
         return path, {}
 
+    def link(self, key: str, etag: str, seconds: int) -> None:
+        self.fetch(key, etag, self.root)
+
     def url(self, key: str) -> str:
         return self._path(key).as_uri()
 
@@ -263,12 +270,20 @@ class S3Store:
 
     @functools.cached_property
     def client(self) -> Any:
+        return self._client()
+
+    @functools.cached_property
+    def _signer(self) -> Any:
+        """Signs links with version 4 and names the region's own server: boto3's default is an older way that some regions refuse."""
+        return self._client(signature_version="s3v4", s3={"addressing_style": "virtual"})
+
+    def _client(self, **options: Any) -> Any:
         import boto3
         from botocore.config import Config
 
         attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
         retries = {"mode": "standard", "total_max_attempts": attempts}
-        config = Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        config = Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, **options)
         session = boto3.Session()
         client = session.client("s3", config=config)
         if "amazonaws.com" not in client.meta.endpoint_url:  # other servers have no host name for each bucket
@@ -362,6 +377,18 @@ class S3Store:
                 if self._is_missing(error, key):
                     raise ChangedObject(_GONE) from None
                 raise
+
+    def link(self, key: str, etag: str, seconds: int) -> str:
+        """A presigned GET. Nothing signs the etag: it is compared now, and an upload within those seconds is not noticed."""
+        place = {"Bucket": self.bucket, "Key": self.prefix + key}
+        with self._plain_errors("read"):
+            try:
+                _same_etag(etag, self.client.head_object(**place)["ETag"].strip('"'))
+            except self.client.exceptions.ClientError as error:
+                if self._is_missing(error, key):
+                    raise ChangedObject(_GONE) from None
+                raise
+            return self._signer.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds)
 
     def url(self, key: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{key}"
