@@ -684,3 +684,30 @@ def compact(
 
     done = run_compact(open_store(lake), Settings(), older_than)
     typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")
+
+
+@app.command()
+@plain_errors
+def dashboard(
+    lake: Lake,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix that recordings are played from; without it none is.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but this machine's own needs sign-in (SER_DASHBOARD_...).")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8050,
+) -> None:
+    """Serve the page for service leads: moods by day, queue and hour, and the calls behind each number.
+
+    Example: `ser dashboard --lake demo-lake`, then open http://127.0.0.1:8050
+    """
+    from deploy.dashboard.app import create_app, serve
+    from deploy.dashboard.viewers import check_sign_in
+    from ser_tasks.settings import Settings
+
+    settings = Settings()
+    check_sign_in(settings, host)
+    dashboard_app = create_app(lake, recordings, settings)
+    typer.echo(f"The dashboard: http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl+C ends it)")
+    serve(dashboard_app, host, port)

@@ -3,9 +3,10 @@
 import functools
 import re
 from datetime import UTC, date, datetime, timedelta
+from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 RECORDING_SUFFIXES = (
@@ -13,6 +14,15 @@ RECORDING_SUFFIXES = (
     *(".m4a", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".mka", ".wma", ".gsm"),
     *(".ulaw", ".ul", ".mulaw", ".pcmu", ".alaw", ".al", ".pcma", ".vox", ".sln"),
 )
+
+
+class GroupRights(BaseModel):
+    """What a group of viewers of the dashboard may see and do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queues: tuple[str, ...] | Literal["all"] = ()
+    may_play: bool = False
 
 
 class Settings(BaseSettings):
@@ -61,6 +71,21 @@ class Settings(BaseSettings):
         None, gt=0, description="Age in days after which `ser retention` deletes a day's call_emotions and reports; unset: kept for ever."
     )
     alert_webhook_url: SecretStr | None = Field(None, description="Where Prefect's alerts go (flows/alerts.py): the address is a secret.")
+
+    dashboard_secret: SecretStr | None = Field(
+        None,
+        description="Password by which the proxy before the dashboard proves itself (HTTP Basic). Unset: no sign-in, loopback only.",
+    )
+    dashboard_groups: dict[str, GroupRights] = Field(
+        {},
+        description='What each group of viewers may see: {"billing-leads": {"queues": ["billing"], "may_play": true}, '
+        '"quality": {"queues": "all"}}. Who is in no such group sees nothing.',
+    )
+    dashboard_user_header: str = Field("X-Forwarded-User", description="Header in which the proxy says who looks.")
+    dashboard_groups_header: str = Field(
+        "X-Forwarded-Groups", description="Header in which the proxy says their groups, with commas between."
+    )
+    dashboard_refresh_s: float = Field(300, gt=0, description="How often the dashboard looks for new parts in the lake, in seconds.")
 
     frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
     precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")

@@ -1,0 +1,140 @@
+"""The lake in memory: staging tables copied at start and whenever parts changed, the marts on top of them as they are.
+
+A page over a million calls then needs no store. Segments stay in the lake, where a call's own are read. Rows are filtered
+by the viewer's queues below every mart: a mart cannot forget it.
+"""
+
+import hashlib
+import logging
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from deploy.dashboard.viewers import Viewer
+from ser_tasks import catalog, schemas
+from ser_tasks.store import open_store
+
+log = logging.getLogger("uvicorn.error")
+
+WATCHED = ("outcomes/", "call_emotions/", "runs/", "deletions/")
+"""Folders of the lake whose parts are compared to see whether anything changed."""
+
+SEEN = "(getvariable('everything') OR list_contains(getvariable('queues'), {}))"
+"""The row filter. Without the variables it is null: nothing is seen."""
+
+HIDDEN_ROLES = "('agent', 'unknown')"
+"""Whose emotion is never shown, whatever the lake holds: people at work, and who may be one."""
+
+_CALL_EMOTIONS_OF = ("share_", "mean_p_", "negativity_", "peak_anger", "dominant_emotion", "escalated", "scored_s", "emotion_role")
+_SEGMENT_EMOTIONS_OF = ("p_", "emotion", "confidence", "unsure")
+
+
+def _hidden(table: str, role: str, prefixes: tuple[str, ...]) -> str:
+    """``* REPLACE (...)`` that makes a table's columns of emotion null where a person at work is described."""
+    names = [name for name in schemas.TABLES[table].names if name.startswith(prefixes)]
+    columns = [f"CASE WHEN {role} NOT IN {HIDDEN_ROLES} THEN {name} END AS {name}" for name in names]
+    if table == "call_emotions":
+        columns.append(f"CASE WHEN {role} IN {HIDDEN_ROLES} THEN 'withheld' ELSE outcome END AS outcome")
+        columns.append("NULL::VARCHAR AS agent_pseudonym")
+    return f"* REPLACE ({', '.join(columns)})"
+
+
+CALLS = _hidden("call_emotions", "emotion_role", _CALL_EMOTIONS_OF)
+SEGMENTS = _hidden("segments", "role", _SEGMENT_EMOTIONS_OF)
+
+
+class Snapshot:
+    """The lake as it was at ``taken_at``. Cursors go on with it after a newer one has come."""
+
+    def __init__(self, lake: str):
+        self.taken_at = datetime.now(UTC)
+        self.connection = catalog.connect(lake)
+        _copy(self.connection)
+        row = self.connection.execute("SELECT count(*), min(call_date), max(call_date) FROM copy.call_emotions").fetchone()
+        self.calls, self.first_day, self.last_day = row
+
+    def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
+        """A connection of its own on which every view holds the viewer's rows alone."""
+        cursor = self.connection.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        cursor.execute("SET VARIABLE queues = $queues::VARCHAR[]", {"queues": list(viewer.queues)})
+        cursor.execute("SET VARIABLE everything = $everything::BOOLEAN", {"everything": viewer.everything})
+        return cursor
+
+    def ask(self, viewer: Viewer, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+        """The answer to one statement of ours, with the viewer's rows alone."""
+        with self.cursor(viewer) as cursor:
+            return catalog.query(cursor, sql, parameters)
+
+
+def _copy(connection: duckdb.DuckDBPyConnection) -> None:
+    """Copies the staging tables and lays filtered views over the copies, in place of those over the parts.
+
+    ``newest`` comes first and the calls follow it: a part that appears meanwhile is in neither.
+    """
+    run = connection.execute
+    run("ATTACH ':memory:' AS copy (COMPRESS)")
+    run("CREATE TABLE copy.newest_rows AS FROM newest")
+    run("CREATE OR REPLACE VIEW newest AS FROM copy.newest_rows")
+    run(f"CREATE TABLE copy.call_emotions AS SELECT {CALLS} FROM call_emotions")
+    run("CREATE TABLE copy.runs AS FROM runs")
+    run(
+        """
+        CREATE TABLE copy.newest AS SELECT n.* REPLACE (coalesce(c.outcome, n.outcome) AS outcome), c.queue AS seen_in
+        FROM copy.newest_rows AS n LEFT JOIN copy.call_emotions AS c USING (recording_id)
+        """
+    )
+    run(f"CREATE OR REPLACE VIEW newest AS SELECT * EXCLUDE (seen_in) FROM copy.newest WHERE {SEEN.format('seen_in')}")
+    run("DROP TABLE copy.newest_rows")
+    run(f"CREATE OR REPLACE VIEW call_emotions AS FROM copy.call_emotions WHERE {SEEN.format('queue')}")
+    run("CREATE OR REPLACE VIEW runs AS FROM copy.runs")
+    for view in ("recordings", "recordings_all", "outcomes_all", "call_emotions_all", "segments", "segments_all"):
+        columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
+        sql = (catalog.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
+        run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
+
+
+class Snapshots:
+    """The newest snapshot of a lake, renewed in the background."""
+
+    def __init__(self, lake: str, refresh_s: float):
+        self.lake, self.refresh_s = lake, refresh_s
+        self.problem: str | None = None
+        """Why the lake could not be read when it was last looked at; None where it could."""
+        self._mark = self._listing()
+        self.current = Snapshot(lake)
+        self._ended = threading.Event()
+
+    def refresh(self) -> bool:
+        """Takes a new snapshot if parts changed, and returns whether it did. Raises what the store raises."""
+        mark = self._listing()
+        if mark == self._mark:
+            return False
+        self.current, self._mark = Snapshot(self.lake), mark
+        return True
+
+    def watch(self) -> None:
+        """Refreshes until ``stop``: a lake that cannot be read leaves the snapshot as it is, and the page says so."""
+        while not self._ended.wait(self.refresh_s):
+            try:
+                self.refresh()
+                self.problem = None
+            except Exception as error:
+                self.problem = type(error).__name__
+                log.warning("The lake could not be read anew, the page shows what it read before: %s", error)
+
+    def start(self) -> None:
+        threading.Thread(target=self.watch, name="snapshots", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _listing(self) -> bytes:
+        found, store = hashlib.sha256(), open_store(self.lake)
+        for folder in WATCHED:
+            for item in store.list(folder):
+                found.update(f"{item.key}\0{item.etag}\0".encode("utf-8", "surrogateescape"))
+        return found.digest()
