@@ -4,6 +4,8 @@ A link to the store itself is given only where a browser plays the file as it is
 comes through this page: decoded to what the model heard (PCM at 8 kHz) in scratch, as long as there is room.
 """
 
+import contextlib
+import functools
 import hashlib
 import hmac
 import logging
@@ -26,6 +28,7 @@ from ser_tasks.audio import BadAudio, open_audio
 from ser_tasks.facts import recording_id
 from ser_tasks.policy import POLICIES
 from ser_tasks.samples import SAMPLING_RATE_HZ, at_8_khz
+from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
 from ser_tasks.store import ChangedObject, GoneObject, LocalStore, Store, UnusableObject, open_store
 
@@ -61,14 +64,25 @@ class NotPlayed(Exception):
 
 
 class Playback:
-    """The recordings behind a dashboard. ``scratch`` is a private folder that goes with it."""
+    """The recordings behind a dashboard. Raises what the store raises where it can't make links."""
 
-    def __init__(self, recordings: str | None, settings: Settings, scratch: Path):
+    def __init__(self, recordings: str | None, settings: Settings):
         self._store = open_store(recordings) if recordings else None
-        self._settings, self._scratch = settings, scratch
+        self._settings = settings
         self._secret = secrets.token_bytes(32)
         self._keys: OrderedDict[str, str] = OrderedDict()
         self._one_at_a_time = threading.Lock()
+        self._open = contextlib.ExitStack()
+        self.origins = [self._store.link_origin] if self._store and self._store.link_origin else []
+        """Where links lead, beside this page."""
+
+    @functools.cached_property
+    def _scratch(self) -> Path:
+        return self._open.enter_context(scratch_folder(self._settings.scratch))
+
+    def close(self) -> None:
+        """Removes what was decoded."""
+        self._open.close()
 
     def may_play(self, call: dict[str, Any], viewer: Viewer) -> None:
         """Raises NotPlayed unless policy, notice and the viewer's rights all allow it. What nobody says does not count as allowed."""
@@ -146,12 +160,12 @@ class Playback:
             self._keys.pop(call["recording_id"], None)
             raise NotPlayed("The recording is no longer in the store: it was deleted or moved.", 404) from None
         except ChangedObject:
-            raise NotPlayed("The recording was uploaded again after this was scored: what is shown here belongs to the former one.", 409) from None
+            raise NotPlayed("The recording was uploaded again: what is shown here belongs to the former upload.", 409) from None
         except UnusableObject as error:
             raise NotPlayed(f"Not played: {error}", 409) from None
         except OSError as error:  # StoreRefused and ConnectionError are such
             log.warning("A recording could not be had: %s", error)
-            raise NotPlayed("The store of the recordings does not give it out just now: the operator finds the reason in the log.", 503) from None
+            raise NotPlayed("The store does not give the recording out just now: the log of ser dashboard says why.", 503) from None
 
     def _key(self, call: dict[str, Any]) -> str:
         """The recording's true key. Where ids of people are masked in it, it is the one that hashes to the recording's id."""

@@ -1,0 +1,186 @@
+"""The list of calls: searched, narrowed, sorted and paged by its address alone, so that a link or a bookmark shows the same list."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import StreamingResponse
+
+from deploy.dashboard.filters import Filters
+from deploy.dashboard.overview import queue_names
+from deploy.dashboard.pages import TheFilters, ask, page
+from deploy.dashboard.timeline import clock
+from ser_tasks.schemas import EMOTIONS, OUTCOMES
+
+router = APIRouter()
+
+CALLS_A_PAGE, LAST_PAGE = 50, 100_000
+LONGEST_SEARCH = 200
+CSV_ROWS_AT_ONCE = 10_000
+ENOUGH_S = 10
+"""Seconds of scored speech below which a call's shares say little: such calls come last in an order by share."""
+
+_enough = f"coalesce(scored_speech_s, 0) < {ENOUGH_S}"
+SORTS = {
+    "newest": "started_at DESC NULLS LAST, call_date DESC",
+    "oldest": "started_at NULLS LAST, call_date",
+    "angriest": f"{_enough}, share_anger DESC NULLS LAST, mean_p_anger DESC NULLS LAST",
+    "calmest": f"{_enough}, mean_negativity NULLS LAST",
+    "got-worse": "negativity_change DESC NULLS LAST",
+    "got-better": "negativity_change NULLS LAST",
+    "peak": "peak_anger DESC NULLS LAST",
+    "least-sure": f"{_enough}, share_unsure DESC NULLS LAST",
+    "most-sure": f"{_enough}, share_unsure NULLS LAST",
+    "longest": "duration_s DESC NULLS LAST",
+    "shortest": "duration_s NULLS LAST",
+    "queue": "queue NULLS LAST, started_at DESC NULLS LAST",
+    "call": "call_id",
+    "outcome": "outcome, reason_code NULLS FIRST, started_at DESC NULLS LAST",
+    **{emotion: f"{_enough}, share_{emotion} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
+}
+"""What ``sort=`` may say -> ORDER BY."""
+
+CONDITIONS = {
+    "emotion": {
+        **{emotion: f"share_{emotion} > 0" for emotion in EMOTIONS},
+        "unsure": "share_unsure > 0",
+    },
+    "escalated": {"yes": "escalated", "no": "NOT escalated"},
+    "outcome": {outcome: f"outcome = '{outcome}'" for outcome in OUTCOMES} | {"not-scored": "outcome <> 'scored'"},
+    "hour": {str(hour): f"hour = {hour}" for hour in range(24)},
+    "weekday": {str(day): f"weekday = {day}" for day in range(1, 8)},
+}
+"""What each name of an address may say -> the condition that stands for it. Nothing of an address becomes SQL."""
+
+SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language)), lower($search))"
+
+NEGATIVITY = "coalesce(mean_p_anger, 0) + coalesce(mean_p_disgust, 0) + coalesce(mean_p_fear, 0) + coalesce(mean_p_sadness, 0)"
+
+LIST = f"""
+WITH listed AS (
+    SELECT
+        o.recording_id, o.call_id, coalesce(c.call_date, o.day) AS call_date, c.started_at, c.queue, c.language, o.outcome, o.reason_code,
+        o.reason, o.note, c.duration_s, c.scored_speech_s, c.scored_segments,
+        {", ".join(f"c.share_{emotion}" for emotion in EMOTIONS)}, c.share_unsure, c.mean_p_anger,
+        CASE WHEN c.scored_segments > 0 THEN {NEGATIVITY.replace("mean_p", "c.mean_p")} END AS mean_negativity,
+        c.dominant_emotion, c.peak_anger, c.peak_anger_at_s, c.negativity_q1, c.negativity_q4, c.negativity_change, c.escalated,
+        extract(hour FROM c.started_at AT TIME ZONE $zone) AS hour, extract(isodow FROM c.started_at AT TIME ZONE $zone) AS weekday
+    FROM outcomes AS o LEFT JOIN call_emotions AS c USING (recording_id)
+)
+"""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Which calls an address asks for, and in which order."""
+
+    filters: Filters
+    chosen: dict[str, str]
+    """For each name of CONDITIONS that the address says, what it says."""
+    search: str
+    sort: str
+    page: int
+
+    def query(self, **more: Any) -> str:
+        """The address's query, with changes; None leaves a name out. Another order or condition begins at the first page."""
+        own = self.chosen | {"search": self.search or None, "sort": self.sort, "page": None}
+        return self.filters.query(**own | more)
+
+    @property
+    def where(self) -> str:
+        conditions = [CONDITIONS[name][value] for name, value in self.chosen.items()]
+        return " AND ".join([self.filters.where, *conditions, *([SEARCHED] if self.search else [])])
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.filters.parameters | ({"search": self.search} if self.search else {})
+
+
+def listed(request: Request, filters: TheFilters) -> Listed:
+    """What the address asks for. Raises 400 with a sentence for a person."""
+    given = {name: value for name, value in request.query_params.items() if value}
+    chosen = {name: given[name] for name in CONDITIONS if name in given}
+    for name, value in chosen.items():
+        _one_of(name, value, CONDITIONS[name])
+    search = given.get("search", "").strip()
+    if len(search) > LONGEST_SEARCH:
+        raise HTTPException(400, f"A search may have {LONGEST_SEARCH} characters.")
+    usual = {"anger": "angriest", "unsure": "least-sure", None: "newest"}
+    sort = given.get("sort") or usual.get(chosen.get("emotion"), chosen.get("emotion", "newest"))
+    _one_of("sort", sort, SORTS)
+    number = given.get("page", "1")
+    if not number.isascii() or not number.isdigit() or len(number) > 6 or not 1 <= int(number) <= LAST_PAGE:
+        raise HTTPException(400, f"{number[:40]!r} is no page: give a number from 1 on.")
+    return Listed(filters, chosen, search, sort, int(number))
+
+
+TheList = Annotated[Listed, Depends(listed)]
+
+
+def _one_of(name: str, value: str, known: dict[str, str]) -> None:
+    if value not in known:
+        raise HTTPException(400, f"{name} can not be {value[:40]!r}: choose one of {', '.join(known)}.")
+
+
+@router.get("/calls")
+def calls(request: Request, wanted: TheList) -> Response:
+    zone = {"zone": request.app.state.settings.time_zone}
+    totals = f"""
+        {LIST} SELECT count(*) AS calls, count(*) FILTER (outcome = 'scored') AS scored, sum(scored_speech_s) AS scored_speech_s,
+            weighted_avg(share_unsure, nullif(scored_speech_s, 0)) AS share_unsure,
+            weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger
+        FROM listed WHERE {wanted.where}
+        """
+    [total] = ask(request, totals, wanted.parameters | zone)
+    sql = f"{LIST}SELECT * FROM listed\nWHERE {wanted.where}\nORDER BY {SORTS[wanted.sort]}, recording_id\nLIMIT $rows OFFSET $skipped"
+    parameters = wanted.parameters | zone | {"rows": CALLS_A_PAGE, "skipped": CALLS_A_PAGE * (wanted.page - 1)}
+    rows = ask(request, sql, parameters)
+    return page(
+        request,
+        "calls.html",
+        filters=wanted.filters,
+        queues=queue_names(request),
+        wanted=wanted,
+        rows=rows,
+        total=total,
+        first=CALLS_A_PAGE * (wanted.page - 1) + 1,
+        pages=-(-total["calls"] // CALLS_A_PAGE),
+        emotions=EMOTIONS,
+        known_emotions=[emotion for emotion in EMOTIONS if any(row[f"share_{emotion}"] is not None for row in rows)],
+        clock=clock,
+        conditions=CONDITIONS,
+        enough_s=ENOUGH_S,
+        sql=sql.strip(),
+        parameters=parameters,
+    )
+
+
+@router.get("/calls.csv")
+def calls_csv(request: Request, wanted: TheList) -> Response:
+    sql = f"{LIST} SELECT * FROM listed WHERE {wanted.where} ORDER BY {SORTS[wanted.sort]}, recording_id"
+    parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
+    name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"
+    lines = _lines(request.state.snapshot.cursor(request.state.viewer), sql, parameters)
+    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
+
+
+def _lines(cursor: Any, sql: str, parameters: dict[str, Any]) -> Iterator[str]:
+    with cursor:
+        batches = cursor.execute(sql, parameters).to_arrow_reader(CSV_ROWS_AT_ONCE)
+        yield ",".join(batches.schema.names) + "\n"
+        for batch in batches:
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([map(_cell, row.values()) for row in batch.to_pylist()])
+            yield text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A value as a spreadsheet may have it: text that it would run as a formula begins with an apostrophe."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else value
