@@ -2,10 +2,12 @@
 
 import logging
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
+from deploy.dashboard.calls import in_zone
 from deploy.dashboard.pages import Row, TheFilters, TheViewer, ask, page
 from deploy.dashboard.playback import NotPlayed, Playback
 from deploy.dashboard.timeline import ROLE_NAMES, clock, draw
@@ -75,6 +77,8 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         spoken=[[round(each["start_s"], 2), round(each["end_s"], 2), said(each)] for each in heard],
         said=said,
         clock=clock,
+        local=in_zone(request),
+        there=urlencode([each for each in request.query_params.multi_items() if each[0] != "segments"]),
         emotions=EMOTIONS,
         role_names=ROLE_NAMES,
         facts=FACTS,
@@ -135,11 +139,23 @@ def recording(request: Request, recording_id: str, viewer: TheViewer) -> Respons
     found, playback = call_row(request, recording_id), request.app.state.playback
     try:
         playback.may_play(found, viewer)
-        link = playback.link(found, f"/calls/{recording_id}/sound")
+        link = playback.link(found, f"/calls/{quote(recording_id, safe='')}/sound")
     except NotPlayed as error:
         return JSONResponse({"problem": str(error)}, error.status)
     log.info("%r is given a link to the recording %s", viewer.name, recording_id)
     return RedirectResponse(link, 307)
+
+
+@router.get("/calls/{recording_id}/playable")
+def playable(request: Request, recording_id: str, viewer: TheViewer) -> Response:
+    """Why the recording can't be played just now, as the player shows it; null where it can."""
+    found, playback = call_row(request, recording_id), request.app.state.playback
+    try:
+        playback.may_play(found, viewer)
+        playback.link(found, "")
+    except NotPlayed as error:
+        return JSONResponse({"problem": str(error)})
+    return JSONResponse({"problem": None})
 
 
 @router.get("/calls/{recording_id}/sound")

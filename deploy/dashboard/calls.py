@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
@@ -12,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from deploy.dashboard.filters import Filters
 from deploy.dashboard.overview import queue_names
 from deploy.dashboard.pages import TheFilters, ask, page
-from deploy.dashboard.timeline import clock
+from deploy.dashboard.timeline import clock, span
 from ser_tasks.schemas import EMOTIONS, OUTCOMES
 
 router = APIRouter()
@@ -120,6 +121,12 @@ def listed(request: Request, filters: TheFilters) -> Listed:
 TheList = Annotated[Listed, Depends(listed)]
 
 
+def in_zone(request: Request) -> Callable[..., str]:
+    """Writes moments in the site's time zone, as its hours and days of the week count."""
+    zone = ZoneInfo(request.app.state.settings.time_zone)
+    return lambda moment, form="%Y-%m-%d %H:%M": moment.astimezone(zone).strftime(form)
+
+
 def _one_of(name: str, value: str, known: dict[str, str]) -> None:
     if value not in known:
         raise HTTPException(400, f"{name} can not be {value[:40]!r}: choose one of {', '.join(known)}.")
@@ -151,6 +158,8 @@ def calls(request: Request, wanted: TheList) -> Response:
         emotions=EMOTIONS,
         known_emotions=[emotion for emotion in EMOTIONS if any(row[f"share_{emotion}"] is not None for row in rows)],
         clock=clock,
+        span=span,
+        local=in_zone(request),
         conditions=CONDITIONS,
         enough_s=ENOUGH_S,
         sql=sql.strip(),

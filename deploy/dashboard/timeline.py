@@ -46,6 +46,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def span(seconds: float) -> str:
+    """A length of time in words: ``155 s``, ``42 min``, ``1,234 h``."""
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 18_000 else f"{seconds / 3600:,.0f} h"
+
+
 def draw(segments: list[Segment], duration_s: float, emotion_role: str | None, quarters: list[float | None]) -> Timeline:
     """``segments`` are rows of the lake's table; emotion is drawn of ``emotion_role`` alone, ``quarters`` is its negativity."""
     duration_s = max([duration_s, 0.1, *(each["end_s"] for each in segments)])
@@ -62,17 +69,17 @@ def draw(segments: list[Segment], duration_s: float, emotion_role: str | None, q
         canvas.label(ROLE_NAMES[role])
         canvas.lane(SPOKEN_PX, _path(f"role-{role}", spoken[role], 0, SPOKEN_PX))
     if len([role for role in roles if role in ("customer", "agent")]) == 2:
-        canvas.label("Both at once, and nobody for 2 s or more")
+        canvas.label("Both at once (above), nobody (below)")
         canvas.lane(SPOKEN_PX, _path("overlap", overlaps, 0, SPOKEN_PX / 2) + _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
     elif roles:
-        canvas.label("Nobody speaks for 2 s or more")
+        canvas.label("Nobody speaks")
         canvas.lane(SPOKEN_PX, _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
     if scored:
         sure, unsure = [each for each in scored if not each["unsure"]], [_span(each) for each in scored if each["unsure"]]
-        canvas.label(f"{ROLE_NAMES[emotion_role]}: probability of each emotion, 0 to 1; hatched where the model is not sure")
+        canvas.label(f"{ROLE_NAMES[emotion_role]}: probability of each emotion, stacked")
         canvas.lane(BANDS_PX, "".join(_bands(sure, emotions)), hatched=unsure)
     if any(value is not None for value in quarters):
-        canvas.label("Negativity in each quarter of the call, 0 to 1")
+        canvas.label("Negativity by quarter of the call, 0 to 1")
         canvas.quarters(quarters)
     loudness = [each for each in segments if each["loudness_dbfs"] is not None]
     if loudness:

@@ -66,8 +66,7 @@ function momentOf(hash) {
 }
 
 async function explain() {
-  const answer = await fetch(audio.getAttribute("src"), { redirect: "manual" });
-  return answer.type === "opaqueredirect" || answer.ok ? null : (await answer.json()).problem;
+  return (await (await fetch(audio.dataset.check)).json()).problem;
 }
 
 function tell(text) {
