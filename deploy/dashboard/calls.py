@@ -14,33 +14,41 @@ from deploy.dashboard.filters import Filters
 from deploy.dashboard.overview import queue_names
 from deploy.dashboard.pages import TheFilters, ask, page
 from deploy.dashboard.timeline import clock, span
-from ser_tasks.schemas import EMOTIONS, OUTCOMES
+from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 
 router = APIRouter()
 
 CALLS_A_PAGE, LAST_PAGE = 50, 100_000
 LONGEST_SEARCH = 200
 CSV_ROWS_AT_ONCE = 10_000
+STEADY_S = 30
+"""A call is put in order by its share as if so many seconds of the average call were added, as in the mart worst_calls:
+one segment of a short call is not the worst of all."""
 ENOUGH_S = 10
-"""Seconds of scored speech below which a call's shares say little: such calls come last in an order by share."""
+"""With less scored speech the list says that a share rests on little."""
 
-_enough = f"coalesce(scored_speech_s, 0) < {ENOUGH_S}"
+
+def _steady(share: str) -> str:
+    average = f"(SELECT weighted_avg({share}, nullif(scored_speech_s, 0)) FROM listed)"
+    return f"({share} * scored_speech_s + {average} * {STEADY_S}) / (scored_speech_s + {STEADY_S})"
+
+
 SORTS = {
     "newest": "started_at DESC NULLS LAST, call_date DESC",
     "oldest": "started_at NULLS LAST, call_date",
-    "angriest": f"{_enough}, share_anger DESC NULLS LAST, mean_p_anger DESC NULLS LAST",
-    "calmest": f"{_enough}, mean_negativity NULLS LAST",
+    "angriest": f"{_steady('share_anger')} DESC NULLS LAST, peak_anger DESC NULLS LAST",
+    "calmest": f"{_steady('mean_negativity')} NULLS LAST",
     "got-worse": "negativity_change DESC NULLS LAST",
     "got-better": "negativity_change NULLS LAST",
     "peak": "peak_anger DESC NULLS LAST",
-    "least-sure": f"{_enough}, share_unsure DESC NULLS LAST",
-    "most-sure": f"{_enough}, share_unsure NULLS LAST",
+    "least-sure": f"{_steady('share_unsure')} DESC NULLS LAST",
+    "most-sure": f"{_steady('share_unsure')} NULLS LAST",
     "longest": "duration_s DESC NULLS LAST",
     "shortest": "duration_s NULLS LAST",
     "queue": "queue NULLS LAST, started_at DESC NULLS LAST",
     "call": "call_id",
     "outcome": "outcome, reason_code NULLS FIRST, started_at DESC NULLS LAST",
-    **{emotion: f"{_enough}, share_{emotion} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
+    **{emotion: f"{_steady(f'share_{emotion}')} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
 }
 """What ``sort=`` may say -> ORDER BY."""
 
@@ -58,20 +66,20 @@ CONDITIONS = {
 
 SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language)), lower($search))"
 
-NEGATIVITY = "coalesce(mean_p_anger, 0) + coalesce(mean_p_disgust, 0) + coalesce(mean_p_fear, 0) + coalesce(mean_p_sadness, 0)"
+NEGATIVITY = " + ".join(f"coalesce(mean_p_{emotion}, 0)" for emotion in NEGATIVE_EMOTIONS)
 
-LIST = f"""
-WITH listed AS (
-    SELECT
-        o.recording_id, o.call_id, coalesce(c.call_date, o.day) AS call_date, c.started_at, c.queue, c.language, o.outcome, o.reason_code,
-        o.reason, o.note, c.duration_s, c.scored_speech_s, c.scored_segments,
-        {", ".join(f"c.share_{emotion}" for emotion in EMOTIONS)}, c.share_unsure, c.mean_p_anger,
-        CASE WHEN c.scored_segments > 0 THEN {NEGATIVITY.replace("mean_p", "c.mean_p")} END AS mean_negativity,
-        c.dominant_emotion, c.peak_anger, c.peak_anger_at_s, c.negativity_q1, c.negativity_q4, c.negativity_change, c.escalated,
-        extract(hour FROM c.started_at AT TIME ZONE $zone) AS hour, extract(isodow FROM c.started_at AT TIME ZONE $zone) AS weekday
-    FROM outcomes AS o LEFT JOIN call_emotions AS c USING (recording_id)
+LISTED = f"""WITH listed AS (
+    SELECT *, {NEGATIVITY} AS mean_negativity, isodow(call_date) AS weekday,
+        coalesce(local_hour, extract(hour FROM started_at AT TIME ZONE $zone)) AS hour
+    FROM call_emotions
+    UNION ALL BY NAME -- what could not be read has no facts: it stands under the day of its folder
+    SELECT recording_id, call_id, day AS call_date, outcome FROM outcomes WHERE outcome IN ('quarantined', 'failed')
+)"""
+COLUMNS = ", ".join(
+    ["recording_id", "call_id", "call_date", "started_at", "queue", "language", "outcome", "reason_code", "reason", "duration_s"]
+    + ["scored_speech_s", "scored_segments", *(f"share_{emotion}" for emotion in EMOTIONS), "share_unsure", "mean_negativity"]
+    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated"]
 )
-"""
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,17 @@ class Listed:
     def where(self) -> str:
         conditions = [CONDITIONS[name][value] for name, value in self.chosen.items()]
         return " AND ".join([self.filters.where, *conditions, *([SEARCHED] if self.search else [])])
+
+    def sql(self, rows: str = "") -> str:
+        """The list's statement; ``rows`` is its LIMIT. Which calls are on a page is found first: to carry every column along would
+        take three times as long."""
+        order = f"ORDER BY {SORTS[self.sort]}, recording_id"
+        return (
+            f"{LISTED}, chosen AS (\n    SELECT recording_id FROM listed\n    WHERE {self.where}\n    {order} {rows}\n)\n"
+            f"SELECT {COLUMNS}\nFROM (FROM listed SEMI JOIN chosen USING (recording_id)) AS listed\n"
+            f"LEFT JOIN (SELECT recording_id, reason_code, reason FROM outcomes SEMI JOIN chosen USING (recording_id)) USING (recording_id)\n"
+            f"{order}"
+        )
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -136,13 +155,13 @@ def _one_of(name: str, value: str, known: dict[str, str]) -> None:
 def calls(request: Request, wanted: TheList) -> Response:
     zone = {"zone": request.app.state.settings.time_zone}
     totals = f"""
-        {LIST} SELECT count(*) AS calls, count(*) FILTER (outcome = 'scored') AS scored, sum(scored_speech_s) AS scored_speech_s,
+        {LISTED} SELECT count(*) AS calls, count(*) FILTER (outcome = 'scored') AS scored, sum(scored_speech_s) AS scored_speech_s,
             weighted_avg(share_unsure, nullif(scored_speech_s, 0)) AS share_unsure,
             weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger
         FROM listed WHERE {wanted.where}
         """
     [total] = ask(request, totals, wanted.parameters | zone)
-    sql = f"{LIST}SELECT * FROM listed\nWHERE {wanted.where}\nORDER BY {SORTS[wanted.sort]}, recording_id\nLIMIT $rows OFFSET $skipped"
+    sql = wanted.sql("LIMIT $rows OFFSET $skipped")
     parameters = wanted.parameters | zone | {"rows": CALLS_A_PAGE, "skipped": CALLS_A_PAGE * (wanted.page - 1)}
     rows = ask(request, sql, parameters)
     return page(
@@ -162,14 +181,15 @@ def calls(request: Request, wanted: TheList) -> Response:
         local=in_zone(request),
         conditions=CONDITIONS,
         enough_s=ENOUGH_S,
-        sql=sql.strip(),
+        steady_s=STEADY_S,
+        sql=sql,
         parameters=parameters,
     )
 
 
 @router.get("/calls.csv")
 def calls_csv(request: Request, wanted: TheList) -> Response:
-    sql = f"{LIST} SELECT * FROM listed WHERE {wanted.where} ORDER BY {SORTS[wanted.sort]}, recording_id"
+    sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"
     lines = _lines(request.state.snapshot.cursor(request.state.viewer), sql, parameters)
