@@ -107,12 +107,15 @@ class Listed:
         """The list's statement; ``rows`` is its LIMIT. Which calls are on a page is found first: to carry every column along would
         take three times as long."""
         order = f"ORDER BY {SORTS[self.sort]}, recording_id"
-        return (
-            f"{LISTED}, chosen AS (\n    SELECT recording_id FROM listed\n    WHERE {self.where}\n    {order} {rows}\n)\n"
-            f"SELECT {COLUMNS}\nFROM (FROM listed SEMI JOIN chosen USING (recording_id)) AS listed\n"
-            f"LEFT JOIN (SELECT recording_id, reason_code, reason FROM outcomes SEMI JOIN chosen USING (recording_id)) USING (recording_id)\n"
-            f"{order}"
-        )
+        return f"""{LISTED}, chosen AS (
+    SELECT recording_id FROM listed
+    WHERE {self.where}
+    {order} {rows}
+)
+SELECT {COLUMNS}
+FROM (FROM listed SEMI JOIN chosen USING (recording_id)) AS listed
+LEFT JOIN (SELECT recording_id, reason_code, reason FROM outcomes SEMI JOIN chosen USING (recording_id)) USING (recording_id)
+{order}"""
 
     @property
     def parameters(self) -> dict[str, Any]:
