@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from deploy.dashboard import call, calls, overview
+from deploy.dashboard import call, calls, charts, overview, sources
 from deploy.dashboard.pages import TheViewer, page
 from deploy.dashboard.playback import Playback
 from deploy.dashboard.snapshot import Snapshots
@@ -22,6 +22,7 @@ ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
     "calls": calls.router,
     "call": call.router,
+    "sources": sources.router,
 }
 """Every page. What is not here is /static."""
 
@@ -64,6 +65,7 @@ def _signed_in(request: Request, viewer: TheViewer) -> None:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.snapshots.start()
+    charts.warm_up()
     yield
     app.state.snapshots.stop()
     app.state.playback.close()
