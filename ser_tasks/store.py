@@ -43,6 +43,10 @@ class ChangedObject(Exception):
     """The object is no longer the one that was listed: it vanished, or it has another etag."""
 
 
+class GoneObject(ChangedObject):
+    """The object vanished."""
+
+
 class UnusableObject(Exception):
     """What is listed is no file that may be read: a pipe, a device, a link that leads nowhere or out of the folder."""
 
@@ -93,6 +97,14 @@ class Store(Protocol):
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
         object's own metadata. Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
+
+    def link(self, key: str, etag: str, seconds: int) -> str | None:
+        """An address at which whoever has it can read the object for so many seconds; None where the store has none (a folder).
+        Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
+
+    @property
+    def link_origin(self) -> str | None:
+        """Scheme, host and port that every link begins with; None where there are no links."""
 
     def url(self, key: str) -> str:
         """The object's address, for people."""
@@ -185,10 +197,17 @@ class LocalStore:
         try:
             found = _stat(path)
         except FileNotFoundError:
-            raise ChangedObject(_GONE) from None
+            raise GoneObject(_GONE) from None
         self._check_usable(path, found)
         _same_etag(etag, _local_etag(found))
         return path, {}
+
+    def link(self, key: str, etag: str, seconds: int) -> None:
+        self.fetch(key, etag, self.root)
+
+    @property
+    def link_origin(self) -> None:
+        return None
 
     def url(self, key: str) -> str:
         return self._path(key).as_uri()
@@ -263,12 +282,20 @@ class S3Store:
 
     @functools.cached_property
     def client(self) -> Any:
+        return self._client()
+
+    @functools.cached_property
+    def _signer(self) -> Any:
+        """Signs links with version 4 and names the region's own server: boto3's default is an older way that some regions refuse."""
+        return self._client(signature_version="s3v4", s3={"addressing_style": "virtual"})
+
+    def _client(self, **options: Any) -> Any:
         import boto3
         from botocore.config import Config
 
         attempts = int(os.environ.get("AWS_MAX_ATTEMPTS") or ATTEMPTS)
         retries = {"mode": "standard", "total_max_attempts": attempts}
-        config = Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)
+        config = Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S, **options)
         session = boto3.Session()
         client = session.client("s3", config=config)
         if "amazonaws.com" not in client.meta.endpoint_url:  # other servers have no host name for each bucket
@@ -360,8 +387,26 @@ class S3Store:
                 if _status(error) == 412:
                     raise ChangedObject(f"It changed after it was listed: it no longer has the etag {etag}.") from None
                 if self._is_missing(error, key):
-                    raise ChangedObject(_GONE) from None
+                    raise GoneObject(_GONE) from None
                 raise
+
+    def link(self, key: str, etag: str, seconds: int) -> str:
+        """A presigned GET. Nothing signs the etag: it is compared now, and an upload within those seconds is not noticed."""
+        place = {"Bucket": self.bucket, "Key": self.prefix + key}
+        with self._plain_errors("read"):
+            try:
+                _same_etag(etag, self.client.head_object(**place)["ETag"].strip('"'))
+            except self.client.exceptions.ClientError as error:
+                if self._is_missing(error, key):
+                    raise GoneObject(_GONE) from None
+                raise
+            return self._signer.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds)
+
+    @functools.cached_property
+    def link_origin(self) -> str:
+        with self._plain_errors("read"):
+            link = self._signer.generate_presigned_url("get_object", Params={"Bucket": self.bucket, "Key": "any"})
+        return "{0.scheme}://{0.netloc}".format(urlsplit(link))
 
     def url(self, key: str) -> str:
         return f"s3://{self.bucket}/{self.prefix}{key}"

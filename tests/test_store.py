@@ -1,7 +1,9 @@
 """The door to storage, over a folder and over a real S3 server: the same promises for both. Faults of S3: test_s3_store.py."""
 
 import os
+import time
 
+import httpx
 import pytest
 
 from ser_tasks.store import ChangedObject, open_store
@@ -139,3 +141,31 @@ def test_a_file_is_no_store(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"x")
     with pytest.raises(NotADirectoryError):
         list(open_store(str(tmp_path / "a.wav")).list())
+
+
+def test_a_link_is_made_for_the_object_that_was_listed_and_no_other(store):
+    store.write_bytes("a/1.wav", b"sound")
+    [item] = store.list()
+    store.link("a/1.wav", item.etag, 60)
+    store.write_bytes("a/1.wav", b"another")
+    with pytest.raises(ChangedObject, match="changed after it was listed"):
+        store.link("a/1.wav", item.etag, 60)
+    with pytest.raises(ChangedObject, match="no longer in the store"):
+        store.link("a/2.wav", item.etag, 60)
+
+
+def test_a_folder_has_no_links_and_a_link_of_s3_works_without_credentials_until_it_expires(s3, tmp_path):
+    folder = open_store(str(tmp_path / "calls"))
+    folder.write_bytes("a.wav", b"sound")
+    assert folder.link("a.wav", next(folder.list()).etag, 60) is None
+    bucket = open_store(f"s3://{s3.bucket('calls')}/2026")
+    bucket.write_bytes("é ~+.wav", b"0123456789")
+    [item] = bucket.list()
+    with httpx.Client(trust_env=False) as browser:
+        link = bucket.link(item.key, item.etag, 2)
+        piece = browser.get(link, headers={"Range": "bytes=2-4"})
+        assert (piece.status_code, piece.content) == (206, b"234")
+        assert browser.get(link.replace("X-Amz-Expires=2", "X-Amz-Expires=600")).status_code == 403
+        assert browser.get(link.partition("?")[0]).status_code == 403
+        time.sleep(3)
+        assert browser.get(link).status_code == 403

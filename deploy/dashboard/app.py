@@ -12,13 +12,16 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from deploy.dashboard import charts, overview, sources
+from deploy.dashboard import call, calls, charts, overview, sources
 from deploy.dashboard.pages import TheViewer, page
+from deploy.dashboard.playback import Playback
 from deploy.dashboard.snapshot import Snapshots
 from ser_tasks.settings import Settings
 
 ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
+    "calls": calls.router,
+    "call": call.router,
     "sources": sources.router,
 }
 """Every page. What is not here is /static."""
@@ -33,7 +36,8 @@ def create_app(lake: str, recordings: str | None = None, settings: Settings | No
     app = FastAPI(title="Calls and moods", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.lake, app.state.recordings, app.state.settings = lake, recordings, settings
     app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s)
-    app.state.media_sources = []  # origins, beside our own, that recordings may be played from
+    app.state.playback = Playback(recordings, settings)
+    app.state.media_sources = app.state.playback.origins  # beside our own, that recordings may be played from
     for router in ROUTERS.values():
         app.include_router(router, dependencies=[Depends(_signed_in)])
     app.mount("/static", StaticFiles(directory=str(files("deploy.dashboard") / "static")), name="static")
@@ -64,6 +68,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     charts.warm_up()
     yield
     app.state.snapshots.stop()
+    app.state.playback.close()
 
 
 async def _each_request(request: Request, call_next: Any) -> Response:

@@ -49,6 +49,8 @@ def literal(value: Any) -> str:
     """A value as SQL writes it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
     if isinstance(value, date):
         return f"DATE '{value}'"
     if isinstance(value, list):
