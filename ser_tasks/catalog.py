@@ -1,10 +1,12 @@
 """The lake as DuckDB views: raw ones over the parts (schema ``parts``), and on them every SELECT under ``sql/``.
 
-Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a
-table without a single part when the views are made stays empty until they are made again (``connect``, ``ser catalog``).
+Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a table
+without a single part when ``connect`` makes the views stays empty on that connection. A catalogue file has no such limit: its
+making puts an empty part of each table into the lake.
 """
 
 import functools
+import logging
 import os
 import re
 import secrets
@@ -22,6 +24,8 @@ import ser_tasks
 from ser_tasks import parts
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import open_store
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -96,6 +100,9 @@ def write_catalog(lake: str, out: str | Path) -> Path:
 
     The file holds no data and no credentials: for a lake on S3 the reader brings httpfs and a secret of its own. Many
     processes may open it read-only, while a night writes parts and while it is replaced.
+
+    DuckDB refuses a view over no file: so an empty part of each table goes into the lake. Where that may not be written, a
+    table without parts stays empty in the file, and a warning names it.
     """
     out = Path(out).expanduser().absolute()
     if out.is_dir():
@@ -108,7 +115,9 @@ def write_catalog(lake: str, out: str | Path) -> Path:
             _create_views(connection)
             comment_on_columns(connection)
             connection.commit()
-            _lay_over_parts(connection, lake)
+            refused = _write_empty_parts(lake)
+            for table in _lay_over_parts(connection, lake):
+                log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
@@ -208,7 +217,19 @@ def comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
                 connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
 
 
-def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> None:
+def _write_empty_parts(lake: str) -> OSError | None:
+    """Why the lake took none, if so: a lake may be there to be read only."""
+    try:
+        parts.write_empty(open_store(lake))
+    except OSError as error:
+        return error
+    return None
+
+
+def _lay_over_parts(
+    connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()
+) -> list[str]:
+    """Lays the raw views over the lake and returns the tables without parts: theirs stay as they are."""
     root = open_store(lake).uri
     if root.startswith("s3://"):
         _open_s3(connection, root)
@@ -216,6 +237,7 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
         raise NotADirectoryError(f"{root} is a file: give the folder that is the lake.")
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
+    without_parts = []
     for table in TABLES:
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [_text(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
@@ -228,6 +250,8 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
         except duckdb.IOException as error:
             if "No files found" not in str(error):
                 raise
+            without_parts.append(table)
+    return without_parts
 
 
 def _empty(table: str) -> str:
