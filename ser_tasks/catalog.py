@@ -189,16 +189,17 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE SCHEMA {PARTS}")
     for table in TABLES:
         connection.execute(f"CREATE VIEW {PARTS}.{table} AS {_empty(table)}")
-    for path in sorted((SQL_FOLDER / "macros").glob("*.sql")):
-        connection.execute(path.read_text(encoding="utf-8"))
-    waiting = _sql_files()
+    waiting = [*sorted((SQL_FOLDER / "macros").glob("*.sql")), *_sql_files()]
     while waiting:
         too_early = []
         for path in waiting:
             sql = path.read_text(encoding="utf-8")
             try:
-                connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
-                connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
+                if path.parent.name == "macros":
+                    connection.execute(sql)
+                else:
+                    connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
+                    connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
             except duckdb.CatalogException as error:  # it needs a view that comes later, or one that is nowhere
                 too_early.append(path)
                 fault = ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}")
