@@ -104,8 +104,11 @@ class Shell:
                 write(file)
                 file.seek(0)
                 sys.stdout.flush()
-                shutil.copyfileobj(file, sys.stdout.buffer)
-                sys.stdout.buffer.flush()
+                try:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
+                    sys.stdout.buffer.flush()
+                except BrokenPipeError:  # its reader has seen enough: | head
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
         temporary = self.out.with_name(f".{self.out.name}.{secrets.token_hex(4)}.tmp")
         try:

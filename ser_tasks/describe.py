@@ -7,14 +7,14 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from ser_tasks import catalog
+from ser_tasks import catalog, dictionary
 
 
 class Description(NamedTuple):
     heading: list[str]
     """Name and file, question, grain, units, remarks: the comment lines at the head of its file."""
     columns: pa.Table
-    """Each column's name, type and meaning; the meaning is empty where none is known."""
+    """Each column's name, type, unit and meaning."""
 
 
 def listing() -> pa.Table:
@@ -34,15 +34,12 @@ def describe(connection: duckdb.DuckDBPyConnection, name: str) -> Description:
         if not line.startswith("--"):
             break
         head.append(line.removeprefix("--").strip())
-    catalog.comment_on_columns(connection)
-    columns = connection.execute(
-        """
-        SELECT column_name AS column, data_type AS type, coalesce(comment, '') AS meaning FROM duckdb_columns()
-        WHERE table_name = $name AND schema_name = 'main' AND NOT internal ORDER BY column_index
-        """,
-        {"name": view.name},
-    )
-    return Description([f"{view.name}    sql/{view.folder}/{view.name}.sql", *head], columns.to_arrow_table())
+    known, described = catalog.meanings(view), connection.table(view.name)
+    columns = [
+        {"column": column, "type": str(type_), "unit": dictionary.unit(column, str(type_)), "meaning": known.get(column)}
+        for column, type_ in zip(described.columns, described.types, strict=True)
+    ]
+    return Description([f"{view.name}    sql/{view.folder}/{view.name}.sql", *head], pa.Table.from_pylist(columns))
 
 
 def near(name: str, names: list[str]) -> str:
