@@ -40,7 +40,7 @@ Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a nam
 
 
 class Format(StrEnum):
-    table, csv, json, parquet = "table", "csv", "json", "parquet"
+    table, vertical, csv, json, parquet = "table", "vertical", "csv", "json", "parquet"
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -113,19 +113,26 @@ def nightly(
 @app.command()
 @plain_errors
 def sql(
-    query: Annotated[str | None, typer.Argument(help="One SELECT. Without it, the views are listed.")] = None,
+    query: Annotated[str | None, typer.Argument(help=r"SQL, or \d for the views, \d VIEW for one of them.")] = None,
     *,
     lake: Lake,
-    format: Annotated[Format, typer.Option(help="How the answer is written to standard output.")] = Format.table,
+    file: Annotated[Path | None, typer.Option(help="File of SQL; several statements are answered one after the other.")] = None,
+    format: Annotated[Format | None, typer.Option(help="How the answer is written; by the suffix of --out, else a table.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .csv, .json, .parquet or .txt; an older one is replaced.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all.")] = 100,
+    as_of: Annotated[str | None, typer.Option(help="Answer with what was known then: 2026-11-03, or 2026-11-03T06:00 (UTC).")] = None,
 ) -> None:
-    """Ask the lake in SQL (DuckDB). Without a query: the views and the questions they answer.
+    """Ask the lake in SQL (DuckDB). Without a query: what is piped in, a prompt on a terminal, else the list of views.
 
     Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM angriest_calls LIMIT 5"`
     """
-    if query is None:
-        _list_views()
-    else:
-        _print_sql(lake, query, format.value)
+    from flows.shell import run
+
+    try:
+        run(lake, query, file, format and format.value, out, rows, as_of)
+    except KeyboardInterrupt:
+        typer.secho("ser: stopped.", err=True, fg="red")
+        raise SystemExit(130) from None
 
 
 @app.command()
@@ -442,27 +449,12 @@ def _print_run(run: dict[str, Any], lake: str) -> None:
         typer.echo(f'What was not scored and why:  ser sql --lake {lake} "FROM outcomes_and_reasons"')
 
 
-def _print_sql(lake: str, query: str, format: str = "table") -> None:
+def _print_sql(lake: str, query: str) -> None:
+    from ser_tasks import answers
     from ser_tasks import catalog as library
 
     with library.connect(lake) as connection:
-        answer = library.render(library.query(connection, query), format)
-    if isinstance(answer, bytes):
-        sys.stdout.buffer.write(answer)
-    else:
-        typer.echo(answer)
-
-
-def _list_views() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from ser_tasks.catalog import views
-
-    table = Table("view", "kind", "question it answers")
-    for view in views():
-        table.add_row(view.name, view.folder, view.question)
-    Console().print(table)
+        typer.echo(answers.render(library.query(connection, query)))
 
 
 @app.command()

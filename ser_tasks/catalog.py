@@ -1,24 +1,17 @@
 """The lake as DuckDB views: raw ones over the parts (schema ``parts``), and on them every SELECT under ``sql/``.
 
-Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a
-table without a single part when the views are made stays empty until they are made again (``connect``, ``ser catalog``).
+Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a table
+without a single part when ``connect`` makes the views stays empty on that connection. A catalogue file has no such limit: its
+making puts an empty part of each table into the lake.
 """
 
-import bisect
-import csv
 import functools
-import io
-import itertools
-import json
-import math
+import logging
 import os
 import re
 import secrets
-import shutil
-import textwrap
-from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from collections.abc import Callable, Collection
+from datetime import UTC, date, datetime
 from pathlib import Path
 from time import sleep
 from typing import Any, NamedTuple, TypeVar
@@ -26,17 +19,13 @@ from urllib.parse import urlsplit
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
-import rich.box
-import rich.console
-import rich.table
-import rich.text
-from rich.cells import cell_len, set_cell_size
 
 import ser_tasks
 from ser_tasks import parts
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.store import open_store
+
+log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -58,6 +47,17 @@ DUCKDB_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
+COMMON_MEANINGS = {
+    "day": "date of the day folder",
+    "version": "model and policy, as <model>.<policy>",
+    "part": "name of the merged part that holds the row, empty where it is a chunk's own",
+    "recordings": "number of recordings",
+    "audio_h": "hours of audio",
+    "share_negative": "share of scored speech labelled anger, disgust, fear or sadness and not unsure, 0 to 1",
+    "what": "what is wrong",
+    "detail": "where it is, with the values found",
+}
+"""Columns of views that no table has."""
 
 MADE_AT = {
     "recordings": "planned_at",
@@ -69,9 +69,8 @@ MADE_AT = {
 }
 """When a row of each table was made. Every view shows only rows made by the moment in DuckDB's variable ``as_of``, where it is set."""
 
-
-SHOWN_ROWS, SHOWN_CELL = 100, 40
-"""Rows, and characters of a value, at which a table for a person ends."""
+BATCH_ROWS = 50_000
+"""Rows of a long answer in memory at once."""
 
 RETRY_PAUSES_S = (0.05, 0.2, 1.0)
 """Before each further try where a part was replaced while it was read."""
@@ -112,6 +111,9 @@ def write_catalog(lake: str, out: str | Path) -> Path:
 
     The file holds no data and no credentials: for a lake on S3 the reader brings httpfs and a secret of its own. Many
     processes may open it read-only, while a night writes parts and while it is replaced.
+
+    DuckDB refuses a view over no file: so an empty part of each table goes into the lake. Where that may not be written, a
+    table without parts stays empty in the file, and a warning names it.
     """
     out = Path(out).expanduser().absolute()
     if out.is_dir():
@@ -124,7 +126,9 @@ def write_catalog(lake: str, out: str | Path) -> Path:
             _create_views(connection)
             _comment_on_columns(connection)
             connection.commit()
-            _lay_over_parts(connection, lake)
+            refused = _write_empty_parts(lake)
+            for table in _lay_over_parts(connection, lake):
+                log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
         os.replace(temporary, out)
     finally:
         temporary.unlink(missing_ok=True)
@@ -138,8 +142,42 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str,
     Raises PermissionError for anything that could write, ValueError for none or several statements, and DuckDB's own
     error, which points at the place, for faulty SQL.
     """
-    statement = _reading_statement(connection, sql)
-    return _tried_again(lambda: connection.execute(statement, parameters).to_arrow_table())
+    found = statements(connection, sql)
+    if len(found) > 1:
+        raise ValueError(f"There are {len(found)} SQL statements: write one at a time.")
+    return _tried_again(lambda: connection.execute(sql, parameters).to_arrow_table())
+
+
+def query_in_batches(connection: duckdb.DuckDBPyConnection, statement: str, use: Callable[[pa.RecordBatchReader], Answer]) -> Answer:
+    """What ``use`` makes of the answer to one of ``statements``, of which a batch of rows is in memory at once.
+
+    ``use`` is called anew where a part was replaced while it was read.
+    """
+    return _tried_again(lambda: use(connection.execute(statement).to_arrow_reader(BATCH_ROWS)))
+
+
+def statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    """The statements of a text, in their order: each reads, or sets a variable of the connection (``SET VARIABLE as_of = ...``).
+
+    Raises as ``query`` does, before anything is run; several are allowed.
+    """
+    found = connection.extract_statements(sql)
+    if not found:
+        raise ValueError("There is no SQL statement: write one, such as FROM call_emotions LIMIT 10.")
+    kinds = [statement.type for statement in found]
+    if duckdb.StatementType.CREATE in kinds[:-1] and re.search(r"(?i)\bpivot\b", sql):
+        raise ValueError("DuckDB runs PIVOT as two statements unless it knows the columns: write PIVOT ... ON column IN (values).")
+    for statement in found:
+        if not _only_reads(connection, statement):
+            raise PermissionError(
+                f"{statement.type.name} is not allowed here, only reading is: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN. "
+                "To work on a copy, write a catalogue file (ser catalog) and open it with DuckDB."
+            )
+    return [statement.query for statement in found]
+
+
+def sets_a_variable(statement: str) -> bool:
+    return re.match(r"(?is)(\s*--[^\n]*\n)*\s*(re)?set\s+variable\b", statement) is not None
 
 
 def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -156,15 +194,22 @@ def views() -> list[View]:
     return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in _sql_files()]
 
 
-def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", width: int | None = None) -> str | bytes:
-    """An answer as text for a person (``table``, as wide as the terminal), as ``csv`` or ``json`` (an array with one
-    object a line), or as the bytes of a ``parquet`` file."""
-    if format not in FORMATS:
-        raise ValueError(f"{format!r} is no format: choose one of {', '.join(FORMATS)}.")
-    answer = answer if isinstance(answer, pa.Table) else answer.to_arrow_table()
-    if format == "table":
-        return _as_box(answer, width or shutil.get_terminal_size((120, 40)).columns)
-    return FORMATS[format](answer)
+def meanings(view: View) -> dict[str, str]:
+    """What columns of a view mean: the comment beside the column in its last SELECT, else what schemas.py says of a column of that name.
+
+    A staging view has the columns of its table; a mart may have those of any, a call's before others. Ends of intervals are named ``_low``
+    and ``_high``.
+    """
+    tables = (
+        [view.name.removesuffix("_all")] if view.name.removesuffix("_all") in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
+    )
+    known = dict(COMMON_MEANINGS)
+    for table in reversed(tables):
+        known |= {field.name: field.metadata[b"meaning"].decode() for field in TABLES[table]}
+    sql = (SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")
+    known |= dict(re.findall(r"(?m)^(?: {4}.*[^\w\n])?(?: {4})?(\w+),? -- (.+)$", sql.rpartition("\nSELECT")[2]))
+    ends = {f"{name}_{end}": f"{end}er end of the 95 % interval of {name}" for name in known for end in ("low", "high")}
+    return ends | known
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -195,14 +240,26 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    for table, schema in TABLES.items():
-        for view in {table, f"{table}_all"} & {path.stem for path in _sql_files()}:
-            for field in schema:
-                meaning = field.metadata[b"meaning"].decode()
-                connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
+    for view in views():
+        known = meanings(view)
+        for column in connection.table(view.name).columns:
+            if column in known:
+                connection.execute(f"COMMENT ON COLUMN {_name(view.name)}.{_name(column)} IS {_text(known[column])}")
 
 
-def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> None:
+def _write_empty_parts(lake: str) -> OSError | None:
+    """Why the lake took none, if so: a lake may be there to be read only."""
+    try:
+        parts.write_empty(open_store(lake))
+    except OSError as error:
+        return error
+    return None
+
+
+def _lay_over_parts(
+    connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()
+) -> list[str]:
+    """Lays the raw views over the lake and returns the tables without parts: theirs stay as they are."""
     root = open_store(lake).uri
     if root.startswith("s3://"):
         _open_s3(connection, root)
@@ -210,6 +267,7 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
         raise NotADirectoryError(f"{root} is a file: give the folder that is the lake.")
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
+    without_parts = []
     for table in TABLES:
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [_text(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
@@ -222,6 +280,8 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
         except duckdb.IOException as error:
             if "No files found" not in str(error):
                 raise
+            without_parts.append(table)
+    return without_parts
 
 
 def _empty(table: str) -> str:
@@ -319,31 +379,19 @@ def _question(sql: str) -> str:
     return sql.partition("\n")[0].removeprefix("--").strip()
 
 
-def _reading_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
-    statements = connection.extract_statements(sql)
-    if not statements:
-        raise ValueError("There is no SQL statement: write one, such as FROM call_emotions LIMIT 10.")
-    kinds = [statement.type for statement in statements]
-    if kinds == [duckdb.StatementType.CREATE, duckdb.StatementType.SELECT] and len(re.findall(r"(?i)\bpivot\b", sql)) > 0:
-        raise ValueError("DuckDB runs PIVOT as two statements unless it knows the columns: write PIVOT ... ON column IN (values).")
-    if len(statements) > 1:
-        raise ValueError(f"There are {len(statements)} SQL statements: write one at a time.")
-    if kinds == [duckdb.StatementType.EXPLAIN]:  # with ANALYZE it would run what it explains
-        explained = re.sub(r"(?is)^\s*explain(\s+analyze)?\b", "", re.sub(r"(?m)^\s*--.*$", "", sql), count=1)
-        kinds = [statement.type for statement in connection.extract_statements(explained)]
-    if kinds != [duckdb.StatementType.SELECT]:
-        raise PermissionError(
-            f"{statements[0].type.name} is not allowed here, only reading is: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN. "
-            "To work on a copy, write a catalogue file (ser catalog) and open it with DuckDB."
-        )
-    return sql
+def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:
+    sql = re.sub(r"(?m)^\s*--.*$", "", statement.query)
+    if statement.type == duckdb.StatementType.EXPLAIN:  # with ANALYZE it would run what it explains
+        explained = re.sub(r"(?is)^\s*explain(\s+analyze)?\b", "", sql, count=1)
+        return [each.type for each in connection.extract_statements(explained)] == [duckdb.StatementType.SELECT]
+    return statement.type == duckdb.StatementType.SELECT or sets_a_variable(statement.query)
 
 
 def _tried_again(ask: Callable[[], Answer]) -> Answer:
     for pause_s in RETRY_PAUSES_S:
         try:
             return ask()
-        except (duckdb.Error, UnicodeDecodeError) as error:
+        except (duckdb.Error, UnicodeDecodeError, OSError) as error:
             if not _changed_under_us(error):
                 raise
             sleep(pause_s)
@@ -352,131 +400,10 @@ def _tried_again(ask: Callable[[], Answer]) -> Answer:
 
 def _changed_under_us(error: Exception) -> bool:
     """Whether it is what DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a
-    footer that is none. Such errors may have no class of their own, or quote the bytes found, which are no text."""
+    footer that is none. Such errors may have no class of their own, or quote the bytes found, which are no text. Between two
+    batches of an answer they come as an OSError that has DuckDB's words alone."""
     if "No files found" in str(error):
         return False
+    if type(error) is OSError:
+        return error.errno is None and re.match(r"(IO|Invalid Input|HTTP) Error|TProtocol", str(error)) is not None
     return isinstance(error, duckdb.IOException | duckdb.InvalidInputException | UnicodeDecodeError) or type(error) is duckdb.Error
-
-
-def _as_box(answer: pa.Table, width: int) -> str:
-    """The first rows, and the first columns that fit; a footer names what is left out. One row too wide stands upright."""
-    if answer.column_names == ["explain_key", "explain_value"]:
-        return "\n".join(answer["explain_value"].to_pylist()).rstrip("\n")
-    answer = _distinctly_named(answer)
-    columns = {name: _cells(column.slice(0, SHOWN_ROWS)) for name, column in zip(answer.column_names, answer.columns, strict=True)}
-    needed = [min(max(map(cell_len, [name, *cells])), SHOWN_CELL) + 3 for name, cells in columns.items()]
-    fitting = max(1, bisect.bisect_right(list(itertools.accumulate(needed, initial=1)), width) - 1)
-    footer = f"{answer.num_rows:,} row{'s' * (answer.num_rows != 1)}"
-    if answer.num_rows > SHOWN_ROWS:
-        footer += f", the first {SHOWN_ROWS} shown: add LIMIT, or --format csv for all"
-    if fitting < len(columns) and answer.num_rows == 1:
-        value_width = max(SHOWN_CELL, width - max(map(cell_len, columns)) - 7)
-        rows = [(name, _cut(cells[0], value_width)) for name, cells in columns.items()]
-        lines = _box(["column", "value"], rows, [False, False], width)
-    else:
-        shown, left_out = list(columns)[:fitting], list(columns)[fitting:]
-        cut = [[_cut(cell, SHOWN_CELL) for cell in columns[name]] for name in shown]
-        numbers = [_is_number(column.type) for column in answer.columns[:fitting]]
-        lines = _box([_cut(name, SHOWN_CELL) for name in shown], zip(*cut, strict=True), numbers, width)
-        if left_out:
-            footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)}: {', '.join(left_out)}"
-    return lines + "\n".join(textwrap.wrap(footer, width))
-
-
-def _cut(text: str, cells: int) -> str:
-    return text if cell_len(text) <= cells else set_cell_size(text, cells - 1) + "…"
-
-
-def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], width: int) -> str:
-    box = rich.table.Table(box=rich.box.SQUARE)
-    for name, is_number in zip(names, numbers, strict=True):
-        box.add_column(rich.text.Text(name), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        box.add_row(*map(rich.text.Text, row))
-    text = io.StringIO()
-    rich.console.Console(file=text, width=width, color_system=None, force_terminal=False).print(box)
-    return text.getvalue()
-
-
-def _cells(column: pa.ChunkedArray) -> list[str]:
-    """Text of a column's values. Three decimals for probabilities, fewer for large numbers; one rule for a whole column."""
-    values = column.to_pylist()
-    if pa.types.is_floating(column.type):
-        largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0)
-        decimals = 3 if largest < 10 else 2 if largest < 100 else 1
-        return ["null" if value is None else f"{value:.{decimals}f}" for value in values]
-    if pa.types.is_timestamp(column.type):
-        return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
-    return ["null" if value is None else _printable(" ".join(str(value).split())) for value in values]
-
-
-def _printable(text: str) -> str:
-    """Text that only shows: what would steer the terminal, or turn the reading direction, is written as its number."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-def _is_number(type_: pa.DataType) -> bool:
-    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-
-
-def _as_csv(answer: pa.Table) -> str:
-    with duckdb.connect() as connection, io.StringIO(newline="") as text:
-        relation = _projected(connection, answer, lambda name, column: f"{name}::VARCHAR")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(relation.columns)
-        writer.writerows(relation.fetchall())
-        return text.getvalue().rstrip("\n")
-
-
-def _as_json(answer: pa.Table) -> str:
-    with duckdb.connect() as connection:
-        rows = _projected(connection, answer, _jsonable).to_arrow_table().to_pylist()
-    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, default=_json_default) for row in rows]
-    return "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
-
-
-def _as_parquet(answer: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(_distinctly_named(answer), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-FORMATS: dict[str, Callable[..., str | bytes]] = {
-    "table": _as_box,
-    "csv": _as_csv,
-    "json": _as_json,
-    "parquet": _as_parquet,
-}
-
-
-def _projected(
-    connection: duckdb.DuckDBPyConnection, answer: pa.Table, expression: Callable[[str, pa.ChunkedArray], str]
-) -> duckdb.DuckDBPyRelation:
-    connection.execute("SET TimeZone = 'UTC'")
-    answer = _distinctly_named(answer)
-    columns = [
-        f"{expression(_name(name), column)} AS {_name(name)}" for name, column in zip(answer.column_names, answer.columns, strict=True)
-    ]
-    return connection.from_arrow(answer).project(", ".join(columns))
-
-
-def _distinctly_named(answer: pa.Table) -> pa.Table:
-    """SQL allows two columns of one name (and tells upper from lower case nowhere); files and objects do not."""
-    names: list[str] = []
-    for name in answer.column_names:
-        taken = {other.lower() for other in names}
-        names.append(next(each for n in itertools.count() if (each := f"{name}_{n}" if n else name).lower() not in taken))
-    return answer.rename_columns(names)
-
-
-def _jsonable(name: str, column: pa.ChunkedArray) -> str:
-    """JSON knows neither NaN nor infinity, and a float32 is written as short as it is: 0.1, not 0.10000000149011612."""
-    if not pa.types.is_floating(column.type):
-        return name
-    return f"CASE WHEN isfinite({name}) THEN {name}::VARCHAR::DOUBLE END"
-
-
-def _json_default(value: object) -> object:
-    if isinstance(value, date | datetime | time):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else str(value)

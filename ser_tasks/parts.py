@@ -17,6 +17,7 @@ MERGED = "merged-"
 """Names of parts that replace others begin so, and go on with a number: see compact.py. Any other part is named after its chunk."""
 FOOTER_BYTES = 1 << 16
 """The end of a part that is fetched at first to read its footer: larger ones are fetched again."""
+_NOWHERE = {"day": date(1970, 1, 1), "version": "none"}
 _UNREADABLE = (pa.ArrowException, OSError, struct.error)
 
 
@@ -49,6 +50,14 @@ def encode(table: str, rows: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
+
+
+def write_empty(store: Store) -> None:
+    """An empty part of each table, for readers whose pattern must match some file: DuckDB's views. Its name is hidden, so that no
+    listing here knows it, and it is never deleted."""
+    for table, schema in TABLES.items():
+        place = folder(table, **{key: _NOWHERE[key] for key in PARTITIONS[table]})
+        store.create_bytes(f"{place}.empty.parquet", encode(table, schema.empty_table()))
 
 
 def read(store: Store, key: str, table: str, columns: list[str] | None = None) -> pa.Table:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from making import TWO_SIDED, run_night, two_sided, write_call
 from making_broken import HOSTILE_TEXTS, bad_sidecars, case_bytes, cases, good_files, nasty_folder
 
-from ser_tasks.catalog import connect, query, render
+from ser_tasks.answers import render
+from ser_tasks.catalog import connect, query
 from ser_tasks.extract import _told
 from ser_tasks.facts import FIRST_YEAR, LAST_YEAR, BadFacts, day_of, facts_of, masked_key
 from ser_tasks.ingest import Recording

@@ -1,0 +1,229 @@
+"""``ser sql``: answers a query, a file of them or what is piped in; on a terminal without any, a prompt."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from ser_tasks import answers, catalog, describe
+
+Answer = TypeVar("Answer")
+
+SUFFIXES = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table"}
+"""The format of a file by its suffix."""
+IN_MEMORY_BYTES = 64 << 20
+"""An answer is written to memory first, a longer one to a temporary file: it comes whole or not at all."""
+
+HELP = r"""  \d            the views by folder, and the question that each answers
+  \d VIEW       what a view answers: its grain, units, columns and their meanings
+  \x            a line for each column instead of a row for each line; again: back
+  \rows N       show the first N rows; 0: all
+  \q            leave (so does Ctrl-D)
+A statement ends with ; or an empty line. Tab completes, Ctrl-C stops a query.
+SET VARIABLE as_of = '2026-11-03';   asks for what was known then, RESET VARIABLE as_of;   for everything again."""
+
+
+class Pointed(ValueError):
+    """An error in SQL, with the line it is in and a caret below the place."""
+
+
+@dataclass
+class Shell:
+    """What a run of ``ser sql`` was told."""
+
+    connection: duckdb.DuckDBPyConnection
+    format: str = "table"
+    out: Path | None = None
+    shown_rows: int | None = answers.SHOWN_ROWS
+
+    def answer(self, text: str, source: str = "") -> None:
+        """Prints or writes the answer to every statement of a text, or to a command that begins with a backslash."""
+        if text.lstrip().startswith("\\"):
+            return self._command(text.strip())
+        with _errors_pointed_at(text, source):
+            statements = catalog.statements(self.connection, text)
+        if len(statements) > 1 and (self.out or self.format in answers.FOR_PROGRAMS):
+            raise ValueError(f"{source or 'The query'} holds {len(statements)} statements, but {self.format} holds one answer: leave one.")
+        start = answered = 0
+        for statement in statements:
+            start = max(start, text.find(statement, start))
+            end = start + len(statement)
+            with _errors_pointed_at(text, source, start):
+                if catalog.sets_a_variable(statement):
+                    self.connection.execute(statement)
+                else:
+                    if answered and not self.out:
+                        print()
+                    self._write(statement)
+                    answered += 1
+            start = end
+
+    def _command(self, command: str) -> None:
+        name, *arguments = command.removesuffix(";").split()
+        if name == "\\d" and len(arguments) < 2:
+            heading, rows = describe.describe(self.connection, *arguments) if arguments else ([], describe.listing())
+            if self.format in answers.FOR_A_PERSON and not self.out:
+                print("\n".join([*heading, answers.render(rows, whole=True)]))
+            else:
+                self._put(lambda file: self._write_rows(rows.to_reader(), file))
+        elif name in ("\\?", "\\h", "\\help"):
+            print(HELP)
+        else:
+            raise ValueError(f"There is no command {name}: \\? lists them.")
+
+    def _write(self, statement: str) -> None:
+        self._put(
+            lambda file: _stoppable(
+                self.connection,
+                lambda: catalog.query_in_batches(self.connection, statement, lambda rows: self._write_rows(rows, _emptied(file))),
+            )
+        )
+
+    def _write_rows(self, rows: pa.RecordBatchReader, file: BinaryIO) -> int:
+        return answers.write(rows, file, self.format, shown_rows=self.shown_rows)
+
+    def _put(self, write: Callable[[BinaryIO], int]) -> None:
+        """Lets ``write`` fill a file, then puts it in its place: standard output, or ``out`` at once."""
+        if self.out is None:
+            if self.format == "parquet" and sys.stdout.isatty():
+                raise ValueError("Parquet is nothing to read on a terminal: add --out FILE.parquet.")
+            with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
+                write(file)
+                file.seek(0)
+                sys.stdout.flush()
+                try:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
+                    sys.stdout.buffer.flush()
+                except BrokenPipeError:  # its reader has seen enough: | head
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
+        temporary = self.out.with_name(f".{self.out.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                rows = write(file)
+            os.replace(temporary, self.out)
+        finally:
+            temporary.unlink(missing_ok=True)
+        print(f"Wrote {rows:,} row{'s' * (rows != 1)} to {self.out}.", file=sys.stderr)
+
+
+def run(
+    lake: str,
+    query: str | None = None,
+    file: Path | None = None,
+    format: str | None = None,
+    out: Path | None = None,
+    shown_rows: int = answers.SHOWN_ROWS,
+    as_of: str | None = None,
+) -> None:
+    """What ``ser sql`` does, see its help. Raises ValueError and OSError for bad input, duckdb.Error for what DuckDB refuses."""
+    if query is not None and file:
+        raise ValueError("Give a query or --file, not both.")
+    if out and not format and out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"The suffix of {out} says no format: end it in {', '.join(SUFFIXES)}, or add --format.")
+    if out and not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {out.absolute().parent} for --out.")
+    format = format or (SUFFIXES[out.suffix.lower()] if out else "table")
+    everything = shown_rows == 0 or bool(out)
+    text, source = query, ""
+    if file:
+        text, source = file.read_text(encoding="utf-8-sig"), str(file)
+    elif query is None and not sys.stdin.isatty():
+        text = sys.stdin.read()
+    moment = _moment(as_of) if as_of else None
+    with catalog.connect(lake, as_of=moment) as connection:
+        connection.execute("SET errors_as_json = true")
+        shell = Shell(connection, format, out, None if everything else shown_rows)
+        if text is None and sys.stdout.isatty() and not out and format in answers.FOR_A_PERSON:
+            from flows.prompt import prompt
+
+            prompt(shell, lake)
+        elif not (text or "").strip() and not file:
+            shell.answer("\\d")
+        else:
+            shell.answer(text or "", source)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no moment: write it as 2026-11-03 or 2026-11-03T06:00 (UTC), or with a zone: +01:00.") from None
+
+
+def _emptied(file: BinaryIO) -> BinaryIO:
+    file.seek(0)
+    file.truncate()
+    return file
+
+
+def _stoppable(connection: duckdb.DuckDBPyConnection, ask: Callable[[], Answer]) -> Answer:
+    """What ``ask`` returns or raises; Ctrl-C stops its query: it runs on a thread of its own, so that this one hears."""
+    done: dict[str, Any] = {}
+
+    def work() -> None:
+        try:
+            done["answer"] = ask()
+        except BaseException as error:
+            done["error"] = error
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        connection.interrupt()
+        thread.join()
+        raise
+    if "error" in done:
+        raise done["error"]
+    return done["answer"]
+
+
+@contextlib.contextmanager
+def _errors_pointed_at(text: str, source: str, start: int = 0) -> Iterator[None]:
+    """DuckDB's errors as Pointed ones; ``start`` is where in the text the statement begins that is run."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        kind, _, told = str(error).partition(": ")
+        try:
+            told = json.loads(told[told.index("{") :] if "{" in told else "")
+        except ValueError:
+            raise error from None
+        raise Pointed(_pointed(text, source, start, kind, told)) from None
+
+
+def _pointed(text: str, source: str, start: int, kind: str, told: dict[str, str]) -> str:
+    message = f"{kind}: {told.get('exception_message', '')}{_hint(told)}"
+    if "position" not in told:
+        return message
+    before = text[:start] + text[start:].encode()[: int(told["position"])].decode(errors="ignore")  # DuckDB counts bytes
+    line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    shown = text.split("\n")[line - 1].replace("\t", " ")
+    first = max(0, column - 60)
+    shown, caret = shown[first : first + 100], column - 1 - first
+    where = f"{source}, line {line}, column {column}" if source else f"Line {line}, column {column}"
+    return f"{where}: {message}\n\n  {shown}\n  {' ' * caret}^"
+
+
+def _hint(told: dict[str, str]) -> str:
+    message = told.get("exception_message", "")
+    if told.get("type") == "Table" and "Did you mean" not in message:
+        return "\n" + describe.near(told.get("name", ""), [view.name for view in catalog.views()]) + "\\d lists the views."
+    if missing := re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message):
+        return f"\nIts columns: \\d {missing[1]}"
+    return ""

@@ -1,0 +1,90 @@
+"""Answers in every format: tables that fit, files that say the same as the rows."""
+
+import io
+import json
+
+import pyarrow.parquet as pq
+import pytest
+from making_lake import write_good_lake
+
+from ser_tasks import answers, catalog
+
+
+@pytest.fixture
+def good(tmp_path):
+    write_good_lake(str(tmp_path / "lake"))
+    return catalog.connect(str(tmp_path / "lake"))
+
+
+def test_a_table_fits_its_width_and_names_what_is_left_out(good):
+    text = answers.render(catalog.query(good, "FROM call_emotions"), "table", width=80)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    box, footer = text[: text.index("4 rows; ")], " ".join(text[text.index("4 rows; ") :].split())
+    for column in good.table("call_emotions").columns:
+        assert (f" {column} " in box) != (f" {column}," in footer or footer.endswith(column))
+
+
+def test_a_table_rounds_and_says_null(good):
+    sql = "SELECT 0.123456::FLOAT AS p, 1234.5678::DOUBLE AS s, NULL AS n, TIMESTAMPTZ '2026-11-20 09:00:00+01' AS t, E'a\\nb [red]' AS x"
+    line = answers.render(good.sql(sql), "table", width=100).splitlines()[3]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["0.123", "1234.6", "null", "2026-11-20 08:00:00", "a b [red]"]
+
+
+def test_one_wide_row_stands_upright(good):
+    text = answers.render(catalog.query(good, "FROM call_emotions WHERE call_id = 'worse'"), "table", width=60)
+    assert [line for line in text.splitlines() if line.startswith("│ peak_anger ") and " 0.900 " in line]
+    assert text.endswith("1 row")
+
+
+def test_a_long_value_is_cut_and_leaves_the_other_columns_whole(good):
+    line = answers.render(good.sql("SELECT 'scored' AS outcome, repeat('x', 500) AS reason"), "table", width=80).splitlines()[3]
+    assert line == f"│ scored  │ {'x' * 39}… │"
+    upright = answers.render(good.sql("SELECT repeat('x', 500) AS reason, * FROM call_emotions LIMIT 1"), "table", width=80)
+    assert {len(line) for line in upright.splitlines()[:-1]} == {80} and " unattributed_loudness_dbfs " in upright
+
+
+def test_a_long_table_says_how_long(good):
+    text = answers.render(catalog.query(good, "FROM range(1234)"), "table", width=80)
+    assert "1,234 rows, the first 100 shown" in text and "│    99 │" in text and "│   100 │" not in text
+
+
+def test_a_plan_is_readable(good):
+    assert "┌────" in answers.render(catalog.query(good, "EXPLAIN SELECT 1"))
+
+
+MIXED = """
+    SELECT 1 AS a, 0.1::FLOAT AS p, 'it''s, "so"' AS t, NULL AS n, 'nan'::DOUBLE AS x,
+        DATE '2026-11-20' AS d, TIMESTAMPTZ '2026-11-20 09:00:00+01' AS s
+"""
+
+
+def test_csv(good):
+    header, line = answers.render(catalog.query(good, MIXED), "csv").splitlines()
+    assert header == "a,p,t,n,x,d,s"
+    assert line == '1,0.1,"it\'s, ""so""",,nan,2026-11-20,2026-11-20 08:00:00+00'
+
+
+def test_json(good):
+    expected = {"a": 1, "p": 0.1, "t": 'it\'s, "so"', "n": None, "x": None, "d": "2026-11-20", "s": "2026-11-20T08:00:00+00:00"}
+    assert json.loads(answers.render(catalog.query(good, MIXED), "json")) == [expected]
+    assert answers.render(catalog.query(good, "SELECT 1 AS a WHERE false"), "json") == "[]"
+
+
+def test_parquet(good):
+    answer = catalog.query(good, "FROM segments")
+    assert pq.read_table(io.BytesIO(answers.render(answer, "parquet"))).equals(answer)
+
+
+@pytest.mark.parametrize("format", answers.FORMATS)
+def test_every_format_takes_any_answer(good, format):
+    for sql in ("SELECT 1 AS a, 2 AS A, [1, 2] AS l, {'k': 1} AS s", "SELECT NULL::DOUBLE AS x WHERE false", "FROM call_emotions_all"):
+        assert answers.render(catalog.query(good, sql), format)
+
+
+def test_two_columns_of_one_name_both_appear(good):
+    assert json.loads(answers.render(good.sql("SELECT 1 AS a, 2 AS a"), "json")) == [{"a": 1, "a_1": 2}]
+
+
+def test_an_unknown_format_is_named(good):
+    with pytest.raises(ValueError, match="'xml' is no format: choose one of table, vertical, csv, json, parquet"):
+        answers.render(catalog.query(good, "SELECT 1"), "xml")
