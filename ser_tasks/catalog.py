@@ -17,7 +17,7 @@ import secrets
 import shutil
 import textwrap
 from collections.abc import Callable, Collection, Iterable
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from time import sleep
@@ -42,7 +42,7 @@ Answer = TypeVar("Answer")
 
 SQL_FOLDER = Path(ser_tasks.__file__).parent.parent / "sql"
 FOLDERS = ("staging", "marts", "checks")
-"""Folders of ``sql/`` in the order in which their views build on each other."""
+"""Folders of ``sql/`` in the order in which their views build on each other. ``sql/macros`` holds functions that they share."""
 
 PARTS = "parts"
 """Schema of the raw views. Not ``lake``: DuckDB could not tell it from a catalogue file named lake.duckdb."""
@@ -58,6 +58,17 @@ DUCKDB_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
+
+MADE_AT = {
+    "recordings": "planned_at",
+    "outcomes": "scored_at",
+    "segments": "scored_at",
+    "call_emotions": "scored_at",
+    "runs": "ended_at",
+    "deletions": "deleted_at",
+    "alerts": "found_at",
+}
+"""When a row of each table was made. Every view shows only rows made by the moment in DuckDB's variable ``as_of``, where it is set."""
 
 
 SHOWN_ROWS, SHOWN_CELL = 100, 40
@@ -75,17 +86,24 @@ class View(NamedTuple):
     """What the view answers: the first comment line of its file."""
 
 
-def connect(lake: str, since: date | None = None, without: Collection[str] = ()) -> duckdb.DuckDBPyConnection:
+def connect(
+    lake: str, since: date | None = None, without: Collection[str] = (), as_of: datetime | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
 
     With ``since``, only over parts of day folders from that day on: as quick for the checks of one night in an old lake as in
     a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
     ``without`` names parts (keys) to leave out: those that cannot be read.
+    With ``as_of``, every view shows what was known at that moment, UTC unless it says a zone: rows made later are left out.
+    What later nights replaced or deleted in the lake itself is not to be had: see README, As of a day.
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     _create_views(connection)
+    if as_of is not None:
+        moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+        connection.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {_text(moment.isoformat())}")
     _lay_over_parts(connection, lake, since, without)
     return connection
 
@@ -156,14 +174,17 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE SCHEMA {PARTS}")
     for table in TABLES:
         connection.execute(f"CREATE VIEW {PARTS}.{table} AS {_empty(table)}")
-    waiting = _sql_files()
+    waiting = [*sorted((SQL_FOLDER / "macros").glob("*.sql")), *_sql_files()]
     while waiting:
         too_early = []
         for path in waiting:
             sql = path.read_text(encoding="utf-8")
             try:
-                connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
-                connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
+                if path.parent.name == "macros":
+                    connection.execute(sql)
+                else:
+                    connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
+                    connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
             except duckdb.CatalogException as error:  # it needs a view that comes later, or one that is nowhere
                 too_early.append(path)
                 fault = ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}")
@@ -194,9 +215,10 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [_text(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
         wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
-        where = f" WHERE {' AND '.join(wanted)}" if wanted else ""
+        wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
         try:
-            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}){where}"
+            rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}) WHERE {' AND '.join(wanted)}"
+            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {rows}"
             _tried_again(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
             if "No files found" not in str(error):

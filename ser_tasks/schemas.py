@@ -104,6 +104,7 @@ CALL_EMOTIONS = _schema(
     ("started_at", UTC, "start of the call; null where nothing says it"),
     ("call_date", pa.date32(), "date of started_at in the settings' time zone, else the day folder's date"),
     ("call_date_source", pa.string(), "where call_date comes from: sidecar, file_name, key or object"),
+    ("local_hour", pa.int32(), "hour of started_at in the settings' time zone, 0 to 23; null where started_at is, and in older parts"),
     ("agent_pseudonym", pa.string(), "keyed HMAC-SHA256 of the agent's id; null without SER_PSEUDONYM_KEY or id"),
     ("customer_pseudonym", pa.string(), "keyed HMAC-SHA256 of the customer's id; null without SER_PSEUDONYM_KEY or id"),
     ("queue", pa.string(), "queue of the call"),
@@ -134,12 +135,15 @@ CALL_EMOTIONS = _schema(
     ("emotion_role", pa.string(), "whose speech the emotion columns describe; null where none is scored"),
     ("scored_speech_s", pa.float64(), "seconds of that speech in scored segments: the shares' denominator"),
     ("scored_segments", pa.int32(), "number of scored segments"),
+    ("scored_snr_db", pa.float32(), "mean snr_db of that speech, weighted by seconds; null without a noise floor, and in older parts"),
     *_per_emotion("share_", "share of scored speech labelled {} and not unsure, 0 to 1"),
     ("share_unsure", pa.float32(), "share of scored speech in which the model is not sure, 0 to 1; with the other shares it sums to 1"),
     *_per_emotion("mean_p_", "mean probability of {} over scored speech, weighted by seconds, 0 to 1"),
     ("dominant_emotion", pa.string(), "emotion of the largest share; null where more than half of the scored speech is unsure"),
     ("peak_anger", pa.float32(), "largest probability of anger in a segment, 0 to 1"),
     ("peak_anger_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),
+    ("peak_happiness", pa.float32(), "largest probability of happiness in a segment, 0 to 1; null in older parts"),
+    ("peak_happiness_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),
     *[
         (
             f"negativity_q{quarter}",
@@ -150,6 +154,12 @@ CALL_EMOTIONS = _schema(
     ],
     ("negativity_change", pa.float32(), "negativity_q4 minus negativity_q1, -1 to 1; null where either is"),
     ("escalated", pa.bool_(), "true where negativity_change is at least 0.2 and negativity_q4 at least 0.5; null where either is unknown"),
+    (
+        "onset_s",
+        pa.float64(),
+        "where an escalated call turns: start of the segment that best parts lower from higher negativity, seconds from the start of the "
+        "recording; null where not escalated, and in older parts",
+    ),
     *_PROVENANCE,
 )
 

@@ -3,8 +3,9 @@
 ``provenance`` is the columns that every row ends with: model, feature set, policy, run, code version and time.
 """
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Scored:
         """``probabilities`` (scored segments, labels) in the order of the segments that have frames; NaN rows are null."""
         self.labels = labels
         self.verdicts: list[dict[str, Any]] = []
-        self.start_s, self.end_s, self.role, kept = [], [], [], []
+        self.start_s, self.end_s, self.role, snr_db, kept = [], [], [], [], []
         rows = iter(probabilities)
         for segment in result.segments:
             row = next(rows) if segment.not_scored_reason is None else None
@@ -84,8 +85,11 @@ class Scored:
             self.start_s.append(segment.start_s)
             self.end_s.append(segment.end_s)
             self.role.append(segment.role)
+            snr_db.append(segment.snr_db)
             kept.append(row)
         self.probabilities = np.array(kept, np.float64).reshape(len(kept), len(labels))
+        self.snr_db = np.array(snr_db, np.float64)
+        """NaN without a noise floor."""
         self.unsure = np.array([v["unsure"] for v in self.verdicts if v["unsure"] is not None], bool)
 
 
@@ -109,6 +113,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "started_at": facts.get("started_at"),
         "call_date": facts.get("call_date") or day,
         "call_date_source": facts.sources.get("call_date", "object"),
+        "local_hour": _local_hour(facts.get("started_at"), settings),
         "agent_pseudonym": pseudonym("agent", facts.get("agent_id"), settings),
         "customer_pseudonym": pseudonym("customer", facts.get("customer_id"), settings),
         "queue": facts.get("queue"),
@@ -149,17 +154,23 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     columns["share_unsure"] = share_unsure = float(weights[unsure].sum() / total_s)
     columns |= {f"mean_p_{label}": float(np.average(p[:, index], weights=weights)) for index, label in enumerate(scored.labels)}
     columns["dominant_emotion"] = max(shares, key=shares.__getitem__) if share_unsure <= 0.5 else None
-    if "anger" in scored.labels:
-        anger = p[:, scored.labels.index("anger")]
-        columns |= {"peak_anger": float(anger.max()), "peak_anger_at_s": float(start_s[anger.argmax()])}
+    for emotion in {"anger", "happiness"} & set(scored.labels):
+        of_emotion = p[:, scored.labels.index(emotion)]
+        columns |= {f"peak_{emotion}": float(of_emotion.max()), f"peak_{emotion}_at_s": float(start_s[of_emotion.argmax()])}
+    snr_db = scored.snr_db[chosen]
+    if np.isfinite(snr_db).any():
+        columns["scored_snr_db"] = float(np.average(snr_db[np.isfinite(snr_db)], weights=weights[np.isfinite(snr_db)]))
 
     negative = [index for index, label in enumerate(scored.labels) if label in NEGATIVE_EMOTIONS]
-    quarters = _by_quarter(p[:, negative].sum(axis=1), start_s, end_s, duration_s)
+    negativity = p[:, negative].sum(axis=1)
+    quarters = _by_quarter(negativity, start_s, end_s, duration_s)
     columns |= {f"negativity_q{number}": value for number, value in enumerate(quarters, 1)}
     first, last = quarters[0], quarters[-1]
     if first is not None and last is not None:
         columns["negativity_change"] = last - first
         columns["escalated"] = last - first >= ESCALATION_CHANGE and last >= ESCALATION_LEVEL
+    if columns["escalated"]:
+        columns["onset_s"] = onset_s(negativity, start_s, end_s)
     return columns
 
 
@@ -173,14 +184,32 @@ def _by_quarter(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, 
     return means
 
 
+def onset_s(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> float | None:
+    """Start of the segment from which on negativity is higher: the split in two that leaves the least variance within; None without a rise.
+
+    Segments count by their seconds. (A single change point by least squares: Scott and Knott, Biometrics 30, 1974.)
+    """
+    order = np.argsort(start_s)
+    value, seconds, starts = negativity[order], (end_s - start_s)[order], start_s[order]
+    before_s, before = np.cumsum(seconds)[:-1], np.cumsum(seconds * value)[:-1]
+    after_s, after = seconds.sum() - before_s, (seconds * value).sum() - before
+    rise = after / after_s - before / before_s
+    between = np.where(rise > 0, rise**2 * before_s * after_s, -1.0)
+    return float(starts[1 + between.argmax()]) if len(between) and between.max() > 0 else None
+
+
+def _local_hour(started_at: datetime | None, settings: Settings) -> int | None:
+    return started_at.astimezone(ZoneInfo(settings.time_zone)).hour if started_at else None
+
+
 _EMOTION_COLUMNS = (
-    ["emotion_role", "scored_speech_s", "scored_segments"]
+    ["emotion_role", "scored_speech_s", "scored_segments", "scored_snr_db"]
     + [f"share_{emotion}" for emotion in EMOTIONS]
     + ["share_unsure"]
     + [f"mean_p_{emotion}" for emotion in EMOTIONS]
-    + ["dominant_emotion", "peak_anger", "peak_anger_at_s"]
+    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "peak_happiness", "peak_happiness_at_s"]
     + [f"negativity_q{quarter}" for quarter in (1, 2, 3, 4)]
-    + ["negativity_change", "escalated"]
+    + ["negativity_change", "escalated", "onset_s"]
 )
 
 

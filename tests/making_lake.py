@@ -117,6 +117,7 @@ class Call:
                 outcome=outcome,
                 started_at=datetime(day.year, day.month, day.day, 9, tzinfo=UTC),
                 call_date=day,
+                local_hour=9,
                 queue=queue,
                 notice_given=notice_given,
                 codec="ULAW",
@@ -139,6 +140,7 @@ def _summary(scored: list[dict], duration_s: float, emotion_role: str) -> dict[s
     seconds = [each["end_s"] - each["start_s"] for each in scored]
     total_s = sum(seconds)
     peak = max(scored, key=lambda each: each["p_anger"])
+    happiest = max(scored, key=lambda each: each["p_happiness"])
 
     def mean(values: list[float], weights: list[float]) -> float | None:
         return sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights) if sum(weights) else None
@@ -151,19 +153,24 @@ def _summary(scored: list[dict], duration_s: float, emotion_role: str) -> dict[s
     quarters = {f"negativity_q{quarter}": negativity(quarter) for quarter in (1, 2, 3, 4)}
     first, last = quarters["negativity_q1"], quarters["negativity_q4"]
     known = first is not None and last is not None
+    escalated = last - first >= 0.2 and last >= 0.5 if known else None
     labels = [None if each["unsure"] else each["emotion"] for each in scored]
     return {
         "emotion_role": emotion_role,
         "scored_speech_s": total_s,
         "scored_segments": len(scored),
+        "scored_snr_db": mean([each["snr_db"] for each in scored], seconds),
         **{f"share_{each}": sum(s for s, label in zip(seconds, labels, strict=True) if label == each) / total_s for each in KNOWN},
         "share_unsure": sum(s for s, label in zip(seconds, labels, strict=True) if label is None) / total_s,
         **{f"mean_p_{each}": mean([one[f"p_{each}"] for one in scored], seconds) for each in KNOWN},
         "peak_anger": peak["p_anger"],
         "peak_anger_at_s": peak["start_s"],
+        "peak_happiness": happiest["p_happiness"],
+        "peak_happiness_at_s": happiest["start_s"],
         **quarters,
         "negativity_change": last - first if known else None,
-        "escalated": last - first >= 0.2 and last >= 0.5 if known else None,
+        "escalated": escalated,
+        "onset_s": next((each["start_s"] for each in scored if each["p_anger"] + each["p_sadness"] >= 0.5), None) if escalated else None,
     }
 
 

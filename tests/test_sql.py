@@ -1,9 +1,13 @@
 """The SELECTs under sql/: newest versions, marts against figures worked out by hand, checks against planted offences."""
 
-from datetime import timedelta
+import math
+from datetime import date, timedelta
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 import pytest
+import scipy.stats
 from making_lake import (
     DAY,
     MODEL,
@@ -45,7 +49,7 @@ def test_the_good_lake_passes_every_check(good):
     assert catalog.run_checks(good) == {path.stem: 0 for path in (catalog.SQL_FOLDER / "checks").glob("*.sql")}
 
 
-@pytest.mark.parametrize("path", sorted(catalog.SQL_FOLDER.glob("*/*.sql")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", catalog._sql_files(), ids=lambda path: path.stem)
 def test_a_file_is_one_select_that_says_what_it_answers(path):
     sql = path.read_text(encoding="utf-8")
     assert [statement.type for statement in duckdb.extract_statements(sql)] == [duckdb.StatementType.SELECT]
@@ -57,7 +61,7 @@ def test_a_file_is_one_select_that_says_what_it_answers(path):
 
 def test_every_file_is_a_view_of_its_own_in_a_known_folder():
     files = list(catalog.SQL_FOLDER.rglob("*.sql"))
-    assert {path.parent.name for path in files} == {*catalog.FOLDERS, "alerts"}  # questions with parameters: ser_tasks/alert_rules.py
+    assert {path.parent.name for path in files} == {*catalog.FOLDERS, "macros", "alerts"}
     assert len({path.stem for path in files}) == len(files)
 
 
@@ -137,6 +141,67 @@ def test_a_planned_upload_does_not_hide_the_first_before_it_is_handled(lake):
     assert rows(connection, "SELECT etag FROM recordings") == [{"etag": "e2"}]
 
 
+# Intervals
+
+
+def interval(shares, seconds):
+    """What sql/macros/ should say of calls with these shares: written out once more, from the formulas."""
+    shares, seconds = np.array(shares, float), np.array(seconds, float)
+    calls, total = len(shares), seconds.sum()
+    share = float((shares * seconds).sum() / total)
+    if 0 < share < 1:
+        t = scipy.stats.t.ppf(0.975, max(1, calls - 1)) / 1.959963985
+        variance = calls * (seconds**2 * (shares - share) ** 2).sum() / total**2  # times calls - 1
+        most = share * (1 - share) * (seconds**2).sum() / total**2
+        n = share * (1 - share) * (calls + 1) / (t**2 * variance + 2 * most)
+    else:
+        n = total**2 / (seconds**2).sum()
+    return wilson(share, n)
+
+
+def wilson(share, n, z=1.959963985):
+    centre, half = share + z**2 / (2 * n), z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0, (centre - half) / (1 + z**2 / n)), min(1, (centre + half) / (1 + z**2 / n))
+
+
+def test_wilson_s_interval_is_that_of_scipy(good):
+    for k, n in ((0, 12), (3, 12), (12, 12), (1_200, 12_000)):
+        expected = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
+        assert wilson(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-7)
+        (found,) = rows(good, f"SELECT wilson_interval({k} / {n}, {n}) AS ends")
+        assert tuple(found["ends"].values()) == pytest.approx((expected.low, expected.high), abs=1e-7)
+
+
+def test_p_values_and_quantiles_are_those_of_scipy(good):
+    for z in (0, 0.3, -1.96, 3, 7):
+        assert rows(good, f"SELECT two_sided_p({z}) AS p")[0]["p"] == pytest.approx(2 * scipy.stats.norm.sf(abs(z)), rel=1e-6)
+    for degrees in (1, 2, 10, 11, 30, 1000):
+        found = rows(good, f"SELECT t_quantile({degrees}) AS t")[0]["t"]
+        assert found == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=1e-4)
+
+
+@pytest.mark.parametrize("calls", [1, 2, 12, 300])
+def test_an_interval_is_that_of_its_formula(good, calls):
+    draw = np.random.default_rng(calls)
+    shares, seconds = draw.beta(1, 3, calls).round(3), draw.uniform(5, 200, calls).round(1)
+    made = ", ".join(f"({share}, {each})" for share, each in zip(shares, seconds, strict=True))
+    (found,) = rows(good, f"SELECT share_interval(share, seconds) AS ends FROM (VALUES {made}, (NULL, 0)) AS calls(share, seconds)")
+    assert tuple(found["ends"].values()) == pytest.approx(interval(shares, seconds), rel=1e-4)
+
+
+@pytest.mark.parametrize("calls", [5, 12, 60])
+def test_an_interval_of_95_percent_holds_the_truth_about_so_often(good, calls):
+    """Calls of which more than half have no anger at all, the others some: the shares that calls have."""
+    draw, groups = np.random.default_rng(calls), 1000
+    seconds = draw.uniform(5, 200, groups * calls)
+    share = np.where(draw.random(groups * calls) < 0.6, 0, draw.beta(1, 3, groups * calls))
+    made = pa.table({"number": np.repeat(np.arange(groups), calls), "share": share, "seconds": seconds})
+    good.register("made", made)
+    ends = rows(good, "SELECT share_interval(share, seconds) AS ends FROM made GROUP BY number")
+    held = np.mean([each["ends"]["low"] <= 0.1 <= each["ends"]["high"] for each in ends])
+    assert 0.92 <= held <= 0.995
+
+
 # Marts
 
 
@@ -148,8 +213,13 @@ def test_calls_by_day_and_queue(good):
     # angry: 10 s scored, of which anger 4, unsure 2, neutral 4; worse: 8 s, of which happiness 4, anger 4.
     assert sales["scored_speech_s"] == 18
     shares = {name: value for name, value in sales.items() if name.startswith("share_") and value is not None}
-    expected = {"share_anger": 8 / 18, "share_happiness": 4 / 18, "share_neutral": 4 / 18, "share_sadness": 0, "share_unsure": 2 / 18}
-    assert shares == pytest.approx(expected)
+    expected = {"anger": 8 / 18, "negative": 8 / 18, "happiness": 4 / 18, "neutral": 4 / 18, "sadness": 0, "unsure": 2 / 18}
+    assert {name: value for name, value in shares.items() if not name.endswith(("_low", "_high"))} == pytest.approx(
+        {f"share_{name}": value for name, value in expected.items()}
+    )
+    assert len(shares) == 3 * len(expected)
+    assert (sales["share_anger_low"], sales["share_anger_high"]) == pytest.approx(interval([0.4, 0.5], [10, 8]), abs=1e-6)
+    assert (sales["share_sadness_low"], sales["share_sadness_high"]) == pytest.approx(interval([0, 0], [10, 8]), abs=1e-6)
     assert support.items() >= {"calls": 1, "scored": 0, "withheld": 1, "scored_speech_s": 0}.items()
     assert support["share_anger"] is support["share_unsure"] is None
 

@@ -8,4 +8,4 @@ SELECT
     format('{} (etag {}) of chunk {}, planned by run {}: run the night again', key, etag, chunk_id, run_id) AS detail
 FROM recordings_all
 ANTI JOIN outcomes_all USING (recording_id, etag, chunk_id)
-WHERE run_id IN (SELECT run_id FROM runs) OR planned_at < now() - INTERVAL 1 DAY
+WHERE run_id IN (SELECT run_id FROM runs) OR planned_at < coalesce(getvariable('as_of')::TIMESTAMPTZ, now()) - INTERVAL 1 DAY

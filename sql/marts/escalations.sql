@@ -1,11 +1,13 @@
--- Which calls got worse from start to end?
+-- Which calls got worse from start to end, and where did it begin?
 -- Grain: one row per escalated call, the largest change first.
 -- Units: negativity (anger, disgust, fear and sadness together) 0 to 1 by quarter of the recording, _s in seconds.
+-- onset_s is where the call turns: the start of the segment that best parts lower from higher negativity; null in older parts.
 -- Escalated: the last quarter's mean negativity is at least 0.5 and at least 0.2 above the first quarter's.
 SELECT
     call_id,
     call_date,
     queue,
+    onset_s,
     negativity_change,
     negativity_q1,
     negativity_q2,

@@ -1,0 +1,41 @@
+-- Which calls sound best, and where in the recording is it?
+-- Grain: one row per scored call, best first; add LIMIT 20.
+-- Units: shares and probabilities 0 to 1, _s in seconds, moment in minutes:seconds from the start of the recording.
+-- Ranked by happiness_score: the share of happiness less that of negative speech, as if 30 s of the average call were added. The moment is the
+-- highest probability of happiness (null in older parts). recording_link is null where the key holds masked ids or no run names the store.
+WITH calls AS (
+    SELECT
+        *,
+        share_happiness - share_negative(share_anger, share_disgust, share_fear, share_sadness) AS balance,
+        share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
+    FROM call_emotions
+    WHERE outcome = 'scored' AND share_happiness IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
+), average AS (
+    SELECT weighted_avg(balance, nullif(scored_speech_s, 0)) AS balance FROM calls
+), stores AS (
+    SELECT run_id, rtrim(recordings_uri, '/') AS recordings_uri FROM runs
+)
+SELECT
+    c.call_id,
+    c.call_date,
+    c.queue,
+    (c.balance * c.scored_speech_s + average.balance * 30) / (c.scored_speech_s + 30) AS happiness_score, -- what the calls are ranked by, -1 to 1
+    c.share_happiness,
+    c.share_negative,
+    c.peak_happiness,
+    c.peak_happiness_at_s AS moment_s, -- start of the happiest segment, seconds from the start of the recording
+    format('{:02d}:{:02d}', (c.peak_happiness_at_s // 60)::INT, floor(c.peak_happiness_at_s % 60)::INT) AS moment, -- the same as minutes:seconds
+    CASE
+        WHEN NOT contains(c.key, '~') THEN stores.recordings_uri || '/' || c.key || coalesce('#t=' || round(c.peak_happiness_at_s, 1), '')
+    END AS recording_link, -- address of the recording in its store, with the moment as a media fragment
+    c.negativity_change,
+    c.share_unsure,
+    c.scored_speech_s,
+    c.duration_s,
+    c.codec,
+    c.key,
+    c.recording_id
+FROM calls AS c
+CROSS JOIN average
+LEFT JOIN stores USING (run_id)
+ORDER BY happiness_score DESC, c.peak_happiness DESC, c.recording_id

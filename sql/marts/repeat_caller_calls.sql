@@ -1,0 +1,33 @@
+-- How did each call of a repeat caller go, one after the other?
+-- Grain: one row per call of a customer with at least two calls.
+-- Units: call_number from 1, days_since_former in days, share_ of scored speech 0 to 1, negativity -1 to 1, _s in seconds.
+-- Only callers with a pseudonym: see SER_PSEUDONYM_KEY.
+WITH numbered AS (
+    SELECT
+        *,
+        row_number() OVER (PARTITION BY customer_pseudonym ORDER BY call_date, started_at, recording_id) AS call_number,
+        count(*) OVER (PARTITION BY customer_pseudonym) AS calls,
+        lag(call_date) OVER (PARTITION BY customer_pseudonym ORDER BY call_date, started_at, recording_id) AS former_date
+    FROM call_emotions
+    WHERE customer_pseudonym IS NOT NULL
+)
+SELECT
+    customer_pseudonym,
+    call_number, -- the customer's how-many-th call, from 1
+    calls, -- calls of the customer
+    call_date,
+    call_date - former_date AS days_since_former, -- days since the customer's former call; null for the first
+    queue,
+    outcome,
+    share_anger,
+    share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative,
+    share_unsure,
+    negativity_change,
+    escalated,
+    scored_speech_s,
+    codec,
+    call_id,
+    recording_id
+FROM numbered
+WHERE calls > 1 AND emotion_role IS DISTINCT FROM 'agent'
+ORDER BY customer_pseudonym, call_number
