@@ -167,11 +167,18 @@ def ask(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, settin
     return [Finding(rule.name, subject, rule.severity, lines[0] + more[subject]) for subject, lines in found.items()]
 
 
-def lay_out_disks(connection: duckdb.DuckDBPyConnection, lake: str, settings: Settings) -> None:
-    """Makes the table ``disks``: place (lake where it is a folder, scratch), free_bytes, total_bytes."""
+def prepare(connection: duckdb.DuckDBPyConnection, lake: str, settings: Settings) -> None:
+    """Makes the table ``disks`` (place: lake where it is a folder, scratch; free_bytes, total_bytes), and sets the month of reference."""
+    set_reference_month(connection, settings)
     connection.execute("CREATE TEMP TABLE disks (place VARCHAR, free_bytes BIGINT, total_bytes BIGINT)")
     for place, (free_bytes, total_bytes) in room(lake, settings).items():
         connection.execute("INSERT INTO disks VALUES (?, ?, ?)", [place, free_bytes, total_bytes])
+
+
+def set_reference_month(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Has the view ``drift`` measure against SER_REFERENCE_MONTH, where it is set."""
+    if settings.reference_month:
+        connection.execute(f"SET VARIABLE reference_month = DATE '{settings.reference_month:%Y-%m-%d}'")
 
 
 def room(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:

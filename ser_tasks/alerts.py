@@ -66,7 +66,7 @@ def ask(lake: str, rules: Rules, settings: Settings, now: datetime | None = None
     faults: list[str] = []
     faulty: set[str] = set()
     with catalog.connect(lake) as connection:
-        alert_rules.lay_out_disks(connection, lake, settings)
+        alert_rules.prepare(connection, lake, settings)
         for rule in rules.rules:
             try:
                 findings += alert_rules.ask(connection, rule, now, settings)

@@ -74,6 +74,8 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         speed = throughput(connection, run)
         before = nights_before(connection, run)
         handled_before = nights_before(connection, run, "scored + no_speech + withheld + quarantined + failed > 0")
+        alert_rules.set_reference_month(connection, settings)
+        drift = drift_rows(connection, run["started_at"].date())
         worst = worst_calls(connection, run["run_id"])
     first_day = min((row["first_day"] for row in reasons), default=run["started_at"].date())
     failed = failed_checks(lake, first_day)
@@ -86,11 +88,38 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
         THROUGHPUT.strip() + "\n\n" + markdown_table(speed),
         "## Worst calls\n\n" + worst_calls_table(worst, run["recordings_uri"]),
+        "## Drift of scores and audio quality\n\n" + _drift(drift),
         "## Disk\n\n" + _disk(lake, run, handled_before, settings),
         "## Cost\n\n" + _cost(run, handled_before, settings),
         f"## Checks that failed, over the days from {first_day}\n\n" + markdown_table(failed),
     ]
     return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
+
+
+def drift_rows(connection: duckdb.DuckDBPyConnection, day: date) -> list[Row]:
+    """The measures of the newest month up to a day beside the reference month, the most drifted first."""
+    query = "FROM drift WHERE month <= $day QUALIFY month = max(month) OVER () ORDER BY psi DESC, measure"
+    return _ask(connection, query, day=day)
+
+
+def _drift(rows: list[Row]) -> str:
+    if not rows:
+        return "There are no two months to compare yet."
+    shown = [
+        {
+            "measure": row["measure"],
+            "calls": row["calls"],
+            "mean": _rounded(row["mean"]),
+            "reference": _rounded(row["reference_mean"]),
+            "psi": f"{row['psi']:.3f}",
+            "by chance": f"{row['psi_by_chance']:.3f}",
+            "drift": row["drift"],
+        }
+        for row in rows
+    ]
+    first = rows[0]
+    text = f"{first['month']:%Y-%m} against {first['reference_month']:%Y-%m}, {first['reference_calls']} calls (SER_REFERENCE_MONTH). "
+    return f"{text}psi: population stability index, 0.1 some drift, 0.25 much.\n\n{markdown_table(shown)}"
 
 
 def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     mail_from: str | None = Field(None, description="Sender of the mail, as ser@example.org.")
     mail_to: str | None = Field(None, description="Who gets the mail: addresses, with commas between.")
 
+    reference_month: date | None = Field(
+        None, description="A day of the month that drift is measured against, in the report and the alerts; the first whole month if unset."
+    )
     price_machine_hour: float | None = Field(None, ge=0, description="Price of a machine for an hour, for the night's report.")
     price_gb_month: float | None = Field(None, ge=0, description="Price of keeping 10^9 bytes for a month, for the night's report.")
     currency: str = Field("", description="Currency of these prices, as EUR; it is only printed.")

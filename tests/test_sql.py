@@ -1,7 +1,7 @@
 """The SELECTs under sql/: newest versions, marts against figures worked out by hand, checks against planted offences."""
 
 import math
-from datetime import date, timedelta
+from datetime import timedelta
 
 import duckdb
 import numpy as np
