@@ -58,6 +58,17 @@ DUCKDB_TYPES = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
 }
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
+COMMON_MEANINGS = {
+    "day": "date of the day folder",
+    "version": "model and policy, as <model>.<policy>",
+    "part": "name of the merged part that holds the row, empty where it is a chunk's own",
+    "recordings": "number of recordings",
+    "audio_h": "hours of audio",
+    "share_negative": "share of scored speech labelled anger, disgust, fear or sadness and not unsure, 0 to 1",
+    "what": "what is wrong",
+    "detail": "where it is, with the values found",
+}
+"""Columns of views that no table has."""
 
 MADE_AT = {
     "recordings": "planned_at",
@@ -157,6 +168,24 @@ def views() -> list[View]:
     return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in _sql_files()]
 
 
+def meanings(view: View) -> dict[str, str]:
+    """What columns of a view mean: the comment beside the column in its last SELECT, else what schemas.py says of a column of that name.
+
+    A staging view has the columns of its table; a mart may have those of any, a call's before others. Ends of intervals are named ``_low``
+    and ``_high``.
+    """
+    tables = (
+        [view.name.removesuffix("_all")] if view.name.removesuffix("_all") in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
+    )
+    known = dict(COMMON_MEANINGS)
+    for table in reversed(tables):
+        known |= {field.name: field.metadata[b"meaning"].decode() for field in TABLES[table]}
+    sql = (SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")
+    known |= dict(re.findall(r"(?m)^(?: {4}.*[^\w\n])?(?: {4})?(\w+),? -- (.+)$", sql.rpartition("\nSELECT")[2]))
+    ends = {f"{name}_{end}": f"{end}er end of the 95 % interval of {name}" for name in known for end in ("low", "high")}
+    return ends | known
+
+
 def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", width: int | None = None) -> str | bytes:
     """An answer as text for a person (``table``, as wide as the terminal), as ``csv`` or ``json`` (an array with one
     object a line), or as the bytes of a ``parquet`` file."""
@@ -196,11 +225,11 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    for table, schema in TABLES.items():
-        for view in {table, f"{table}_all"} & {path.stem for path in _sql_files()}:
-            for field in schema:
-                meaning = field.metadata[b"meaning"].decode()
-                connection.execute(f"COMMENT ON COLUMN {_name(view)}.{_name(field.name)} IS {_text(meaning)}")
+    for view in views():
+        known = meanings(view)
+        for column in connection.table(view.name).columns:
+            if column in known:
+                connection.execute(f"COMMENT ON COLUMN {_name(view.name)}.{_name(column)} IS {_text(known[column])}")
 
 
 def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> None:

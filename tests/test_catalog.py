@@ -179,8 +179,12 @@ def test_the_catalogue_file_explains_itself(tmp_path):
     with duckdb.connect(catalog.write_catalog(str(tmp_path / "lake"), tmp_path / "w.duckdb")) as connection:
         comments = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'"
         assert dict(connection.sql(comments).fetchall()) == {view.name: view.question for view in catalog.views()}
-        comments = "SELECT comment FROM duckdb_columns() WHERE table_name = 'segments' AND column_name = 'snr_db' AND schema_name = 'main'"
-        assert connection.sql(comments).fetchone()[0] == schemas.SEGMENTS.field("snr_db").metadata[b"meaning"].decode()
+        of_columns = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal"
+        comments = {(view, column): comment for view, column, comment in connection.sql(of_columns).fetchall()}
+        assert comments["segments", "snr_db"] == schemas.SEGMENTS.field("snr_db").metadata[b"meaning"].decode()
+        assert comments["week_on_week", "week"] == "Monday of the week"
+        assert comments.keys() >= {(view.name, "what") for view in catalog.views() if view.folder == "checks"}
+        assert all(comments.values())
 
 
 def test_a_folder_is_no_catalogue_file(tmp_path):

@@ -22,11 +22,11 @@ WITH scored AS (
 )
 SELECT
     queue,
-    tenth,
-    count(DISTINCT recording_id) AS calls,
-    sum(seconds) AS scored_speech_s,
+    tenth, -- tenth of the recording, 1 to 10
+    count(DISTINCT recording_id) AS calls, -- calls with scored speech in the tenth
+    sum(seconds) AS scored_speech_s, -- seconds of scored speech in the tenth
     weighted_avg(p_anger, seconds) AS mean_p_anger,
-    weighted_avg(negativity, seconds) AS mean_negativity
+    weighted_avg(negativity, seconds) AS mean_negativity -- mean probability of anger, disgust, fear and sadness together, 0 to 1
 FROM pieces
 WHERE seconds > 0
 GROUP BY queue, tenth

@@ -55,7 +55,7 @@ WITH month_of AS (
     UNION ALL
     SELECT month, 'codec', coalesce(codec, 'unknown'), count(*), NULL FROM month_of GROUP BY ALL
 ), months AS (
-    SELECT month, measure, sum(n) AS calls, sum(total) / sum(n) AS mean FROM binned GROUP BY month, measure
+    SELECT month, measure, sum(n)::BIGINT AS calls, sum(total) / sum(n) AS mean FROM binned GROUP BY month, measure
 ), paired AS (
     SELECT
         m.month,

@@ -17,14 +17,14 @@ SELECT
     c.container,
     c.sampling_rate_hz,
     c.channels,
-    count(*) AS recordings,
-    count(*) FILTER (c.outcome = 'scored') AS scored,
-    count(*) FILTER (c.outcome = 'no_speech') AS no_speech,
-    count(*) FILTER (c.outcome = 'withheld') AS withheld,
-    count(o.note) AS with_note,
+    count(*) AS recordings, -- recordings of the kind
+    count(*) FILTER (c.outcome = 'scored') AS scored, -- recordings that ended as scored
+    count(*) FILTER (c.outcome = 'no_speech') AS no_speech, -- recordings that ended as no_speech
+    count(*) FILTER (c.outcome = 'withheld') AS withheld, -- recordings that ended as withheld
+    count(o.note) AS with_note, -- recordings that were used with a remark, such as a truncated file
     sum(c.duration_s) / 3600 AS audio_h,
-    weighted_avg(level.loudness_dbfs, level.segments_s) AS mean_loudness_dbfs,
-    weighted_avg(level.snr_db, level.segments_s) AS mean_snr_db,
+    weighted_avg(level.loudness_dbfs, level.segments_s) AS mean_loudness_dbfs, -- mean level of the segments, dB relative to full scale
+    weighted_avg(level.snr_db, level.segments_s) AS mean_snr_db, -- mean level of the segments above their channel's noise floor in dB
     coalesce(sum(c.scored_speech_s), 0) AS scored_speech_s,
     weighted_avg(c.share_unsure, nullif(c.scored_speech_s, 0)) AS share_unsure
 FROM call_emotions AS c

@@ -27,12 +27,12 @@ SELECT
     start_up_s,
     wall_s,
     audio_h_per_h,
-    fetch_s / busy_s AS share_fetch,
-    decode_s / busy_s AS share_decode,
-    speech_s / busy_s AS share_speech,
-    features_s / busy_s AS share_features,
-    score_s / busy_s AS share_score,
-    write_s / busy_s AS share_write,
+    fetch_s / busy_s AS share_fetch, -- share of the busy seconds in fetching, 0 to 1
+    decode_s / busy_s AS share_decode, -- share of the busy seconds in decoding, 0 to 1
+    speech_s / busy_s AS share_speech, -- share of the busy seconds in speech detection, 0 to 1
+    features_s / busy_s AS share_features, -- share of the busy seconds in features, 0 to 1
+    score_s / busy_s AS share_score, -- share of the busy seconds in the model, 0 to 1
+    write_s / busy_s AS share_write, -- share of the busy seconds in writing, 0 to 1
     code_version
 FROM busy
 ORDER BY started_at DESC, run_id

@@ -21,8 +21,8 @@ WITH measured AS (
     SELECT
         queue,
         measure,
-        edges[band] AS band_from,
-        edges[band + 1] AS band_to,
+        edges[band]::DOUBLE AS band_from,
+        edges[band + 1]::DOUBLE AS band_to,
         count(*) AS calls,
         coalesce(sum(seconds), 0) AS scored_speech_s,
         weighted_avg(share_anger, seconds) AS share_anger,
