@@ -1,44 +1,67 @@
-"""Puts the automations of ``deploy/automations.yaml`` on the Prefect server, with a webhook for their alerts.
+"""The alerts: asks the rules, and tells who is to be told. As an event on the Prefect server, deploy/automations.yaml passes it on."""
 
-``python -m flows.alerts`` from the checkout; call it again after a change. The webhook's address is a secret: it is read from
-``SER_ALERT_WEBHOOK_URL`` and lies encrypted in the server's block.
-"""
+import asyncio
+import hashlib
+from collections.abc import Callable
 
-import sys
-from pathlib import Path
-
-import yaml
-from prefect.blocks.webhook import Webhook
-from prefect.client.orchestration import get_client
-from prefect.events.schemas.automations import AutomationCore
+from prefect import flow, get_run_logger
+from prefect.events import Event
+from prefect.events.clients import get_events_client
 from prefect.settings import PREFECT_API_URL
 
+from ser_tasks import alert_rules
+from ser_tasks import alerts as library
+from ser_tasks.senders import Message, NotSent
 from ser_tasks.settings import Settings
 
-PAGE = Path(__file__).parent.parent / "deploy" / "automations.yaml"
-BLOCK = "ser-alerts"
+EVENT = "ser.alerts"
+"""One such event for each message; its payload has title, text, severity, lake, and the alerts that began, stay and ended."""
 
 
-def apply(page: Path = PAGE) -> list[str]:
-    """Makes or replaces the webhook and the automations, and returns their names. Raises ValueError where an address is missing."""
-    url = Settings().alert_webhook_url
-    if not url or not url.get_secret_value():
-        raise ValueError("SER_ALERT_WEBHOOK_URL is not set: give the address that takes the alerts as a POST of JSON.")
+@flow(name="alerts", persist_result=False)
+def alerts(lake: str, rules: str | None = None) -> list[str]:
+    """Asks every rule of a file (SER_ALERTS or the shipped one if not given), tells what is due, and returns who was told what.
+
+    Raises ValueError for a faulty file, and Untold, after all else was told, where somebody was not.
+    """
+    return run(lake, rules, get_run_logger().info)
+
+
+def run(lake: str, rules: str | None, say: Callable[[str], None]) -> list[str]:
+    """The same without a flow."""
+    settings = Settings()
+    page = alert_rules.load(rules or settings.alerts)
+    asked = library.ask(lake, page, settings)
+    for finding in asked.findings[:100]:
+        say(f"{finding.severity}  {finding.rule}: {finding.message}")
+    if len(asked.findings) > 100:
+        say(f"and {len(asked.findings) - 100} more")
+    told = library.tell(lake, asked, page, settings, {"prefect": send_event})
+    for line in told:
+        say(f"Told {line}")
+    return told
+
+
+def send_event(message: Message, settings: Settings) -> None:
+    """Sends a message as an event, and waits until the server has it. Raises NotSent."""
     if not PREFECT_API_URL.value():
-        raise ValueError("PREFECT_API_URL is not set: give the address of the Prefect server, such as http://127.0.0.1:4200/api.")
-    block = Webhook(method="POST", url=url, allow_private_urls=True).save(BLOCK, overwrite=True)
-    text = page.read_text(encoding="utf-8").replace("{{ webhook }}", str(block))
-    automations = [AutomationCore.model_validate(each) for each in yaml.safe_load(text)["automations"]]
-    with get_client(sync_client=True) as client:
-        for automation in automations:
-            for old in client.read_automations_by_name(automation.name):
-                client.delete_automation(old.id)
-            client.create_automation(automation)
-    return [automation.name for automation in automations]
+        raise NotSent("PREFECT_API_URL is not set: give the address of the Prefect server")
+    lake = message.data["lake"]
+    event = Event(
+        event=EVENT,
+        resource={
+            "prefect.resource.id": f"ser.lake.{hashlib.sha256(lake.encode()).hexdigest()[:12]}",
+            "prefect.resource.name": lake,
+            "ser.severity": message.data["severity"],
+        },
+        payload={"id": message.id, "title": message.title, "text": message.text, **message.data},
+    )
 
+    async def send() -> None:
+        async with get_events_client(reconnection_attempts=0, checkpoint_every=1) as client:
+            await client.emit(event)
 
-if __name__ == "__main__":
     try:
-        print("On the server: " + "; ".join(apply()))
-    except ValueError as error:
-        sys.exit(f"ser: {error}")
+        asyncio.run(send())
+    except Exception as error:  # its clients raise what their libraries do
+        raise NotSent(f"the Prefect server did not take the event ({type(error).__name__})") from None

@@ -703,3 +703,36 @@ def dashboard(
     dashboard_app = create_app(lake, recordings, settings)
     typer.echo(f"The dashboard: http://{f'[{host}]' if ':' in host else host}:{port}   (Ctrl+C ends it)")
     serve(dashboard_app, host, port)
+
+
+@app.command()
+@plain_errors
+def alerts(
+    lake: Lake,
+    rules: Annotated[str | None, typer.Option(help="File of the rules; SER_ALERTS or deploy/alerts.yaml if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rules, show what would be told; nothing is sent.")] = False,
+) -> None:
+    """Ask the rules of the alerts, and tell what began, what stays and what ended: by Prefect, a webhook or e-mail.
+
+    Exit code 1 where somebody could not be told, or a rule not be asked: the next run tries again.
+
+    Example: `ser alerts --lake s3://lake/emotions --dry-run`
+    """
+    from ser_tasks import alert_rules
+    from ser_tasks import alerts as library
+    from ser_tasks.settings import Settings
+
+    if dry_run:
+        settings = Settings()
+        page = alert_rules.load(rules or settings.alerts)
+        typer.echo(library.rehearse(lake, page, settings))
+        return
+    from flows.alerts import run
+
+    try:
+        told = run(lake, rules, typer.echo)
+    except library.Untold as error:
+        typer.secho(f"ser: {error}", err=True, fg="red")
+        raise SystemExit(1) from None
+    if not told:
+        typer.echo("Nobody had to be told anything.")

@@ -66,6 +66,7 @@ MADE_AT = {
     "call_emotions": "scored_at",
     "runs": "ended_at",
     "deletions": "deleted_at",
+    "alerts": "found_at",
 }
 """When a row of each table was made. Every view shows only rows made by the moment in DuckDB's variable ``as_of``, where it is set."""
 

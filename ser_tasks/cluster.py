@@ -48,7 +48,7 @@ def job_of(night: Night, device: str, workers: int | None) -> ChunkJob:
         device,
         workers,
         night.run_id,
-        night.settings.model_copy(update={"pseudonym_key": None}),
+        night.settings.without_secrets(),
         _key_mark(night.settings),
     )
 

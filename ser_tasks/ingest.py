@@ -82,6 +82,8 @@ class Plan:
     listed: int = 0
     ignored_keys: int = 0
     planned: int = 0
+    written_bytes: int = 0
+    """Bytes of the manifests that were written."""
     chunks: list[tuple[date, str]] = field(default_factory=list)
     """Day and id of each chunk that waits, oldest day first."""
     recordings: int = 0
@@ -255,13 +257,14 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         if known.get(day) == state:
             continue
         try:
-            planned = _plan_day(listing, lake, day, settings, run_id) if plan_new else 0
+            planned, written_bytes = _plan_day(listing, lake, day, settings, run_id) if plan_new else (0, 0)
             waits, broken = _waiting_chunks(lake, day, version, settings)
         except parts.BrokenPart as error:  # without it nobody knows what is planned: planning anew would double recordings
             result.broken[error.key] = error
             continue
         result.broken |= broken
         result.planned += planned
+        result.written_bytes += written_bytes
         result.chunks += [(day, chunk_id) for chunk_id in waits]
         result.recordings += sum(waits.values())
         if plan_new and not planned and not waits and not broken and settled.states(lake, version, [day])[day] == states[day]:
@@ -348,10 +351,10 @@ def to_retry(row: dict[str, Any], settings: Settings) -> bool:
     return row["outcome"] == "failed" and row["attempts"] < settings.max_attempts
 
 
-def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_id: str) -> int:
-    """Writes the manifest parts of a day's new recordings, and returns how many were new."""
+def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_id: str) -> tuple[int, int]:
+    """Writes the manifest parts of a day's new recordings, and returns how many were new, and the bytes written."""
     folder = parts.folder("recordings", day=day)
-    planned = 0
+    planned = written_bytes = 0
     while True:
         number = next_manifest(lake, day)
         rows: list[dict[str, Any]] = []
@@ -363,10 +366,10 @@ def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_
             if len(rows) >= _ROWS_AT_ONCE:
                 break
         if not rows:
-            return planned
+            return planned, written_bytes
         part = parts.encode("recordings", schemas.table("recordings", rows))
         if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
-            planned += len(rows)
+            planned, written_bytes = planned + len(rows), written_bytes + len(part)
 
 
 def next_manifest(lake: Store, day: date) -> int:

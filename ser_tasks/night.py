@@ -81,7 +81,7 @@ class Night:
         self.broken: dict[str, parts.BrokenPart] = {}
         """Parts of the lake that cannot be read, by key."""
         self.machines: dict[str, tuple[int, str]] = {}
-        """Machines of a cluster that handled chunks: their extraction processes, and the device that scored."""
+        """Processes of a cluster that handled chunks, as host:pid: their extraction processes, and the device that scored."""
 
         self.settings, self.day, self.only_planned = settings, day, only_planned
         self.policy = policy_named(policy or settings.policy)
@@ -167,7 +167,7 @@ class Night:
         """Adds what became of a chunk to this run's row."""
         self.refusals.update(report["refusals"])
         self.seconds.update({name: value for name, value in report.items() if name.endswith("_s")})
-        self.counts.update({outcome: report[outcome] for outcome in schemas.OUTCOMES})
+        self.counts.update({name: report[name] for name in (*schemas.OUTCOMES, "written_bytes")})
         if "machine" in report:
             self.machines[report["machine"]] = (report["processes"], report["device"])
 
@@ -238,6 +238,8 @@ class Night:
             **{name: float(self.seconds[name]) for name in schemas.RUNS.names if name.endswith("_s")},
             "wall_s": wall_s,
             "audio_h_per_h": self.seconds["audio_s"] / wall_s,
+            "machines": len({name.rpartition(":")[0] for name in self.machines}) or 1,
+            "written_bytes": self.plan.written_bytes + self.counts["written_bytes"],
         }
         key = f"{parts.folder('runs', day=self.started_at.date())}{self.run_id}.parquet"
         self.lake.write_bytes(key, parts.encode("runs", schemas.table("runs", [row])))

@@ -1,19 +1,22 @@
-"""The report of a night in Markdown: outcomes, what was not scored and why, throughput, worst calls, checks that failed."""
+"""The report of a night: outcomes, what was not scored and why, throughput, worst calls, disk, cost, checks that failed."""
 
 import re
 from datetime import date, datetime
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
 import duckdb
 
-from ser_tasks import catalog, parts, schemas
+from ser_tasks import alert_rules, catalog, page, parts, schemas, upkeep
+from ser_tasks.settings import Settings
 from ser_tasks.store import Store, open_store
 
 NIGHTS_BEFORE = 14
 """Nights with audio that a night's throughput is compared with."""
 SHOWN_ROWS = 5
 """Offending rows of a check that the report shows."""
+THROUGHPUT = f"\n## Throughput, beside the median of the last {NIGHTS_BEFORE} nights"
 STAGES = ("list_s", "fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s")
 
 Row = dict[str, Any]
@@ -22,14 +25,23 @@ Row = dict[str, Any]
 def write_night_report(lake: str, run_id: str | None = None) -> tuple[str, str]:
     """Writes the report of a run (the newest if not given) to ``reports/day=<day>/<run>.md``. Returns its key and its text.
 
-    ``day`` is the day on which the run began. Raises ValueError where there is no such run.
+    Beside it, as ``<run>.html``, the same with a chart of the nights, and the chart alone as ``<run>.svg``. ``day`` is the day on
+    which the run began. Raises ValueError where there is no such run.
     """
+    from ser_tasks.night_chart import throughput_svg  # matplotlib is slow to import
+
     store = open_store(lake)
     run = find_run(store, run_id)
-    text = night_report(lake, run)
-    key = f"reports/day={run['started_at'].date()}/{run['run_id']}.md"
-    store.write_bytes(key, text.encode())
-    return key, text
+    text, nights = _report(lake, run, Settings())
+    key = f"reports/day={run['started_at'].date()}/{run['run_id']}"
+    pictures = {f"{run['run_id']}.svg": throughput_svg(nights, STAGES)} if nights else {}
+    for name, picture in pictures.items():
+        store.write_bytes(f"{key.rpartition('/')[0]}/{name}", picture)
+    linked = "".join(f"\n\n![seconds by stage and audio-hours per hour, of each night]({name})" for name in pictures)
+    html = page.html_page(f"Night {run['run_id']}", text.replace(THROUGHPUT, THROUGHPUT + linked, 1), pictures)
+    store.write_bytes(f"{key}.html", html.encode())
+    store.write_bytes(f"{key}.md", text.encode())
+    return f"{key}.md", text
 
 
 def find_run(lake: Store, run_id: str | None = None) -> Row:
@@ -43,8 +55,13 @@ def find_run(lake: Store, run_id: str | None = None) -> Row:
     return parts.read(lake, names[run_id], "runs").to_pylist()[0]
 
 
-def night_report(lake: str, run: Row) -> str:
+def night_report(lake: str, run: Row, settings: Settings | None = None) -> str:
     """The report as text."""
+    return _report(lake, run, settings or Settings())[0]
+
+
+def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
+    """The report as text, and the nights of its chart: this one and those before it, oldest first, where they had audio."""
     with catalog.connect(lake) as connection:
         reasons = _ask(
             connection,
@@ -55,6 +72,10 @@ def night_report(lake: str, run: Row) -> str:
             run=run["run_id"],
         )
         speed = throughput(connection, run)
+        before = nights_before(connection, run)
+        handled_before = nights_before(connection, run, "scored + no_speech + withheld + quarantined + failed > 0")
+        alert_rules.set_reference_month(connection, settings)
+        drift = drift_rows(connection, run["started_at"].date())
         worst = worst_calls(connection, run["run_id"])
     first_day = min((row["first_day"] for row in reasons), default=run["started_at"].date())
     failed = failed_checks(lake, first_day)
@@ -65,11 +86,60 @@ def night_report(lake: str, run: Row) -> str:
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
         "## What was not scored and why\n\n"
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
-        f"## Throughput, beside the median of the last {NIGHTS_BEFORE} nights\n\n" + markdown_table(speed),
+        THROUGHPUT.strip() + "\n\n" + markdown_table(speed),
         "## Worst calls\n\n" + worst_calls_table(worst, run["recordings_uri"]),
+        "## Drift of scores and audio quality\n\n" + _drift(drift),
+        "## Disk\n\n" + _disk(lake, run, handled_before, settings),
+        "## Cost\n\n" + _cost(run, handled_before, settings),
         f"## Checks that failed, over the days from {first_day}\n\n" + markdown_table(failed),
     ]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
+
+
+def drift_rows(connection: duckdb.DuckDBPyConnection, day: date) -> list[Row]:
+    """The measures of the newest month up to a day beside the reference month, the most drifted first."""
+    query = "FROM drift WHERE month <= $day QUALIFY month = max(month) OVER () ORDER BY psi DESC, measure"
+    return _ask(connection, query, day=day)
+
+
+def _drift(rows: list[Row]) -> str:
+    if not rows:
+        return "There are no two months to compare yet."
+    shown = [
+        {
+            "measure": row["measure"],
+            "calls": row["calls"],
+            "mean": _rounded(row["mean"]),
+            "reference": _rounded(row["reference_mean"]),
+            "psi": f"{row['psi']:.3f}",
+            "by chance": f"{row['psi_by_chance']:.3f}",
+            "drift": row["drift"],
+        }
+        for row in rows
+    ]
+    first = rows[0]
+    text = f"{first['month']:%Y-%m} against {first['reference_month']:%Y-%m}, {first['reference_calls']} calls (SER_REFERENCE_MONTH). "
+    return f"{text}psi: population stability index, 0.1 some drift, 0.25 much.\n\n{markdown_table(shown)}"
+
+
+def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:
+    """Bytes by table, what this night added beside those before it, and the room that is left."""
+    sizes = [row | {"bytes": _bytes(row["bytes"])} for row in upkeep.size_by_table(open_store(lake))]
+    written = [night["written_bytes"] for night in before if night["written_bytes"] is not None]
+    usual = f"{_bytes(median(written))}, the median of {len(written)} nights before" if written else "not known of the nights before"
+    here = "not known" if run["written_bytes"] is None else _bytes(run["written_bytes"])
+    lines = [markdown_table(sizes), "", f"This night wrote {here}; {usual}."]
+    for place, (free_bytes, total_bytes) in alert_rules.room(lake, settings).items():
+        lines.append(f"Free where {place} lies: {_bytes(free_bytes)}, {free_bytes / total_bytes:.0%} of the disk.")
+    return "\n".join(lines)
+
+
+def _cost(run: Row, before: list[Row], settings: Settings) -> str:
+    rows = upkeep.cost_rows(run, before, settings)
+    table = markdown_table([row | {"this night": _rounded(row["this night"]), "median": _rounded(row["median"])} for row in rows])
+    if settings.price_machine_hour is not None and settings.price_gb_month is not None:
+        return table
+    return f"{table}\n\nSER_PRICE_MACHINE_HOUR, SER_PRICE_GB_MONTH and SER_CURRENCY turn this into money."
 
 
 def outcome_rows(run: Row) -> list[Row]:
@@ -82,14 +152,7 @@ def throughput(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
 
     None where the run, or no night before it, had audio.
     """
-    nights = _ask(
-        connection,
-        f"""
-        SELECT audio_h_per_h, audio_s, {", ".join(STAGES)} FROM runs
-        WHERE audio_s > 0 AND started_at < $started_at ORDER BY started_at DESC LIMIT {NIGHTS_BEFORE}
-        """,
-        started_at=run["started_at"],
-    )
+    nights = nights_before(connection, run)
     rows = [_beside("audio-hours per hour", run["audio_h_per_h"] or None, [night["audio_h_per_h"] for night in nights])]
     for stage in STAGES:
         here = run[stage] / run["audio_s"] * 3600 if run["audio_s"] else None
@@ -97,10 +160,15 @@ def throughput(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
     return rows
 
 
+def nights_before(connection: duckdb.DuckDBPyConnection, run: Row, which: str = "audio_s > 0") -> list[Row]:
+    """The last NIGHTS_BEFORE runs before this one of which the SQL condition holds, newest first."""
+    query = f"FROM runs WHERE {which} AND started_at < $started_at ORDER BY started_at DESC LIMIT {NIGHTS_BEFORE}"
+    return _ask(connection, query, started_at=run["started_at"])
+
+
 def _beside(what: str, here: float | None, before: list[float]) -> Row:
-    ordered, middle = sorted(before), len(before) // 2
-    median = None if not before else ordered[middle] if len(before) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-    return {"what": what, "this night": _rounded(here), f"median of {len(before)} nights before": _rounded(median)}
+    usual = median(before) if before else None
+    return {"what": what, "this night": _rounded(here), f"median of {len(before)} nights before": _rounded(usual)}
 
 
 def worst_calls(connection: duckdb.DuckDBPyConnection, run_id: str, limit: int = 10) -> list[Row]:
@@ -178,6 +246,14 @@ def as_cell(value: Any) -> str:
 
 def _rounded(value: float | None) -> str | None:
     return None if value is None else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
 
 
 def _minute(moment: datetime) -> str:

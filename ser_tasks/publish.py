@@ -63,16 +63,21 @@ def publish_chunk(
             rows["call_emotions"].append(call_row(result, scored, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
     extracted = [result for result, _ in results]
+    written_bytes = 0
     if extracted:
         redone = [result.recording.recording_id for result in extracted]
         for table, new in rows.items():  # outcomes last
-            _write(lake, table, new, redone, chunk, version, held and held[0])
+            written_bytes += _write(lake, table, new, redone, chunk, version, held and held[0])
     ended = Counter(result.outcome for result in extracted)
     if held:  # what this run had published before, when its answer was lost
         ended.update(row["outcome"] for row in held[1].to_pylist() if row["run_id"] == run_id and row["recording_id"] not in waiting)
     report: dict[str, Any] = {outcome: ended[outcome] for outcome in OUTCOMES}
     report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
-    report |= {"audio_s": sum(result.audio_s for result in extracted), "write_s": time.perf_counter() - started}
+    report |= {
+        "audio_s": sum(result.audio_s for result in extracted),
+        "write_s": time.perf_counter() - started,
+        "written_bytes": written_bytes,
+    }
     report["refusals"] = [result.reason_code for result in extracted if result.outcome == "withheld"]
     return report
 
@@ -97,7 +102,8 @@ def _in_order(batches: list[Batch], probabilities: list[np.ndarray]) -> list[tup
     return sorted(found, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
-def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str, held_by: str | None) -> None:
+def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str, held_by: str | None) -> int:
+    """Writes a table's part, and returns its bytes."""
     new = schemas.table(table, rows)
     place = parts.folder(table, day=chunk.day, version=version)
     try:
@@ -108,4 +114,6 @@ def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str
         kept = old.filter(pc.equal(old["chunk_id"], chunk.chunk_id))
         kept = kept.filter(pc.invert(pc.is_in(kept["recording_id"], pa.array(redone, pa.string()))))
         new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
-    lake.write_bytes(f"{place}{parts.name_to_write(held_by, chunk.chunk_id)}.parquet", parts.encode(table, new))
+    data = parts.encode(table, new)
+    lake.write_bytes(f"{place}{parts.name_to_write(held_by, chunk.chunk_id)}.parquet", data)
+    return len(data)

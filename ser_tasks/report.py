@@ -1,6 +1,5 @@
 """The report of an evaluation: metrics.json, rows.parquet, plots, and one page as Markdown and as HTML that stands alone."""
 
-import base64
 import io
 import json
 from pathlib import Path
@@ -9,20 +8,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from markdown_it import MarkdownIt
 
 from ser_tasks.evaluate import Evaluation
 from ser_tasks.metrics import ECE_BINS, risk_coverage
+from ser_tasks.page import html_page
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { border: 1px solid #ccc; padding: .2rem .6rem; text-align: right }
-td:first-child, th:first-child { text-align: left } img { max-width: 100%; height: auto } h1 { line-height: 1.2 }
-"""
-
 
 SHOWN = [
     ("UA (mean recall)", "ua"),
@@ -50,11 +42,7 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
         (out / name).write_bytes(png)
     text = markdown(metrics, list(plots))
     (out / "report.md").write_text(text, encoding="utf-8")
-    body = MarkdownIt("commonmark").enable("table").render(text)
-    for name, png in plots.items():
-        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{base64.b64encode(png).decode()}"')
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{metrics['model']}</title><style>{STYLE}</style></head>"
-    (out / "report.html").write_text(f"{head}<body>{body}</body></html>", encoding="utf-8")
+    (out / "report.html").write_text(html_page(metrics["model"], text, plots), encoding="utf-8")
 
 
 def write_history(losses: list[float], file: Path) -> None:

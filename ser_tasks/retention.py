@@ -14,7 +14,12 @@ from ser_tasks import parts, schemas
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.store import Store
 
-KEPT = {"segments": "keep_segments_days", "call_emotions": "keep_calls_days", "reports": "keep_calls_days"}
+KEPT = {
+    "segments": "keep_segments_days",
+    "call_emotions": "keep_calls_days",
+    "reports": "keep_calls_days",
+    "alerts": "keep_calls_days",
+}
 """Top folders of the lake that tell of emotion, and the setting that says for how many days."""
 
 VERSIONED = ("outcomes", "call_emotions", "segments")

@@ -192,14 +192,36 @@ RUNS = _schema(
     ("write_s", pa.float64(), "seconds spent summarising and writing parts"),
     ("wall_s", pa.float64(), "seconds from the end of start-up to the last part"),
     ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, start-up left out"),
+    ("machines", pa.int32(), "machines that handled chunks; 1 where none was left to do; null in older parts"),
+    (
+        "written_bytes",
+        pa.int64(),
+        "bytes of the parts that the run wrote to the lake, also in place of others; null in older parts",
+    ),
 )
 
 DELETIONS = _schema(
-    ("table_name", pa.string(), "what was deleted of the day: segments, call_emotions or reports"),
+    ("table_name", pa.string(), "what was deleted of the day: segments, call_emotions, reports or alerts"),
     ("parts", pa.int64(), "parts deleted"),
     ("size_bytes", pa.int64(), "their size in bytes"),
     ("keep_days", pa.int32(), "age in days from which the settings said to delete it"),
     ("deleted_at", UTC, "when they were deleted"),
+    ("code_version", pa.string(), "version of this package"),
+)
+
+ALERT_EVENTS = ("began", "stays", "ended")
+
+ALERTS = _schema(
+    ("rule", pa.string(), "name of the rule in the rule file (deploy/alerts.yaml)"),
+    ("subject", pa.string(), "what of several the rule found, such as a queue; empty where the rule tells of one thing only"),
+    ("severity", pa.string(), "info, warning or error, as the rule says"),
+    ("event", pa.string(), "began, stays (told again) or ended"),
+    ("message", pa.string(), "the line that was told"),
+    ("since", UTC, "when the alert began"),
+    ("target", pa.string(), "who was told: prefect, webhook or an e-mail address"),
+    ("found_at", UTC, "when the rules were asked"),
+    ("told_at", UTC, "when the target took the message; null where it could not be handed over: the next run tells it"),
+    ("why_not_told", pa.string(), "why the message could not be handed over; null where it was"),
     ("code_version", pa.string(), "version of this package"),
 )
 
@@ -210,6 +232,7 @@ TABLES: dict[str, pa.Schema] = {
     "call_emotions": CALL_EMOTIONS,
     "runs": RUNS,
     "deletions": DELETIONS,
+    "alerts": ALERTS,
 }
 
 PARTITIONS: dict[str, tuple[str, ...]] = {
@@ -219,6 +242,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
     "call_emotions": ("day", "version"),
     "runs": ("day",),
     "deletions": ("day",),
+    "alerts": ("day",),
 }
 """Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
 

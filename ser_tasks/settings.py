@@ -70,7 +70,24 @@ class Settings(BaseSettings):
     keep_calls_days: int | None = Field(
         None, gt=0, description="Age in days after which `ser retention` deletes a day's call_emotions and reports; unset: kept for ever."
     )
-    alert_webhook_url: SecretStr | None = Field(None, description="Where Prefect's alerts go (flows/alerts.py): the address is a secret.")
+    alerts: str | None = Field(None, description="File of the alerts' rules; deploy/alerts.yaml if unset.")
+    alert_webhook_url: SecretStr | None = Field(
+        None, description="Address that takes alerts as a POST of JSON, from Prefect's automations and from the rules: it is a secret."
+    )
+    smtp_host: str | None = Field(None, description="Server that takes mail for alerts and pages.")
+    smtp_port: int = Field(587, gt=0, lt=65536, description="Its port: 587 with STARTTLS, 465 with TLS from the start.")
+    smtp_security: str = Field("starttls", description="starttls, tls (from the start), or none: then there is no login, either.")
+    smtp_user: str | None = Field(None, description="Login at the mail server; unset: none.")
+    smtp_password: SecretStr | None = Field(None, description="Password of that login.")
+    mail_from: str | None = Field(None, description="Sender of the mail, as ser@example.org.")
+    mail_to: str | None = Field(None, description="Who gets the mail: addresses, with commas between.")
+
+    reference_month: date | None = Field(
+        None, description="A day of the month that drift is measured against, in the report and the alerts; the first whole month if unset."
+    )
+    price_machine_hour: float | None = Field(None, ge=0, description="Price of a machine for an hour, for the night's report.")
+    price_gb_month: float | None = Field(None, ge=0, description="Price of keeping 10^9 bytes for a month, for the night's report.")
+    currency: str = Field("", description="Currency of these prices, as EUR; it is only printed.")
 
     dashboard_secret: SecretStr | None = Field(
         None,
@@ -102,6 +119,10 @@ class Settings(BaseSettings):
         kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
         return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
+    def without_secrets(self) -> "Settings":
+        """The same, every secret unset: what may be sent to other machines."""
+        return self.model_copy(update={name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)})
+
     @field_validator("file_name_pattern")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
@@ -115,6 +136,13 @@ class Settings(BaseSettings):
             ZoneInfo(name)
         except Exception:
             raise ValueError(f"{name!r} is no time zone: write one such as Europe/Berlin or UTC.") from None
+        return name
+
+    @field_validator("smtp_security")
+    @classmethod
+    def _known_security(cls, name: str) -> str:
+        if name not in ("starttls", "tls", "none"):
+            raise ValueError(f"{name!r} is no way to secure mail: choose starttls, tls or none.")
         return name
 
     @field_validator("precision")

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_tasks import parts, schemas
@@ -157,24 +158,28 @@ def _write(connection: duckdb.DuckDBPyConnection, lake: Path, table: str, given:
     for field in schemas.TABLES[table]:
         value = given.get(field.name, field.name if field.name in known else "NULL")
         columns.append(f"({value})::{DUCKDB_TYPES[field.type]} AS {field.name}")
-    name = "day || '-' || upload" if table == "recordings" else "chunk_id"
+    name = "day || '-' || (1 + upload)" if table == "recordings" else "chunk_id"
     order = "day, file, recording_id" + (", place" if table == "segments" else "")
     query = f"SELECT {', '.join(columns)}, day AS folder, {name} AS file, hash(day, file) AS place FROM {source} ORDER BY {order}"
     found = connection.execute(query.replace("$version", f"'{version}'")).to_arrow_table()
     made = pa.table([found[field.name].cast(field.type) for field in schemas.TABLES[table]], schema=schemas.TABLES[table])
-    ends = [*(np.flatnonzero(np.diff(found["place"].to_numpy())) + 1).tolist(), len(found)]
+    names = pc.replace_substring_regex(found["file"], r".*-(\d)$", r"manifest-00000\1") if table == "recordings" else found["file"]
+    write_parts(lake, table, made, found["place"].to_numpy(), found["folder"], names, version)
+    return len(found)
+
+
+def write_parts(
+    lake: Path, table: str, made: pa.Table, place: np.ndarray, days: pa.ChunkedArray, names: pa.ChunkedArray, version: str
+) -> None:
+    """Writes rows as parts: a new one wherever ``place`` changes, in the folder of its first row's day, under its first row's name."""
+    ends = [*(np.flatnonzero(np.diff(place)) + 1).tolist(), len(made)]
     first = 0
     for end in ends:
-        day, file = found["folder"][first].as_py(), found["file"][first].as_py()
-        if table == "recordings":
-            folder = lake / parts.folder(table, day=day)
-            file = f"manifest-{1 + int(file[-1]):06}"
-        else:
-            folder = lake / parts.folder(table, day=day, version=version)
+        partitions = {"day": days[first].as_py()} | ({"version": version} if "version" in schemas.PARTITIONS[table] else {})
+        folder = lake / parts.folder(table, **partitions)
         folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(made.slice(first, end - first), folder / f"{file}.parquet", compression="zstd")
+        pq.write_table(made.slice(first, end - first), folder / f"{names[first].as_py()}.parquet", compression="zstd")
         first = end
-    return len(found)
 
 
 if __name__ == "__main__":

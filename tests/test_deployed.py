@@ -36,6 +36,7 @@ SECRETS = {
     "SER_PSEUDONYM_KEY": "secret-pseudonym-key-81c1",
     "AWS_ACCESS_KEY_ID": "secret-access-key-id-81c2",
     "AWS_SECRET_ACCESS_KEY": "secret-access-key-81c3",
+    "SER_SMTP_PASSWORD": "secret-smtp-password-81c5",
 }
 WEBHOOK_SECRET = "secret-hook-81c4"
 LIMIT_S = 300
@@ -158,9 +159,13 @@ class System:
         """The alert that tells that a run came into a state."""
 
         def told() -> list[dict[str, Any]]:
-            return [each for each in self.alerts if (each["flow_run_id"], each["state"]) == (flow_run, state)]
+            return [each for each in self.alerts if (each.get("flow_run_id"), each.get("state")) == (flow_run, state)]
 
         return wait_for(told, LIMIT_S, f"an alert of {flow_run}, {state}")[0]
+
+    def told(self, rule: str, event: str = "began") -> list[dict[str, Any]]:
+        """The messages of the alerts' rules that tell of one of them."""
+        return [each for each in self.alerts if rule in {line["rule"] for line in each.get(event, ())}]
 
     def rows(self, sql: str) -> list[tuple]:
         with catalog.connect(str(self.lake)) as connection:
@@ -214,7 +219,7 @@ def system(tmp_path_factory):
         system.start_server()
         system.run(command_that("prefect work-pool create"))
         system.run(command_that("prefect --no-prompt deploy"))
-        system.run(command_that("python -m flows.alerts"))
+        system.run(command_that("python -m flows.automations"))
         yield system
     except BaseException:
         for log in folder.glob("*.log"):
@@ -227,17 +232,17 @@ def system(tmp_path_factory):
 
 def test_what_stands_on_the_page_is_on_the_server(system):
     found = {each["name"]: each for each in system.ask("POST", "deployments/filter", {})}
-    assert found.keys() == {"nightly", "report", "retention", "backfill", "rescore"}
+    assert found.keys() == {"nightly", "report", "alerts", "retention", "backfill", "rescore"}
     scheduled = {name: [each["schedule"] for each in deployment["schedules"]] for name, deployment in found.items()}
     assert scheduled["nightly"] == [{"cron": "0 1 * * *", "timezone": "Europe/Berlin", "day_or": True}]
-    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "report", "retention"}
-    for name in ("nightly", "backfill", "rescore", "retention"):
+    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "report", "alerts", "retention"}
+    for name in ("nightly", "alerts", "backfill", "rescore", "retention"):
         limit = found[name]["global_concurrency_limit"]["limit"]
         assert (limit, found[name]["concurrency_options"]["collision_strategy"]) == (1, "ENQUEUE")
     assert found["nightly"]["parameters"]["lake"] == str(system.lake)
-    assert len(system.ask("POST", "automations/filter", {})) == 3
-    system.run(command_that("python -m flows.alerts"))  # again: nothing is there twice
-    assert len(system.ask("POST", "automations/filter", {})) == 3
+    assert len(system.ask("POST", "automations/filter", {})) == 5  # one of them runs the alerts after a night
+    system.run(command_that("python -m flows.automations"))  # again: nothing is there twice
+    assert len(system.ask("POST", "automations/filter", {})) == 5
 
 
 def test_a_run_that_no_worker_takes_is_late_and_told(system):
@@ -307,6 +312,18 @@ def test_a_failed_check_fails_the_run_and_is_told(system):
     assert checks["segments_overlapping"] == 1
     alert = system.alert(night, "Failed")
     assert alert["flow"] == "nightly" and "segments_overlapping" in alert["message"]
+
+
+def test_the_rules_are_asked_after_the_night_and_told_once_by_the_automation(system):
+    """The night that failed its check made the server run the alerts, and they an event that the automation sent on."""
+    [message] = wait_for(lambda: system.told("check_failed"), LIMIT_S, "the alert of the failed check")
+    assert message["path"] == f"/{WEBHOOK_SECRET}" and message["severity"] == "error"
+    assert message["title"].startswith("[error] ser alert") and "check_failed: Run " in message["text"]
+    ended = system.end_of(system.trigger("alerts"), system.trigger("alerts"))
+    assert {run["state_type"] for run in ended} == {"COMPLETED"}, [run["state"]["message"] for run in ended]
+    assert system.rows("SELECT event, target FROM alerts WHERE rule = 'check_failed'") == [("began", "prefect")]
+    time.sleep(5)  # what would come, were it told twice
+    assert len(system.told("check_failed")) == 1 and system.told("check_failed", "stays") == []
 
 
 def test_the_report_is_written_by_the_deployed_flow(system):

@@ -15,6 +15,7 @@ import yaml
 from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.importtools import import_object
 
+from flows.alerts import EVENT
 from ser_tasks.catalog import SQL_FOLDER
 from ser_tasks.policy import WAY_OUT
 from ser_tasks.settings import Settings
@@ -91,21 +92,25 @@ def test_the_deployments_name_flows_and_their_parameters():
         flow = import_object(deployment["entrypoint"])
         assert flow.name == deployment["name"]
         assert deployment["parameters"].keys() <= set(flow.parameters.properties)
-    assert [deployment["name"] for deployment in page["deployments"]] == ["nightly", "report", "retention", "backfill", "rescore"]
+    assert [deployment["name"] for deployment in page["deployments"]] == ["nightly", "report", "alerts", "retention", "backfill", "rescore"]
 
 
 def test_the_automations_are_valid_and_watch_every_flow():
     text = (DEPLOY / "automations.yaml").read_text().replace("{{ webhook }}", "00000000-0000-0000-0000-000000000000")
     page = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
+    events = set()
     for each in yaml.safe_load(text)["automations"]:
         automation = AutomationCore.model_validate(each)
-        watched = automation.trigger.match_related["prefect.resource.name"]
-        assert watched == [deployment["name"] for deployment in page["deployments"]]
+        events |= set(automation.trigger.expect)
+        if automation.name != "ser alerts":  # those of the rules come from no flow's state
+            watched = automation.trigger.match_related["prefect.resource.name"]
+            assert watched == [deployment["name"] for deployment in page["deployments"]]
+    assert EVENT in events
 
 
 def test_alerts_without_an_address_say_what_is_missing(monkeypatch):
     monkeypatch.delenv("SER_ALERT_WEBHOOK_URL", raising=False)
-    answer = subprocess.run([sys.executable, "-m", "flows.alerts"], cwd=ROOT, capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-m", "flows.automations"], cwd=ROOT, capture_output=True, text=True)
     assert answer.returncode == 1 and answer.stderr.strip().startswith("ser: SER_ALERT_WEBHOOK_URL is not set")
 
 
@@ -172,9 +177,15 @@ def test_no_secret_stands_in_a_deployed_file():
 
 
 def test_settings_do_not_show_their_secrets():
-    settings = Settings(pseudonym_key="secret-a", alert_webhook_url="https://hooks/secret-b")
+    settings = Settings(pseudonym_key="secret-a", alert_webhook_url="https://hooks/secret-b", smtp_password="secret-c")
     for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert "secret-" not in text
+    bare = settings.without_secrets()  # what is sent to other machines
+    assert (bare.pseudonym_key, bare.alert_webhook_url, bare.smtp_password) == (None, None, None)
+    assert (
+        bare.model_copy(update={name: getattr(settings, name) for name in ("pseudonym_key", "alert_webhook_url", "smtp_password")})
+        == settings
+    )
 
 
 def test_an_empty_variable_is_unset(monkeypatch):

@@ -29,7 +29,7 @@ WITH numbered AS (
     GROUP BY customer_pseudonym
     HAVING count(*) > 1
 ), tested AS (
-    SELECT *, two_sided_p(atanh(greatest(-0.999999, least(0.999999, correlation))) * sqrt(scored - 3)) AS p_value FROM grouped
+    SELECT *, two_sided_p(atanh(greatest(-0.999999, least(0.999999, correlation))) * sqrt(greatest(scored - 3, 0))) AS p_value FROM grouped
 ), ranked AS (
     SELECT *, count(p_value) OVER (ORDER BY p_value) AS place, count(p_value) OVER () AS tests FROM tested
 ), adjusted AS (

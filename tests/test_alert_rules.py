@@ -1,0 +1,286 @@
+"""The rule file and its ready-made questions: clear faults, and findings worked out by hand."""
+
+import shutil
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from making_lake import NIGHT, Call, run_row, segment, write, write_calls
+
+from ser_tasks import alert_rules, catalog
+from ser_tasks.alert_rules import LONGEST_LINE, READY_FOLDER, FaultyRule, Rule, load
+from ser_tasks.settings import Settings
+
+GOOD = """
+to: [webhook]
+rules:
+  - name: mine
+    sql: "SELECT queue AS subject, calls, share_anger FROM calls_by_day_and_queue WHERE calls > $least"
+    with: { least: 0 }
+    severity: warning
+    message: "{subject}: {share_anger:.1%} of {calls} calls"
+"""
+
+
+def written(tmp_path, text: str):
+    path = tmp_path / "rules.yaml"
+    path.write_text(text)
+    return path
+
+
+def ask(lake, now: datetime = NIGHT + timedelta(hours=6), settings: Settings | None = None, **rule) -> list[tuple[str, str]]:
+    """Subject and message of what a rule finds."""
+    made = Rule.model_validate({"name": "r", "severity": "error", "message": "found", "to": ["webhook"]} | rule)
+    settings = settings or Settings()
+    with catalog.connect(str(lake)) as connection:
+        alert_rules.prepare(connection, str(lake), settings)
+        return [(found.subject, found.message) for found in alert_rules.ask(connection, made, now, settings)]
+
+
+def run(lake, run_id: str, started_at: datetime, **changes) -> None:
+    row = run_row(run_id=run_id, started_at=started_at, ended_at=started_at + timedelta(minutes=20), **changes)
+    write(str(lake), "runs", [row], day=started_at.date(), chunk=run_id)
+
+
+# The file
+
+
+def test_the_shipped_file_is_good_and_uses_every_ready_made_question(tmp_path):
+    rules = load()
+    assert {rule.ready for rule in rules.rules} == {path.stem for path in READY_FOLDER.glob("*.sql")}
+    for rule in rules.rules:  # every message fits its question, on a lake in which nothing is found
+        ask(tmp_path, **rule.model_dump(by_alias=True, exclude={"name"}))
+
+
+def test_a_rule_of_one_s_own_is_asked(tmp_path):
+    write_calls(str(tmp_path / "lake"), [Call("a", [segment(0, 4, (0.8, 0.0, 0.1, 0.1)), segment(5, 9, (0.1, 0.0, 0.8, 0.1))])])
+    [rule] = load(written(tmp_path, GOOD)).rules
+    assert ask(tmp_path / "lake", **rule.model_dump(by_alias=True, exclude={"name"})) == [("sales", "sales: 50.0% of 1 calls")]
+
+
+@pytest.mark.parametrize(
+    "old, new, fault",
+    [
+        ("severity:", "severty:", "rule mine: there is no key 'severty': choose of name, ready, sql, with, severity, message, to"),
+        ("to: [webhook]", "too: [webhook]", "there is no key 'too': choose of to, remind_after_h, lines_a_rule, rules"),
+        ("    severity: warning\n", "", "rule mine: severity is missing"),
+        ("warning", "fatal", "rule mine: severity: .*'fatal'"),
+        ("name: mine", "name: My rule", "rule My rule: name: "),
+        ("with: { least: 0 }", "", "rule mine: its question asks for \\$least: give it under with"),
+        ("least: 0", "least: 0, most: 1", "rule mine: its question has no parameter \\$most to give, only least"),
+        ("    sql:", "    ready: disk\n    sql:", "rule mine: write either ready or sql"),
+        ('sql: "', 'ready: "', "rule mine: there is no ready-made question '.*': choose of check_failed, disk, "),
+        ("[webhook]", "[pager]", "rule mine: 'pager' can be told nothing: write prefect, webhook, mail or an e-mail address"),
+        ("[webhook]", "[]", "rule mine: nobody is told"),
+        ("{calls}", "{calls.real}", "rule mine: message: {calls.real} is no column"),
+        ("{calls}", "{calls", "rule mine: message: "),
+        ("rules:", "rules: [", "is no YAML: "),
+        (GOOD, "- a", "holds no rules"),
+        (GOOD, "", "holds no rules"),
+    ],
+)
+def test_a_faulty_file_is_told_with_its_place(tmp_path, old, new, fault):
+    assert old in GOOD
+    with pytest.raises(ValueError, match=fault) as caught:
+        load(written(tmp_path, GOOD.replace(old, new)))
+    assert "rules.yaml" in str(caught.value)
+
+
+def test_two_rules_of_one_name_and_no_file(tmp_path):
+    with pytest.raises(ValueError, match="there are 2 rules mine"):
+        load(written(tmp_path, GOOD + GOOD.partition("rules:")[2]))
+    with pytest.raises(FileNotFoundError, match="There is no rule file .*missing.yaml"):
+        load(tmp_path / "missing.yaml")
+
+
+@pytest.mark.parametrize(
+    "changes, fault",
+    [
+        ({"sql": "SELEC 1"}, 'rule r: .*syntax error at or near "SELEC"'),
+        ({"sql": "SELECT nothing FROM runs"}, 'rule r: .*"nothing" not found'),
+        ({"sql": "FROM no_view"}, "rule r: .*no_view does not exist"),
+        ({"sql": "SELECT 1 AS a", "message": "{b}"}, "rule r: its message names b, its question answers only a"),
+        ({"sql": "SELECT 'x' AS a WHERE false", "message": "{a:.1%}"}, "rule r: its message does not fit its columns"),
+        ({"sql": "CREATE TABLE t (a INT)"}, "rule r: CREATE is not allowed here"),
+        ({"sql": "SELECT $by::TIME AS a", "with": {"by": 360}}, r"rule r: .*\(with {'by': 360}\)"),
+    ],
+)
+def test_a_rule_that_cannot_be_asked_is_told_even_where_nothing_would_be_found(tmp_path, changes, fault):
+    with pytest.raises(FaultyRule, match=f"(?s){fault}"):
+        ask(tmp_path, **changes)
+
+
+def test_null_is_unknown_and_text_from_outside_is_one_short_line(tmp_path):
+    hostile = "a\\nBcc: x\\x1b[31m" + "y" * 1000
+    [(subject, message)] = ask(tmp_path, sql=f"SELECT E'{hostile}' AS subject, NULL::DOUBLE AS share", message="{subject} {share:.1%}")
+    for text in (subject, message):
+        assert "\n" not in text and "\x1b" not in text and len(text) == LONGEST_LINE
+    assert ask(tmp_path, sql="SELECT NULL::DOUBLE AS share, NULL::VARCHAR AS subject", message="{share:.1%}") == [("none", "unknown")]
+
+
+def test_rows_of_one_subject_are_one_alert(tmp_path):
+    sql = "SELECT * FROM (VALUES ('a', 1), ('a', 2), ('b', 3)) AS t(subject, n)"
+    assert ask(tmp_path, sql=sql, message="{n}") == [("a", "1 (and 1 more rows)"), ("b", "3")]
+    assert ask(tmp_path, sql="SELECT 1 AS n FROM range(3)", message="{n}") == [("", "1 (and 2 more rows)")]
+
+
+# Ready-made questions
+
+
+def test_failed_share_counts_the_last_night_with_recordings(tmp_path):
+    rule = {"ready": "failed_share", "with": {"above": 0.1, "at_least": 10}, "message": "{failed} of {recordings}"}
+    run(tmp_path, "before", NIGHT - timedelta(days=1), scored=0, failed=50)
+    run(tmp_path, "a", NIGHT, scored=15, no_speech=0, withheld=0, quarantined=0, failed=2)
+    run(tmp_path, "idle", NIGHT + timedelta(hours=2), scored=0, no_speech=0, withheld=0, quarantined=0, failed=0)
+    assert ask(tmp_path, **rule) == [("", "2 of 17")]
+    assert ask(tmp_path, **rule | {"with": {"above": 2 / 17, "at_least": 10}}) == []
+    assert ask(tmp_path, **rule | {"with": {"above": 0.1, "at_least": 18}}) == []
+    run(tmp_path, "again", NIGHT + timedelta(hours=3), scored=20, no_speech=0, withheld=0, quarantined=0, failed=0)
+    assert ask(tmp_path, **rule) == []  # 2 of 37
+
+
+BERLIN = Settings(time_zone="Europe/Berlin")
+MORNINGS = {"from": "00:00", "by": "06:00", "mornings": [1, 2, 3, 4, 5, 6, 7]}
+
+
+def test_no_recordings_by_six_is_six_in_the_site_s_zone(tmp_path):
+    rule = {"ready": "no_recordings", "with": MORNINGS, "message": "{night} {by} {time_zone} {runs}"}
+    run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC), planned=4)  # 01:00 in Berlin
+    run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
+    before, after = datetime(2026, 11, 21, 4, 59, tzinfo=UTC), datetime(2026, 11, 21, 5, 0, tzinfo=UTC)  # 05:59 and 06:00 in Berlin
+    assert ask(tmp_path, before, BERLIN, **rule) == []  # the last night that is over is Friday's
+    assert ask(tmp_path, after, BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 1")]
+    assert ask(tmp_path, after, Settings(), **rule) == []  # in UTC it is five
+    run(tmp_path, "late", datetime(2026, 11, 21, 7, 0, tzinfo=UTC), planned=3)  # caught up
+    assert ask(tmp_path, datetime(2026, 11, 21, 8, 0, tzinfo=UTC), BERLIN, **rule) == []
+
+
+@pytest.mark.parametrize("night, six_utc", [(date(2026, 3, 29), 4), (date(2026, 10, 25), 5), (date(2026, 7, 1), 4)])
+def test_the_hour_holds_when_the_clocks_change(tmp_path, night, six_utc):
+    rule = {"ready": "no_recordings", "with": MORNINGS, "message": "{night}"}
+    six = datetime(night.year, night.month, night.day, six_utc, tzinfo=UTC)
+    run(tmp_path, "before", six - timedelta(hours=29), planned=1)
+    assert ask(tmp_path, six - timedelta(seconds=1), BERLIN, **rule) == []
+    assert ask(tmp_path, six, BERLIN, **rule) == [("", str(night))]
+
+
+def test_mornings_after_days_without_calls_are_left_out(tmp_path):
+    rule = {"ready": "no_recordings", "with": MORNINGS | {"mornings": [2, 3, 4, 5, 6]}, "message": "{night}"}
+    run(tmp_path, "saturday", datetime(2026, 11, 21, 1, tzinfo=UTC), planned=4)
+    for day in (22, 23):  # Sunday and Monday: asked of Saturday's still
+        assert ask(tmp_path, datetime(2026, 11, day, 7, tzinfo=UTC), **rule) == []
+    assert ask(tmp_path, datetime(2026, 11, 24, 7, tzinfo=UTC), **rule) == [("", "2026-11-24")]
+
+
+def test_a_night_that_begins_in_the_evening(tmp_path):
+    for ready in ("no_recordings", "night_late"):
+        rule = {"ready": ready, "with": MORNINGS | {"from": "22:00"}, "message": "{night}"}
+        assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == [("", "2026-11-21")]
+    run(tmp_path, "evening", datetime(2026, 11, 20, 22, 30, tzinfo=UTC), planned=4)
+    for ready in ("no_recordings", "night_late"):
+        rule = {"ready": ready, "with": MORNINGS | {"from": "22:00"}, "message": "{night}"}
+        assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == []
+
+
+def test_a_night_is_late_until_it_has_ended(tmp_path):
+    rule = {"ready": "night_late", "with": MORNINGS, "message": "{night} {by} {time_zone} {last_run_ended_at:%d %H:%M}"}
+    run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC))
+    assert ask(tmp_path, datetime(2026, 11, 21, 4, 59, tzinfo=UTC), BERLIN, **rule) == []
+    assert ask(tmp_path, datetime(2026, 11, 21, 5, 1, tzinfo=UTC), BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 20 00:20")]
+    run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
+    assert ask(tmp_path, datetime(2026, 11, 21, 6, 0, tzinfo=UTC), BERLIN, **rule) == []
+
+
+def test_check_failed_looks_at_the_newest_run(tmp_path):
+    rule = {"ready": "check_failed", "message": "{run_id} {checks_failed} {failed_chunks}"}
+    run(tmp_path, "a", NIGHT, checks_failed=2, failed_chunks=1)
+    assert ask(tmp_path, **rule) == [("", "a 2 1")]
+    run(tmp_path, "b", NIGHT + timedelta(hours=1), checks_failed=0, failed_chunks=0)
+    assert ask(tmp_path, **rule) == []
+
+
+def test_a_slow_night_is_slow_beside_the_nights_before(tmp_path):
+    rule = {"ready": "slow_night", "with": {"below": 0.5, "at_least_audio_h": 1}, "message": "{audio_h_per_h:.0f} {usual:.0f}"}
+    for back in range(1, 6):
+        run(tmp_path, f"r{back}", NIGHT - timedelta(days=back), audio_s=7200.0, audio_h_per_h=100.0 + back)
+    run(tmp_path, "tiny", NIGHT + timedelta(hours=3), audio_s=60.0, audio_h_per_h=1.0)
+    run(tmp_path, "now", NIGHT, audio_s=7200.0, audio_h_per_h=51.4)  # the median is 103
+    assert ask(tmp_path, **rule) == [("", "51 103")]
+    run(tmp_path, "now", NIGHT, audio_s=7200.0, audio_h_per_h=51.6)
+    assert ask(tmp_path, **rule) == []
+
+
+def test_share_unsure_is_that_of_the_newest_day_with_enough_calls(tmp_path):
+    rule = {"ready": "share_unsure", "with": {"above": 0.4, "at_least_calls": 2}, "message": "{call_date} {calls} {share_unsure:.3f}"}
+    sure, unsure = (0.8, 0.0, 0.1, 0.1), (0.4, 0.2, 0.3, 0.1)
+    day = date(2026, 11, 20)
+    for number, queue in enumerate(("sales", "support")):
+        parts = [segment(0, 4, sure), segment(5, 9 - number, unsure)]  # 4 of 8 s and 3 of 7 s unsure
+        write_calls(str(tmp_path), [Call(f"c{number}", parts, queue=queue, chunk=f"k{number}", day=day)])
+    alone = Call("alone", [segment(0, 4, sure)], day=date(2026, 11, 21), chunk="k9")
+    tomorrow = [Call(f"t{n}", [segment(0, 4, sure)], day=date(2026, 11, 25), chunk=f"t{n}") for n in range(2)]  # a wrong clock
+    write_calls(str(tmp_path), [alone, *tomorrow])
+    assert ask(tmp_path, **rule) == [("", "2026-11-20 2 0.467")]  # 7 of 15
+    assert ask(tmp_path, **rule | {"with": {"above": 0.47, "at_least_calls": 2}}) == []
+
+
+def test_disk_tells_a_place_with_little_room(tmp_path, monkeypatch):
+    usage = {str(tmp_path / "lake"): (5, 100), str(tmp_path / "scratch"): (50, 100)}
+    real = shutil.disk_usage
+    (tmp_path / "lake").mkdir()
+    (tmp_path / "scratch").mkdir()
+
+    class Usage:
+        def __init__(self, free, total):
+            self.free, self.total = free * 10**9, total * 10**9
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(*usage[str(path)]) if str(path) in usage else real(path))
+    settings = Settings(scratch=str(tmp_path / "scratch"))
+    rule = {"ready": "disk", "with": {"below": 0.1}, "message": "{free_gb:.0f} GB, {free_share:.0%}"}
+    assert ask(tmp_path / "lake", settings=settings, **rule) == [("lake", "5 GB, 5%")]
+    assert ask(tmp_path / "lake", settings=settings, **rule | {"with": {"below": 0.05}}) == []
+
+
+def test_the_room_of_a_lake_that_is_not_there_yet_is_that_of_the_disk_that_will_hold_it(tmp_path):
+    found = alert_rules.room(str(tmp_path / "a" / "lake"), Settings(scratch=str(tmp_path)))
+    assert found.keys() == {"lake", "scratch"} and found["lake"][1] == shutil.disk_usage(tmp_path).total
+    assert alert_rules.room("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
+
+
+def queue_days(lake, days: int, anger_on_the_last: float, queue: str = "sales") -> date:
+    """So many days of 12 calls, a tenth of the speech angry, and on the last day another share. Returns the last day."""
+    first = date(2026, 10, 1)
+    calls = []
+    for number in range(days):
+        day = first + timedelta(days=number)
+        share = anger_on_the_last if number == days - 1 else 0.1 + 0.01 * (number % 3)
+        for call in range(12):
+            parts = [segment(0, 10 * share, (0.8, 0.0, 0.1, 0.1)), segment(10, 20 - 10 * share, (0.1, 0.0, 0.8, 0.1))]
+            calls.append(Call(f"{queue}-{number}-{call}", parts, queue=queue, day=day, chunk=f"{queue}-{number}"))
+    write_calls(str(lake), calls)
+    return first + timedelta(days=days - 1)
+
+
+def test_queue_anger_tells_the_queue_that_is_outside_its_range(tmp_path):
+    last = queue_days(tmp_path, 20, 0.6)
+    queue_days(tmp_path, 20, 0.1, "support")
+    rule = {"ready": "queue_anger", "with": {"sides": ["above"], "at_least_calls": 12}, "message": "{call_date} {calls} {share_anger:.2f}"}
+    morning = datetime(last.year, last.month, last.day, 6, tzinfo=UTC) + timedelta(days=1)
+    assert ask(tmp_path, morning, **rule) == [("sales", f"{last} 12 0.60")]
+    assert ask(tmp_path, morning - timedelta(days=1), **rule) == []  # the day itself is not over yet
+    assert ask(tmp_path, morning, **rule | {"with": {"sides": ["above"], "at_least_calls": 13}}) == []
+    assert ask(tmp_path, morning, **rule | {"with": {"sides": ["below"], "at_least_calls": 1}}) == []
+
+
+def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
+    calls = []
+    for month, p in ((8, 0.2), (9, 0.7), (10, 0.7)):
+        for number in range(60):
+            p_anger = p + 0.002 * number
+            parts = [segment(0, 10, (p_anger, 0.0, 1 - p_anger, 0.0))]
+            calls.append(Call(f"{month}-{number}", parts, day=date(2026, month, 1 + number % 28), chunk=f"{month}-{number % 28}"))
+    write_calls(str(tmp_path), calls)
+    rule = {"ready": "drifted", "with": {"drifts": ["much"]}, "message": "{month:%m} {reference_month:%m} {calls}"}
+    found = dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **rule))
+    assert found["mean_p_anger"] == "10 08 60" and "duration_s" not in found
+    september = Settings(reference_month=date(2026, 9, 15))
+    assert "mean_p_anger" not in dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), september, **rule))
