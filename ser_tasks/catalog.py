@@ -199,7 +199,7 @@ def _lay_over_parts(connection: duckdb.DuckDBPyConnection, lake: str, since: dat
             view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}){where}"
             _tried_again(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
-            if "No files found" not in str(error):
+            if not _has_no_part(error):
                 raise
 
 
@@ -332,9 +332,14 @@ def _tried_again(ask: Callable[[], Answer]) -> Answer:
 def _changed_under_us(error: Exception) -> bool:
     """Whether it is what DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a
     footer that is none. Such errors may have no class of their own, or quote the bytes found, which are no text."""
-    if "No files found" in str(error):
+    if _has_no_part(error):
         return False
     return isinstance(error, duckdb.IOException | duckdb.InvalidInputException | UnicodeDecodeError) or type(error) is duckdb.Error
+
+
+def _has_no_part(error: Exception) -> bool:
+    """Whether a table's pattern matched nothing. A part that is deleted after its listing is reported in the same words, by its name."""
+    return "No files found" in str(error) and '*.parquet"' in str(error)
 
 
 def _as_box(answer: pa.Table, width: int) -> str:
