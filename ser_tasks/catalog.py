@@ -279,7 +279,7 @@ def _lay_over_parts(
             view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {rows}"
             _tried_again(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
-            if "No files found" not in str(error):
+            if not _has_no_part(error):
                 raise
             without_parts.append(table)
     return without_parts
@@ -403,8 +403,13 @@ def _changed_under_us(error: Exception) -> bool:
     """Whether it is what DuckDB raises where a part is replaced while it is read: HTTP 404 or 416, another etag, or a
     footer that is none. Such errors may have no class of their own, or quote the bytes found, which are no text. Between two
     batches of an answer they come as an OSError that has DuckDB's words alone."""
-    if "No files found" in str(error):
+    if _has_no_part(error):
         return False
     if type(error) is OSError:
         return error.errno is None and re.match(r"(IO|Invalid Input|HTTP) Error|TProtocol", str(error)) is not None
     return isinstance(error, duckdb.IOException | duckdb.InvalidInputException | UnicodeDecodeError) or type(error) is duckdb.Error
+
+
+def _has_no_part(error: Exception) -> bool:
+    """Whether a table's pattern matched nothing. A part that is deleted after its listing is reported in the same words, by its name."""
+    return "No files found" in str(error) and '*.parquet"' in str(error)
