@@ -402,6 +402,16 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict
         raise SystemExit(1)
 
 
+def _has_nights(lake: str) -> None:
+    """Raises FileNotFoundError for a lake in which no night has planned anything: its address is mistyped, more likely than not."""
+    from ser_tasks import parts
+    from ser_tasks.store import open_store
+
+    store = open_store(lake)
+    if next(iter(parts.keys(store, "recordings/")), None) is None:
+        raise FileNotFoundError(f"No night has planned a recording in {store.uri}: give the lake of a night that has run.")
+
+
 def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
@@ -573,6 +583,7 @@ def rescore(
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
+    _has_nights(lake)
     _start_prefect()
     from flows.rescore import rescore as run_rescore
     from flows.rescore import told
@@ -594,6 +605,7 @@ def retention(
     from ser_tasks.settings import Settings
     from ser_tasks.store import open_store
 
+    _has_nights(lake)
     store = open_store(lake)
     found = library.expired(store, Settings())
     for each in found:
@@ -682,5 +694,6 @@ def compact(
     from ser_tasks.settings import Settings
     from ser_tasks.store import open_store
 
+    _has_nights(lake)
     done = run_compact(open_store(lake), Settings(), older_than)
     typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")
