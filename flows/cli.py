@@ -75,13 +75,13 @@ def demo(lake: Lake = "demo-lake") -> None:
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls (made up by a speech synthesiser: they show the tables, not how good the model is)\n")
+    typer.echo("\nThe calls (made up by a speech synthesiser: no voice that the model has heard, so mostly unsure, as it should be)\n")
     _print_sql(
         lake,
         """
-        SELECT call_id, queue, outcome, dominant_emotion, round(share_unsure, 2) AS share_unsure, round(peak_anger, 2) AS peak_anger,
-               peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change, round(customer_speech_s) AS customer_s,
-               round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
+        SELECT call_id, queue, outcome, if(share_unsure > 0.5, 'unsure', dominant_emotion) AS mood, round(share_unsure, 2) AS share_unsure,
+               round(peak_anger, 2) AS peak_anger, peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change,
+               round(customer_speech_s) AS customer_s, round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
         FROM call_emotions ORDER BY started_at
         """,
     )
