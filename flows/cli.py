@@ -75,13 +75,13 @@ def demo(lake: Lake = "demo-lake") -> None:
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls (made up by a speech synthesiser: they show the tables, not how good the model is)\n")
+    typer.echo("\nThe calls (made up by a speech synthesiser: no voice that the model has heard, so mostly unsure, as it should be)\n")
     _print_sql(
         lake,
         """
-        SELECT call_id, queue, outcome, dominant_emotion, round(share_unsure, 2) AS share_unsure, round(peak_anger, 2) AS peak_anger,
-               peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change, round(customer_speech_s) AS customer_s,
-               round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
+        SELECT call_id, queue, outcome, if(share_unsure > 0.5, 'unsure', dominant_emotion) AS mood, round(share_unsure, 2) AS share_unsure,
+               round(peak_anger, 2) AS peak_anger, peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change,
+               round(customer_speech_s) AS customer_s, round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
         FROM call_emotions ORDER BY started_at
         """,
     )
@@ -409,6 +409,16 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict
         raise SystemExit(1)
 
 
+def _has_nights(lake: str) -> None:
+    """Raises FileNotFoundError for a lake in which no night has planned anything: its address is mistyped, more likely than not."""
+    from ser_tasks import parts
+    from ser_tasks.store import open_store
+
+    store = open_store(lake)
+    if next(iter(parts.keys(store, "recordings/")), None) is None:
+        raise FileNotFoundError(f"No night has planned a recording in {store.uri}: give the lake of a night that has run.")
+
+
 def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
@@ -565,6 +575,7 @@ def rescore(
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
+    _has_nights(lake)
     _start_prefect()
     from flows.rescore import rescore as run_rescore
     from flows.rescore import told
@@ -586,6 +597,7 @@ def retention(
     from ser_tasks.settings import Settings
     from ser_tasks.store import open_store
 
+    _has_nights(lake)
     store = open_store(lake)
     found = library.expired(store, Settings())
     for each in found:
@@ -674,6 +686,7 @@ def compact(
     from ser_tasks.settings import Settings
     from ser_tasks.store import open_store
 
+    _has_nights(lake)
     done = run_compact(open_store(lake), Settings(), older_than)
     typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")
 

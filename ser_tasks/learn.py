@@ -1,6 +1,6 @@
 """Learn: clips with a side each → a bundle, fitted to the training side and calibrated on the calibration side."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,6 +90,10 @@ def learn(
         torch.manual_seed(plan.seed)
         module = make_model(plan.model, len(taught), len(mean))
         losses = fit(module, examples, mean, std, plan.recipe, plan.seed, plan.device, checkpoint, progress)
+        if hasattr(module, "learn_usual"):
+            own_mean, own_std = torch.from_numpy(mean), torch.from_numpy(std)
+            heard = [module.summary(((x - own_mean) / own_std).to(plan.device), lengths) for _, x, lengths in whole_clips(pool, train)]
+            module.learn_usual(torch.cat(heard))
         module = only_classes(plan.model, module.cpu(), list(range(len(plan.labels))), len(mean))
     bundle = Bundle(
         name=plan.name,
@@ -114,26 +118,29 @@ def learn(
     return bundle, losses
 
 
-def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray, weights: np.ndarray | None = None) -> Bundle:
+def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> Bundle:
     """The bundle with temperature and ``unsure_below`` from logits ``(n, labels)`` of speakers it did not hear.
 
-    If no weights of mean 1 are given, a speaker of many clips counts as one of few.
+    A speaker of many clips counts as one of few.
     """
-    weights = even_weights(speakers, truth) if weights is None else weights
-    temperature, unsure_below = calibration(logits, truth, speakers, weights, bundle.target_error)
+    temperature, unsure_below = calibration(logits, truth, speakers, even_weights(speakers, truth), bundle.target_error)
     return replace(bundle, temperature=temperature, unsure_below=unsure_below)
 
 
 @torch.inference_mode()
 def logits_of(bundle: Bundle, pool: Pool, clips: np.ndarray) -> np.ndarray:
     """Logits float64 ``(clips, labels)`` of the unaltered clips of these numbers, up to a constant of each row: log-probabilities at 1."""
-    lengths = pool.lengths[0, clips]
-    order = np.argsort(lengths, kind="stable")
     logits = np.empty((len(clips), len(bundle.labels)))
     raw = replace(bundle, temperature=1.0)
+    for members, x, lengths in whole_clips(pool, clips):
+        logits[members] = raw.probabilities(x, lengths).double().clamp(min=1e-30).log().numpy()
+    return logits
+
+
+def whole_clips(pool: Pool, clips: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
+    """The unaltered clips of these numbers in batches of like length: their places in ``clips``, features, frames of each."""
+    order = np.argsort(pool.lengths[0, clips], kind="stable")
     for start in range(0, len(order), BATCH):
         members = order[start : start + BATCH]
         rows = [torch.from_numpy(pool.features(clip).astype(np.float32)) for clip in clips[members]]
-        x = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        logits[members] = raw.probabilities(x, torch.from_numpy(lengths[members])).double().clamp(min=1e-30).log().numpy()
-    return logits
+        yield members, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), torch.from_numpy(pool.lengths[0, clips[members]])

@@ -177,9 +177,10 @@ What codecs, lost packets, gain, noise and babble do to the scores on unheard sp
 def _calibration(bundle: Bundle) -> str:
     folds = "on what the folds' models gave for speakers, and half as much for corpora, that they had not heard"
     who = folds if bundle.scores["folds"] else "on the calibration speakers alone"
+    both = ", of each of both" if bundle.scores["folds"] and bundle.scores.get("unheard_corpora") else ""
     return (
         f"Set {who}, weighing each one's emotions the same: logits are divided by {bundle.temperature:.3f},\n"
-        f"and a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}.\n"
+        f"and a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}{both}.\n"
         f"On the same clips, with that:\n\n{_table(bundle.scores['calibration'])}"
     )
 

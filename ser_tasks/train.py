@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 
 from ser_tasks.bars import Bars
 from ser_tasks.bundle import DIGITS, Bundle, save_bundle
@@ -20,14 +21,14 @@ from ser_tasks.datasets import SIDES, Corpus, Leak, read_corpora, refuse_leaks, 
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.evaluate import measure, rows_of
-from ser_tasks.learn import Plan, calibrated, learn, logits_of, pool_for, recipe_of
+from ser_tasks.learn import Plan, learn, logits_of, pool_for, recipe_of
 from ser_tasks.model_card import licence_notice, model_card
-from ser_tasks.training.calibrate import TARGET_ERROR
+from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.pool import Pool, cache_folder
 
 PASS_WEIGHTS = (2.0, 1.0)
-"""In calibration: of the cross-validation by speaker, and of the one by corpus."""
+"""In the temperature: of the cross-validation by speaker, and of the one by corpus."""
 FOUR = ("anger", "happiness", "neutral", "sadness")
 
 
@@ -135,14 +136,20 @@ def train_bundle(
 
 
 def _calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
-    """The bundle calibrated on rows of unheard speakers and, weighing half as much, of unheard corpora: callers are strangers both ways."""
+    """The bundle calibrated on rows of unheard speakers and of unheard corpora: callers are strangers both ways.
+
+    To the temperature, unheard corpora weigh half as much; the threshold is one that keeps the target on each of both."""
     truths = [own["emotion"].map(list(bundle.labels).index).to_numpy() for own in passes]
     speakers = [(own["corpus"] + "/" + own["speaker"]).to_numpy() for own in passes]
-    weights = np.concatenate(
-        [share * even_weights(who, truth) / len(truth) for share, who, truth in zip(PASS_WEIGHTS, speakers, truths, strict=False)]
-    )
-    logits = np.concatenate([_logits(own, bundle) for own in passes])
-    return calibrated(bundle, logits, np.concatenate(truths), np.concatenate(speakers), weights / weights.mean())
+    logits = [_logits(own, bundle) for own in passes]
+    even = [even_weights(who, truth) for who, truth in zip(speakers, truths, strict=True)]
+    weights = np.concatenate([share * own / len(own) for share, own in zip(PASS_WEIGHTS, even, strict=False)])
+    temperature = best_temperature(np.concatenate(logits), np.concatenate(truths), weights)
+    thresholds = [
+        threshold(softmax(own / temperature, axis=1), truth, weight, who, bundle.target_error)
+        for own, truth, weight, who in zip(logits, truths, even, speakers, strict=True)
+    ]
+    return replace(bundle, temperature=temperature, unsure_below=max(thresholds))
 
 
 def _logits(rows: pd.DataFrame, bundle: Bundle) -> np.ndarray:

@@ -1,6 +1,7 @@
 import json
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from making import speechlike
+from making import speechlike, tiny_bundle
 from making_speakers import LABELS, made_corpus
 from rich.progress import Progress
 from sklearn.metrics import recall_score
@@ -20,7 +21,7 @@ from ser_tasks.datasets.telephone import mu_law, read_trimmed
 from ser_tasks.features import FEATURE_SETS, features_of
 from ser_tasks.learn import Plan, learn, pool_for, recipe_of
 from ser_tasks.metrics import ece
-from ser_tasks.train import _mark, train_bundle
+from ser_tasks.train import _calibrated_across, _mark, _recalibrated, train_bundle
 from ser_tasks.training.augment import babbled
 from ser_tasks.training.calibrate import best_temperature, threshold
 from ser_tasks.training.fit import Examples, even_weights
@@ -270,6 +271,27 @@ def test_a_threshold_allows_for_speakers_that_differ():
     truth = (speakers == 0).astype(int)
     assert threshold(probabilities, truth, np.ones(500), speakers, 0.1) == ALL_UNSURE
     assert threshold(probabilities, truth, np.ones(500), speakers, 0.25) == pytest.approx(0.9)
+
+
+def test_the_threshold_of_a_cross_validation_keeps_the_target_on_unheard_speakers_and_on_unheard_corpora(tmp_path):
+    """Known corpora are told well, strange ones badly, and with the same confidence."""
+    bundle = load_bundle(tiny_bundle(tmp_path, temperature=1.0))
+    passes = []
+    for seed, noise in ((0, 0.0), (1, 0.7)):
+        logits, truth = made_logits(seed)
+        told = torch.softmax(torch.from_numpy(logits + noise * np.random.default_rng(9).standard_normal(logits.shape)), dim=1).numpy()
+        rows = pd.DataFrame(told, columns=[f"p_{label}" for label in bundle.labels])
+        rows["emotion"], rows["corpus"] = np.array(bundle.labels)[truth], "made"
+        passes.append(rows.assign(speaker=[f"s{number % 40}" for number in range(len(rows))], temperature=1.0))
+    target = 0.35
+    known = _calibrated_across(replace(bundle, target_error=target), passes[:1])
+    both = _calibrated_across(replace(bundle, target_error=target), passes)
+    assert known.unsure_below < both.unsure_below < 1
+    for rows in passes:
+        told = _recalibrated(rows, both)
+        sure = told[~told.unsure]
+        right = sure[[f"p_{label}" for label in bundle.labels]].to_numpy().argmax(axis=1) == sure.emotion.map(list(bundle.labels).index)
+        assert len(sure) > 50 and 1 - right.mean() <= target
 
 
 def test_a_target_out_of_reach_leaves_everything_unsure():

@@ -4,7 +4,8 @@ A model is made with ``Model(n_classes, n_features)``. Called with ``x`` float32
 ``lengths`` int64 ``(batch,)``, it returns logits ``(batch, n_classes)``, one row a segment, in order. A segment's logits
 depend neither on the other segments nor on what lies in ``x`` beyond its length. ``Model.HEADS`` names its layers of one output a
 class: a model can be trained on more emotions than it is asked for later. ``Model.ORIGIN``, where it has one, says where weights come
-from that training did not make.
+from that training did not make. A model may have ``summary(x, lengths)`` and ``learn_usual(summaries)``: after training it is shown the
+training clips once more, to know strangers by.
 """
 
 from collections.abc import Mapping
