@@ -13,7 +13,7 @@ WITH scored AS (
         coalesce(s.p_anger, 0) + coalesce(s.p_disgust, 0) + coalesce(s.p_fear, 0) + coalesce(s.p_sadness, 0) AS negativity
     FROM segments AS s
     JOIN call_emotions AS c USING (recording_id)
-    WHERE s.emotion IS NOT NULL AND s.role = c.emotion_role AND c.duration_s > 0
+    WHERE s.emotion IS NOT NULL AND s.role = c.emotion_role AND c.emotion_role <> 'agent' AND c.duration_s > 0
 ), in_tenths AS (
     SELECT *, unnest(range(greatest(1, 1 + floor(10 * start_s / duration_s)::INT), 1 + least(10, ceil(10 * end_s / duration_s)::INT))) AS tenth
     FROM scored

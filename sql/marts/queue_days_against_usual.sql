@@ -10,7 +10,7 @@ WITH by_source AS (
     SELECT
         queue,
         call_date,
-        format('{} {}', codec, sampling_rate_hz) AS source,
+        concat_ws(' ', codec, sampling_rate_hz) AS source,
         count(*) AS calls,
         sum(scored_speech_s) AS seconds,
         sum(share_anger * scored_speech_s) AS anger_s,
@@ -60,8 +60,8 @@ SELECT
     comparable AS share_comparable, -- share of the day's scored speech whose codec and sampling rate have a usual share, 0 to 1
     compared_anger, -- share of anger in that speech alone: what is compared, 0 to 1
     usual_anger, -- share of anger that is usual for the day's mix of codecs and sampling rates, 0 to 1
-    greatest(0, usual_anger - known_margin) AS usual_low, -- lower end of the usual range
-    least(1, usual_anger + known_margin) AS usual_high, -- upper end of the usual range
+    CASE WHEN known_margin IS NOT NULL THEN greatest(0, usual_anger - known_margin) END AS usual_low, -- lower end of the usual range; null where outside is
+    CASE WHEN known_margin IS NOT NULL THEN least(1, usual_anger + known_margin) END AS usual_high, -- upper end of the usual range; null where outside is
     usual_days, -- days of the four weeks before that the range comes from
     CASE
         WHEN known_margin IS NULL THEN NULL

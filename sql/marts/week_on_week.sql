@@ -1,41 +1,43 @@
 -- In which queues did anger change from one week to the next, and is it more than chance or a change of codec?
 -- Grain: one row per queue and week (its Monday) that follows a week with scored calls; the newest week first, then the clearest change.
 -- Units: calls in recordings, share_ of scored speech 0 to 1, change_ in share, p_ 0 to 1.
--- change is share_anger less that of the week before, with a 95 % interval (Newcombe's, from both weeks' intervals; calls are the independent
--- units). change_within_source compares like with like: the change within each codec and sampling rate that both weeks have, weighted as by
+-- change is share_anger less that of the week before, with a 95 % interval (Newcombe's, from both weeks' intervals). Independent units are the
+-- calls or the days, whichever says less: a queue's days differ by more than their calls explain, which many calls would take for a change.
+-- change_within_source compares like with like: the change within each codec and sampling rate that both weeks have, weighted as by
 -- Cochran, Mantel and Haenszel; p_value is its test. Over many queues some change clearly by chance: p_adjusted is Benjamini and Hochberg's
--- over the week's queues, and verdict goes by it: of all that rose or fell at most one in 20 is expected to be wrong. A change that goes away
--- within sources, or a week with another codec, is no verdict on callers: verdict says so. Weeks that have just begun have few calls.
+-- over the week's queues, and verdict goes by it: of 20 weeks in which nothing changed, one names a queue all the same. A change that goes away
+-- within sources, or a week with another codec, is no verdict on callers: verdict says so. A week of one or two days says little.
 WITH calls AS (
     SELECT
         queue,
         date_trunc('week', call_date)::DATE AS week,
-        format('{} {}', codec, sampling_rate_hz) AS source,
+        call_date,
+        concat_ws(' ', codec, sampling_rate_hz) AS source,
         share_anger,
         scored_speech_s AS seconds
     FROM call_emotions
     WHERE share_anger IS NOT NULL AND scored_speech_s > 0 AND call_date IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
-), by_week AS (
-    SELECT
-        queue,
-        week,
-        count(*) AS calls,
-        sum(seconds) AS seconds,
-        weighted_avg(share_anger, seconds) AS share,
-        effective_calls(share_anger, seconds) AS n,
-        wilson_interval(share, n) AS ends
+), over_calls AS ( -- source is null in the rows of all sources together
+    SELECT queue, week, source, count(*) AS calls, effective_calls(share_anger, seconds) AS n
     FROM calls
-    GROUP BY queue, week
-), by_source AS (
-    SELECT
-        queue,
-        week,
-        source,
-        sum(seconds) AS seconds,
-        weighted_avg(share_anger, seconds) AS share,
-        effective_calls(share_anger, seconds) AS n
+    GROUP BY GROUPING SETS ((queue, week), (queue, week, source))
+), days AS (
+    SELECT queue, week, source, call_date, sum(seconds) AS seconds, weighted_avg(share_anger, seconds) AS share
     FROM calls
+    GROUP BY GROUPING SETS ((queue, week, call_date), (queue, week, source, call_date))
+), over_days AS (
+    SELECT queue, week, source, sum(seconds) AS seconds, weighted_avg(share, seconds) AS share, days_worth(share, seconds) AS n
+    FROM days
     GROUP BY queue, week, source
+), shares AS (
+    SELECT over_days.* EXCLUDE (n), calls, least(over_calls.n, over_days.n) AS n
+    FROM over_calls
+    JOIN over_days ON over_days.queue IS NOT DISTINCT FROM over_calls.queue
+        AND over_days.week = over_calls.week AND over_days.source IS NOT DISTINCT FROM over_calls.source
+), by_week AS (
+    SELECT *, wilson_interval(share, n) AS ends FROM shares WHERE source IS NULL
+), by_source AS (
+    FROM shares WHERE source IS NOT NULL
 ), pairs AS (
     SELECT
         later.*,
@@ -94,7 +96,7 @@ SELECT
     CASE
         WHEN p_value IS NOT NULL AND p_adjusted < 0.05 AND comparable >= 0.5 THEN if(change_within > 0, 'rose', 'fell')
         WHEN p_plain < 0.05 AND comparable < 0.5 THEN 'other codec, cannot tell'
-        WHEN p_plain * tests < 0.05 THEN 'not within a codec'
+        WHEN p_plain < 0.05 AND abs(change_within) < abs(change) / 2 THEN 'not within a codec'
         ELSE 'no clear change'
     END AS verdict -- rose, fell, no clear change, not within a codec (it goes with the mix of codecs), or other codec, cannot tell
 FROM adjusted
