@@ -357,9 +357,11 @@ def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
             parts = [segment(0, 10, (p_anger, 0.0, 1 - p_anger, 0.0))]
             calls.append(Call(f"{month}-{number}", parts, day=date(2026, month, 1 + number % 28), chunk=f"{month}-{number % 28}"))
     write_calls(str(tmp_path), calls)
-    rule = {"ready": "drifted", "with": {"drifts": ["much"]}, "message": "{month:%m} {reference_month:%m} {calls}"}
+    rule = {"ready": "drifted", "with": {"drifts": ["much"], "at_least_calls": 60}, "message": "{month:%m} {reference_month:%m} {calls}"}
     found = dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **rule))
     assert found["mean_p_anger"] == "10 08 60" and "duration_s" not in found
+    few = rule | {"with": {"drifts": ["much"], "at_least_calls": 61}}
+    assert ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **few) == []
     september = Settings(reference_month=date(2026, 9, 15))
     assert "mean_p_anger" not in dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), september, **rule))
 
