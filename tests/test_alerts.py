@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from flows import alerts as flow
 from flows.cli import app
-from ser_tasks import alerts, senders
+from ser_tasks import alerts, retention, senders
 from ser_tasks.alert_rules import Finding, Rules
 from ser_tasks.alerts import Telling, Untold, ask, rehearse, tell
+from ser_tasks.compact import compact
+from ser_tasks.doctor import examine
 from ser_tasks.senders import NotSent
 from ser_tasks.settings import Settings
-from ser_tasks.store import LocalStore
+from ser_tasks.store import LocalStore, open_store
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -166,18 +168,18 @@ def test_a_sender_that_comes_back_within_a_run_is_tried_again(lake):
 
 
 def test_what_comes_and_goes_is_told_a_few_times_a_day(lake):
-    """A hundred queues that are found in one hour and not in the next, for two days; then it is quiet."""
+    """A hundred queues that are found at one time and not at the next, each two hours for two days; then it is quiet."""
     found = rules({"name": "flaps"} | finds(*[f"q{number}" for number in range(100)]))
     none = rules({"name": "flaps"} | finds())
     with WebhookReceiver() as receiver:
         settings = Settings(alert_webhook_url=receiver.url)
-        for hour in range(48):
-            once(lake, none if hour % 2 else found, settings, NOW + timedelta(hours=hour))
+        for number in range(24):
+            once(lake, none if number % 2 else found, settings, NOW + timedelta(hours=2 * number))
         first_day = [each for each in receiver.taken if each["asked_at"] < (NOW + DAY).isoformat()]
         assert [each["title"].split(": ")[1] for each in first_day] == ["100 began", "100 ended", "100 began", "100 ended", "100 began"]
         assert "q0 (it comes and goes: 3 times in 24 hours, its end is not told before it is quiet)" in first_day[-1]["text"]
         assert "comes and goes" not in first_day[-2]["text"]
-        assert len(receiver.taken) <= 12  # not 48
+        assert len(receiver.taken) <= 12  # not 24
         told = len(receiver.taken)
         for hour in range(49, 97, 6):
             once(lake, none, settings, NOW + timedelta(hours=hour))
@@ -275,6 +277,22 @@ def test_an_alert_of_a_rule_that_is_gone_ends(lake):
         once(lake, rules({"name": "new"} | finds()), settings, NOW + DAY / 24)
         once(lake, rules({"name": "new"} | finds()), settings, NOW + DAY / 12)
     assert [each["title"] for each in receiver.taken[1:]] == ["[info] ser alert old ended: a (no longer among the rules)"]
+
+
+def test_the_doctor_the_compaction_and_the_retention_know_the_table(lake):
+    with WebhookReceiver() as receiver:
+        once(lake, rules(finds("a")), Settings(alert_webhook_url=receiver.url))
+    store = open_store(lake)
+    [part] = Path(lake, "alerts").rglob("*.parquet")
+    assert examine(lake, deep=True).findings == []
+    compact(store, Settings(), older_than_days=0, listing_s=0, reading_s=0)
+    assert part.exists()
+    settings, day = Settings(keep_calls_days=30), NOW.date()
+    assert retention.expired(store, settings, day + 30 * DAY) == []
+    [gone] = retention.expired(store, settings, day + 31 * DAY)
+    assert (gone.table, gone.day, len(gone.keys)) == ("alerts", day, 1)
+    part.write_bytes(part.read_bytes()[:-9])
+    assert [finding.what for finding in examine(lake).findings] == ["broken_part"]
 
 
 def test_a_rehearsal_tells_and_writes_nothing(lake):
