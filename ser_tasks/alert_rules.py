@@ -4,6 +4,7 @@ import re
 import shutil
 import string
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -24,6 +25,8 @@ READY_FOLDER = catalog.SQL_FOLDER / "alerts"
 """Ready-made questions, one SELECT a file; they are no views, since they have parameters."""
 LONGEST_LINE = 400
 """Characters of a rule's line: a name from outside may be of any length."""
+LONGEST_QUESTION_S = 300.0
+"""A rule whose question takes longer is told as faulty: the others are to be asked."""
 
 
 class Rule(BaseModel):
@@ -43,6 +46,8 @@ class Rule(BaseModel):
     """The line that is told, with the question's columns in braces: ``{queue}: {share:.0%}``."""
     to: tuple[str, ...] = ()
     """Who is told: prefect, webhook, mail (SER_MAIL_TO), or an e-mail address; as the file says where it is left out."""
+    remind_after_h: float | None = Field(None, gt=0)
+    """As the file says where it is left out; null: never."""
 
 
 class Rules(BaseModel):
@@ -55,7 +60,12 @@ class Rules(BaseModel):
     """An alert that stays is told again after so many hours; null: never."""
     lines_a_rule: int = Field(10, ge=1)
     """Lines of a rule in a message, and how many more there are."""
+    flaps_after: int = Field(3, ge=2)
+    """An alert that began so often within 24 hours is told as coming and going, and its end only when it has been quiet."""
     rules: tuple[Rule, ...]
+
+    def reminds_after_h(self, rule: Rule) -> float | None:
+        return rule.remind_after_h if "remind_after_h" in rule.model_fields_set else self.remind_after_h
 
 
 @dataclass(frozen=True)
@@ -79,25 +89,57 @@ def load(path: str | Path | None = None) -> Rules:
     if not path.is_file():
         raise FileNotFoundError(f"There is no rule file {path}: name one with --rules or SER_ALERTS, or leave both out.")
     try:
-        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        page, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"{path} refers to itself: write it without & and *.") from None
     if not isinstance(page, dict):
-        raise ValueError(f"{path} holds no rules: it begins with to, remind_after_h, lines_a_rule or rules.")
+        raise ValueError(f"{path} holds no rules: it begins with to, remind_after_h, lines_a_rule, flaps_after or rules.")
+    if doubled := [f"line {numbers[1]}: {place[-1]} is there twice" for place, numbers in lines.items() if len(numbers) > 1]:
+        raise ValueError(f"{path}, " + "; ".join(doubled))
     try:
         rules = Rules.model_validate(page)
     except ValidationError as error:
-        raise ValueError(f"{path}: " + "; ".join(_fault(each, page) for each in error.errors())) from None
+        raise ValueError(f"{path}, " + "; ".join(_fault(each, page, lines) for each in error.errors())) from None
     if faults := list(_faults(rules)):
-        raise ValueError(f"{path}: " + "; ".join(faults))
+        raise ValueError(f"{path}, " + "; ".join(f"{_at(lines, ('rules', number))}{fault}" for number, fault in faults))
     return rules
 
 
-def _fault(error: Any, page: dict[str, Any]) -> str:
+Lines = dict[tuple[str | int, ...], list[int]]
+
+
+def _lines(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> Lines:
+    """The lines on which each key and item of a YAML file begins, by its place in it; several where a key is there twice."""
+    found: Lines = {}
+    pairs: list[tuple[Any, yaml.Node, yaml.Node]] = []
+    if isinstance(node, yaml.MappingNode):
+        pairs = [(key.value, key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+    elif isinstance(node, yaml.SequenceNode):
+        pairs = [(number, value, value) for number, value in enumerate(node.value)]
+    for name, at, value in pairs:
+        own = (*place, name)
+        found.setdefault(own, []).append(at.start_mark.line + 1)
+        if len(found[own]) == 1:
+            found |= _lines(value, own)
+    return found
+
+
+def _at(lines: Lines, place: tuple[str | int, ...]) -> str:
+    """The line of a place, or of what it stands in, to begin a message with."""
+    while place and place not in lines:
+        place = place[:-1]
+    return f"line {lines[place][0]}: " if place else ""
+
+
+def _fault(error: Any, page: dict[str, Any], lines: Lines) -> str:
     """One of pydantic's errors in plain words."""
     place = error["loc"]
     model, where = (Rules, "") if place[0] != "rules" or len(place) < 3 else (Rule, _title(page, place[1]))
-    key = place[-1] if not where else place[2]
+    where = _at(lines, place) + where
+    key = place[2] if model is Rule else place[-1]
     if error["type"] == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
         return f"{where}there is no key {key!r}: choose of {known}"
@@ -113,31 +155,41 @@ def _title(page: dict[str, Any], number: Any) -> str:
         return f"rule number {number + 1 if isinstance(number, int) else number}: "
 
 
-def _faults(rules: Rules) -> Iterator[str]:
+def _faults(rules: Rules) -> Iterator[tuple[int, str]]:
+    """What pydantic cannot know, each with the number of its rule."""
     names = [rule.name for rule in rules.rules]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"there are {names.count(name)} rules {name}: give each a name of its own"
     ready = sorted(path.stem for path in READY_FOLDER.glob("*.sql"))
-    for rule in rules.rules:
-        if (rule.ready is None) == (rule.sql is None):
-            yield f"rule {rule.name}: write either ready or sql"
-        elif rule.ready is not None and rule.ready not in ready:
-            yield f"rule {rule.name}: there is no ready-made question {rule.ready!r}: choose of {', '.join(ready)}"
-        else:
-            used = set(_parameters(_question(rule)))
-            for name in sorted(used - rule.given.keys() - FACTS):
-                yield f"rule {rule.name}: its question asks for ${name}: give it under with"
-            for name in sorted(rule.given.keys() - (used - FACTS)):
-                yield f"rule {rule.name}: its question has no parameter ${name} to give, only {', '.join(sorted(used - FACTS)) or 'none'}"
-        if not (rule.to or rules.to):
-            yield f"rule {rule.name}: nobody is told: write to, here or for the whole file"
-        for target in rule.to or rules.to:
-            if target not in ("prefect", "webhook", "mail") and not re.fullmatch(r"[^@\s,]+@[^@\s,]+", target):
-                yield f"rule {rule.name}: {target!r} can be told nothing: write prefect, webhook, mail or an e-mail address"
-        try:
-            list(_columns(rule.message))
-        except ValueError as error:
-            yield f"rule {rule.name}: message: {error}"
+    for number, rule in enumerate(rules.rules):
+        if names.count(rule.name) > 1 and names.index(rule.name) == number:
+            yield number, f"there are {names.count(rule.name)} rules {rule.name}: give each a name of its own"
+        for fault in _faults_of(rule, rules, ready):
+            yield number, f"rule {rule.name}: {fault}"
+
+
+def _faults_of(rule: Rule, rules: Rules, ready: list[str]) -> Iterator[str]:
+    if (rule.ready is None) == (rule.sql is None):
+        yield "write either ready or sql"
+    elif rule.ready is not None and rule.ready not in ready:
+        yield f"there is no ready-made question {rule.ready!r}: choose of {', '.join(ready)}"
+    else:
+        used = set(_parameters(_question(rule)))
+        for name in sorted(used - rule.given.keys() - FACTS):
+            yield f"its question asks for ${name}: give it under with"
+        for name in sorted(rule.given.keys() - (used - FACTS)):
+            yield f"its question has no parameter ${name} to give, only {', '.join(sorted(used - FACTS)) or 'none'}"
+        if rule.ready is not None:
+            for name in sorted({"from", "by"} & rule.given.keys()):
+                if not isinstance(rule.given[name], str):
+                    yield f'{name} is {rule.given[name]!r}: write a time in quotes, as "06:00"; YAML takes it for a number without'
+    if not (rule.to or rules.to):
+        yield "nobody is told: write to, here or for the whole file"
+    for target in rule.to or rules.to:
+        if target not in ("prefect", "webhook", "mail") and not re.fullmatch(r"[^@\s,]+@[^@\s,]+", target):
+            yield f"{target!r} can be told nothing: write prefect, webhook, mail or an e-mail address"
+    try:
+        list(_columns(rule.message))
+    except ValueError as error:
+        yield f"message: {error}"
 
 
 FACTS = {"now", "time_zone"}
@@ -148,11 +200,19 @@ def ask(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, settin
     """What a rule finds. Raises FaultyRule for SQL that the lake's views can't answer, and for a message that its columns can't fill."""
     sql = _question(rule)
     values = rule.given | {"now": now, "time_zone": settings.time_zone}
+    limit = threading.Timer(LONGEST_QUESTION_S, connection.interrupt)
+    limit.start()
     try:
+        if any(catalog.sets_a_variable(statement) for statement in catalog.statements(connection, sql)):
+            raise PermissionError("SET is not allowed here: other rules would be asked otherwise. Write one SELECT.")
         answer = catalog.query(connection, sql, {name: values[name] for name in set(_parameters(sql))})
+    except duckdb.InterruptException:
+        raise FaultyRule(f"rule {rule.name}: its question took longer than {LONGEST_QUESTION_S:g} s: ask for fewer days") from None
     except (duckdb.Error, ValueError, PermissionError) as error:
         given = f" (with {rule.given})" if rule.given else ""
         raise FaultyRule(f"rule {rule.name}: {str(error).strip()}{given}") from None
+    finally:
+        limit.cancel()
     columns = [column for column in _columns(rule.message) if column not in answer.column_names]
     if columns:
         raise FaultyRule(

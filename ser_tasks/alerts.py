@@ -1,12 +1,16 @@
 """The alerts: asks every rule, and tells each target what began, what stays and what ended since it was told last.
 
-What was told stands in the lake's table ``alerts``, written after it was told. So an alert that stays is told once (and again
-after ``remind_after_h``), one that a target did not take is told by the next run, and the other targets hear nothing twice.
+What is told stands in the lake's table ``alerts``: written when a run begins to tell it, and again when the target has taken it.
+So an alert that stays is told once (and again after ``remind_after_h``), of two runs at once only one tells it, what a target did
+not take is told by the next run, and the other targets hear nothing twice. One that comes and goes is told ``flaps_after`` times.
 """
 
+import contextvars
 import hashlib
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -24,11 +28,19 @@ Sender = Callable[[Message, Settings], None]
 
 PAUSES_S = (2.0, 10.0)
 """Before each further try to hand a message over."""
+LIMIT_S = 60.0
+"""A receiver that has not answered by then is given up for this run, however slowly it still talks."""
+TELLING = timedelta(minutes=15)
+"""A run is done with a target within this time: what it began to tell earlier, and did not write down as told, it was killed at."""
 EARLY = timedelta(minutes=15)
 """So much before its time a reminder is due: a schedule of every 24 hours is never quite on time."""
 LAST_TOLD = """
-    FROM alerts QUALIFY row_number() OVER (PARTITION BY rule, subject, target ORDER BY found_at DESC, told_at DESC NULLS LAST) = 1
+    SELECT *, count(*) FILTER (event = 'began' AND told_at IS NOT NULL AND found_at > $now - INTERVAL 24 HOUR) OVER own AS begins
+    FROM alerts
+    WINDOW own AS (PARTITION BY rule, subject, target)
+    QUALIFY row_number() OVER (PARTITION BY rule, subject, target ORDER BY found_at DESC, told_at DESC NULLS LAST) = 1
 """
+"""The last row of each alert and target, and how often it was told as begun within a day."""
 LONGEST_TITLE = 150
 SEVERITIES = ("error", "warning", "info")
 HEADINGS = {"began": "Began", "stays": "Stays", "ended": "Ended"}
@@ -42,6 +54,9 @@ class Telling:
     event: str
     """began, stays or ended."""
     since: datetime
+    after: datetime | None = None
+    """``found_at`` of what was last written of it for this target."""
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +88,7 @@ def ask(lake: str, rules: Rules, settings: Settings, now: datetime | None = None
             except FaultyRule as error:
                 faults.append(str(error))
                 faulty.add(rule.name)
-        last = catalog.query(connection, LAST_TOLD).to_pylist()
+        last = catalog.query(connection, LAST_TOLD, {"now": now}).to_pylist()
     return Asked(findings, faults, _due(rules, findings, faulty, last, settings, now))
 
 
@@ -86,8 +101,20 @@ def tell(lake: str, asked: Asked, rules: Rules, settings: Settings, senders: dic
     done, troubles = [], list(asked.faults)
     for target, tellings in asked.due.items():
         message = compose(lake, tellings, rules, settings, now)
+        try:
+            key = _begin_to_tell(lake, target, tellings, now)
+        except OSError as error:  # a full disk is told all the same
+            key = ""
+            troubles.append(f"what {target} is told cannot be written down, and is told again by the next run: {error}")
+        if key is None:
+            done.append(f"{target}: nothing, another run is telling it")
+            continue
         trouble = _hand_over(message, target, senders, settings)
-        _write_down(lake, target, tellings, now, trouble)
+        if key:
+            try:
+                open_store(lake).write_bytes(key, _rows(target, tellings, now, None if trouble else datetime.now(UTC), trouble))
+            except OSError as error:
+                troubles.append(f"that {target} was told cannot be written down: {error}")
         if trouble:
             troubles.append(f"{target} was not told of {len(tellings)} alerts: {trouble}")
         else:
@@ -116,7 +143,7 @@ def compose(lake: str, tellings: list[Telling], rules: Rules, settings: Settings
             for telling in of_rule[: rules.lines_a_rule]:
                 found = telling.finding
                 since = "" if event == "began" else f" (since {telling.since.astimezone(zone):%Y-%m-%d %H:%M})"
-                lines.append(f"  {found.severity}  {name}: {found.message}{since}")
+                lines.append(f"  {found.severity}  {name}: {found.message}{since}{telling.note}")
                 data[event].append({"rule": name, "subject": found.subject, "severity": found.severity, "message": found.message})
             if left_out := len(of_rule) - rules.lines_a_rule:
                 lines += [f"  and {left_out} more of {name}: FROM alerts"] if left_out > 0 else []
@@ -153,42 +180,56 @@ def _due(
     due: dict[str, list[Telling]] = {}
     to = targets(rules, settings)
     told = {(row["rule"], row["subject"], row["target"]): row for row in last}
-    remind_after = None if rules.remind_after_h is None else timedelta(hours=rules.remind_after_h) - EARLY
+    remind_after_h = {rule.name: rules.reminds_after_h(rule) for rule in rules.rules}
     for finding in findings:
         for target in to[finding.rule]:
             before = told.pop((finding.rule, finding.subject, target), None)
+            if before is not None and _being_told(before, now):
+                continue
             if before is None or before["event"] == "ended":
-                due.setdefault(target, []).append(Telling(finding, "began", now))
+                times = 1 + (before["begins"] if before else 0)
+                note = f" (it comes and goes: {times} times in 24 hours, its end is not told before it is quiet)"
+                note = note if times >= rules.flaps_after else ""
+                due.setdefault(target, []).append(Telling(finding, "began", now, before and before["found_at"], note))
             elif before["told_at"] is None:
-                due.setdefault(target, []).append(Telling(finding, before["event"], before["since"]))
-            elif remind_after is not None and now - before["found_at"] >= remind_after:
-                due.setdefault(target, []).append(Telling(finding, "stays", before["since"]))
+                due.setdefault(target, []).append(Telling(finding, before["event"], before["since"], before["found_at"]))
+            elif (hours := remind_after_h[finding.rule]) is not None and now - before["found_at"] >= timedelta(hours=hours) - EARLY:
+                due.setdefault(target, []).append(Telling(finding, "stays", before["since"], before["found_at"]))
     used = {target for each in to.values() for target in each}
     for (rule, subject, target), before in told.items():  # what no rule finds any more
         over = before["event"] == "ended" and before["told_at"] is not None
-        if over or rule in faulty or target not in used:
+        flaps = before["told_at"] is not None and before["begins"] >= rules.flaps_after
+        if over or flaps or rule in faulty or target not in used or _being_told(before, now):
             continue
         why = "" if target in to.get(rule, ()) else " (no longer among the rules)"
         ended = Finding(rule, subject, before["severity"], before["message"].removesuffix(why) + why)
-        due.setdefault(target, []).append(Telling(ended, "ended", before["since"]))
+        due.setdefault(target, []).append(Telling(ended, "ended", before["since"], before["found_at"]))
     return due
+
+
+def _being_told(row: dict[str, Any], now: datetime) -> bool:
+    """Whether another run is at it."""
+    return row["told_at"] is None and row["why_not_told"] is None and now - row["found_at"] < TELLING
 
 
 def _hand_over(message: Message, target: str, senders: dict[str, Sender], settings: Settings) -> str | None:
     """Tries three times; returns why the target did not take it, None where it did."""
+    if target in senders:
+        send: Callable[[], None] = lambda: senders[target](message, settings)  # noqa: E731
+    elif target == "webhook":
+        send = lambda: post(message, settings)  # noqa: E731
+    elif "@" in target:
+        send = lambda: mail(message, target, settings)  # noqa: E731
+    elif target == "mail":
+        return "SER_MAIL_TO is not set: give the addresses that get the alerts"
+    else:
+        return f"nothing here can tell {target}"
     for pause_s in (*PAUSES_S, None):
         try:
-            if target in senders:
-                senders[target](message, settings)
-            elif target == "webhook":
-                post(message, settings)
-            elif "@" in target:
-                mail(message, target, settings)
-            elif target == "mail":
-                return "SER_MAIL_TO is not set: give the addresses that get the alerts"
-            else:
-                return f"nothing here can tell {target}"
+            _within_the_limit(send)
             return None
+        except TimeoutError:
+            return f"it was not done within {LIMIT_S:g} s; it may have taken the message all the same"
         except NotSent as error:
             if pause_s is None:
                 return str(error)
@@ -196,7 +237,30 @@ def _hand_over(message: Message, target: str, senders: dict[str, Sender], settin
     raise AssertionError("unreachable")
 
 
-def _write_down(lake: str, target: str, tellings: list[Telling], now: datetime, trouble: str | None) -> None:
+def _within_the_limit(send: Callable[[], None]) -> None:
+    """Calls it in a thread that is left behind after LIMIT_S. Raises TimeoutError then: a socket's own limit holds for each byte only."""
+    answer: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(send())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
+    answer.result(LIMIT_S)
+
+
+def _begin_to_tell(lake: str, target: str, tellings: list[Telling], now: datetime) -> str | None:
+    """Writes that these are being told, and returns the part's key, whose name follows from them; None where another run was quicker."""
+    what = sorted((each.finding.rule, each.finding.subject, each.event, str(each.after)) for each in tellings)
+    name = hashlib.sha256(repr((target, what)).encode()).hexdigest()[:20]
+    key = f"{parts.folder('alerts', day=now.date())}{name}.parquet"
+    return key if open_store(lake).create_bytes(key, _rows(target, tellings, now)) else None
+
+
+def _rows(target: str, tellings: list[Telling], now: datetime, told_at: datetime | None = None, trouble: str | None = None) -> bytes:
+    """A part of the table ``alerts``; with neither a time nor a trouble it says that they are being told."""
     rows = [
         {
             "rule": telling.finding.rule,
@@ -207,15 +271,13 @@ def _write_down(lake: str, target: str, tellings: list[Telling], now: datetime, 
             "since": telling.since,
             "target": target,
             "found_at": now,
-            "told_at": None if trouble else datetime.now(UTC),
+            "told_at": told_at,
             "why_not_told": trouble,
             "code_version": code_version(),
         }
         for telling in tellings
     ]
-    name = f"{now:%Y%m%dT%H%M%S%f}-{hashlib.sha256(target.encode()).hexdigest()[:8]}"
-    key = f"{parts.folder('alerts', day=now.date())}{name}.parquet"
-    open_store(lake).write_bytes(key, parts.encode("alerts", schemas.table("alerts", rows)))
+    return parts.encode("alerts", schemas.table("alerts", rows))
 
 
 def _order(telling: Telling) -> tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""The report of a night: outcomes, what was not scored and why, throughput, worst calls, disk, cost, checks that failed."""
+"""The report of a night: outcomes, what was not scored and why, throughput, worst calls, drift, disk, cost, checks that failed."""
 
 import re
 from datetime import date, datetime
@@ -83,6 +83,7 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         f"# Night {run['run_id']}",
         f"{run['model']} under the policy {run['policy']}, {_minute(run['started_at'])} to {_minute(run['ended_at'])} (UTC), "
         f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new.",
+        summary(run, failed),
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
         "## What was not scored and why\n\n"
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
@@ -94,6 +95,16 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         f"## Checks that failed, over the days from {first_day}\n\n" + markdown_table(failed),
     ]
     return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
+
+
+def summary(run: Row, failed: list[Row]) -> str:
+    """What of a night a person should look at, in one line. ``failed`` are the checks that failed."""
+    handled = sum(run[outcome] for outcome in schemas.OUTCOMES)
+    faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
+    faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
+    faults += [f"{run['failed']} of {handled} recordings failed"] if run["failed"] else []
+    faults += ["no new recording was found"] if not run["planned"] else []
+    return f"**Look at this:** {'; '.join(faults)}." if faults else "Nothing to look at: no recording, chunk or check failed."
 
 
 def drift_rows(connection: duckdb.DuckDBPyConnection, day: date) -> list[Row]:
@@ -118,16 +129,19 @@ def _drift(rows: list[Row]) -> str:
         for row in rows
     ]
     first = rows[0]
-    text = f"{first['month']:%Y-%m} against {first['reference_month']:%Y-%m}, {first['reference_calls']} calls (SER_REFERENCE_MONTH). "
-    return f"{text}psi: population stability index, 0.1 some drift, 0.25 much.\n\n{markdown_table(shown)}"
+    text = (
+        f"{first['month']:%Y-%m} against {first['reference_month']:%Y-%m} (SER_REFERENCE_MONTH) with {first['reference_calls']} calls. "
+        "psi: population stability index, 0.1 some drift, 0.25 much. By chance: what one month in 20 exceeds."
+    )
+    return f"{text}\n\n{markdown_table(shown)}"
 
 
 def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:
     """Bytes by table, what this night added beside those before it, and the room that is left."""
     sizes = [row | {"bytes": _bytes(row["bytes"])} for row in upkeep.size_by_table(open_store(lake))]
     written = [night["written_bytes"] for night in before if night["written_bytes"] is not None]
-    usual = f"{_bytes(median(written))}, the median of {len(written)} nights before" if written else "not known of the nights before"
-    here = "not known" if run["written_bytes"] is None else _bytes(run["written_bytes"])
+    usual = f"{_bytes(median(written))} is the median of the {len(written)} before" if written else "what those before wrote is not known"
+    here = "an unknown amount" if run["written_bytes"] is None else _bytes(run["written_bytes"])
     lines = [markdown_table(sizes), "", f"This night wrote {here}; {usual}."]
     for place, (free_bytes, total_bytes) in alert_rules.room(lake, settings).items():
         lines.append(f"Free where {place} lies: {_bytes(free_bytes)}, {free_bytes / total_bytes:.0%} of the disk.")
@@ -136,10 +150,13 @@ def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:
 
 def _cost(run: Row, before: list[Row], settings: Settings) -> str:
     rows = upkeep.cost_rows(run, before, settings)
-    table = markdown_table([row | {"this night": _rounded(row["this night"]), "median": _rounded(row["median"])} for row in rows])
-    if settings.price_machine_hour is not None and settings.price_gb_month is not None:
-        return table
-    return f"{table}\n\nSER_PRICE_MACHINE_HOUR, SER_PRICE_GB_MONTH and SER_CURRENCY turn this into money."
+    shown = [row | {name: _known(row[name]) for name in ("this night", "median")} for row in rows]
+    hint = "\n\nThe prices are set by SER_PRICE_MACHINE_HOUR, SER_PRICE_GB_MONTH and SER_CURRENCY."
+    return markdown_table(shown) + (hint if any(row["this night"] == upkeep.NOT_SET for row in rows) else "")
+
+
+def _known(value: float | str | None) -> str:
+    return value if isinstance(value, str) else _rounded(value) or "not known"
 
 
 def outcome_rows(run: Row) -> list[Row]:
@@ -183,12 +200,11 @@ def worst_calls(connection: duckdb.DuckDBPyConnection, run_id: str, limit: int =
 def worst_calls_table(calls: list[Row], recordings: str) -> str:
     """Those calls as a table with links to the recordings; in a link, too, ids of people are masked as ~."""
     store = open_store(recordings)
-    rows = ["| call | date | queue | peak anger | at |", "|---|---|---|---|---|"]
+    rows = []
     for call in calls:
-        link = f"[{as_cell(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"
-        at = f"{call['peak_anger']:.2f} | {call['peak_anger_at_s']:.0f} s"
-        rows.append(f"| {link} | {call['call_date']} | {as_cell(call['queue'])} | {at} |")
-    return "\n".join(rows) if calls else "None."
+        place = [str(call["call_date"] or ""), as_cell(call["queue"]), f"{call['peak_anger']:.2f}", f"{call['peak_anger_at_s']:.0f} s"]
+        rows.append([*place, f"[{as_cell(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
+    return _table(["date", "queue", "peak anger", "at", "call"], rows) if calls else "None."
 
 
 def failed_checks(lake: str, first_day: date) -> list[Row]:
@@ -230,12 +246,16 @@ def agreement(lake: str, run: Row) -> Row:
 
 
 def markdown_table(rows: list[Row]) -> str:
-    """Rows as a Markdown table; text from outside stays text."""
-    if not rows:
-        return "None."
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    lines += ["| " + " | ".join(as_cell(value) for value in row.values()) + " |" for row in rows]
-    return "\n".join(lines)
+    """Rows as a Markdown table whose columns stand in line as plain text, too; text from outside stays text."""
+    return _table(list(rows[0]), [[as_cell(value) for value in row.values()] for row in rows]) if rows else "None."
+
+
+def _table(header: list[str], cells: list[list[str]]) -> str:
+    """The last column, which may hold long text or links, is not filled up."""
+    widths = [max(3, *(len(line[column]) for line in [header, *cells])) for column in range(len(header) - 1)]
+    lines = [header, ["-" * width for width in widths] + ["---"], *cells]
+    padded = [[*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
 def as_cell(value: Any) -> str:

@@ -68,7 +68,9 @@ class Settings(BaseSettings):
         None, gt=0, description="Age in days after which `ser retention` deletes a day's segments; unset: kept for ever."
     )
     keep_calls_days: int | None = Field(
-        None, gt=0, description="Age in days after which `ser retention` deletes a day's call_emotions and reports; unset: kept for ever."
+        None,
+        gt=0,
+        description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts; unset: kept for ever.",
     )
     alerts: str | None = Field(None, description="File of the alerts' rules; deploy/alerts.yaml if unset.")
     alert_webhook_url: SecretStr | None = Field(

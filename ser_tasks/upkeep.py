@@ -10,6 +10,8 @@ from ser_tasks.store import Store
 
 Row = dict[str, Any]
 
+NOT_SET = "not set"
+
 
 def size_by_table(lake: Store) -> list[Row]:
     """Files and bytes of each top folder of the lake, the largest first, and their sum. Lists the whole lake."""
@@ -31,24 +33,29 @@ def machine_hours(run: Row) -> float | None:
 
 
 def cost_rows(run: Row, before: list[Row], settings: Settings) -> list[Row]:
-    """Machine-hours and GB for each 1,000 calls handled, and their price where the settings have one, beside the median before.
+    """Machine-hours and GB for each 1,000 calls handled, and their price, beside the median of the nights before.
 
-    ``before`` are rows of ``runs``; those that handled nothing, or do not know, are left out. A call is a recording with an outcome.
+    A call is a recording with an outcome. A figure is None where it is not known, NOT_SET where the settings have no price.
+    ``before`` are rows of ``runs``; those that handled nothing, or do not know, are left out.
     """
-    figures = [
-        ("machine-hours", lambda night: machine_hours(night), 1.0),
-        ("GB written to the lake", lambda night: None if night["written_bytes"] is None else night["written_bytes"] / 1e9, 1.0),
-    ]
-    currency = f"{settings.currency} " if settings.currency else ""
-    if settings.price_machine_hour is not None:
-        figures.append((f"{currency}for machines", figures[0][1], settings.price_machine_hour))
-    if settings.price_gb_month is not None:
-        figures.append((f"{currency}a month for keeping them", figures[1][1], settings.price_gb_month))
+
+    def written_gb(night: Row) -> float | None:
+        return None if night["written_bytes"] is None else night["written_bytes"] / 1e9
+
+    price = settings.currency or "price"
     rows = []
-    for what, of, price in figures:
-        here = _per_thousand(run, of(run), price)
-        known = [each for night in before if (each := _per_thousand(night, of(night), price)) is not None]
-        rows.append({"for 1,000 calls": what, "this night": here, "median": median(known) if known else None, "nights": len(known)})
+    for what, of, each in (
+        ("machine-hours", machine_hours, 1.0),
+        ("GB written to the lake", written_gb, 1.0),
+        (f"{price} of the machine-hours", machine_hours, settings.price_machine_hour),
+        (f"{price} a month of keeping the GB", written_gb, settings.price_gb_month),
+    ):
+        if each is None:
+            rows.append({"for 1,000 calls": what, "this night": NOT_SET, "median": NOT_SET, "nights before": 0})
+            continue
+        known = [found for night in before if (found := _per_thousand(night, of(night), each)) is not None]
+        here = _per_thousand(run, of(run), each)
+        rows.append({"for 1,000 calls": what, "this night": here, "median": median(known) if known else None, "nights before": len(known)})
     return rows
 
 

@@ -9,6 +9,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,18 +24,20 @@ from cryptography.x509.oid import NameOID
 
 
 class WebhookReceiver:
-    """Takes POSTs on ``url``. ``answers`` holds the status codes of the next ones; then 200. Use it in a ``with``."""
+    """Takes POSTs on ``url``, after ``wait_s``. ``answers`` holds the status codes of the next ones; then 200. Use it in a ``with``."""
 
     def __init__(self, secret: str = "secret-path"):
         self.taken: list[dict[str, Any]] = []
         self.asked = 0
         self.answers: list[int] = []
+        self.wait_s = 0.0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.asked += 1
+                time.sleep(receiver.wait_s)
                 status = receiver.answers.pop(0) if receiver.answers else 200
                 if status == 200:
                     receiver.taken.append(json.loads(body) | {"path": self.path, "type": self.headers["Content-Type"]})
@@ -57,6 +60,37 @@ class WebhookReceiver:
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+class HangingReceiver:
+    """Takes connections on ``url`` and never answers; or it ``drips``: one byte of an endless header now and then."""
+
+    def __init__(self, drips: bool = False):
+        self.asked = 0
+        self._drips, self._over = drips, threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/secret-path"
+
+    def __enter__(self) -> "HangingReceiver":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._socket.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                self.asked += 1
+                threading.Thread(target=self._hold, args=(connection,), daemon=True).start()
+
+    def _hold(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Long: " if self._drips else b"")
+            while not self._over.wait(0.05):
+                connection.sendall(b"x" if self._drips else b"")
 
 
 class MailReceiver:

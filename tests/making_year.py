@@ -299,6 +299,7 @@ def _write_runs(lake: Path) -> int:
         night |= {"listed": recordings, "planned": recordings, "failed_chunks": 0, "checks_failed": 0, "pseudonyms": True}
         night |= {"started_at": started_at, "ended_at": started_at + timedelta(seconds=wall_s), "wall_s": wall_s, "audio_h_per_h": 300.0}
         night |= {"model": MODEL, "policy": POLICY, "device": "cpu", "workers": 2, "start_up_s": 9.0, "recordings_uri": "s3://calls/2025"}
+        night |= {"machines": 1, "written_bytes": 900 * recordings}
         rows.append(dict.fromkeys(schemas.RUNS.names) | night | stages)
     made = schemas.table("runs", rows)
     days = pa.chunked_array([pa.array([row["started_at"].date() for row in rows])])

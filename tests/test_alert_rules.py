@@ -5,10 +5,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from making_lake import NIGHT, Call, run_row, segment, write, write_calls
+from making_year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, DAYS, FIRST_DAY, make_year
 
 from ser_tasks import alert_rules, catalog
 from ser_tasks.alert_rules import LONGEST_LINE, READY_FOLDER, FaultyRule, Rule, load
 from ser_tasks.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("quick_views")
 
 GOOD = """
 to: [webhook]
@@ -60,12 +63,20 @@ def test_a_rule_of_one_s_own_is_asked(tmp_path):
 @pytest.mark.parametrize(
     "old, new, fault",
     [
-        ("severity:", "severty:", "rule mine: there is no key 'severty': choose of name, ready, sql, with, severity, message, to"),
-        ("to: [webhook]", "too: [webhook]", "there is no key 'too': choose of to, remind_after_h, lines_a_rule, rules"),
-        ("    severity: warning\n", "", "rule mine: severity is missing"),
+        (
+            "severity:",
+            "severty:",
+            "line 7: rule mine: there is no key 'severty': choose of name, ready, sql, with, severity, message, to, remind",
+        ),
+        (
+            "to: [webhook]",
+            "too: [webhook]",
+            "rules.yaml, line 2: there is no key 'too': choose of to, remind_after_h, lines_a_rule, ",
+        ),
+        ("    severity: warning\n", "", "line 4: rule mine: severity is missing"),
         ("warning", "fatal", "rule mine: severity: .*'fatal'"),
         ("name: mine", "name: My rule", "rule My rule: name: "),
-        ("with: { least: 0 }", "", "rule mine: its question asks for \\$least: give it under with"),
+        ("with: { least: 0 }", "", "line 4: rule mine: its question asks for \\$least: give it under with"),
         ("least: 0", "least: 0, most: 1", "rule mine: its question has no parameter \\$most to give, only least"),
         ("    sql:", "    ready: disk\n    sql:", "rule mine: write either ready or sql"),
         ('sql: "', 'ready: "', "rule mine: there is no ready-made question '.*': choose of check_failed, disk, "),
@@ -73,7 +84,9 @@ def test_a_rule_of_one_s_own_is_asked(tmp_path):
         ("[webhook]", "[]", "rule mine: nobody is told"),
         ("{calls}", "{calls.real}", "rule mine: message: {calls.real} is no column"),
         ("{calls}", "{calls", "rule mine: message: "),
-        ("rules:", "rules: [", "is no YAML: "),
+        ("rules:", "rules: [", "is no YAML: .*line "),
+        ("    severity: warning", "    severity: warning\n    severity: error", "line 8: severity is there twice"),
+        ("    sql:", "    remind_after_h: -1\n    sql:", "line 5: rule mine: remind_after_h: .*greater than 0"),
         (GOOD, "- a", "holds no rules"),
         (GOOD, "", "holds no rules"),
     ],
@@ -92,6 +105,20 @@ def test_two_rules_of_one_name_and_no_file(tmp_path):
         load(tmp_path / "missing.yaml")
 
 
+def test_a_time_without_quotes_is_told(tmp_path):
+    given = "{from: 22:00, by: 06:00, mornings: [1]}"
+    text = f"to: [mail]\nrules:\n  - {{name: late, ready: night_late, severity: error, message: x, with: {given}}}"
+    with pytest.raises(ValueError, match='line 3: rule late: from is 1320: write a time in quotes, as "06:00"'):
+        load(written(tmp_path, text))
+
+
+def test_a_question_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(alert_rules, "LONGEST_QUESTION_S", 0.3)
+    endless = "SELECT count(*) AS n FROM range(10000000) AS a(x), range(10000000) AS b(y) WHERE x * y % 7 = 3"
+    with pytest.raises(FaultyRule, match="rule r: its question took longer than 0.3 s"):
+        ask(tmp_path, sql=endless)
+
+
 @pytest.mark.parametrize(
     "changes, fault",
     [
@@ -101,6 +128,12 @@ def test_two_rules_of_one_name_and_no_file(tmp_path):
         ({"sql": "SELECT 1 AS a", "message": "{b}"}, "rule r: its message names b, its question answers only a"),
         ({"sql": "SELECT 'x' AS a WHERE false", "message": "{a:.1%}"}, "rule r: its message does not fit its columns"),
         ({"sql": "CREATE TABLE t (a INT)"}, "rule r: CREATE is not allowed here"),
+        ({"sql": "COPY (SELECT 1) TO 'out.csv'"}, "rule r: COPY is not allowed here"),
+        ({"sql": "ATTACH 'other.duckdb'"}, "rule r: ATTACH is not allowed here"),
+        ({"sql": "DELETE FROM disks"}, "rule r: DELETE is not allowed here"),
+        ({"sql": "PRAGMA enable_profiling"}, "rule r: PRAGMA is not allowed here"),
+        ({"sql": "SET VARIABLE as_of = '2026-01-01'"}, "rule r: SET is not allowed here"),
+        ({"sql": "SELECT 1; SELECT 2"}, "rule r: There are 2 SQL statements: write one"),
         ({"sql": "SELECT $by::TIME AS a", "with": {"by": 360}}, r"rule r: .*\(with {'by': 360}\)"),
     ],
 )
@@ -140,10 +173,11 @@ def test_failed_share_counts_the_last_night_with_recordings(tmp_path):
 
 BERLIN = Settings(time_zone="Europe/Berlin")
 MORNINGS = {"from": "00:00", "by": "06:00", "mornings": [1, 2, 3, 4, 5, 6, 7]}
+NEW = MORNINGS | {"holidays": []}
 
 
 def test_no_recordings_by_six_is_six_in_the_site_s_zone(tmp_path):
-    rule = {"ready": "no_recordings", "with": MORNINGS, "message": "{night} {by} {time_zone} {runs}"}
+    rule = {"ready": "no_recordings", "with": NEW, "message": "{night} {by} {time_zone} {runs}"}
     run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC), planned=4)  # 01:00 in Berlin
     run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
     before, after = datetime(2026, 11, 21, 4, 59, tzinfo=UTC), datetime(2026, 11, 21, 5, 0, tzinfo=UTC)  # 05:59 and 06:00 in Berlin
@@ -156,7 +190,7 @@ def test_no_recordings_by_six_is_six_in_the_site_s_zone(tmp_path):
 
 @pytest.mark.parametrize("night, six_utc", [(date(2026, 3, 29), 4), (date(2026, 10, 25), 5), (date(2026, 7, 1), 4)])
 def test_the_hour_holds_when_the_clocks_change(tmp_path, night, six_utc):
-    rule = {"ready": "no_recordings", "with": MORNINGS, "message": "{night}"}
+    rule = {"ready": "no_recordings", "with": NEW, "message": "{night}"}
     six = datetime(night.year, night.month, night.day, six_utc, tzinfo=UTC)
     run(tmp_path, "before", six - timedelta(hours=29), planned=1)
     assert ask(tmp_path, six - timedelta(seconds=1), BERLIN, **rule) == []
@@ -164,20 +198,31 @@ def test_the_hour_holds_when_the_clocks_change(tmp_path, night, six_utc):
 
 
 def test_mornings_after_days_without_calls_are_left_out(tmp_path):
-    rule = {"ready": "no_recordings", "with": MORNINGS | {"mornings": [2, 3, 4, 5, 6]}, "message": "{night}"}
+    rule = {"ready": "no_recordings", "with": NEW | {"mornings": [2, 3, 4, 5, 6]}, "message": "{night}"}
     run(tmp_path, "saturday", datetime(2026, 11, 21, 1, tzinfo=UTC), planned=4)
     for day in (22, 23):  # Sunday and Monday: asked of Saturday's still
         assert ask(tmp_path, datetime(2026, 11, day, 7, tzinfo=UTC), **rule) == []
     assert ask(tmp_path, datetime(2026, 11, 24, 7, tzinfo=UTC), **rule) == [("", "2026-11-24")]
 
 
+@pytest.mark.parametrize("holidays", [["2026-12-24", "2026-12-25"], [date(2026, 12, 24), date(2026, 12, 25)]])
+def test_the_nights_of_holidays_are_not_asked_for(tmp_path, holidays):
+    """Christmas Eve is a Thursday, and nobody calls at the weekend: the next morning asked for is Tuesday's."""
+    rule = {"ready": "no_recordings", "with": NEW | {"mornings": [2, 3, 4, 5, 6], "holidays": holidays}, "message": "{night}"}
+    run(tmp_path, "wednesday", datetime(2026, 12, 24, 1, tzinfo=UTC), planned=4)
+    for day in (24, 25, 26, 27, 28):
+        assert ask(tmp_path, datetime(2026, 12, day, 7, tzinfo=UTC), **rule) == []
+    assert ask(tmp_path, datetime(2026, 12, 25, 7, tzinfo=UTC), **rule | {"with": NEW}) == [("", "2026-12-25")]
+    assert ask(tmp_path, datetime(2026, 12, 29, 7, tzinfo=UTC), **rule) == [("", "2026-12-29")]
+
+
 def test_a_night_that_begins_in_the_evening(tmp_path):
-    for ready in ("no_recordings", "night_late"):
-        rule = {"ready": ready, "with": MORNINGS | {"from": "22:00"}, "message": "{night}"}
+    for ready, given in (("no_recordings", NEW), ("night_late", MORNINGS)):
+        rule = {"ready": ready, "with": given | {"from": "22:00"}, "message": "{night}"}
         assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == [("", "2026-11-21")]
     run(tmp_path, "evening", datetime(2026, 11, 20, 22, 30, tzinfo=UTC), planned=4)
-    for ready in ("no_recordings", "night_late"):
-        rule = {"ready": ready, "with": MORNINGS | {"from": "22:00"}, "message": "{night}"}
+    for ready, given in (("no_recordings", NEW), ("night_late", MORNINGS)):
+        rule = {"ready": ready, "with": given | {"from": "22:00"}, "message": "{night}"}
         assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == []
 
 
@@ -185,7 +230,7 @@ def test_a_night_is_late_until_it_has_ended(tmp_path):
     rule = {"ready": "night_late", "with": MORNINGS, "message": "{night} {by} {time_zone} {last_run_ended_at:%d %H:%M}"}
     run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC))
     assert ask(tmp_path, datetime(2026, 11, 21, 4, 59, tzinfo=UTC), BERLIN, **rule) == []
-    assert ask(tmp_path, datetime(2026, 11, 21, 5, 1, tzinfo=UTC), BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 20 00:20")]
+    assert ask(tmp_path, datetime(2026, 11, 21, 5, 1, tzinfo=UTC), BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 20 01:20")]
     run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
     assert ask(tmp_path, datetime(2026, 11, 21, 6, 0, tzinfo=UTC), BERLIN, **rule) == []
 
@@ -246,29 +291,62 @@ def test_the_room_of_a_lake_that_is_not_there_yet_is_that_of_the_disk_that_will_
     assert alert_rules.room("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
 
 
-def queue_days(lake, days: int, anger_on_the_last: float, queue: str = "sales") -> date:
-    """So many days of 12 calls, a tenth of the speech angry, and on the last day another share. Returns the last day."""
+def queue_days(lake, shares: list[float], queue: str = "sales") -> datetime:
+    """A day of 12 calls for each share of angry speech. Returns six in the morning after the last."""
     first = date(2026, 10, 1)
     calls = []
-    for number in range(days):
-        day = first + timedelta(days=number)
-        share = anger_on_the_last if number == days - 1 else 0.1 + 0.01 * (number % 3)
+    for number, share in enumerate(shares):
         for call in range(12):
             parts = [segment(0, 10 * share, (0.8, 0.0, 0.1, 0.1)), segment(10, 20 - 10 * share, (0.1, 0.0, 0.8, 0.1))]
+            day = first + timedelta(days=number)
             calls.append(Call(f"{queue}-{number}-{call}", parts, queue=queue, day=day, chunk=f"{queue}-{number}"))
     write_calls(str(lake), calls)
-    return first + timedelta(days=days - 1)
+    return datetime(2026, 10, 1, 6, tzinfo=UTC) + timedelta(days=len(shares))
 
 
-def test_queue_anger_tells_the_queue_that_is_outside_its_range(tmp_path):
-    last = queue_days(tmp_path, 20, 0.6)
-    queue_days(tmp_path, 20, 0.1, "support")
-    rule = {"ready": "queue_anger", "with": {"sides": ["above"], "at_least_calls": 12}, "message": "{call_date} {calls} {share_anger:.2f}"}
-    morning = datetime(last.year, last.month, last.day, 6, tzinfo=UTC) + timedelta(days=1)
-    assert ask(tmp_path, morning, **rule) == [("sales", f"{last} 12 0.60")]
-    assert ask(tmp_path, morning - timedelta(days=1), **rule) == []  # the day itself is not over yet
-    assert ask(tmp_path, morning, **rule | {"with": {"sides": ["above"], "at_least_calls": 13}}) == []
-    assert ask(tmp_path, morning, **rule | {"with": {"sides": ["below"], "at_least_calls": 1}}) == []
+WAVES = [0.1 + 0.01 * (number % 3) for number in range(20)]
+"""Days around 0.11, whose range is that of twelve calls: 0.11 and about 0.08, one of the twelve, to either side."""
+QUEUE = {"sides": ["above"], "days": 2, "of_days": 3, "far": 1.5, "at_least_calls": 12}
+
+
+def queue_anger(lake, morning: datetime, **changes) -> list[tuple[str, str]]:
+    rule = {
+        "ready": "queue_anger",
+        "with": QUEUE | changes,
+        "message": "{call_date:%d} {calls} {compared_anger:.2f} {days_outside}/{of_days}",
+    }
+    return ask(lake, morning, **rule)
+
+
+def test_queue_anger_tells_a_queue_far_outside_its_range_at_once(tmp_path):
+    morning = queue_days(tmp_path, [*WAVES, 0.6])
+    queue_days(tmp_path, [*WAVES, 0.11], "support")
+    assert queue_anger(tmp_path, morning) == [("sales", "21 12 0.60 1/3")]
+    assert queue_anger(tmp_path, morning - timedelta(days=1)) == []  # the day itself is not over yet
+    assert queue_anger(tmp_path, morning, at_least_calls=13) == []
+    assert queue_anger(tmp_path, morning, sides=["below"]) == []
+
+
+def test_queue_anger_tells_a_queue_just_outside_on_the_second_of_three_days(tmp_path):
+    morning = queue_days(tmp_path, [*WAVES, 0.21])
+    assert queue_anger(tmp_path, morning) == []  # of many queues one may be there by chance
+    assert queue_anger(tmp_path, morning, days=1) == [("sales", "21 12 0.21 1/3")]
+    morning = queue_days(tmp_path, [*WAVES, 0.21, 0.1, 0.22])
+    assert queue_anger(tmp_path, morning) == [("sales", "23 12 0.22 2/3")]
+    assert queue_anger(tmp_path, morning, of_days=2) == []
+
+
+def test_queue_angrier_tells_the_week_that_rose_once_it_is_over(tmp_path):
+    """October the 5th, 2026, is a Monday: two weeks at a tenth, one at three tenths, of 84 calls each."""
+    queue_days(tmp_path, [0.1] * 18 + [0.3] * 7)
+    queue_days(tmp_path, [0.1] * 25, "support")
+    rule = {"ready": "queue_angrier", "with": {"verdicts": ["rose"], "at_least_calls": 50}}
+    rule |= {"message": "{week} {calls} {share_anger_before:.2f} {share_anger:.2f}"}
+    monday = datetime(2026, 10, 26, 6, tzinfo=UTC)
+    assert ask(tmp_path, monday, **rule) == [("sales", "2026-10-19 84 0.10 0.30")]
+    assert ask(tmp_path, monday - timedelta(days=1), **rule) == []
+    assert ask(tmp_path, monday, **rule | {"with": {"verdicts": ["rose"], "at_least_calls": 85}}) == []
+    assert ask(tmp_path, monday, **rule | {"with": {"verdicts": ["fell"], "at_least_calls": 50}}) == []
 
 
 def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
@@ -279,8 +357,51 @@ def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
             parts = [segment(0, 10, (p_anger, 0.0, 1 - p_anger, 0.0))]
             calls.append(Call(f"{month}-{number}", parts, day=date(2026, month, 1 + number % 28), chunk=f"{month}-{number % 28}"))
     write_calls(str(tmp_path), calls)
-    rule = {"ready": "drifted", "with": {"drifts": ["much"]}, "message": "{month:%m} {reference_month:%m} {calls}"}
+    rule = {"ready": "drifted", "with": {"drifts": ["much"], "at_least_calls": 60}, "message": "{month:%m} {reference_month:%m} {calls}"}
     found = dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **rule))
     assert found["mean_p_anger"] == "10 08 60" and "duration_s" not in found
+    few = rule | {"with": {"drifts": ["much"], "at_least_calls": 61}}
+    assert ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **few) == []
     september = Settings(reference_month=date(2026, 9, 15))
     assert "mean_p_anger" not in dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), september, **rule))
+
+
+# The made-up year: a queue turns angry in week 30, another moves to a codec that sounds so in week 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [7, 1, 2])
+def test_the_shipped_rules_find_the_angry_queue_not_the_codec_and_little_else(tmp_path, seed):
+    """100,000 calls, ten queues; the shipped rules are asked every morning."""
+    make_year(tmp_path / "lake", 100_000, seed, segments=False)
+    rules = {rule.name: rule for rule in load().rules if rule.name in ("queue_anger", "queue_angrier")}
+    found: dict[str, dict[str, set[date]]] = {name: {} for name in rules}
+    with catalog.connect(str(tmp_path / "lake")) as connection:
+        for view in (
+            "queue_days_against_usual",
+            "week_on_week",
+        ):  # a row follows from earlier days alone
+            connection.execute(f"CREATE TEMP TABLE {view} AS FROM memory.main.{view}")
+        for number in range(1, DAYS + 1):
+            day = FIRST_DAY + timedelta(days=number)
+            morning = datetime(day.year, day.month, day.day, 6, tzinfo=UTC)
+            for name, rule in rules.items():
+                for finding in alert_rules.ask(connection, rule, morning, Settings()):
+                    found[name].setdefault(finding.subject, set()).add(day - timedelta(days=1))
+    for name, within_days in (
+        ("queue_anger", 3),
+        ("queue_angrier", 7),
+    ):
+        later = {day for day in found[name].pop(ANGRY_QUEUE) if day >= ANGRY_FROM}
+        assert min(later) < ANGRY_FROM + timedelta(days=within_days), (name, min(later))
+    codec = {
+        name: {day for day in days.get(CODEC_QUEUE, ()) if CODEC_FROM <= day < CODEC_FROM + timedelta(days=28)}
+        for name, days in found.items()
+    }
+    assert codec == {"queue_anger": set(), "queue_angrier": set()}
+    false_days = sum(len(days) for days in found["queue_anger"].values())
+    false_weeks = sum(len(days) for days in found["queue_angrier"].values()) / 7
+    print(
+        f"seed {seed}: {false_days} queue-days of queue_anger, {false_weeks:.0f} queue-weeks of queue_angrier were told of the other queues"
+    )
+    assert false_days <= 6 and false_weeks <= 5  # of 9 queues' 3,285 days and 468 weeks

@@ -1,29 +1,33 @@
 """What is told when: once, again after a while, when it ends; no storm, nothing twice, nothing lost; real receivers on loopback."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 from making_lake import NIGHT, run_row, write
-from making_receivers import MailReceiver, WebhookReceiver
+from making_receivers import HangingReceiver, MailReceiver, WebhookReceiver
 from typer.testing import CliRunner
 
 from flows import alerts as flow
 from flows.cli import app
-from ser_tasks import alerts
+from ser_tasks import alerts, retention, senders
 from ser_tasks.alert_rules import Finding, Rules
 from ser_tasks.alerts import Telling, Untold, ask, rehearse, tell
+from ser_tasks.compact import compact
+from ser_tasks.doctor import examine
 from ser_tasks.senders import NotSent
 from ser_tasks.settings import Settings
+from ser_tasks.store import LocalStore, open_store
 
 NOW = datetime(2026, 11, 21, 6, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def quick_and_direct(monkeypatch):
+def quick_and_direct(quick_views, monkeypatch):
     """No pauses between tries, and no proxy between us and loopback."""
     monkeypatch.setattr(alerts, "PAUSES_S", (0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
@@ -163,6 +167,86 @@ def test_a_sender_that_comes_back_within_a_run_is_tried_again(lake):
     assert (receiver.asked, len(receiver.taken)) == (3, 1)
 
 
+def test_what_comes_and_goes_is_told_a_few_times_a_day(lake):
+    """A hundred queues that are found at one time and not at the next, each two hours for two days; then it is quiet."""
+    found = rules({"name": "flaps"} | finds(*[f"q{number}" for number in range(100)]))
+    none = rules({"name": "flaps"} | finds())
+    with WebhookReceiver() as receiver:
+        settings = Settings(alert_webhook_url=receiver.url)
+        for number in range(24):
+            once(lake, none if number % 2 else found, settings, NOW + timedelta(hours=2 * number))
+        first_day = [each for each in receiver.taken if each["asked_at"] < (NOW + DAY).isoformat()]
+        assert [each["title"].split(": ")[1] for each in first_day] == ["100 began", "100 ended", "100 began", "100 ended", "100 began"]
+        assert "q0 (it comes and goes: 3 times in 24 hours, its end is not told before it is quiet)" in first_day[-1]["text"]
+        assert "comes and goes" not in first_day[-2]["text"]
+        assert len(receiver.taken) <= 12  # not 24
+        told = len(receiver.taken)
+        for hour in range(49, 97, 6):
+            once(lake, none, settings, NOW + timedelta(hours=hour))
+        assert [each["title"] for each in receiver.taken[told:]] == ["[info] ser alerts: 100 ended"]
+
+
+def test_of_two_runs_at_once_one_tells(lake):
+    page = rules(finds("a"), finds("b"))
+    with WebhookReceiver() as receiver:
+        receiver.wait_s = 0.5
+        settings = Settings(alert_webhook_url=receiver.url)
+        asked = [ask(lake, page, settings, NOW), ask(lake, page, settings, NOW + timedelta(seconds=1))]
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda each: tell(lake, each, page, settings, {}, NOW), asked))
+        assert sorted(line.partition(":")[2] for [line] in done) == [" [error] ser alerts: 2 began", " nothing, another run is telling it"]
+        assert once(lake, page, settings, NOW + timedelta(seconds=2)) == []
+    assert (receiver.asked, rows(lake)) == (1, [("a", "began", "webhook", True), ("b", "began", "webhook", True)])
+
+
+def test_what_a_killed_run_had_begun_to_tell_is_told_by_a_later_one(lake, monkeypatch):
+    page = rules(finds("a"))
+    with WebhookReceiver() as receiver:
+        settings = Settings(alert_webhook_url=receiver.url)
+        with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+            killed.setattr(alerts, "_hand_over", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            once(lake, page, settings)
+        assert once(lake, page, settings, NOW + timedelta(minutes=5)) == []  # it may be at it still
+        once(lake, page, settings, NOW + timedelta(minutes=20))
+    assert [each["title"] for each in receiver.taken] == ["[error] ser alert r0 began: a"]
+
+
+@pytest.mark.parametrize("how", ["silent", "dripping"])
+def test_a_receiver_that_hangs_is_given_up_and_the_next_is_told(lake, tmp_path, monkeypatch, how):
+    monkeypatch.setattr(alerts, "LIMIT_S", 0.6)
+    monkeypatch.setattr(senders, "TIMEOUT_S", 0.15 if how == "silent" else 30)
+    page = rules({"to": ["webhook", "ops@example.org"]} | finds("a"))
+    with HangingReceiver(drips=how == "dripping") as receiver, MailReceiver(tmp_path) as mail:
+        settings = Settings(alert_webhook_url=receiver.url, **smtp(mail.port))
+        why = "gave no answer" if how == "silent" else "was not done within 0.6 s"
+        with pytest.raises(Untold, match=f"webhook was not told of 1 alerts: .*{why}"):
+            once(lake, page, settings)
+        assert receiver.asked == (3 if how == "silent" else 1)  # what may have been taken is not sent again at once
+    assert [to for to, _ in mail.letters] == ["ops@example.org"]
+
+
+def test_a_lake_that_takes_nothing_more_is_told_all_the_same(lake, monkeypatch):
+    """The disk is full: that is when an alert is needed."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with WebhookReceiver() as receiver:
+        settings = Settings(alert_webhook_url=receiver.url)
+        monkeypatch.setattr(LocalStore, "create_bytes", full)
+        with pytest.raises(Untold, match="what webhook is told cannot be written down, and is told again by the next run: .*No space left"):
+            once(lake, rules(finds("a")), settings)
+        assert len(receiver.taken) == 1
+
+
+def test_a_rule_has_its_own_time_of_reminding(lake):
+    page = rules({"name": "month", "remind_after_h": None} | finds("a"), {"name": "day"} | finds("b"), remind_after_h=24)
+    with WebhookReceiver() as receiver:
+        for day in range(3):
+            once(lake, page, Settings(alert_webhook_url=receiver.url), NOW + day * DAY)
+    assert [each["title"] for each in receiver.taken[1:]] == ["[error] ser alert day stays: b"] * 2
+
+
 def test_what_is_not_set_up_is_named_and_stops_no_other(lake):
     page = rules({"to": ["prefect"]} | finds("a"), {"to": ["mail"]} | finds("a"), {"to": ["webhook"]} | finds("a"))
     with WebhookReceiver() as receiver:
@@ -193,6 +277,22 @@ def test_an_alert_of_a_rule_that_is_gone_ends(lake):
         once(lake, rules({"name": "new"} | finds()), settings, NOW + DAY / 24)
         once(lake, rules({"name": "new"} | finds()), settings, NOW + DAY / 12)
     assert [each["title"] for each in receiver.taken[1:]] == ["[info] ser alert old ended: a (no longer among the rules)"]
+
+
+def test_the_doctor_the_compaction_and_the_retention_know_the_table(lake):
+    with WebhookReceiver() as receiver:
+        once(lake, rules(finds("a")), Settings(alert_webhook_url=receiver.url))
+    store = open_store(lake)
+    [part] = Path(lake, "alerts").rglob("*.parquet")
+    assert examine(lake, deep=True).findings == []
+    compact(store, Settings(), older_than_days=0, listing_s=0, reading_s=0)
+    assert part.exists()
+    settings, day = Settings(keep_calls_days=30), NOW.date()
+    assert retention.expired(store, settings, day + 30 * DAY) == []
+    [gone] = retention.expired(store, settings, day + 31 * DAY)
+    assert (gone.table, gone.day, len(gone.keys)) == ("alerts", day, 1)
+    part.write_bytes(part.read_bytes()[:-9])
+    assert [finding.what for finding in examine(lake).findings] == ["broken_part"]
 
 
 def test_a_rehearsal_tells_and_writes_nothing(lake):

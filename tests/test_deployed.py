@@ -235,14 +235,15 @@ def test_what_stands_on_the_page_is_on_the_server(system):
     assert found.keys() == {"nightly", "report", "alerts", "retention", "backfill", "rescore"}
     scheduled = {name: [each["schedule"] for each in deployment["schedules"]] for name, deployment in found.items()}
     assert scheduled["nightly"] == [{"cron": "0 1 * * *", "timezone": "Europe/Berlin", "day_or": True}]
-    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "report", "alerts", "retention"}
-    for name in ("nightly", "alerts", "backfill", "rescore", "retention"):
+    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "alerts", "retention"}
+    assert scheduled["alerts"] == [{"cron": "5 6 * * *", "timezone": "Europe/Berlin", "day_or": True}]
+    for name in ("nightly", "report", "alerts", "backfill", "rescore", "retention"):
         limit = found[name]["global_concurrency_limit"]["limit"]
         assert (limit, found[name]["concurrency_options"]["collision_strategy"]) == (1, "ENQUEUE")
     assert found["nightly"]["parameters"]["lake"] == str(system.lake)
-    assert len(system.ask("POST", "automations/filter", {})) == 5  # one of them runs the alerts after a night
+    assert len(system.ask("POST", "automations/filter", {})) == 6  # two of them run the report and the alerts after a night
     system.run(command_that("python -m flows.automations"))  # again: nothing is there twice
-    assert len(system.ask("POST", "automations/filter", {})) == 5
+    assert len(system.ask("POST", "automations/filter", {})) == 6
 
 
 def test_a_run_that_no_worker_takes_is_late_and_told(system):
@@ -326,13 +327,19 @@ def test_the_rules_are_asked_after_the_night_and_told_once_by_the_automation(sys
     assert len(system.told("check_failed")) == 1 and system.told("check_failed", "stays") == []
 
 
-def test_the_report_is_written_by_the_deployed_flow(system):
-    report = system.trigger("report")
-    [run] = system.end_of(report)
+def test_the_report_is_written_after_each_night(system):
+    """In the lake and as an artifact, nobody asked for it."""
+    newest = system.rows("SELECT max(run_id) FROM runs")[0][0]
+    [page] = wait_for(lambda: list((system.lake / "reports").rglob(f"{newest}.md")), LIMIT_S, "the newest night's report")
+    assert (
+        "| segments_overlapping | 1 " in page.read_text() and "**Look at this:** the check segments_overlapping failed" in page.read_text()
+    )
+    artifacts = {"artifacts": {"key": {"any_": ["night-report"]}}}
+    wait_for(
+        lambda: page.read_text() in {each["data"] for each in system.ask("POST", "artifacts/filter", artifacts)}, LIMIT_S, "its artifact"
+    )
+    [run] = system.end_of(system.trigger("report"))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
-    [page] = (system.lake / "reports").rglob("*.md")
-    assert "| segments_overlapping | 1 |" in page.read_text()
-    assert system.artifacts(report)["night-report"] == page.read_text()
 
 
 def test_no_secret_is_in_a_log_a_row_an_artifact_or_a_parameter(system):

@@ -16,6 +16,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.importtools import import_object
 
 from flows.alerts import EVENT
+from ser_tasks.alert_rules import Rule, Rules, load
 from ser_tasks.catalog import SQL_FOLDER
 from ser_tasks.policy import WAY_OUT
 from ser_tasks.settings import Settings
@@ -68,6 +69,16 @@ def test_the_codes_are_found():
 
 def test_every_reason_code_is_explained():
     assert reason_codes() - explained("Outcomes") == set()
+
+
+def test_every_shipped_alert_is_explained_and_no_other():
+    assert explained("Alerts") == {rule.name for rule in load().rules}
+
+
+def test_every_key_of_the_rule_file_is_explained_in_it():
+    head = (DEPLOY / "alerts.yaml").read_text().partition("\nto:")[0]
+    keys = {field.alias or name for model in (Rule, Rules) for name, field in model.model_fields.items()} - {"rules"}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", head)} == {"lines_a_rule"}  # explained beside it
 
 
 def test_every_check_is_explained_and_no_other():

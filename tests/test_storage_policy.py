@@ -4,6 +4,7 @@ import fnmatch
 import json
 import re
 import subprocess
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -13,8 +14,12 @@ from faulty_s3 import Request
 from making import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from making_s3 import POLICY, night_policy, upload
 
+from ser_tasks import alerts
 from ser_tasks import store as door
+from ser_tasks.alert_rules import load
 from ser_tasks.catalog import connect, write_catalog
+from ser_tasks.night_report import write_night_report
+from ser_tasks.settings import Settings
 from ser_tasks.store import StoreRefused, open_store
 
 
@@ -39,7 +44,7 @@ def allows(statement: dict[str, Any], request: Request) -> bool:
 
 @pytest.fixture
 def night(faulty_s3, s3, monkeypatch, tmp_path):
-    """What a night with the policy's rights, a rerun, a question, a catalogue file and a broken upload of a large part ask for."""
+    """What a night with the policy's rights, a rerun, its report and alerts, a question, a catalogue file and a broken upload ask for."""
     source, lakes = s3.bucket("calls"), s3.bucket("lake")
     write_call(tmp_path / "in", "2026-11-20/a.wav", two_sided([("customer", 1, 5)], 6), TWO_SIDED)
     upload(s3, tmp_path / "in", source)
@@ -52,6 +57,13 @@ def night(faulty_s3, s3, monkeypatch, tmp_path):
     assert run_night(f"s3://{source}", lake, bundle)["planned"] == 0
     with connect(lake) as connection:
         assert connection.execute("SELECT outcome FROM outcomes").fetchall() == [("scored",)]
+    write_night_report(lake)
+    rules, told = load(), []
+    asked = alerts.ask(lake, rules, Settings(), datetime.now(UTC) + timedelta(days=2))  # then a night is late
+    alerts.tell(lake, asked, rules, Settings(), {"prefect": lambda message, _: told.append(message)})
+    with connect(lake) as connection:
+        assert connection.execute("SELECT count(*) FROM alerts WHERE told_at IS NOT NULL").fetchall() == [(len(asked.findings),)]
+    assert len(told) == 1
     write_catalog(lake, tmp_path / "warehouse.duckdb")
     requests = faulty_s3.requests
     monkeypatch.setattr(door, "UPLOAD_BYTES", 5 << 20)

@@ -2,13 +2,14 @@
 -- Grain: one row if no run since $from o'clock planned a new recording, asked for the last morning on which it is past $by.
 -- Units: $from and $by are local times in SER_TIME_ZONE; $mornings are weekdays, 1 Monday to 7 Sunday; runs counted.
 -- The night to Tuesday ends on Tuesday at $by. It begins on Tuesday at $from, or on Monday where $from is the later of the two.
+-- $holidays are dates without calls: their night, which ends on the morning after, is not asked for.
 WITH mornings AS (
     SELECT
         timezone($time_zone, $now)::DATE - back::INTEGER AS night,
         timezone($time_zone, night + $by::TIME) AS ends_at,
         timezone($time_zone, night - ($from::TIME > $by::TIME)::INTEGER + $from::TIME) AS begins_at
-    FROM range(9) AS days(back)
-    WHERE list_contains($mornings, isodow(timezone($time_zone, $now)::DATE - back::INTEGER))
+    FROM range(22) AS days(back) -- three weeks: longer than any closing
+    WHERE list_contains($mornings, isodow(night)) AND NOT list_contains($holidays::DATE[], night - 1)
 ),
 last_night AS (
     FROM mornings WHERE ends_at <= $now ORDER BY night DESC LIMIT 1
