@@ -78,7 +78,7 @@ LISTED = f"""WITH listed AS (
 COLUMNS = ", ".join(
     ["recording_id", "call_id", "call_date", "started_at", "queue", "language", "outcome", "reason_code", "reason", "duration_s"]
     + ["scored_speech_s", "scored_segments", *(f"share_{emotion}" for emotion in EMOTIONS), "share_unsure", "mean_negativity"]
-    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated"]
+    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated", "onset_s"]
 )
 
 
