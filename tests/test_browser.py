@@ -15,7 +15,6 @@ import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from making_lake import DAY, Call, angry, segment, worse, write, write_calls
 from making_year import make_year
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from deploy.dashboard.app import create_app
 from deploy.dashboard.playback import Playback
@@ -59,12 +58,16 @@ HOSTILE = [
 def chromium():
     with sync_playwright() as driver:
         named = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-        found = [path for path in [*named, driver.chromium.executable_path] if path and Path(path).exists()]
-        if not found:
-            pytest.skip("There is no Chromium: playwright install chromium, or the system's package chromium")
-        browser = driver.chromium.launch(executable_path=found[0])
-        yield browser
-        browser.close()
+        for path in filter(None, [*named, driver.chromium.executable_path]):
+            try:
+                browser = driver.chromium.launch(executable_path=path)
+            except Error as error:
+                why = f"{path}: {error.message.splitlines()[0]}"
+                continue
+            yield browser
+            browser.close()
+            return
+        pytest.skip(f"No Chromium starts: playwright install chromium, or the system's package chromium ({why})")
 
 
 @contextlib.contextmanager
@@ -545,7 +548,7 @@ def test_paper_gets_the_figures_and_not_the_buttons(chromium, demo):
 @pytest.mark.slow
 def test_the_demo_from_its_command_to_its_sound(chromium, tmp_path):
     lake = str(tmp_path / "lake")
-    subprocess.run([sys.executable, "-m", "flows.cli", "demo", "--lake", lake], check=True, env=None, capture_output=True)
+    subprocess.run([sys.executable, "-c", "from flows.cli import app; app()", "demo", "--lake", lake], check=True, capture_output=True)
     with served(create_app(lake, str(CALLS), Settings(scratch=str(tmp_path / "scratch")))) as site, visiting(chromium, site) as page:
         page.goto("/")
         page.click(".tiles a >> nth=0")
