@@ -42,7 +42,7 @@ def test_every_outcome_is_listed_with_its_reason(lake):
     with browser(lake) as page:
         assert sorted(listed(page)) == ["angry", "broken", "mono", "silent", "worse"]
         text = page.get("/calls").text
-        assert "5 calls, 2 of them scored" in text
+        assert "4 calls, 2 of them scored" in text and "and 1 recording that could not be read" in text
         assert "withheld: role mixed" in text and "quarantined: not audio" in text and "no speech" in text
 
 
@@ -122,7 +122,7 @@ def test_hours_and_days_are_those_of_the_site(tmp_path):
     write_calls(lake, [call])
     with browser(lake, time_zone="Europe/Berlin") as page:
         assert listed(page, "hour=0&weekday=6") == ["late"] and listed(page, "hour=23") == [] and listed(page, "weekday=5") == []
-        assert "2026-11-21 00:30" in page.get("/calls").text
+        assert "<span>2026-11-21</span> <span>00:30</span>" in page.get("/calls").text
 
 
 # A call

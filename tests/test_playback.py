@@ -13,7 +13,7 @@ import soundfile as sf
 from fastapi.testclient import TestClient
 from making import RATE_HZ, speechlike
 from making_lake import Call as MadeCall
-from making_lake import angry, segment, write_calls
+from making_lake import angry, segment, worse, write_calls
 
 from deploy.dashboard import playback
 from deploy.dashboard.app import create_app
@@ -28,6 +28,7 @@ CALL = {
     "key": "2026-11-20/a.wav",
     "etag": "e1",
     "outcome": "scored",
+    "queue": "sales",
     "notice_given": True,
     "policy": "customers_only",
     "container": "WAV",
@@ -107,6 +108,10 @@ def test_the_policy_of_today_counts_beside_that_of_the_row(folder):
 def test_a_viewer_without_the_right_and_a_page_without_recordings_play_nothing(player):
     with pytest.raises(NotPlayed, match="not listen"):
         player.may_play(CALL, Viewer("ann", everything=True))
+    player.may_play(CALL, Viewer("ann", everything=True, played_queues=("sales",)))
+    for queue in ("support", None):
+        with pytest.raises(NotPlayed, match="not listen"):
+            player.may_play(CALL | {"queue": queue}, Viewer("ann", everything=True, played_queues=("sales",)))
     with pytest.raises(NotPlayed, match="without --recordings"):
         Playback(None, Settings()).may_play(CALL, OWNER)
 
@@ -266,6 +271,30 @@ def test_a_store_that_refuses_or_is_away_is_said_without_a_key(s3, monkeypatch, 
     assert error.value.status == 503 and "4711" not in caplog.text
 
 
+@pytest.mark.parametrize("key", ["../outside.wav", "/etc/hostname", "2026-11-20/../../outside.wav", "../~.wav"])
+def test_a_key_that_leads_out_of_the_store_is_not_followed(folder, player, caplog, key):
+    outside = Path(folder.uri).parent / "outside.wav"
+    sf.write(outside, two_tones(1), RATE_HZ)
+    for wanted in (key, "../outside.wav"):
+        call = CALL | {"recording_id": recording_id(wanted), "key": key}
+        for ask in (player.file, lambda call: player.link(call, "/sound")):
+            with pytest.raises(NotPlayed):
+                ask(call)
+    assert "outside" not in caplog.text
+
+
+def test_a_file_that_may_not_be_read_is_said_without_its_name(folder, player, monkeypatch, caplog):
+    call = put(folder, PERSON, two_tones(1))
+
+    def forbidden(key, *_):
+        raise PermissionError(13, "Permission denied", key)
+
+    monkeypatch.setattr(folder, "fetch", forbidden)
+    with pytest.raises(NotPlayed, match="just now") as error:
+        player.file(call)
+    assert error.value.status == 503 and "PermissionError" in caplog.text and "4711" not in caplog.text + str(error.value)
+
+
 # Over the page
 
 
@@ -335,6 +364,50 @@ def test_the_right_to_hear_is_asked_again_where_the_sound_is(folder, tmp_path, a
         assert browser.get(f"{path}/recording", headers=as_group("looks")).status_code == 403
         assert browser.get(f"{path}/recording", headers=as_group("other")).status_code == 404
         assert browser.get(link).status_code == 401
+
+
+def test_a_right_to_hear_one_queue_is_none_to_hear_another(folder, tmp_path):
+    """Somebody of two groups, of which one hears sales and the other sees everything."""
+    lake, secret = str(tmp_path / "lake"), "0123456789abcdef"
+    of_support = recorded(worse(queue="support"), folder, "2026-11-20/worse.wav", two_tones(20))
+    write_calls(lake, [recorded(angry(), folder, "2026-11-20/angry.wav", two_tones(40)), of_support])
+    groups = {"hears": {"queues": ["sales"], "may_play": True}, "sees": {"queues": "all"}}
+    app = create_app(lake, folder.uri, Settings(dashboard_secret=secret, dashboard_groups=groups, scratch=str(tmp_path / "scratch")))
+    basic = base64.b64encode(f"x:{secret}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}", "X-Forwarded-User": "ann", "X-Forwarded-Groups": "hears,sees"}
+    with page_of(app, follow_redirects=False, headers=headers) as browser:
+        for name, status in (("angry", 307), ("worse", 403)):
+            path = f"/calls/{recording_id(f'2026-11-20/{name}.wav')}"
+            assert browser.get(path).status_code == 200 and browser.get(f"{path}/recording").status_code == status
+
+
+def test_no_link_and_no_header_goes_on_to_others_or_stays_in_a_cache(app):
+    path = f"/calls/{recording_id('2026-11-20/angry.wav')}"
+    with page_of(app, follow_redirects=False) as browser:
+        link = browser.get(f"{path}/recording").headers["location"]
+        for address in (path, f"{path}/recording", f"{path}/playable", link):
+            headers = browser.get(address).headers
+            assert headers["cache-control"] == "no-store" and headers["referrer-policy"] == "no-referrer"
+            assert headers["cross-origin-resource-policy"] == "same-origin" and headers["x-content-type-options"] == "nosniff"
+            assert "content-disposition" not in headers, "it would say the file's name"
+
+
+@pytest.mark.parametrize(
+    "asked, status, length",
+    [
+        ("bytes=0-0", 206, 1),
+        ("bytes=-4", 206, 4),
+        ("bytes=99999999-", 416, None),
+        ("bytes=5-2", 400, None),
+        ("bytes=abc", 400, None),
+        ("lines=1-2", 400, None),
+    ],
+)
+def test_odd_ranges_are_answered_and_break_nothing(app, asked, status, length):
+    path = f"/calls/{recording_id('2026-11-20/angry.wav')}"
+    with page_of(app) as browser:
+        answer = browser.get(f"{path}/recording", headers={"Range": asked})
+        assert answer.status_code == status and (length is None or len(answer.content) == length)
 
 
 def test_no_page_names_who_the_key_names(folder, tmp_path):

@@ -78,7 +78,7 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         said=said,
         clock=clock,
         local=in_zone(request),
-        there=urlencode([each for each in request.query_params.multi_items() if each[0] != "segments"]),
+        list_query=urlencode([each for each in request.query_params.multi_items() if each[0] != "segments"]),
         emotions=EMOTIONS,
         role_names=ROLE_NAMES,
         facts=FACTS,

@@ -78,7 +78,7 @@ LISTED = f"""WITH listed AS (
 COLUMNS = ", ".join(
     ["recording_id", "call_id", "call_date", "started_at", "queue", "language", "outcome", "reason_code", "reason", "duration_s"]
     + ["scored_speech_s", "scored_segments", *(f"share_{emotion}" for emotion in EMOTIONS), "share_unsure", "mean_negativity"]
-    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated"]
+    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated", "onset_s"]
 )
 
 
@@ -158,7 +158,8 @@ def _one_of(name: str, value: str, known: dict[str, str]) -> None:
 def calls(request: Request, wanted: TheList) -> Response:
     zone = {"zone": request.app.state.settings.time_zone}
     totals = f"""
-        {LISTED} SELECT count(*) AS calls, count(*) FILTER (outcome = 'scored') AS scored, sum(scored_speech_s) AS scored_speech_s,
+        {LISTED} SELECT count(*) AS rows, count(*) FILTER (outcome IN ('quarantined', 'failed')) AS unread,
+            rows - unread AS calls, count(*) FILTER (outcome = 'scored') AS scored, sum(scored_speech_s) AS scored_speech_s,
             weighted_avg(share_unsure, nullif(scored_speech_s, 0)) AS share_unsure,
             weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger
         FROM listed WHERE {wanted.where}
@@ -176,7 +177,7 @@ def calls(request: Request, wanted: TheList) -> Response:
         rows=rows,
         total=total,
         first=CALLS_A_PAGE * (wanted.page - 1) + 1,
-        pages=-(-total["calls"] // CALLS_A_PAGE),
+        pages=-(-total["rows"] // CALLS_A_PAGE),
         emotions=EMOTIONS,
         known_emotions=[emotion for emotion in EMOTIONS if any(row[f"share_{emotion}"] is not None for row in rows)],
         clock=clock,

@@ -30,7 +30,7 @@ from ser_tasks.policy import POLICIES
 from ser_tasks.samples import SAMPLING_RATE_HZ, at_8_khz
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.store import ChangedObject, GoneObject, LocalStore, Store, UnusableObject, open_store
+from ser_tasks.store import ChangedObject, GoneObject, LocalStore, Store, StoreRefused, UnusableObject, open_store
 
 Answer = TypeVar("Answer")
 
@@ -88,12 +88,14 @@ class Playback:
         """Raises NotPlayed unless policy, notice and the viewer's rights all allow it. What nobody says does not count as allowed."""
         if self._store is None:
             raise NotPlayed("No recordings: this page was started without --recordings.", 404)
-        if not viewer.may_play:
-            raise NotPlayed("Your groups may see calls, but not listen to them.")
+        if not viewer.may_hear(call["queue"]):
+            raise NotPlayed("Your groups may see this call, but not listen to it.")
         if call["notice_given"] is False:
             raise NotPlayed("Not played: the caller was not told (notice_given is false).")
         if call["outcome"] not in HEARD:
-            raise NotPlayed(f"Not played: the call is {call['outcome']}, and what is not scored by policy or for its form stays unheard.")
+            raise NotPlayed(
+                f"Not played: the call is {call['outcome']}. Only what could be read, and the policy lets be scored, may be heard."
+            )
         for name in {call["policy"], self._settings.policy}:
             if name not in POLICIES:
                 raise NotPlayed(f"Not played: {name!r} is no policy that this page knows.")
@@ -163,8 +165,9 @@ class Playback:
             raise NotPlayed("The recording was uploaded again: what is shown here belongs to the former upload.", 409) from None
         except UnusableObject as error:
             raise NotPlayed(f"Not played: {error}", 409) from None
-        except OSError as error:  # StoreRefused and ConnectionError are such
-            log.warning("A recording could not be had: %s", error)
+        except (OSError, ValueError) as error:  # a plain OSError names the file, a ValueError the key
+            says = error if isinstance(error, StoreRefused | ConnectionError) else type(error).__name__
+            log.warning("A recording could not be had: %s", says)
             raise NotPlayed("The store does not give the recording out just now: the log of ser dashboard says why.", 503) from None
 
     def _key(self, call: dict[str, Any]) -> str:

@@ -66,17 +66,17 @@ def draw(segments: list[Segment], duration_s: float, emotion_role: str | None, q
 
     canvas = _Canvas(duration_s)
     for role in roles:
-        canvas.label(ROLE_NAMES[role])
+        canvas.label(f"{ROLE_NAMES[role]} speaks" if role in ("customer", "agent") else ROLE_NAMES[role])
         canvas.lane(SPOKEN_PX, _path(f"role-{role}", spoken[role], 0, SPOKEN_PX))
     if len([role for role in roles if role in ("customer", "agent")]) == 2:
-        canvas.label("Both at once (above), nobody (below)")
+        canvas.label(f"Both at once (above), nobody for {PAUSE_S:.0f} s (below)")
         canvas.lane(SPOKEN_PX, _path("overlap", overlaps, 0, SPOKEN_PX / 2) + _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
     elif roles:
-        canvas.label("Nobody speaks")
+        canvas.label(f"Nobody speaks for {PAUSE_S:.0f} s or more")
         canvas.lane(SPOKEN_PX, _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
     if scored:
         sure, unsure = [each for each in scored if not each["unsure"]], [_span(each) for each in scored if each["unsure"]]
-        canvas.label(f"{ROLE_NAMES[emotion_role]}: probability of each emotion, stacked")
+        canvas.label(f"{ROLE_NAMES[emotion_role]}: emotion probabilities, stacked")
         canvas.lane(BANDS_PX, "".join(_bands(sure, emotions)), hatched=unsure)
     if any(value is not None for value in quarters):
         canvas.label("Negativity by quarter of the call, 0 to 1")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
 
-from ser_tasks.settings import Settings
+from ser_tasks.settings import GroupRights, Settings
 
 SECRET_CHARACTERS = 16
 """A shorter secret could be guessed."""
@@ -26,7 +26,12 @@ class Viewer:
     everything: bool = False
     """Every call, those without a queue too."""
     may_play: bool = False
-    """Whether recordings may be played."""
+    """Whether every recording of a call that is shown may be played."""
+    played_queues: tuple[str, ...] = ()
+    """The queues whose recordings may be played all the same: a right to hear one queue is none to hear another."""
+
+    def may_hear(self, queue: str | None) -> bool:
+        return self.may_play or queue in self.played_queues
 
 
 OWNER = Viewer("this machine", everything=True, may_play=True)
@@ -68,12 +73,18 @@ def viewer(request: Request) -> Viewer:
         raise HTTPException(401, "The sign-in did not say who you are.")
     groups = {group.strip() for group in _one_header(request, settings.dashboard_groups_header).split(",")}
     rights = [right for group, right in settings.dashboard_groups.items() if group in groups]
+    playing = [right for right in rights if right.may_play]
     return Viewer(
         name,
-        queues=tuple(sorted({queue for right in rights if right.queues != "all" for queue in right.queues})),
+        queues=_queues(rights),
         everything=any(right.queues == "all" for right in rights),
-        may_play=any(right.may_play for right in rights),
+        may_play=any(right.queues == "all" for right in playing),
+        played_queues=_queues(playing),
     )
+
+
+def _queues(rights: list[GroupRights]) -> tuple[str, ...]:
+    return tuple(sorted({queue for right in rights if right.queues != "all" for queue in right.queues}))
 
 
 def _one_header(request: Request, name: str) -> str:
