@@ -60,8 +60,8 @@ SELECT
     comparable AS share_comparable, -- share of the day's scored speech whose codec and sampling rate have a usual share, 0 to 1
     compared_anger, -- share of anger in that speech alone: what is compared, 0 to 1
     usual_anger, -- share of anger that is usual for the day's mix of codecs and sampling rates, 0 to 1
-    greatest(0, usual_anger - known_margin) AS usual_low, -- lower end of the usual range
-    least(1, usual_anger + known_margin) AS usual_high, -- upper end of the usual range
+    if(known_margin IS NOT NULL, greatest(0, usual_anger - known_margin), NULL) AS usual_low, -- lower end of the usual range; null where it can't be told
+    if(known_margin IS NOT NULL, least(1, usual_anger + known_margin), NULL) AS usual_high, -- upper end of the usual range; null where it can't be told
     usual_days, -- days of the four weeks before that the range comes from
     CASE
         WHEN known_margin IS NULL THEN NULL
