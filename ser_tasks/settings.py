@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     @field_validator("dashboard_url")
     @classmethod
     def _plain_address(cls, url: str | None) -> str | None:
-        if url is not None and not re.fullmatch(r"https?://[^\s?#@]+", url):
+        if url is not None and not re.fullmatch(r"https?://[^\s?#@\"'<>]+", url):
             raise ValueError(f"{url!r} is no address of a dashboard: write it as https://moods.example.org.")
         return url.rstrip("/") if url else None
 

@@ -59,7 +59,8 @@ CONDITIONS = {
         "unsure": "share_unsure > 0",
     },
     "escalated": {"yes": "escalated", "no": "NOT escalated"},
-    "outcome": {outcome: f"outcome = '{outcome}'" for outcome in OUTCOMES} | {"not-scored": "outcome <> 'scored'"},
+    "outcome": {outcome: f"outcome = '{outcome}'" for outcome in OUTCOMES}
+    | {"not-scored": "outcome <> 'scored'", "readable": "outcome NOT IN ('quarantined', 'failed')"},
     "hour": {str(hour): f"hour = {hour}" for hour in range(24)},
     "weekday": {str(day): f"weekday = {day}" for day in range(1, 8)},
 }

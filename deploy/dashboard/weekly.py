@@ -7,8 +7,8 @@ from importlib.resources import files
 from typing import Any
 
 from deploy.dashboard.filters import Filters
-from deploy.dashboard.overview import answer, figures
-from deploy.dashboard.pages import ENVIRONMENT, percent
+from deploy.dashboard.overview import answer, figures, heat_map
+from deploy.dashboard.pages import ENVIRONMENT, Row, percent
 from deploy.dashboard.questions import QUESTIONS
 from deploy.dashboard.snapshot import Snapshot
 from deploy.dashboard.viewers import Viewer
@@ -17,8 +17,6 @@ WEEKS = 13
 """Weeks up to the page's own that its chart and its heat map show."""
 LONG = ("over_time", "hours")
 """The questions that are asked about all of them."""
-OF_LONG = (*LONG, "time_chart", "heat", "heat_share", "without_start", "unit")
-"""What is shown of the figures that follow from these."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,16 @@ def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = No
     values = filters.parameters | {"unit": "week", "latest": filters.last, "week": monday}
     long_values = values | long_filters.parameters
 
-    def of(values: dict[str, Any]) -> dict[str, Any]:
-        return figures({name: answer(snapshot, viewer, name, values) for name in QUESTIONS}, values)
+    def of(name: str) -> list[Row]:
+        return answer(snapshot, viewer, name, long_values if name in LONG else values)
 
-    long = of(long_values)
-    shown = of(values) | {name: long[name] for name in OF_LONG}
+    shown = figures({name: of(name) for name in QUESTIONS}, values)
+    [totals] = answer(snapshot, viewer, "totals", long_values)
+    shown |= {
+        "heat": heat_map(shown["hours"], totals["share_anger"]),
+        "heat_share": totals["share_anger"],
+        "without_start": totals["calls"] - sum(row["calls"] for row in shown["hours"]),
+    }
     asked = {name: QUESTIONS[name].with_values(long_values if name in LONG else values) for name in QUESTIONS if name != "latest_day"}
     title = f"Calls and moods, week {monday.isocalendar().week} of {monday.isocalendar().year}"
     queues = "every queue" if viewer.everything else ", ".join(viewer.queues) or "no queue"
