@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from making import TWO_SIDED, tiny_bundle, two_sided, write_call
 from making_lake import Call, segment, write_calls
+from making_receivers import MailReceiver
 
 from ser_tasks import catalog
 from ser_tasks.facts import recording_id
@@ -80,6 +81,8 @@ class System:
 
         self.webhook = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
         threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
+        self.mail = MailReceiver(folder, "night", SECRETS["SER_SMTP_PASSWORD"])
+        self.mail.__enter__()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SER_", "AWS_"))}
         exports = dict(pair.split("=", 1) for line in readme_commands() if line.startswith("export ") for pair in shlex.split(line)[1:])
         own = {
@@ -101,6 +104,13 @@ class System:
             "SER_CHUNK_RECORDINGS": "1",
             "SER_SCRATCH": str(folder / "scratch"),
             "TMPDIR": str(folder),
+            "SER_SMTP_HOST": "127.0.0.1",
+            "SER_SMTP_PORT": str(self.mail.port),
+            "SER_SMTP_USER": "night",
+            "SER_MAIL_FROM": "night@example.org",
+            "SER_DASHBOARD_GROUPS": '{"sales-leads": {"queues": ["sales"]}}',
+            "SER_WEEKLY_TO": '{"lead@example.org": ["sales-leads"]}',
+            "SSL_CERT_FILE": str(self.mail.authority),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
@@ -185,6 +195,7 @@ class System:
             os.kill(pid, signal.SIGKILL)
         self.webhook.shutdown()
         self.webhook.server_close()
+        self.mail.__exit__()
 
     def processes(self) -> list[int]:
         """Everything that was started in this system's environment and still runs, flow runs too."""
@@ -333,6 +344,16 @@ def test_the_report_is_written_by_the_deployed_flow(system):
     [page] = (system.lake / "reports").rglob("*.md")
     assert "| segments_overlapping | 1 |" in page.read_text()
     assert system.artifacts(report)["night-report"] == page.read_text()
+
+
+def test_the_weekly_page_is_mailed_once_by_the_deployed_flow(system):
+    ended = system.end_of(system.trigger("weekly", week="2026-W47"), system.trigger("weekly", week="2026-W47"))
+    assert {run["state_type"] for run in ended} == {"COMPLETED"}, [run["state"]["message"] for run in ended]
+    [(address, letter)] = system.mail.letters
+    assert (address, letter["Subject"]) == ("lead@example.org", "Calls and moods, week 47 of 2026")
+    [page] = letter.iter_attachments()
+    assert "sales" in page.get_content() and page.get_filename() == "calls-and-moods-2026-W47.html"
+    assert len(list((system.lake / "reports" / "day=2026-11-16").glob("weekly-*.html"))) == 1
 
 
 def test_no_secret_is_in_a_log_a_row_an_artifact_or_a_parameter(system):

@@ -92,15 +92,8 @@ def test_the_deployments_name_flows_and_their_parameters():
         flow = import_object(deployment["entrypoint"])
         assert flow.name == deployment["name"]
         assert deployment["parameters"].keys() <= set(flow.parameters.properties)
-    assert [deployment["name"] for deployment in page["deployments"]] == [
-        "nightly",
-        "report",
-        "alerts",
-        "weekly",
-        "retention",
-        "backfill",
-        "rescore",
-    ]
+    names = [deployment["name"] for deployment in page["deployments"]]
+    assert names == ["nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"]
 
 
 def test_the_automations_are_valid_and_watch_every_flow():
