@@ -105,6 +105,14 @@ class Settings(BaseSettings):
         "X-Forwarded-Groups", description="Header in which the proxy says their groups, with commas between."
     )
     dashboard_refresh_s: float = Field(300, gt=0, description="How often the dashboard looks for new parts in the lake, in seconds.")
+    dashboard_url: str | None = Field(
+        None, description="Where viewers reach the dashboard, as https://moods.example.org: mailed pages link to it. Unset: no links."
+    )
+    weekly_to: dict[str, tuple[str, ...]] = Field(
+        {},
+        description="Who is mailed the weekly page, and the groups of SER_DASHBOARD_GROUPS whose queues it shows them: "
+        '{"lead@example.org": ["billing-leads"]}.',
+    )
 
     frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
     precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
@@ -139,6 +147,13 @@ class Settings(BaseSettings):
         except Exception:
             raise ValueError(f"{name!r} is no time zone: write one such as Europe/Berlin or UTC.") from None
         return name
+
+    @field_validator("dashboard_url")
+    @classmethod
+    def _plain_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s?#@\"'<>]+", url):
+            raise ValueError(f"{url!r} is no address of a dashboard: write it as https://moods.example.org.")
+        return url.rstrip("/") if url else None
 
     @field_validator("smtp_security")
     @classmethod

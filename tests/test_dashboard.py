@@ -1,6 +1,7 @@
 """The dashboard's frame: who sees what, what an address may say, a snapshot that follows the lake."""
 
 import base64
+import functools
 from datetime import date, timedelta
 
 import pytest
@@ -38,9 +39,21 @@ def by_proxy(groups="", user="ann", password=PASSWORD, **more):
     return {"Authorization": f"Basic {basic}", "X-Forwarded-User": user, "X-Forwarded-Groups": groups} | more
 
 
-@pytest.fixture
-def lake(tmp_path):
-    folder = str(tmp_path / "lake")
+@functools.cache
+def open_app(lake):
+    """The dashboard without sign-in."""
+    return create_app(lake, settings=Settings())
+
+
+@functools.cache
+def signed_app(lake):
+    """The dashboard behind a sign-in proxy."""
+    return create_app(lake, settings=SIGN_IN)
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("lake"))
     write_good_lake(folder)
     return folder
 
@@ -53,7 +66,7 @@ def calls(snapshot, viewer, view="call_emotions"):
 
 
 def test_without_sign_in_only_this_machine_is_answered(lake):
-    app = create_app(lake, settings=Settings())
+    app = open_app(lake)
     assert browser(app).get("/").status_code == 200
     assert TestClient(app, base_url="http://127.0.0.1", client=("192.0.2.7", 50000)).get("/").status_code == 403
     assert TestClient(app, base_url="http://evil.example", client=("127.0.0.1", 50000)).get("/").status_code == 400
@@ -93,7 +106,7 @@ def test_half_a_sign_in_is_refused():
     ids=["nothing", "no password", "wrong", "empty", "no base64", "bearer", "bare", "nobody"],
 )
 def test_headers_that_did_not_come_by_the_proxy_are_not_believed(lake, headers):
-    app = create_app(lake, settings=SIGN_IN)
+    app = signed_app(lake)
     answer = browser(app).get("/", headers=headers)
     assert answer.status_code == 401
     assert "sales" not in answer.text and "2026-11" not in answer.text
@@ -103,12 +116,12 @@ def test_headers_that_did_not_come_by_the_proxy_are_not_believed(lake, headers):
 def test_a_header_that_came_twice_is_not_believed(lake, name):
     """A proxy that adds its header to the visitor's own, instead of replacing it."""
     headers = [*by_proxy("support-leads").items(), (name, "quality")]
-    assert browser(create_app(lake, settings=SIGN_IN)).get("/", headers=headers).status_code == 401
+    assert browser(signed_app(lake)).get("/", headers=headers).status_code == 401
 
 
 def test_other_spellings_of_a_header_do_not_count(lake):
     headers = by_proxy("support-leads") | {"X_Forwarded_Groups": "quality", "X-Forwarded-Groups-": "quality"}
-    answer = browser(create_app(lake, settings=SIGN_IN)).get("/", headers=headers)
+    answer = browser(signed_app(lake)).get("/", headers=headers)
     assert answer.status_code == 200 and "sales" not in answer.text
 
 
@@ -116,20 +129,20 @@ def test_other_spellings_of_a_header_do_not_count(lake):
     "groups, seen", [("sales-leads", {"sales"}), ("x, support-leads,sales-leads", {"sales", "support"}), ("quality", {"sales", "support"})]
 )
 def test_groups_decide_what_is_seen(lake, groups, seen):
-    answer = browser(create_app(lake, settings=SIGN_IN)).get("/", headers=by_proxy(groups))
+    answer = browser(signed_app(lake)).get("/", headers=by_proxy(groups))
     assert answer.status_code == 200
-    assert {queue for queue in ("sales", "support") if f'value="{queue}"' in answer.text} == seen
+    assert {queue for queue in ("sales", "support") if f'value="{queue}"' in answer.text or f"<p>Queue: {queue}</p>" in answer.text} == seen
 
 
 @pytest.mark.parametrize("groups", ["", "other", "Sales-Leads", "sales"])
 def test_who_is_in_no_group_sees_nothing(lake, groups):
-    answer = browser(create_app(lake, settings=SIGN_IN)).get("/", headers=by_proxy(groups))
+    answer = browser(signed_app(lake)).get("/", headers=by_proxy(groups))
     assert answer.status_code == 200
     assert "sales" not in answer.text.replace(groups, "") and "support" not in answer.text
 
 
 def test_the_password_is_on_no_page(lake):
-    answer = browser(create_app(lake, settings=SIGN_IN)).get("/", headers=by_proxy("quality"))
+    answer = browser(signed_app(lake)).get("/", headers=by_proxy("quality"))
     assert PASSWORD not in answer.text + str(answer.headers)
 
 
@@ -137,7 +150,7 @@ def test_the_password_is_on_no_page(lake):
 
 
 def test_every_answer_forbids_what_pages_do_not_need(lake):
-    client = browser(create_app(lake, settings=Settings()))
+    client = browser(open_app(lake))
     for path in ("/", "/nowhere", "/?first=never", "/static/style.css"):
         headers = client.get(path).headers
         policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
@@ -150,7 +163,7 @@ def test_every_answer_forbids_what_pages_do_not_need(lake):
 
 
 def test_there_is_no_page_of_the_framework(lake):
-    client = browser(create_app(lake, settings=Settings()))
+    client = browser(open_app(lake))
     for path in ("/docs", "/redoc", "/openapi.json", "/static/", "/static/../app.py", "/static/..%2fapp.py"):
         assert client.get(path).status_code == 404, path
 
@@ -169,12 +182,12 @@ def test_there_is_no_page_of_the_framework(lake):
     ],
 )
 def test_a_bad_address_ends_on_a_plain_page(lake, query):
-    answer = browser(create_app(lake, settings=Settings())).get("/?" + query)
+    answer = browser(open_app(lake)).get("/?" + query)
     assert answer.status_code == 400 and "<h1>Bad Request</h1>" in answer.text and "Traceback" not in answer.text
 
 
 def test_filters_come_back_as_they_were_given(lake):
-    app = create_app(lake, settings=Settings())
+    app = open_app(lake)
 
     def of(query):
         return filters(Request({"type": "http", "app": app, "query_string": query.encode(), "headers": []}))
@@ -275,7 +288,7 @@ def test_half_a_night_shows_what_is_done(tmp_path):
     write(lake, "recordings", [half.recording], chunk="manifest-000002")
     write(lake, "call_emotions", [half.facts], chunk="c2")
     assert calls(Snapshot(lake), OWNER) == ["angry"]
-    assert browser(create_app(lake, settings=Settings())).get("/").status_code == 200
+    assert browser(open_app(lake)).get("/").status_code == 200
 
 
 def test_a_snapshot_follows_the_lake(tmp_path):
@@ -293,6 +306,41 @@ def test_a_snapshot_follows_the_lake(tmp_path):
     for item in list(open_store(lake).list("outcomes/")):
         open_store(lake).delete(item.key)
     assert snapshots.refresh() is True and calls(snapshots.current, OWNER) == []
+
+
+def test_while_the_lake_is_read_each_page_says_so(lake):
+    client = browser(create_app(lake, settings=SIGN_IN, wait=False))  # nothing reads it: the client does not start the background
+    for path in ("/", "/calls", "/csv/totals", "/nowhere"):
+        answer = client.get(path, headers=by_proxy("quality"))
+        assert answer.status_code == 503 and answer.headers["refresh"] == "3" and "<h1>Reading the lake</h1>" in answer.text
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert client.get("/static/style.css").status_code == 200
+    client.app.state.snapshots.refresh()
+    assert client.get("/", headers=by_proxy("quality")).status_code == 200
+
+
+def test_a_lake_that_cannot_be_read_at_first_is_told_and_tried_again(tmp_path, monkeypatch):
+    import time
+
+    from deploy.dashboard import snapshot
+
+    write_calls(str(tmp_path), good_calls())
+    app = create_app(str(tmp_path), settings=Settings(dashboard_refresh_s=0.05), wait=False)
+
+    def away(*_):
+        raise ConnectionError("the store is away")
+
+    monkeypatch.setattr(snapshot, "Snapshot", away)
+    with browser(app) as client:
+        end = time.monotonic() + 20
+        while not app.state.snapshots.problem and time.monotonic() < end:
+            time.sleep(0.02)
+        answer = client.get("/")
+        assert answer.status_code == 503 and "The lake cannot be read" in answer.text and "the store is away" not in answer.text
+        monkeypatch.undo()
+        while client.get("/").status_code == 503 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert client.get("/").status_code == 200
 
 
 def test_it_is_watched_in_the_background_and_a_lake_that_is_away_is_told(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 from making import TWO_SIDED, tiny_bundle, two_sided, write_call
 from making_lake import Call, segment, write_calls
+from making_receivers import MailReceiver
 
 from ser_tasks import catalog
 from ser_tasks.facts import recording_id
@@ -80,6 +81,8 @@ class System:
 
         self.webhook = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
         threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
+        self.mail = MailReceiver(folder, "night", SECRETS["SER_SMTP_PASSWORD"])
+        self.mail.__enter__()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SER_", "AWS_"))}
         exports = dict(pair.split("=", 1) for line in readme_commands() if line.startswith("export ") for pair in shlex.split(line)[1:])
         own = {
@@ -101,6 +104,13 @@ class System:
             "SER_CHUNK_RECORDINGS": "1",
             "SER_SCRATCH": str(folder / "scratch"),
             "TMPDIR": str(folder),
+            "SER_SMTP_HOST": "127.0.0.1",
+            "SER_SMTP_PORT": str(self.mail.port),
+            "SER_SMTP_USER": "night",
+            "SER_MAIL_FROM": "night@example.org",
+            "SER_DASHBOARD_GROUPS": '{"sales-leads": {"queues": ["sales"]}}',
+            "SER_WEEKLY_TO": '{"lead@example.org": ["sales-leads"]}',
+            "SSL_CERT_FILE": str(self.mail.authority),
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
@@ -185,6 +195,7 @@ class System:
             os.kill(pid, signal.SIGKILL)
         self.webhook.shutdown()
         self.webhook.server_close()
+        self.mail.__exit__()
 
     def processes(self) -> list[int]:
         """Everything that was started in this system's environment and still runs, flow runs too."""
@@ -232,10 +243,10 @@ def system(tmp_path_factory):
 
 def test_what_stands_on_the_page_is_on_the_server(system):
     found = {each["name"]: each for each in system.ask("POST", "deployments/filter", {})}
-    assert found.keys() == {"nightly", "report", "alerts", "retention", "backfill", "rescore"}
+    assert found.keys() == {"nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"}
     scheduled = {name: [each["schedule"] for each in deployment["schedules"]] for name, deployment in found.items()}
     assert scheduled["nightly"] == [{"cron": "0 1 * * *", "timezone": "Europe/Berlin", "day_or": True}]
-    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "alerts", "retention"}
+    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "alerts", "weekly", "retention"}
     assert scheduled["alerts"] == [{"cron": "5 6 * * *", "timezone": "Europe/Berlin", "day_or": True}]
     for name in ("nightly", "report", "alerts", "backfill", "rescore", "retention"):
         limit = found[name]["global_concurrency_limit"]["limit"]
@@ -340,6 +351,16 @@ def test_the_report_is_written_after_each_night(system):
     )
     [run] = system.end_of(system.trigger("report"))
     assert run["state_type"] == "COMPLETED", run["state"]["message"]
+
+
+def test_the_weekly_page_is_mailed_once_by_the_deployed_flow(system):
+    ended = system.end_of(system.trigger("weekly", week="2026-W47"), system.trigger("weekly", week="2026-W47"))
+    assert {run["state_type"] for run in ended} == {"COMPLETED"}, [run["state"]["message"] for run in ended]
+    [(address, letter)] = system.mail.letters
+    assert (address, letter["Subject"]) == ("lead@example.org", "Calls and moods, week 47 of 2026")
+    [page] = letter.iter_attachments()
+    assert "sales" in page.get_content() and page.get_filename() == "calls-and-moods-2026-W47.html"
+    assert len(list((system.lake / "reports" / "day=2026-11-16").glob("weekly-*.html"))) == 1
 
 
 def test_no_secret_is_in_a_log_a_row_an_artifact_or_a_parameter(system):

@@ -103,7 +103,8 @@ def test_the_deployments_name_flows_and_their_parameters():
         flow = import_object(deployment["entrypoint"])
         assert flow.name == deployment["name"]
         assert deployment["parameters"].keys() <= set(flow.parameters.properties)
-    assert [deployment["name"] for deployment in page["deployments"]] == ["nightly", "report", "alerts", "retention", "backfill", "rescore"]
+    names = [deployment["name"] for deployment in page["deployments"]]
+    assert names == ["nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"]
 
 
 def test_the_automations_are_valid_and_watch_every_flow():
@@ -127,14 +128,25 @@ def test_alerts_without_an_address_say_what_is_missing(monkeypatch):
 
 def test_the_compose_file_parses_and_starts_what_the_page_says():
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    assert compose["services"].keys() == {"server", "worker", "setup", "store"}
+    assert compose["services"].keys() == {"server", "worker", "setup", "dashboard", "sign-in", "store"}
     for name, service in compose["services"].items():
-        assert service["env_file"] == "ser.env", name
-        for volume in service["volumes"]:
+        assert service["env_file"] == ("sign-in.env" if name == "sign-in" else "ser.env"), name
+        for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in compose["volumes"]
-    for name in ("server", "worker", "setup"):
+    for name in ("server", "worker", "setup", "dashboard", "sign-in"):
         assert compose["services"][name]["cap_drop"] == ["ALL"]
-    assert "deploy/ser.env" in (ROOT / ".gitignore").read_text().split()
+    assert {"deploy/ser.env", "deploy/sign-in.env"} <= set((ROOT / ".gitignore").read_text().split())
+
+
+def test_the_dashboard_is_reached_by_its_sign_in_alone():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    dashboard, sign_in = services["dashboard"], services["sign-in"]
+    assert "ports" not in dashboard and sign_in["networks"] == ["sign-in"]
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    assert sign_in["environment"]["OAUTH2_PROXY_UPSTREAMS"] == "http://dashboard:8050" and "--port 8050" in dashboard["command"]
+    names = (DEPLOY / "sign-in.env.example").read_text()
+    assert "OAUTH2_PROXY_BASIC_AUTH_PASSWORD=" in names and "SER_DASHBOARD_SECRET=" in (DEPLOY / "env.example").read_text()
+    assert not re.search(r"^[A-Z0-9_]+=.+$", names, re.MULTILINE)
 
 
 def test_the_container_is_not_root_and_installs_with_the_constraints():
@@ -159,7 +171,7 @@ def test_the_units_parse_and_are_hardened(unit, tmp_path):
     assert re.fullmatch(r"\d+G", service["MemoryMax"])
     if not shutil.which("systemd-analyze"):
         return
-    (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/ser/venv/bin/prefect", sys.executable))
+    (tmp_path / unit.name).write_text(re.sub("/opt/ser/venv/bin/(prefect|ser)", sys.executable, unit.read_text()))
     answer = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
 

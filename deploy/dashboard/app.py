@@ -26,16 +26,20 @@ ROUTERS: dict[str, APIRouter] = {
 }
 """Every page. What is not here is /static."""
 
+READING_AGAIN_S = "3"
+"""After so many seconds a browser asks again, while the lake is being read."""
 
-def create_app(lake: str, recordings: str | None = None, settings: Settings | None = None) -> FastAPI:
-    """The dashboard over a lake. Reads the lake before it returns, and raises what the store raises.
 
-    ``recordings``: the store that recordings are played from; without it none is.
+def create_app(lake: str, recordings: str | None = None, settings: Settings | None = None, wait: bool = True) -> FastAPI:
+    """The dashboard over a lake. Lists the lake before it returns, and raises what the store raises.
+
+    ``recordings``: the store that recordings are played from; without it none is. ``wait``: read the lake before, too; else it is
+    read once the app is served, and until then each page says so.
     """
     settings = settings or Settings()
     app = FastAPI(title="Calls and moods", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.lake, app.state.recordings, app.state.settings = lake, recordings, settings
-    app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s)
+    app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait)
     app.state.playback = Playback(recordings, settings)
     app.state.media_sources = app.state.playback.origins  # beside our own, that recordings may be played from
     for router in ROUTERS.values():
@@ -73,10 +77,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _each_request(request: Request, call_next: Any) -> Response:
     request.state.snapshot = request.app.state.snapshots.current
-    if request.method in ("GET", "HEAD"):
-        response = await call_next(request)
-    else:
+    if request.method not in ("GET", "HEAD"):
         response = Response("Pages are read only.", 405, {"Allow": "GET, HEAD"})
+    elif request.state.snapshot is None and not request.url.path.startswith("/static/"):
+        response = page(request, "reading.html", 503)
+        response.headers["Retry-After"] = response.headers["Refresh"] = READING_AGAIN_S
+    else:
+        response = await call_next(request)
     media = " ".join(["'self'", *request.app.state.media_sources])
     response.headers["Content-Security-Policy"] = (
         f"default-src 'self'; media-src {media}; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"

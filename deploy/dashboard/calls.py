@@ -37,6 +37,7 @@ SORTS = {
     "newest": "started_at DESC NULLS LAST, call_date DESC",
     "oldest": "started_at NULLS LAST, call_date",
     "angriest": f"{_steady('share_anger')} DESC NULLS LAST, peak_anger DESC NULLS LAST",
+    "most-negative": f"{_steady('mean_negativity')} DESC NULLS LAST",
     "calmest": f"{_steady('mean_negativity')} NULLS LAST",
     "got-worse": "negativity_change DESC NULLS LAST",
     "got-better": "negativity_change NULLS LAST",
@@ -58,13 +59,14 @@ CONDITIONS = {
         "unsure": "share_unsure > 0",
     },
     "escalated": {"yes": "escalated", "no": "NOT escalated"},
-    "outcome": {outcome: f"outcome = '{outcome}'" for outcome in OUTCOMES} | {"not-scored": "outcome <> 'scored'"},
+    "outcome": {outcome: f"outcome = '{outcome}'" for outcome in OUTCOMES}
+    | {"not-scored": "outcome <> 'scored'", "readable": "outcome NOT IN ('quarantined', 'failed')"},
     "hour": {str(hour): f"hour = {hour}" for hour in range(24)},
     "weekday": {str(day): f"weekday = {day}" for day in range(1, 8)},
 }
 """What each name of an address may say -> the condition that stands for it. Nothing of an address becomes SQL."""
 
-SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language)), lower($search))"
+SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language, codec, sampling_rate_hz)), lower($search))"
 
 NEGATIVITY = " + ".join(f"coalesce(mean_p_{emotion}, 0)" for emotion in NEGATIVE_EMOTIONS)
 

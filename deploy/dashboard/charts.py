@@ -84,7 +84,10 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
     span = [_utc_ms(rows[0]["start"]) - half_ms, _utc_ms(rows[-1]["start"]) + half_ms]
 
     def draw(width: int) -> alt.VConcatChart:
-        axis = alt.Axis(format="%-d %b", tickCount=4 if width < 500 else 10, grid=False, title=None)
+        most = 4 if width < 500 else 10
+        every = -(-len(rows) // most)
+        ticks = [_utc_ms(row["start"]) for row in rows[::every]]
+        axis = alt.Axis(format="%-d %b", values=ticks, grid=False, title=None)
         x = alt.X("start:T", scale=alt.Scale(type="utc", domain=span, nice=False), axis=axis)
         y = alt.Y("low:Q", scale=alt.Scale(domain=[0, top]), axis=alt.Axis(format=".0%", title=None, tickCount=5))
         colours = alt.Scale(domain=list(series), range=[COLOURS["anger"], COLOURS["sadness"], COLOURS["not sure"]])

@@ -65,7 +65,7 @@ def answer(snapshot: Snapshot, viewer: Viewer, name: str, values: dict[str, Any]
 
 
 def figures(answers: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any]:
-    """What the overview and the weekly page show of the answers."""
+    """What the overview and the weekly page show of the answers to ``QUESTIONS``."""
     totals = answers["totals"][0]
     over_time = answers["over_time"]
     known = [emotion for emotion in EMOTIONS if totals[f"share_{emotion}"] is not None]
@@ -73,16 +73,18 @@ def figures(answers: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, 
     nights = answers["nights"]
     return answers | {
         "queues_changed": answers["queues"],
-        "one_week": timedelta(days=6),
+        "six_days": timedelta(days=6),
         "totals": totals,
         "unit": values["unit"],
         "latest": values["latest"],
         "week": values["week"],
         "week_end": values["week"] + timedelta(days=6),
+        "weeks_compared": max(1, (values["week"] - values["first"]).days // 7 + 1 + (values["first"].weekday() > 0)),
         "mix": mix | {"not sure": totals["share_unsure"]} if mix else {},
         "mix_chart": charts.emotion_mix(mix | {"not sure": totals["share_unsure"]}, *_told_mix(mix, totals)) if mix else None,
         "time_chart": charts.shares_over_time(over_time, values["unit"], *_told_time(over_time)) if totals["scored"] else None,
         "heat": heat_map(answers["hours"], totals["share_anger"]),
+        "heat_share": totals["share_anger"],
         "weekdays": WEEKDAYS,
         "few_calls": FEW_CALLS,
         "top_latest": min(1.0, 2 * max([row["share_anger"] for row in answers["latest_day"]] + [0.05])),

@@ -30,7 +30,7 @@ _ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_
 class Question:
     title: str
     sql: str
-    """One statement. Its parameters are those of ``Filters``; latest is the newest day with calls in the period."""
+    """One statement. Its parameters are those of ``Filters``, and latest, week and unit (``overview.values_of``)."""
 
     @property
     def parameters(self) -> set[str]:
@@ -101,10 +101,12 @@ FROM grouped
 ORDER BY start""",
     ),
     "queues": Question(
-        "In which queues did anger change in the newest whole week, and is it more than chance or a change of codec?",
+        "In which queues did anger change from one week of the period to the next, and is it more than chance or a change of codec?",
         f"""SELECT *
 FROM week_on_week
-WHERE week = $week AND {_OF_QUEUES}
+WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {_OF_QUEUES}
+-- of each queue the week with the clearest change
+QUALIFY row_number() OVER (PARTITION BY queue ORDER BY verdict NOT IN ('rose', 'fell'), p_adjusted, week DESC) = 1
 ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjusted, queue""",
     ),
     "hours": Question(

@@ -7,6 +7,7 @@ by the viewer's queues below every mart: a mart cannot forget it.
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from typing import Any
@@ -122,33 +123,38 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 class Snapshots:
-    """The newest snapshot of a lake, renewed in the background."""
+    """The newest snapshot of a lake, renewed in the background. Raises what the store raises when the lake cannot be listed."""
 
-    def __init__(self, lake: str, refresh_s: float):
+    def __init__(self, lake: str, refresh_s: float, wait: bool = True):
         self.lake, self.refresh_s = lake, refresh_s
         self.problem: str | None = None
         """Why the lake could not be read when it was last looked at; None where it could."""
+        self.current: Snapshot | None = None
+        """None until the lake was read for the first time; ``wait`` reads it now, else the background does."""
         self._mark = self._listing()
-        self.current = Snapshot(lake)
         self._ended = threading.Event()
+        if wait:
+            self.refresh()
 
     def refresh(self) -> bool:
         """Takes a new snapshot if parts changed, and returns whether it did. Raises what the store raises."""
         mark = self._listing()
-        if mark == self._mark:
+        if self.current is not None and mark == self._mark:
             return False
+        began = time.monotonic()
         self.current, self._mark = Snapshot(self.lake), mark
+        log.info("Read %s calls from the lake in %.1f s", f"{self.current.calls:,}", time.monotonic() - began)
         return True
 
     def watch(self) -> None:
         """Refreshes until ``stop``: a lake that cannot be read leaves the snapshot as it is, and the page says so."""
-        while not self._ended.wait(self.refresh_s):
+        while not self._ended.wait(self.refresh_s if self.current or self.problem else 0):
             try:
                 self.refresh()
                 self.problem = None
             except Exception as error:
                 self.problem = type(error).__name__
-                log.warning("The lake could not be read anew, the page shows what it read before: %s", error)
+                log.warning("The lake could not be read, the page shows what it read before: %s", error)
 
     def start(self) -> None:
         threading.Thread(target=self.watch, name="snapshots", daemon=True).start()

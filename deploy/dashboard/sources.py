@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from deploy.dashboard.overview import values_of
 from deploy.dashboard.pages import TheFilters, page
 from deploy.dashboard.questions import QUESTIONS, Question
-from ser_tasks import catalog
+from ser_tasks import answers, catalog
 
 router = APIRouter()
 
@@ -37,7 +37,7 @@ def csv(request: Request, name: str, filters: TheFilters) -> Response:
     snapshot, viewer, question = request.state.snapshot, request.state.viewer, QUESTIONS[name]
     values = values_of(snapshot, viewer, filters)
     rows = snapshot.ask(viewer, question.sql, {name: values[name] for name in question.parameters})
-    text = catalog.render(_harmless(rows), "csv")
+    text = answers.render(_harmless(rows), "csv")
     headers = {"Content-Disposition": f'attachment; filename="{name}_{filters.first}_{filters.last}.csv"'}
     return Response("\ufeff" + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)  # the mark by which Excel knows UTF-8
 

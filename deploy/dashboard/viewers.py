@@ -8,6 +8,7 @@ import base64
 import binascii
 import ipaddress
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fastapi import HTTPException, Request
@@ -72,6 +73,11 @@ def viewer(request: Request) -> Viewer:
     if not name:
         raise HTTPException(401, "The sign-in did not say who you are.")
     groups = {group.strip() for group in _one_header(request, settings.dashboard_groups_header).split(",")}
+    return of_groups(name, groups, settings)
+
+
+def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
+    """A viewer with the rights of those groups that SER_DASHBOARD_GROUPS knows; others give none."""
     rights = [right for group, right in settings.dashboard_groups.items() if group in groups]
     playing = [right for right in rights if right.may_play]
     return Viewer(
