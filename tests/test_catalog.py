@@ -193,10 +193,12 @@ def test_a_folder_is_no_catalogue_file(tmp_path):
 # Reading only
 
 
-@pytest.fixture
-def good(tmp_path):
-    write_good_lake(str(tmp_path / "lake"))
-    return catalog.connect(str(tmp_path / "lake"))
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """One for all tests that follow: nothing that is asked may change it."""
+    lake = str(tmp_path_factory.mktemp("good") / "lake")
+    write_good_lake(lake)
+    return catalog.connect(lake)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +229,26 @@ def test_reading_is_allowed(good, sql):
         "ATTACH '{file}'",
         "SET threads = 1",
         "EXPORT DATABASE '{file}'",
+        "INSTALL excel",
+        "LOAD json",
+        "CALL enable_logging(storage_path = '{file}')",
+        "FROM enable_logging(storage_path = '{file}')",
+        "SELECT 'ä', (SELECT count(*) FROM system.main.\"Enable_Logging\" /* so */ -- and so\n (storage_path = '{file}'))",
+        "SET VARIABLE x = (SELECT count(*) FROM enable_profiling(save_location = '{file}'))",
+        "EXPLAIN ANALYZE FROM enable_profiling(save_location = '{file}')",
+        "FROM query('FROM enable_' || 'logging(storage_path = ''{file}'')')",
+        "PRAGMA enable_profiling",
+        "PRAGMA copy_database('memory', '{file}')",
+        "PREPARE x AS SELECT 1",
+        "CREATE OR REPLACE VIEW outcomes AS SELECT 1",
+        "CREATE SECRET (TYPE s3)",
+        "USE memory.parts",
+        "BEGIN",
+        "UPDATE outcomes SET outcome = 'scored'",
+        "DELETE FROM outcomes",
+        "MERGE INTO outcomes USING runs ON true WHEN MATCHED THEN DELETE",
+        "CHECKPOINT",
+        "VACUUM",
     ],
 )
 def test_writing_is_not_allowed(good, tmp_path, sql):
