@@ -102,7 +102,7 @@ def connect(
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors, too
     _create_views(connection)
     if as_of is not None:
         moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
@@ -179,7 +179,9 @@ def statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
                 "To work on a copy, write a catalogue file (ser catalog) and open it with DuckDB."
             )
         if acting := _called(statement.query) & set(ACTING):
-            raise PermissionError(f"{acting.pop()}() is not allowed here, only reading is: it writes files or runs other SQL. Leave it out.")
+            raise PermissionError(
+                f"{acting.pop()}() is not allowed here, only reading is: it writes files or runs other SQL. Leave it out."
+            )
     return [statement.query for statement in found]
 
 

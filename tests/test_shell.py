@@ -118,6 +118,7 @@ def test_near_misses_are_suggested(lake):
     assert r"Its columns: \d escalations" in ask(lake, "SELECT escalations.queu FROM escalations", code=2)
     assert r"There is no command \dt: \? lists them." in ask(lake, r"\dt", code=2)
     assert r"\d VIEW" in ask(lake, r"\?")
+    assert "Table with name statement does not exist" in ask(lake, "FROM statement", code=2)  # a variable of the program
 
 
 # Errors point
@@ -268,7 +269,7 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     terminal.wait_for("│ row 1 ")
     terminal.wait_for("the first 1 shown, 3 left out")
     terminal.type("\\d escalations\r")
-    terminal.wait_for("Which calls got worse from start to end?")
+    terminal.wait_for("Which calls got worse from start to end")
     terminal.type("\x04")
     assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
     history = tmp_path / "state" / "ser-nightly" / "sql_history"
