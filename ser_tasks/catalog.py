@@ -103,6 +103,7 @@ def connect(
     """
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors, too
+    connection.execute("SET enable_progress_bar = false")  # it would stand in the middle of what a program prints
     _create_views(connection)
     if as_of is not None:
         moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)

@@ -1,5 +1,6 @@
 """``ser sql``: what is asked how, what comes out where, errors that point, and a person at a real terminal."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -172,6 +173,11 @@ def test_a_file_holds_all_rows_and_is_replaced_only_by_a_whole_one(lake, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "lake"]
 
 
+def test_no_progress_bar_stands_in_an_answer(lake):
+    """DuckDB writes one to standard output where a query takes more than 2 s."""
+    assert json.loads(ask(lake, "SELECT current_setting('enable_progress_bar') AS bar", "--format", "json")) == [{"bar": False}]
+
+
 def test_a_long_table_says_how_to_get_all_of_it(lake):
     assert "1,234 rows, the first 100 shown, 1,134 left out (--rows 0 shows all, --out FILE.csv writes all)" in " ".join(
         ask(lake, "FROM range(1234)").split()
@@ -234,9 +240,10 @@ class Terminal:
 
     def end(self):
         os.close(self.file)
-        if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        with contextlib.suppress(ChildProcessError):  # it has ended, and the test has seen how
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 @pytest.fixture
