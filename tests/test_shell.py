@@ -238,6 +238,13 @@ class Terminal:
     def type(self, text):
         os.write(self.file, text.encode())
 
+    def exit_code(self):
+        """How it ended, once it has written what was left."""
+        with contextlib.suppress(OSError):  # nobody writes any more
+            while os.read(self.file, 1 << 16):
+                pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def end(self):
         os.close(self.file)
         with contextlib.suppress(ChildProcessError):  # it has ended, and the test has seen how
@@ -277,7 +284,8 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     terminal.wait_for("the first 1 shown, 3 left out")
     terminal.type("\\d escalations\r")
     terminal.wait_for("Which calls got worse from start to end")
+    terminal.wait_for("ser>")
     terminal.type("\x04")
-    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
+    assert terminal.exit_code() == 0
     history = tmp_path / "state" / "ser-nightly" / "sql_history"
     assert "+SELECT nothing\n+FROM runs" in history.read_text() and history.stat().st_mode & 0o777 == 0o600
