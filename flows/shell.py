@@ -146,6 +146,7 @@ def run(
     moment = _moment(as_of) if as_of else None
     with catalog.connect(lake, as_of=moment) as connection:
         connection.execute("SET errors_as_json = true")
+        connection.execute("SET python_enable_replacements = false")  # FROM text is no variable of this program
         shell = Shell(connection, format, out, None if everything else shown_rows)
         if text is None and sys.stdout.isatty() and not out and format in answers.FOR_A_PERSON:
             from flows.prompt import prompt

@@ -134,15 +134,42 @@ def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], w
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:
-    """Text of a column's values. Three decimals for probabilities, fewer for large numbers; one rule for a whole column."""
+    """Text of a column's values; numbers of one column have as many decimals as each other, where that shows them all."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
-        largest = max((abs(value) for value in values if value is not None and math.isfinite(value)), default=0)
-        decimals = 3 if largest < 10 else 2 if largest < 100 else 1
-        return ["null" if value is None else f"{value:.{decimals}f}" for value in values]
+        known = [abs(value) for value in values if value is not None and math.isfinite(value)]
+        decimals = _decimals(max(known, default=0))
+        mixed = any(0 < value < 10.0 ** (1 - decimals) for value in known) and decimals < 3
+        return ["null" if value is None else _number(value, _decimals(abs(value)) if mixed else decimals) for value in values]
     if pa.types.is_timestamp(column.type):
         return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
-    return ["null" if value is None else _printable(" ".join(str(value).split())) for value in values]
+    return [_printable(" ".join(_plain(value).split())) for value in values]
+
+
+def _decimals(value: float) -> int:
+    """Three for probabilities, fewer for large numbers."""
+    return 3 if value < 10 else 2 if value < 100 else 1
+
+
+def _number(value: float, decimals: int) -> str:
+    """Nothing but zero is shown as zero: 2e-09."""
+    text = f"{value:.{decimals}f}"
+    return f"{value:.0e}" if value and float(text) == 0 else text
+
+
+def _plain(value: object) -> str:
+    """A value as SQL would write it, also within a list or a struct."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return _number(value, _decimals(abs(value)))
+    if isinstance(value, list):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_plain(each)}' for key, each in value.items())}}}"
+    return str(value)
 
 
 def _printable(text: str) -> str:

@@ -6,6 +6,7 @@ making puts an empty part of each table into the lake.
 """
 
 import functools
+import itertools
 import logging
 import os
 import re
@@ -70,6 +71,9 @@ MADE_AT = {
 }
 """When a row of each table was made. Every view shows only rows made by the moment in DuckDB's variable ``as_of``, where it is set."""
 
+ACTING = ("enable_logging", "enable_profiling", "query", "json_execute_serialized_sql")
+"""Functions by which a SELECT does more than read: they write files, or run SQL that is made while they run and that nobody has seen."""
+
 BATCH_ROWS = 50_000
 """Rows of a long answer in memory at once."""
 
@@ -98,7 +102,8 @@ def connect(
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors, too
+    connection.execute("SET enable_progress_bar = false")  # it would stand in the middle of what a program prints
     _create_views(connection)
     if as_of is not None:
         moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
@@ -173,6 +178,10 @@ def statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
             raise PermissionError(
                 f"{statement.type.name} is not allowed here, only reading is: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE, SHOW, EXPLAIN. "
                 "To work on a copy, write a catalogue file (ser catalog) and open it with DuckDB."
+            )
+        if acting := _called(statement.query) & set(ACTING):
+            raise PermissionError(
+                f"{acting.pop()}() is not allowed here, only reading is: it writes files or runs other SQL. Leave it out."
             )
     return [statement.query for statement in found]
 
@@ -386,6 +395,14 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
         explained = re.sub(r"(?is)^\s*explain(\s+analyze)?\b", "", sql, count=1)
         return [each.type for each in connection.extract_statements(explained)] == [duckdb.StatementType.SELECT]
     return statement.type == duckdb.StatementType.SELECT or sets_a_variable(statement.query)
+
+
+def _called(sql: str) -> set[str]:
+    """Names, in small letters, that stand before a bracket: functions, whatever comments and quotes are around them."""
+    encoded = sql.encode()  # DuckDB counts bytes
+    starts = [start for start, _ in duckdb.tokenize(sql)]  # comments are no tokens
+    words = [re.match(r'"(?:[^"]|"")*"|\w+|.', encoded[start:].decode())[0].lower().strip('"') for start in starts]  # type: ignore[index]
+    return {word for word, following in itertools.pairwise(words) if following == "("}
 
 
 def _tried_again(ask: Callable[[], Answer]) -> Answer:

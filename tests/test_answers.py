@@ -30,6 +30,25 @@ def test_a_table_rounds_and_says_null(good):
     assert [cell.strip() for cell in line.strip("│").split("│")] == ["0.123", "1234.6", "null", "2026-11-20 08:00:00", "a b [red]"]
 
 
+def test_nothing_but_zero_is_shown_as_zero(good):
+    def cells(values):
+        return [
+            line.strip("│ ") for line in answers.render(good.sql(f"SELECT unnest({values}::DOUBLE[]) AS x"), width=100).splitlines()[3:-2]
+        ]
+
+    assert cells("[0.0, 0.25, 1e-9, -0.0002]") == ["0.000", "0.250", "1e-09", "-2e-04"]
+    assert cells("[120.04, 5.5]") == ["120.0", "5.5"]
+    assert cells("[1000.0, 0.25, 0.03]") == ["1000.0", "0.250", "0.030"]  # a column of several units
+    assert cells("['nan', 'inf', NULL]") == ["nan", "inf", "null"]
+
+
+def test_nested_values_and_truths_are_written_as_in_sql(good):
+    line = answers.render(
+        good.sql("SELECT true AS t, {low: 0.123456::DOUBLE, high: NULL} AS s, [1.5::DOUBLE, 2] AS l"), width=100
+    ).splitlines()[3]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == ["true", "{low: 0.123, high: null}", "[1.500, 2.000]"]
+
+
 def test_one_wide_row_stands_upright(good):
     text = answers.render(catalog.query(good, "FROM call_emotions WHERE call_id = 'worse'"), "table", width=60)
     assert [line for line in text.splitlines() if line.startswith("│ peak_anger ") and " 0.900 " in line]

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from making_lake import DAY, MODEL, NIGHT, POLICY, angry, good_calls, worse, write, write_calls, write_good_lake
+from making_lake import DAY, MODEL, NIGHT, POLICY, Call, angry, good_calls, segment, worse, write, write_calls, write_good_lake
 
 from ser_tasks import catalog, schemas
 from ser_tasks.store import open_store
@@ -127,6 +127,26 @@ def test_since_reads_only_parts_of_later_days(tmp_path):
     assert sum(catalog.run_checks(connection).values()) == 0
 
 
+def test_cursors_and_readers_in_other_time_zones_see_the_same_dates(tmp_path):
+    lake, asked = str(tmp_path / "lake"), "SELECT night, (SELECT min(started_at)::VARCHAR FROM call_emotions) AS start FROM nights"
+    write_good_lake(lake)
+    with catalog.connect(lake) as connection:
+        cursor = connection.cursor()
+        assert cursor.sql("SELECT value, scope FROM duckdb_settings() WHERE name = 'TimeZone'").fetchall() == [("UTC", "GLOBAL")]
+        assert cursor.sql(asked).fetchall() == [(NIGHT.date(), "2026-11-20 09:00:00+00")]
+    with duckdb.connect(catalog.write_catalog(lake, tmp_path / "w.duckdb"), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'America/New_York'")
+        assert connection.sql(asked).fetchall() == [(NIGHT.date(), "2026-11-20 04:00:00-05")]
+
+
+def test_a_moment_is_told_in_minutes_and_seconds(tmp_path):
+    write_calls(
+        str(tmp_path), [Call("late", [segment(110.8, 114, (0.8, 0.1, 0.1, 0)), segment(59.9, 62, (0, 0.8, 0.2, 0))], duration_s=120)]
+    )
+    with catalog.connect(str(tmp_path)) as connection:
+        assert connection.sql("SELECT w.moment, b.moment FROM worst_calls AS w, best_calls AS b").fetchall() == [("01:50", "00:59")]
+
+
 # The file for BI tools
 
 
@@ -157,7 +177,7 @@ def test_the_catalogue_file_is_replaced_under_a_reader(tmp_path):
     with duckdb.connect(out, read_only=True) as reader:
         write_good_lake(lake)
         catalog.write_catalog(lake, out)
-        assert reader.sql("SELECT count(*) FROM outcomes").fetchone() == (0,)
+        assert reader.sql("SELECT count(*) FROM outcomes").fetchone() == (5,)
     with duckdb.connect(out, read_only=True) as reader:
         assert reader.sql("SELECT count(*) FROM outcomes").fetchone() == (5,)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["warehouse.duckdb"]
@@ -193,10 +213,12 @@ def test_a_folder_is_no_catalogue_file(tmp_path):
 # Reading only
 
 
-@pytest.fixture
-def good(tmp_path):
-    write_good_lake(str(tmp_path / "lake"))
-    return catalog.connect(str(tmp_path / "lake"))
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    """One for all tests that follow: nothing that is asked may change it."""
+    lake = str(tmp_path_factory.mktemp("good") / "lake")
+    write_good_lake(lake)
+    return catalog.connect(lake)
 
 
 @pytest.mark.parametrize(
@@ -227,6 +249,26 @@ def test_reading_is_allowed(good, sql):
         "ATTACH '{file}'",
         "SET threads = 1",
         "EXPORT DATABASE '{file}'",
+        "INSTALL excel",
+        "LOAD json",
+        "CALL enable_logging(storage_path = '{file}')",
+        "FROM enable_logging(storage_path = '{file}')",
+        "SELECT 'ä', (SELECT count(*) FROM system.main.\"Enable_Logging\" /* so */ -- and so\n (storage_path = '{file}'))",
+        "SET VARIABLE x = (SELECT count(*) FROM enable_profiling(save_location = '{file}'))",
+        "EXPLAIN ANALYZE FROM enable_profiling(save_location = '{file}')",
+        "FROM query('FROM enable_' || 'logging(storage_path = ''{file}'')')",
+        "PRAGMA enable_profiling",
+        "PRAGMA copy_database('memory', '{file}')",
+        "PREPARE x AS SELECT 1",
+        "CREATE OR REPLACE VIEW outcomes AS SELECT 1",
+        "CREATE SECRET (TYPE s3)",
+        "USE memory.parts",
+        "BEGIN",
+        "UPDATE outcomes SET outcome = 'scored'",
+        "DELETE FROM outcomes",
+        "MERGE INTO outcomes USING runs ON true WHEN MATCHED THEN DELETE",
+        "CHECKPOINT",
+        "VACUUM",
     ],
 )
 def test_writing_is_not_allowed(good, tmp_path, sql):

@@ -1,5 +1,6 @@
 """``ser sql``: what is asked how, what comes out where, errors that point, and a person at a real terminal."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -118,6 +119,7 @@ def test_near_misses_are_suggested(lake):
     assert r"Its columns: \d escalations" in ask(lake, "SELECT escalations.queu FROM escalations", code=2)
     assert r"There is no command \dt: \? lists them." in ask(lake, r"\dt", code=2)
     assert r"\d VIEW" in ask(lake, r"\?")
+    assert "Table with name statement does not exist" in ask(lake, "FROM statement", code=2)  # a variable of the program
 
 
 # Errors point
@@ -169,6 +171,11 @@ def test_a_file_holds_all_rows_and_is_replaced_only_by_a_whole_one(lake, tmp_pat
     ask(lake, "SELECT CASE WHEN range < 120000 THEN 1 ELSE error('late') END FROM range(123456)", "--out", out, code=2)
     assert len(out.read_text().splitlines()) == 123457
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "lake"]
+
+
+def test_no_progress_bar_stands_in_an_answer(lake):
+    """DuckDB writes one to standard output where a query takes more than 2 s."""
+    assert json.loads(ask(lake, "SELECT current_setting('enable_progress_bar') AS bar", "--format", "json")) == [{"bar": False}]
 
 
 def test_a_long_table_says_how_to_get_all_of_it(lake):
@@ -231,11 +238,19 @@ class Terminal:
     def type(self, text):
         os.write(self.file, text.encode())
 
+    def exit_code(self):
+        """How it ended, once it has written what was left."""
+        with contextlib.suppress(OSError):  # nobody writes any more
+            while os.read(self.file, 1 << 16):
+                pass
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def end(self):
         os.close(self.file)
-        if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        with contextlib.suppress(ChildProcessError):  # it has ended, and the test has seen how
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
 
 
 @pytest.fixture
@@ -268,8 +283,9 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     terminal.wait_for("│ row 1 ")
     terminal.wait_for("the first 1 shown, 3 left out")
     terminal.type("\\d escalations\r")
-    terminal.wait_for("Which calls got worse from start to end?")
+    terminal.wait_for("Which calls got worse from start to end")
+    terminal.wait_for("ser>")
     terminal.type("\x04")
-    assert os.waitstatus_to_exitcode(os.waitpid(terminal.pid, 0)[1]) == 0
+    assert terminal.exit_code() == 0
     history = tmp_path / "state" / "ser-nightly" / "sql_history"
     assert "+SELECT nothing\n+FROM runs" in history.read_text() and history.stat().st_mode & 0o777 == 0o600
