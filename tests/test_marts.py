@@ -762,6 +762,15 @@ def test_nights(lake):
     assert idle["usual_audio_h_per_h"] == pytest.approx((360 / 27 + 20) / 2)
 
 
+def test_nights_are_those_of_utc_in_whatever_zone_one_asks(good):
+    assert good.execute("SELECT night FROM nights").fetchall() == [(NIGHT.date(),)]
+    good.execute("SET TimeZone = 'America/New_York'")
+    try:
+        assert good.execute("SELECT night FROM nights").fetchall() == [(NIGHT.date(),)]
+    finally:
+        good.execute("SET TimeZone = 'UTC'")
+
+
 # Every mart, over what lakes can hold
 
 
