@@ -48,7 +48,8 @@ def page() -> str:
         "Columns are explained beside them in a view's last SELECT (`AS moment_s, -- start of ...`), or once for all in `schemas.py`.",
         "`macros/` holds the functions that views share. `ser sql` runs a question, `ser catalog` writes the views as a DuckDB file.",
         "Dates and hours of calls are the site's (`SER_TIME_ZONE`), timestamps are UTC.",
-        "`SET VARIABLE as_of = '2026-11-03 12:00'` asks for what was known then.",
+        "`SET VARIABLE as_of = '2026-11-03 12:00'` asks for what was known then, but not for what the lake replaced or deleted since:",
+        "see As of a day in the README of the project.",
     ]
     with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
         for folder, found in groupby(catalog.views(), lambda view: view.folder):

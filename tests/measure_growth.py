@@ -1,6 +1,6 @@
 """Measures what deploy/GROWTH.md plans with. Each command prints its figures; none is a test.
 
-python tests/measure_growth.py views LAKE              # every view and mart over a lake, such as one of making_years.py
+python tests/measure_growth.py views LAKE [FOLDER ...] # every view over a lake, or those of staging, marts, checks
 python tests/measure_growth.py planning                # a night's start over five years of recordings, one day new
 python tests/measure_growth.py night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
 """
@@ -25,10 +25,12 @@ from ser_tasks.settings import Settings
 from ser_tasks.store import StoredObject, open_store
 
 
-def views(lake: str) -> None:
+def views(lake: str, *folders: str) -> None:
     """Wall and CPU seconds of each view (counted) and mart (its first 100 rows), the better of two; with the machine's load."""
     with catalog.connect(lake) as connection:
         for view in catalog.views():
+            if folders and view.folder not in folders:
+                continue
             sql = f"FROM {view.name} LIMIT 100" if view.folder == "marts" else f"SELECT count(*) FROM {view.name}"
             best = []
             for _ in range(2):

@@ -488,13 +488,20 @@ def week_of(monday, shares, *, gsm=(), **facts):
 def worth(calls):
     """Share of anger and effective number of independent calls, written out once more: of calls or of days, whichever is less."""
     shares, seconds = (np.array([each.facts[name] for each in calls], float) for name in ("share_anger", "scored_speech_s"))
+    share, n = days_worth(calls)
+    return share, min(n, effective_calls(shares, seconds))
+
+
+def days_worth(calls):
+    """Share of anger and how many independent calls it is worth by how its days differ."""
+    shares, seconds = (np.array([each.facts[name] for each in calls], float) for name in ("share_anger", "scored_speech_s"))
     share = float((shares * seconds).sum() / seconds.sum())
     days = sorted({each.day for each in calls})
     inside = [np.array([each.day == day for each in calls]) for day in days]
     off = sum(((shares[one] - share) * seconds[one]).sum() ** 2 for one in inside)
     variance = len(days) / (len(days) - 1) * off / seconds.sum() ** 2
-    n = share * (1 - share) / (variance * (scipy.stats.t.ppf(0.975, len(days) - 1) / 1.959963985) ** 2) if variance > 1e-12 else math.inf
-    return share, min(n, effective_calls(shares, seconds))
+    t = scipy.stats.t.ppf(0.975, len(days) - 1) / 1.959963985
+    return share, share * (1 - share) / (t**2 * variance) if variance > 1e-12 else math.inf
 
 
 def test_week_on_week(over):
@@ -565,6 +572,37 @@ def test_week_on_week_tells_callers_from_codecs(over):
         None,
     )
     assert found["fell"]["share_comparable"] == 1 and found["fell"]["change_high"] < 0
+
+
+def test_turning_weeks(over):
+    draw = np.random.default_rng(4)
+    turns = MONDAY + timedelta(days=28)
+    calls = []
+    for week in range(8):
+        for day in range(7):
+            date_of = MONDAY + timedelta(days=7 * week + day)
+            for queue, most in (("turns", 0.6 if week >= 4 else 0.2), ("stays", 0.3), (None, 0.0)):
+                calls += [
+                    call(day=date_of, anger=round(draw.uniform(0, most), 3), queue=queue, seconds=seconds) for seconds in (10.0, 20.0)
+                ]
+            calls.append(call(day=date_of, anger=0.5, queue="new codec", codec="GSM610" if week >= 4 else "ULAW"))
+    found = rows(over(calls), "FROM turning_weeks")
+    first = found[0]
+    assert [first["queue"], first["week"], first["verdict"], first["days_before"], first["days_after"]] == ["turns", turns, "rose", 28, 28]
+    (share, n), (share_before, n_before) = (
+        days_worth([each for each in calls if each.facts["queue"] == "turns" and (each.day >= turns) == after]) for after in (True, False)
+    )
+    pooled = (share * n + share_before * n_before) / (n + n_before)
+    error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n_before))
+    change = share - share_before
+    assert [first["share_anger_before"], first["share_anger_after"], first["change"]] == pytest.approx([share_before, share, change])
+    assert [first["change_low"], first["change_high"]] == pytest.approx([change - 1.96 * error, change + 1.96 * error], rel=1e-3)
+    assert first["p_value"] == pytest.approx(2 * scipy.stats.norm.sf(change / error), rel=0.02)
+    judged = 5 * 4  # the Mondays with 14 days on either side, of four queues
+    assert first["p_adjusted"] == pytest.approx(judged * first["p_value"])
+    assert {row["verdict"] for row in found if row["queue"] == "stays"} == {"no clear change"}
+    assert not [row for row in found if row["queue"] is None], "there is no clearest change where there is none"
+    assert "new codec" not in [row["queue"] for row in found if row["verdict"] in ("rose", "fell")]
 
 
 def test_quality_by_week_and_source(over):
@@ -724,6 +762,15 @@ def test_nights(lake):
     assert idle["usual_audio_h_per_h"] == pytest.approx((360 / 27 + 20) / 2)
 
 
+def test_nights_are_those_of_utc_in_whatever_zone_one_asks(good):
+    assert good.execute("SELECT night FROM nights").fetchall() == [(NIGHT.date(),)]
+    good.execute("SET TimeZone = 'America/New_York'")
+    try:
+        assert good.execute("SELECT night FROM nights").fetchall() == [(NIGHT.date(),)]
+    finally:
+        good.execute("SET TimeZone = 'UTC'")
+
+
 # Every mart, over what lakes can hold
 
 
@@ -771,7 +818,7 @@ def odd(lake):
 
 def test_every_mart_answers_over_odd_calls(odd):
     answers = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    assert [mart for mart in MARTS if not answers[mart]] == ["escalations", "mood_turns", "week_on_week"]
+    assert [mart for mart in MARTS if not answers[mart]] == ["escalations", "mood_turns", "turning_weeks", "week_on_week"]
     for mart, found in answers.items():
         for row in found:
             for column, value in row.items():

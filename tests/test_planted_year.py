@@ -41,6 +41,12 @@ def test_the_queue_that_turns_angry_is_shown_in_its_week(year):
     assert first["queue"] == ANGRY_QUEUE, "the week's clearest change comes first"
 
 
+def test_the_week_from_which_on_a_queue_is_angrier_is_found(year):
+    clearest, *others = rows(year, "FROM turning_weeks")
+    assert (clearest["queue"], clearest["week"], clearest["verdict"]) == (ANGRY_QUEUE, ANGRY_FROM, "rose")
+    assert {row["verdict"] for row in others} == {"no clear change"}
+
+
 def test_the_queue_that_turns_angry_is_outside_its_usual_range(year):
     sql = "SELECT call_date FROM queue_days_against_usual WHERE queue = $queue AND outside = 'above' AND call_date BETWEEN $first AND $last"
     found = [row["call_date"] for row in rows(year, sql, queue=ANGRY_QUEUE, first=ANGRY_FROM, last=ANGRY_FROM + 2 * WEEK)]

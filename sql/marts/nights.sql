@@ -6,7 +6,7 @@ WITH by_reason AS (
     SELECT run_id, reason_code, count(*) AS n FROM outcomes_all WHERE outcome <> 'scored' GROUP BY run_id, reason_code
 ), nights AS (
     SELECT
-        timezone('UTC', started_at)::DATE AS night,
+        (started_at AT TIME ZONE 'UTC')::DATE AS night,
         list(run_id) AS run_ids,
         count(*) AS runs,
         max(listed) AS listed,

@@ -7,6 +7,7 @@
 -- Cochran, Mantel and Haenszel; p_value is its test. Over many queues some change clearly by chance: p_adjusted is Benjamini and Hochberg's
 -- over the week's queues, and verdict goes by it: of 20 weeks in which nothing changed, one names a queue all the same. A change that goes away
 -- within sources, or a week with another codec, is no verdict on callers: verdict says so. A week of one or two days says little.
+-- Where few calls come, a week alone can't tell even twice the anger from chance: see turning_weeks.
 WITH calls AS (
     SELECT
         queue,

@@ -3,8 +3,10 @@
 -- Units: shares and probabilities 0 to 1, _s in seconds, moment in minutes:seconds from the start of the recording.
 -- Ranked by anger_score: the share of anger as if 30 s of the average call were added, so that one segment of a short call is not the worst of
 -- all. The moment is the highest probability of anger. recording_link is null where the key holds masked ids or no run names the store.
-WITH average AS (
-    SELECT weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger FROM call_emotions WHERE emotion_role IS DISTINCT FROM 'agent'
+WITH calls AS (
+    FROM call_emotions WHERE outcome = 'scored' AND peak_anger IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
+), average AS (
+    SELECT weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger FROM calls
 ), stores AS (
     SELECT run_id, rtrim(recordings_uri, '/') AS recordings_uri FROM runs
 )
@@ -28,8 +30,7 @@ SELECT
     c.codec,
     c.key,
     c.recording_id
-FROM call_emotions AS c
+FROM calls AS c
 CROSS JOIN average
 LEFT JOIN stores USING (run_id)
-WHERE c.outcome = 'scored' AND c.peak_anger IS NOT NULL AND c.emotion_role IS DISTINCT FROM 'agent'
 ORDER BY anger_score DESC, c.peak_anger DESC, c.recording_id
