@@ -221,7 +221,7 @@ def _hand_over(message: Message, target: str, senders: dict[str, Sender], settin
     elif "@" in target:
         send = lambda: mail(message, target, settings)  # noqa: E731
     elif target == "mail":
-        return "SER_MAIL_TO is not set: give the addresses that get the alerts"
+        return "SER_MAIL_TO holds no address: give those that get the alerts"
     else:
         return f"nothing here can tell {target}"
     for pause_s in (*PAUSES_S, None):

@@ -103,7 +103,7 @@ def summary(run: Row, failed: list[Row]) -> str:
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
     faults += [f"{run['failed']} of {handled} recordings failed"] if run["failed"] else []
-    faults += ["no new recording was found"] if not run["planned"] else []
+    faults += ["no recording was new, and none waited"] if not run["planned"] and not handled else []
     return f"**Look at this:** {'; '.join(faults)}." if faults else "Nothing to look at: no recording, chunk or check failed."
 
 

@@ -220,8 +220,12 @@ ALERTS = _schema(
     ("since", UTC, "when the alert began"),
     ("target", pa.string(), "who was told: prefect, webhook or an e-mail address"),
     ("found_at", UTC, "when the rules were asked"),
-    ("told_at", UTC, "when the target took the message; null where it could not be handed over: the next run tells it"),
-    ("why_not_told", pa.string(), "why the message could not be handed over; null where it was"),
+    (
+        "told_at",
+        UTC,
+        "when the target took the message; null while it is told, and where it could not be: the next run tells it",
+    ),
+    ("why_not_told", pa.string(), "why the message could not be handed over; null where it was, and while it is told"),
     ("code_version", pa.string(), "version of this package"),
 )
 

@@ -336,6 +336,16 @@ def test_queue_anger_tells_a_queue_just_outside_on_the_second_of_three_days(tmp_
     assert queue_anger(tmp_path, morning, of_days=2) == []
 
 
+def test_queue_anger_leaves_days_with_few_calls_out(tmp_path):
+    morning = queue_days(tmp_path, [*WAVES, 0.21, 0.22])
+    day = morning.date()
+    few = [Call(f"few-{number}", [segment(0, 10, (0.1, 0.0, 0.8, 0.1))], day=day, chunk="few") for number in range(11)]
+    write_calls(str(tmp_path), few)
+    for back in (0, 1, 6):  # the next morning, too: those eleven calls are no day
+        assert queue_anger(tmp_path, morning + timedelta(days=back)) == [("sales", "22 12 0.22 2/3")]
+    assert queue_anger(tmp_path, morning + timedelta(days=7)) == []
+
+
 def test_queue_angrier_tells_the_week_that_rose_once_it_is_over(tmp_path):
     """October the 5th, 2026, is a Monday: two weeks at a tenth, one at three tenths, of 84 calls each."""
     queue_days(tmp_path, [0.1] * 18 + [0.3] * 7)

@@ -67,9 +67,10 @@ def test_throughput_is_compared_with_the_median_of_the_last_nights(lake):
     assert speech == {"what": "speech, s per audio-hour", "this night": "80", name: "40"}
 
 
-def test_the_first_line_says_what_a_person_should_look_at(tmp_path):
+def test_the_first_line_says_what_a_person_should_look_at():
     run = reported(planned=0, scored=1, no_speech=0, withheld=0, quarantined=0, failed=3, failed_chunks=2)
-    assert summary(run, []) == "**Look at this:** 2 chunks failed; 3 of 4 recordings failed; no new recording was found."
+    assert summary(run, []) == "**Look at this:** 2 chunks failed; 3 of 4 recordings failed."
+    assert summary(run | {"scored": 0, "failed": 0, "failed_chunks": 0}, []) == "**Look at this:** no recording was new, and none waited."
 
 
 def nights(lake, *rows: dict) -> None:

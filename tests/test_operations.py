@@ -46,9 +46,9 @@ def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
                 yield from constants(each.value, function)
 
 
-def reason_codes() -> set[str]:
-    """Every code that ``Extracted.end`` or ``BadAudio`` is given in the code, and those of the policies."""
-    found = set(WAY_OUT)
+def reason_codes() -> set[tuple[str, str]]:
+    """Every outcome and code that ``Extracted.end`` is given in the code, those of ``BadAudio``, and those of the policies."""
+    found = {("withheld", code) for code in WAY_OUT}
     for path in (ROOT / "ser_tasks").rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
@@ -57,18 +57,24 @@ def reason_codes() -> set[str]:
                 if isinstance(call, ast.Call):
                     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
                     if name == "end" and len(call.args) == 3:
-                        found |= set(constants(call.args[1], function))
+                        [outcome] = constants(call.args[0], function)
+                        found |= {(outcome, code) for code in constants(call.args[1], function)}
                     elif name == "BadAudio":
-                        found |= set(constants(call.args[0], function))
+                        found |= {("quarantined", code) for code in constants(call.args[0], function)}
     return found
 
 
 def test_the_codes_are_found():
-    assert {"empty", "not_audio", "header_lies", "unreadable", "internal_error", "decoder_crash", "chunk_failed"} <= reason_codes()
+    codes = {code for _, code in reason_codes()}
+    assert {"empty", "not_audio", "header_lies", "unreadable", "internal_error", "decoder_crash", "chunk_failed"} <= codes
 
 
-def test_every_reason_code_is_explained():
-    assert reason_codes() - explained("Outcomes") == set()
+def test_every_reason_code_is_explained_once_and_no_other():
+    section = re.split(r"^## ", PAGE.partition("\n## Outcomes")[2], flags=re.MULTILINE)[0]
+    lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    explained_codes = [(line[1], line[0].strip("| `")) for line in lines]
+    assert len(set(explained_codes)) == len(explained_codes) and set(explained_codes) == reason_codes()
+    assert all(len(line) == 4 and len(line[2]) > 5 and len(line[3]) > 6 for line in lines)
 
 
 def test_every_shipped_alert_is_explained_and_no_other():

@@ -1,5 +1,5 @@
 -- Which queues were angrier, or calmer, than is usual for them?
--- Grain: one row per queue outside its usual range on the newest day before today, to the sides in $sides (above, below).
+-- Grain: one row per queue outside its usual range on the newest day before today (a week ago at most), to the sides in $sides (above, below).
 -- Units: compared_anger and the usual range of scored speech 0 to 1, calls in recordings.
 -- Told is a queue that was outside on $days of its last $of_days days, or on the newest day alone by $far times the half width of its range:
 -- of many queues some lie just outside on some day by chance. Days of a queue with fewer than $at_least_calls scored calls are left out.
@@ -12,8 +12,10 @@ WITH judged AS (
             PARTITION BY queue ORDER BY call_date ROWS BETWEEN $of_days - 1 PRECEDING AND CURRENT ROW
         ) AS days_outside
     FROM queue_days_against_usual
-    WHERE call_date < timezone($time_zone, $now)::DATE
-    QUALIFY calls >= $at_least_calls
+    WHERE
+        call_date < timezone($time_zone, $now)::DATE
+        AND call_date >= timezone($time_zone, $now)::DATE - 28
+        AND calls >= $at_least_calls
 )
 SELECT
     coalesce(queue, 'no queue') AS subject,
@@ -28,6 +30,7 @@ SELECT
 FROM judged
 WHERE
     call_date = newest_day
+    AND call_date >= timezone($time_zone, $now)::DATE - 7
     AND list_contains($sides, outside)
     AND (
         days_outside >= $days
