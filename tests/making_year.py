@@ -1,6 +1,6 @@
 """Makes a year of calls with planted stories whose truth is known: real parts of every table, vectorised, the same for the same seed.
 
-    python tests/making_year.py LAKE [CALLS]     # 30,000 calls in 365 days: about 10 s; 1,000,000 also work
+    python tests/making_year.py LAKE [CALLS [--no-segments]]     # 30,000 calls in 365 days: about 10 s; 1,000,000 also work
 
 The stories, on a background of queues in which nothing happens (callers, days and models vary all the same):
 
@@ -308,4 +308,4 @@ def _write_runs(lake: Path) -> int:
 
 
 if __name__ == "__main__":
-    print(make_year(sys.argv[1], *map(int, sys.argv[2:3])))
+    print(make_year(sys.argv[1], *map(int, sys.argv[2:3]), segments="--no-segments" not in sys.argv))

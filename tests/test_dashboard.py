@@ -319,6 +319,17 @@ def test_while_the_lake_is_read_each_page_says_so(lake):
     assert client.get("/", headers=by_proxy("quality")).status_code == 200
 
 
+def test_the_usual_page_is_ready_before_a_visitor_comes(lake):
+    for settings in (Settings(), SIGN_IN):
+        app = create_app(lake, settings=settings, wait=False)
+        app.state.snapshots.refresh(app.state.snapshots.prepare)
+        before = dict(app.state.snapshots.current._remembered)
+        client = browser(app)
+        for group in GROUPS:
+            assert client.get("/", headers=by_proxy(group)).status_code == 200
+        assert app.state.snapshots.current._remembered == before != {}
+
+
 def test_a_lake_that_cannot_be_read_at_first_is_told_and_tried_again(tmp_path, monkeypatch):
     import time
 

@@ -1,5 +1,6 @@
 """The weekly page: one file that stands alone, with the rows of those it is for; and its mail, against a server on loopback."""
 
+import html
 import re
 from datetime import date, timedelta
 
@@ -59,16 +60,15 @@ def page_of(letter):
 
 
 def test_it_stands_alone(snapshot):
-    html = weekly.make(snapshot, OWNER, MONDAY).html
-    assert "<svg" in html and "<style>" in html and "default-src 'none'" in html
-    assert not re.search(r"<script|<link|<img|<iframe|\bsrc=|url\((?!#)|@import|\bon\w+=", html)
-    assert set(re.findall(r"https?://[\w.]+", html)) == {"http://www.w3.org"}  # the names of SVG itself
-    assert "href" not in re.sub(r"xlink:href=\"#|xmlns:xlink", "", html)
+    text = weekly.make(snapshot, OWNER, MONDAY).html
+    assert "<svg" in text and "<style>" in text and "default-src 'none'" in text
+    assert not re.search(r"<script|<link|<img|<iframe|\bsrc=|url\((?!#)|@import|\bon\w+=", text)
+    assert set(re.findall(r"https?://[\w.]+", text)) == {"http://www.w3.org"}  # the names of SVG itself
+    assert "href" not in re.sub(r"xlink:href=\"#|xmlns:xlink", "", text)
 
 
 def test_its_figures_lead_to_the_dashboard_where_there_is_one(snapshot):
-    html = weekly.make(snapshot, OWNER, MONDAY, "https://moods.example.org").html
-    links = re.findall(r'<a href="([^"]*)"', html)
+    links = re.findall(r'<a href="([^"]*)"', weekly.make(snapshot, OWNER, MONDAY, "https://moods.example.org").html)
     assert links and all(link.startswith("https://moods.example.org/") for link in links)
     assert "https://moods.example.org/calls?first=2026-11-16&amp;last=2026-11-22&amp;outcome=readable" in links
 
@@ -91,15 +91,14 @@ def test_it_holds_the_rows_of_its_queues_alone(snapshot):
 
 
 def test_its_statements_run_in_ser_sql(snapshot, lake, tmp_path):
-    import html
-
-    text = weekly.make(snapshot, OWNER, MONDAY).html
+    """Those of a queue's page ask for that queue alone."""
+    text = weekly.make(snapshot, Viewer("", queues=("sales",)), MONDAY).html
     shown = re.findall(r"<summary>([^<]*)</summary><pre[^>]*><code>(.*?)</code>", text, re.DOTALL)
     assert len(shown) == 7
     file = tmp_path / "totals.sql"
     file.write_text(html.unescape(dict(shown)["How did callers sound over the whole period?"]))
     answer = CliRunner().invoke(app, ["sql", "--lake", lake, "--file", str(file), "--format", "csv"])
-    assert answer.exit_code == 0 and answer.stdout.splitlines()[1].startswith("4,2,1,1,")
+    assert answer.exit_code == 0 and answer.stdout.splitlines()[1].startswith("3,2,1,0,")
 
 
 @pytest.mark.parametrize("week", ["2026-47", "2026-W54", "2026-W00", "2026-W47-1", "W47", "", "2026-W4७"])

@@ -1,6 +1,7 @@
 """The dashboard's application. Its pages are routers, listed in ROUTERS."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.resources import files
@@ -39,7 +40,7 @@ def create_app(lake: str, recordings: str | None = None, settings: Settings | No
     settings = settings or Settings()
     app = FastAPI(title="Calls and moods", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.lake, app.state.recordings, app.state.settings = lake, recordings, settings
-    app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait)
+    app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait, functools.partial(overview.prepare, settings=settings))
     app.state.playback = Playback(recordings, settings)
     app.state.media_sources = app.state.playback.origins  # beside our own, that recordings may be played from
     for router in ROUTERS.values():

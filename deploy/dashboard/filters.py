@@ -50,9 +50,15 @@ class Filters:
         return replace(self, first=self.first - timedelta(days=self.days), last=self.first - timedelta(days=1))
 
 
+def usual(last_day: date | None) -> Filters:
+    """The filters of an address that says nothing."""
+    last = last_day or date.today()
+    return Filters(last - timedelta(days=USUAL_DAYS - 1), last)
+
+
 def filters(request: Request) -> Filters:
     """The filters of a request's address. Raises 400 with a sentence for a person."""
-    newest = request.app.state.snapshots.current.last_day or date.today()
+    newest = usual(request.app.state.snapshots.current.last_day).last
     first, last = _day(request, "first"), _day(request, "last")
     if last is None:
         last = max(newest, first) if first else newest

@@ -6,12 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from deploy.dashboard import charts
-from deploy.dashboard.filters import Filters
+from deploy.dashboard.filters import Filters, usual
 from deploy.dashboard.pages import Row, TheFilters, ask, page
 from deploy.dashboard.questions import QUESTIONS
 from deploy.dashboard.snapshot import Snapshot
-from deploy.dashboard.viewers import Viewer
+from deploy.dashboard.viewers import OWNER, Viewer, of_groups
 from ser_tasks.schemas import EMOTIONS
+from ser_tasks.settings import Settings
 
 router = APIRouter()
 
@@ -28,13 +29,24 @@ PERIODS = {"7 days": 7, "4 weeks": 28, "13 weeks": 91, "a year": 365}
 def overview(request: Request, filters: TheFilters) -> Response:
     snapshot, viewer = request.state.snapshot, request.state.viewer
     shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot)}
+    return page(request, "overview.html", **remembered(snapshot, viewer, filters) | shown)
+
+
+def remembered(snapshot: Snapshot, viewer: Viewer, filters: Filters) -> dict[str, Any]:
+    """The figures for a viewer, made once for each snapshot."""
 
     def made() -> dict[str, Any]:
         values = values_of(snapshot, viewer, filters)
         return figures({name: answer(snapshot, viewer, name, values) for name in QUESTIONS}, values)
 
-    seen = (viewer.queues, viewer.everything, filters)
-    return page(request, "overview.html", **snapshot.remembered(seen, made) | shown)
+    return snapshot.remembered((viewer.queues, viewer.everything, filters), made)
+
+
+def prepare(snapshot: Snapshot, settings: Settings) -> None:
+    """Makes what visitors ask for first, before they come: the usual period, for each group, or for the owner where nobody signs in."""
+    groups = settings.dashboard_groups if settings.dashboard_secret else {}
+    for viewer in [of_groups("", [group], settings) for group in groups] or [OWNER]:
+        remembered(snapshot, viewer, usual(snapshot.last_day))
 
 
 def queue_names(request: Request) -> list[str]:

@@ -40,8 +40,15 @@ def number(value: float | None, digits: int = 0) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def hours(value: float) -> str:
+    """A length in hours as a person reads it: ``12 minutes``, ``2.5 hours``, ``1,234 hours``."""
+    if value < 1:
+        return f"{60 * value:.0f} minutes"
+    return f"{value:.1f} hours" if value < 10 else f"{value:,.0f} hours"
+
+
 ENVIRONMENT = Environment(
     loader=PackageLoader("deploy.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
-ENVIRONMENT.filters |= {"percent": percent, "number": number}
+ENVIRONMENT.filters |= {"percent": percent, "number": number, "hours": hours}
 TEMPLATES = Jinja2Templates(env=ENVIRONMENT)

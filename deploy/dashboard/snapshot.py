@@ -125,8 +125,8 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
 class Snapshots:
     """The newest snapshot of a lake, renewed in the background. Raises what the store raises when the lake cannot be listed."""
 
-    def __init__(self, lake: str, refresh_s: float, wait: bool = True):
-        self.lake, self.refresh_s = lake, refresh_s
+    def __init__(self, lake: str, refresh_s: float, wait: bool = True, prepare: Callable[[Snapshot], None] | None = None):
+        self.lake, self.refresh_s, self.prepare = lake, refresh_s, prepare
         self.problem: str | None = None
         """Why the lake could not be read when it was last looked at; None where it could."""
         self.current: Snapshot | None = None
@@ -136,21 +136,27 @@ class Snapshots:
         if wait:
             self.refresh()
 
-    def refresh(self) -> bool:
-        """Takes a new snapshot if parts changed, and returns whether it did. Raises what the store raises."""
+    def refresh(self, prepare: Callable[[Snapshot], None] | None = None) -> bool:
+        """Takes a new snapshot if parts changed, and returns whether it did. Raises what the store raises.
+
+        ``prepare`` is called with it before it is shown: what it remembers need not be made while a visitor waits.
+        """
         mark = self._listing()
         if self.current is not None and mark == self._mark:
             return False
         began = time.monotonic()
-        self.current, self._mark = Snapshot(self.lake), mark
-        log.info("Read %s calls from the lake in %.1f s", f"{self.current.calls:,}", time.monotonic() - began)
+        snapshot = Snapshot(self.lake)
+        if prepare:
+            prepare(snapshot)
+        self.current, self._mark = snapshot, mark
+        log.info("Read %s calls from the lake in %.1f s", f"{snapshot.calls:,}", time.monotonic() - began)
         return True
 
     def watch(self) -> None:
         """Refreshes until ``stop``: a lake that cannot be read leaves the snapshot as it is, and the page says so."""
         while not self._ended.wait(self.refresh_s if self.current or self.problem else 0):
             try:
-                self.refresh()
+                self.refresh(self.prepare)
                 self.problem = None
             except Exception as error:
                 self.problem = type(error).__name__

@@ -1,7 +1,7 @@
 """The weekly page: one HTML file that stands alone, to be mailed. It asks what the overview asks, about a whole week."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources import files
 from typing import Any
@@ -50,8 +50,8 @@ def name_of(monday: date) -> str:
 
 def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None) -> Weekly:
     """The page of a week with the viewer's rows alone. ``site``: the dashboard that its figures link to; None leaves links out."""
-    filters = Filters(monday, monday + timedelta(days=6))
-    long_filters = Filters(monday - timedelta(weeks=WEEKS - 1), filters.last)
+    filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
+    long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
     values = filters.parameters | {"unit": "week", "latest": filters.last, "week": monday}
     long_values = values | long_filters.parameters
 
