@@ -31,6 +31,7 @@ HELP = r"""  \d            the views by folder, and the question that each answe
   \d VIEW       what a view answers: its grain, units, columns and their meanings
   \x            a line for each column instead of a row for each line; again: back
   \rows N       show the first N rows; 0: all
+  \out FILE     write the next answer to a file: .csv, .json, .parquet or .txt
   \q            leave (so does Ctrl-D)
 A statement ends with ; or an empty line. Tab completes, Ctrl-C stops a query.
 SET VARIABLE as_of = '2026-11-03';   asks for what was known then, RESET VARIABLE as_of;   for everything again."""
@@ -48,6 +49,8 @@ class Shell:
     format: str = "table"
     out: Path | None = None
     shown_rows: int | None = answers.SHOWN_ROWS
+    next_out: Path | None = None
+    """File for the next answer at the prompt."""
 
     def answer(self, text: str, source: str = "") -> None:
         """Prints or writes the answer to every statement of a text, or to a command that begins with a backslash."""
@@ -132,11 +135,7 @@ def run(
     """What ``ser sql`` does, see its help. Raises ValueError and OSError for bad input, duckdb.Error for what DuckDB refuses."""
     if query is not None and file:
         raise ValueError("Give a query or --file, not both.")
-    if out and not format and out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"The suffix of {out} says no format: end it in {', '.join(SUFFIXES)}, or add --format.")
-    if out and not out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {out.absolute().parent} for --out.")
-    format = format or (SUFFIXES[out.suffix.lower()] if out else "table")
+    format = format_of(out, format) if out else format or "table"
     everything = shown_rows == 0 or bool(out)
     text, source = query, ""
     if file:
@@ -156,6 +155,15 @@ def run(
             shell.answer("\\d")
         else:
             shell.answer(text or "", source)
+
+
+def format_of(out: Path, format: str | None = None) -> str:
+    """The format of a file that is to be written: as given, else by its suffix."""
+    if not format and out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"The suffix of {out} says no format: end it in {', '.join(SUFFIXES)}, or add --format.")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {out.absolute().parent} to write to.")
+    return format or SUFFIXES[out.suffix.lower()]
 
 
 def _moment(text: str) -> datetime:
