@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_tasks import answers, catalog, describe
+from ser_tasks.store import open_store
 
 Answer = TypeVar("Answer")
 
@@ -143,8 +144,11 @@ def run(
     elif query is None and not sys.stdin.isatty():
         text = sys.stdin.read()
     moment = _moment(as_of) if as_of else None
+    if next(open_store(lake).list(), None) is None:
+        print(f"ser: there is nothing in {lake} (yet): its views are empty.", file=sys.stderr)
     with catalog.connect(lake, as_of=moment) as connection:
         connection.execute("SET errors_as_json = true")
+        connection.execute("SET autoinstall_known_extensions = false")  # who asks installs nothing
         connection.execute("SET python_enable_replacements = false")  # FROM text is no variable of this program
         shell = Shell(connection, format, out, None if everything else shown_rows)
         if text is None and sys.stdout.isatty() and not out and format in answers.FOR_A_PERSON:
@@ -208,11 +212,12 @@ def _errors_pointed_at(text: str, source: str, start: int = 0) -> Iterator[None]
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        kind, _, told = str(error).partition(": ")
+        kind, brace, told = str(error).partition("{")
         try:
-            told = json.loads(told[told.index("{") :] if "{" in told else "")
+            told = json.loads(brace + told)
         except ValueError:
             raise error from None
+        kind = kind.removesuffix(": ") or f"{told.get('exception_type', 'DuckDB')} Error"
         raise Pointed(_pointed(text, source, start, kind, told)) from None
 
 
@@ -233,6 +238,8 @@ def _hint(told: dict[str, str]) -> str:
     message = told.get("exception_message", "")
     if told.get("type") == "Table" and "Did you mean" not in message:
         return "\n" + describe.near(told.get("name", ""), [view.name for view in catalog.views()]) + "\\d lists the views."
+    if "INSTALL " in message:
+        return "\nser sql installs nothing: do that once in DuckDB itself."
     if missing := re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message):
         return f"\nIts columns: \\d {missing[1]}"
     return ""

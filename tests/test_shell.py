@@ -70,6 +70,24 @@ def test_a_fault_in_the_last_statement_stops_the_first(lake):
     assert "Line 2, column 1: Parser Error" in ask(lake, "SELECT 1;\nSELEC 2", code=2)
 
 
+def test_a_lake_that_is_not_there_is_told(lake, tmp_path):
+    answer = CliRunner().invoke(app, ["sql", "--lake", str(tmp_path / "typo"), "SELECT count(*) AS runs FROM runs", "--format", "csv"])
+    assert (answer.exit_code, answer.stdout) == (0, "runs\n0\n") and "there is nothing in" in answer.stderr
+    assert CliRunner().invoke(app, ["sql", "--lake", lake, "FROM runs"]).stderr == ""
+    assert "is a file" in ask(next((tmp_path / "lake").rglob("*.parquet")), "FROM runs", code=2)
+
+
+def test_own_files_are_read_and_nothing_is_installed(lake, tmp_path):
+    (tmp_path / "csat 'a'.csv").write_text("call_id,rating\nangry,1\n")
+    file = str(tmp_path / "csat 'a'.csv").replace("'", "''")
+    assert json.loads(ask(lake, f"SELECT queue, rating FROM '{file}' JOIN call_emotions USING (call_id)", "--format", "json")) == [
+        {"queue": "sales", "rating": 1}
+    ]
+    assert "No files found that match" in ask(lake, "FROM 'nowhere.csv'", code=2)
+    assert "ser sql installs nothing" in ask(lake, "FROM st_read('roads.shp')", code=2)
+    assert "false" in ask(lake, "SELECT current_setting('autoinstall_known_extensions') AS installs")
+
+
 def test_what_contradicts_itself_is_refused(lake, tmp_path):
     assert "not both" in ask(lake, "SELECT 1", "--file", tmp_path / "q.sql", code=2)
     assert "No such file" in ask(lake, "--file", tmp_path / "q.sql", code=2)
