@@ -1,5 +1,6 @@
 """The prompt of ``ser sql``: a line editor with history and completion around a Shell."""
 
+import dataclasses
 import os
 import re
 import sys
@@ -16,7 +17,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from flows.shell import HELP, Shell
+from flows.shell import HELP, Shell, format_of
 from ser_tasks import catalog
 
 WORDS = """
@@ -40,7 +41,7 @@ def prompt(shell: Shell, lake: str) -> None:
     print(f"{lake}: \\d lists the views, \\? says what else there is, Ctrl-D leaves.")
     while True:
         try:
-            text = session.prompt("ser> ").strip()
+            text = session.prompt(f"ser{_as_of(shell.connection)}> ").strip()
         except KeyboardInterrupt:
             continue
         except EOFError:
@@ -55,14 +56,29 @@ def prompt(shell: Shell, lake: str) -> None:
             print(error, file=sys.stderr)
 
 
+def _as_of(connection: duckdb.DuckDBPyConnection) -> str:
+    """Told at every prompt, so that nobody takes a past state for the present one."""
+    [moment] = connection.execute("SELECT TRY_CAST(getvariable('as_of') AS TIMESTAMPTZ)::VARCHAR").fetchone() or (None,)
+    return f" as of {moment}" if moment else ""
+
+
 def _do(shell: Shell, text: str) -> None:
+    """One thing that was typed; ``\\out`` holds for the next one."""
     if text == "\\x":
         shell.format = "table" if shell.format == "vertical" else "vertical"
         print(f"Answers are written as {shell.format}.")
     elif found := re.fullmatch(r"\\rows\s+(\d+)", text):
         shell.shown_rows = int(found[1]) or None
+    elif found := re.fullmatch(r"\\out\s+(.+)", text):
+        out = Path(found[1].strip("'\"")).expanduser()
+        format_of(out)
+        shell.next_out = out
+        print(f"The next answer goes to {out}.")
     elif text.lower() == "help":
         print(HELP)
+    elif text and shell.next_out:
+        out, shell.next_out = shell.next_out, None
+        dataclasses.replace(shell, out=out, format=format_of(out), shown_rows=None).answer(text)
     elif text:
         shell.answer(text)
 

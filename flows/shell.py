@@ -19,6 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_tasks import answers, catalog, describe
+from ser_tasks.store import open_store
 
 Answer = TypeVar("Answer")
 
@@ -31,6 +32,7 @@ HELP = r"""  \d            the views by folder, and the question that each answe
   \d VIEW       what a view answers: its grain, units, columns and their meanings
   \x            a line for each column instead of a row for each line; again: back
   \rows N       show the first N rows; 0: all
+  \out FILE     write the next answer to a file: .csv, .json, .parquet or .txt
   \q            leave (so does Ctrl-D)
 A statement ends with ; or an empty line. Tab completes, Ctrl-C stops a query.
 SET VARIABLE as_of = '2026-11-03';   asks for what was known then, RESET VARIABLE as_of;   for everything again."""
@@ -48,6 +50,8 @@ class Shell:
     format: str = "table"
     out: Path | None = None
     shown_rows: int | None = answers.SHOWN_ROWS
+    next_out: Path | None = None
+    """File for the next answer at the prompt."""
 
     def answer(self, text: str, source: str = "") -> None:
         """Prints or writes the answer to every statement of a text, or to a command that begins with a backslash."""
@@ -132,11 +136,7 @@ def run(
     """What ``ser sql`` does, see its help. Raises ValueError and OSError for bad input, duckdb.Error for what DuckDB refuses."""
     if query is not None and file:
         raise ValueError("Give a query or --file, not both.")
-    if out and not format and out.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"The suffix of {out} says no format: end it in {', '.join(SUFFIXES)}, or add --format.")
-    if out and not out.absolute().parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {out.absolute().parent} for --out.")
-    format = format or (SUFFIXES[out.suffix.lower()] if out else "table")
+    format = format_of(out, format) if out else format or "table"
     everything = shown_rows == 0 or bool(out)
     text, source = query, ""
     if file:
@@ -144,8 +144,11 @@ def run(
     elif query is None and not sys.stdin.isatty():
         text = sys.stdin.read()
     moment = _moment(as_of) if as_of else None
+    if next(open_store(lake).list(), None) is None:
+        print(f"ser: there is nothing in {lake} (yet): its views are empty.", file=sys.stderr)
     with catalog.connect(lake, as_of=moment) as connection:
         connection.execute("SET errors_as_json = true")
+        connection.execute("SET autoinstall_known_extensions = false")  # who asks installs nothing
         connection.execute("SET python_enable_replacements = false")  # FROM text is no variable of this program
         shell = Shell(connection, format, out, None if everything else shown_rows)
         if text is None and sys.stdout.isatty() and not out and format in answers.FOR_A_PERSON:
@@ -156,6 +159,15 @@ def run(
             shell.answer("\\d")
         else:
             shell.answer(text or "", source)
+
+
+def format_of(out: Path, format: str | None = None) -> str:
+    """The format of a file that is to be written: as given, else by its suffix."""
+    if not format and out.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"The suffix of {out} says no format: end it in {', '.join(SUFFIXES)}, or add --format.")
+    if not out.absolute().parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {out.absolute().parent} to write to.")
+    return format or SUFFIXES[out.suffix.lower()]
 
 
 def _moment(text: str) -> datetime:
@@ -200,11 +212,12 @@ def _errors_pointed_at(text: str, source: str, start: int = 0) -> Iterator[None]
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        kind, _, told = str(error).partition(": ")
+        kind, brace, told = str(error).partition("{")
         try:
-            told = json.loads(told[told.index("{") :] if "{" in told else "")
+            told = json.loads(brace + told)
         except ValueError:
             raise error from None
+        kind = kind.removesuffix(": ") or f"{told.get('exception_type', 'DuckDB')} Error"
         raise Pointed(_pointed(text, source, start, kind, told)) from None
 
 
@@ -225,6 +238,8 @@ def _hint(told: dict[str, str]) -> str:
     message = told.get("exception_message", "")
     if told.get("type") == "Table" and "Did you mean" not in message:
         return "\n" + describe.near(told.get("name", ""), [view.name for view in catalog.views()]) + "\\d lists the views."
+    if "INSTALL " in message:
+        return "\nser sql installs nothing: do that once in DuckDB itself."
     if missing := re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message):
         return f"\nIts columns: \\d {missing[1]}"
     return ""

@@ -88,7 +88,7 @@ def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
     lines = _box([_cut(name, SHOWN_CELL) for name in shown], zip(*cut, strict=True), numbers, width, whole)
     footer = _footer(len(head), rows)
     if left_out:
-        footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)} (--format vertical shows all): {', '.join(left_out)}"
+        footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)} (--format vertical or \\x shows all): {', '.join(left_out)}"
     return lines + "\n".join(textwrap.wrap(footer, width))
 
 
@@ -102,7 +102,7 @@ def _as_upright(head: pa.Table, rows: int, width: int, whole: bool = True) -> st
 def _footer(shown: int, rows: int) -> str:
     footer = f"{rows:,} row{'s' * (rows != 1)}"
     if rows > shown:
-        footer += f", the first {shown:,} shown, {rows - shown:,} left out (--rows 0 shows all, --out FILE.csv writes all)"
+        footer += f", the first {shown:,} shown, {rows - shown:,} left out (--rows 0 or \\rows 0 shows all, --out FILE.csv writes all)"
     return footer
 
 

@@ -94,6 +94,16 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
 
+    For pandas and Arrow: answers come as data frames, tables or batches, and data frames of yours are read by their names::
+
+        with connect("s3://lake/emotions") as connection:
+            worst = connection.sql("FROM worst_calls LIMIT 20").df()
+            batches = connection.execute("FROM segments WHERE day = ?", ["2026-11-20"]).to_arrow_reader(50_000)
+
+    The views can't be written to, so nothing changes the lake. The connection itself is DuckDB's own and unguarded, ``COPY ... TO``
+    writes files: ``query`` allows reading alone. Each thread takes a ``cursor()`` of its own, which sees the same views but not the
+    variables (``as_of``) of this connection. Close what you open, or use ``with``; fetch an answer before that.
+
     With ``since``, only over parts of day folders from that day on: as quick for the checks of one night in an old lake as in
     a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
     ``without`` names parts (keys) to leave out: those that cannot be read.

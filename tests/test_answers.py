@@ -10,10 +10,11 @@ from making_lake import write_good_lake
 from ser_tasks import answers, catalog
 
 
-@pytest.fixture
-def good(tmp_path):
-    write_good_lake(str(tmp_path / "lake"))
-    return catalog.connect(str(tmp_path / "lake"))
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    lake = str(tmp_path_factory.mktemp("good") / "lake")
+    write_good_lake(lake)
+    return catalog.connect(lake)
 
 
 def test_a_table_fits_its_width_and_names_what_is_left_out(good):
@@ -32,9 +33,8 @@ def test_a_table_rounds_and_says_null(good):
 
 def test_nothing_but_zero_is_shown_as_zero(good):
     def cells(values):
-        return [
-            line.strip("│ ") for line in answers.render(good.sql(f"SELECT unnest({values}::DOUBLE[]) AS x"), width=100).splitlines()[3:-2]
-        ]
+        table = answers.render(good.sql(f"SELECT unnest({values}::DOUBLE[]) AS x"))
+        return [line.strip("│ ") for line in table.splitlines()[3:-2]]
 
     assert cells("[0.0, 0.25, 1e-9, -0.0002]") == ["0.000", "0.250", "1e-09", "-2e-04"]
     assert cells("[120.04, 5.5]") == ["120.0", "5.5"]
@@ -43,9 +43,8 @@ def test_nothing_but_zero_is_shown_as_zero(good):
 
 
 def test_nested_values_and_truths_are_written_as_in_sql(good):
-    line = answers.render(
-        good.sql("SELECT true AS t, {low: 0.123456::DOUBLE, high: NULL} AS s, [1.5::DOUBLE, 2] AS l"), width=100
-    ).splitlines()[3]
+    sql = "SELECT true AS t, {low: 0.123456::DOUBLE, high: NULL} AS s, [1.5::DOUBLE, 2] AS l"
+    line = answers.render(good.sql(sql), width=100).splitlines()[3]
     assert [cell.strip() for cell in line.strip("│").split("│")] == ["true", "{low: 0.123, high: null}", "[1.500, 2.000]"]
 
 

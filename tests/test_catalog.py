@@ -1,10 +1,12 @@
 """The catalogue: views over a lake wherever it lies, the file for BI tools, reading only, and answers in every format."""
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -145,6 +147,45 @@ def test_a_moment_is_told_in_minutes_and_seconds(tmp_path):
     )
     with catalog.connect(str(tmp_path)) as connection:
         assert connection.sql("SELECT w.moment, b.moment FROM worst_calls AS w, best_calls AS b").fetchall() == [("01:50", "00:59")]
+
+
+# pandas and Arrow
+
+
+def test_pandas_and_arrow_get_frames_tables_and_batches(tmp_path):
+    write_good_lake(str(tmp_path))
+    goals = pd.DataFrame({"queue": ["sales"], "goal": [0.1]})
+    with catalog.connect(str(tmp_path)) as connection:
+        frame = connection.sql("SELECT call_id, share_anger, goal FROM call_emotions JOIN goals USING (queue) ORDER BY call_id").df()
+        table = connection.sql("FROM segments").to_arrow_table()
+        batches = list(connection.execute("FROM segments WHERE day = ?", [str(DAY)]).to_arrow_reader(2))
+    assert frame.call_id.tolist() == ["angry", "silent", "worse"] and set(frame.goal) == {0.1} == set(goals.goal)
+    assert table.schema.field("p_anger").type == pa.float32() and sum(map(len, batches)) == len(table) == 7 and len(batches) > 1
+    with pytest.raises(duckdb.ConnectionException, match="closed"):
+        connection.sql("FROM segments")
+
+
+def test_threads_ask_on_cursors_of_their_own(tmp_path):
+    write_good_lake(str(tmp_path))
+
+    def ask(number):
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET VARIABLE number = {number}")
+            return cursor.execute("SELECT getvariable('number'), count(*) FROM call_emotions").fetchone()
+
+    with catalog.connect(str(tmp_path)) as connection, ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(12))) == [(number, 4) for number in range(12)]
+        assert count(connection, "call_emotions") == 4  # a cursor's end is not the connection's
+
+
+def test_nothing_can_be_written_through_the_views(tmp_path):
+    write_good_lake(str(tmp_path))
+    parts = {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")}
+    with catalog.connect(str(tmp_path)) as connection:
+        for sql in ("DELETE FROM outcomes", "UPDATE parts.outcomes SET outcome = 'scored'", "INSERT INTO runs SELECT * FROM runs"):
+            with pytest.raises(duckdb.Error, match="not an table|base table"):
+                connection.execute(sql)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.parquet")} == parts
 
 
 # The file for BI tools

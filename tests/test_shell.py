@@ -70,6 +70,24 @@ def test_a_fault_in_the_last_statement_stops_the_first(lake):
     assert "Line 2, column 1: Parser Error" in ask(lake, "SELECT 1;\nSELEC 2", code=2)
 
 
+def test_a_lake_that_is_not_there_is_told(lake, tmp_path):
+    answer = CliRunner().invoke(app, ["sql", "--lake", str(tmp_path / "typo"), "SELECT count(*) AS runs FROM runs", "--format", "csv"])
+    assert (answer.exit_code, answer.stdout) == (0, "runs\n0\n") and "there is nothing in" in answer.stderr
+    assert CliRunner().invoke(app, ["sql", "--lake", lake, "FROM runs"]).stderr == ""
+    assert "is a file" in ask(next((tmp_path / "lake").rglob("*.parquet")), "FROM runs", code=2)
+
+
+def test_own_files_are_read_and_nothing_is_installed(lake, tmp_path):
+    (tmp_path / "csat 'a'.csv").write_text("call_id,rating\nangry,1\n")
+    file = str(tmp_path / "csat 'a'.csv").replace("'", "''")
+    assert json.loads(ask(lake, f"SELECT queue, rating FROM '{file}' JOIN call_emotions USING (call_id)", "--format", "json")) == [
+        {"queue": "sales", "rating": 1}
+    ]
+    assert "No files found that match" in ask(lake, "FROM 'nowhere.csv'", code=2)
+    assert "ser sql installs nothing" in ask(lake, "FROM st_read('roads.shp')", code=2)
+    assert "false" in ask(lake, "SELECT current_setting('autoinstall_known_extensions') AS installs")
+
+
 def test_what_contradicts_itself_is_refused(lake, tmp_path):
     assert "not both" in ask(lake, "SELECT 1", "--file", tmp_path / "q.sql", code=2)
     assert "No such file" in ask(lake, "--file", tmp_path / "q.sql", code=2)
@@ -179,9 +197,8 @@ def test_no_progress_bar_stands_in_an_answer(lake):
 
 
 def test_a_long_table_says_how_to_get_all_of_it(lake):
-    assert "1,234 rows, the first 100 shown, 1,134 left out (--rows 0 shows all, --out FILE.csv writes all)" in " ".join(
-        ask(lake, "FROM range(1234)").split()
-    )
+    told = " ".join(ask(lake, "FROM range(1234)").split())
+    assert r"1,234 rows, the first 100 shown, 1,134 left out (--rows 0 or \rows 0 shows all, --out FILE.csv writes all)" in told
     assert "│  1233 │\n" in ask(lake, "FROM range(1234)", "--rows", 0)
     assert "the first 3 shown, 7 left out" in ask(lake, "FROM range(10)", "--rows", 3, "--format", "vertical")
 
@@ -282,6 +299,17 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     terminal.type("SELECT call_id FROM call_emotions;\r")
     terminal.wait_for("│ row 1 ")
     terminal.wait_for("the first 1 shown, 3 left out")
+    terminal.type(f"\\out {tmp_path / 'my calls.csv'}\r")
+    terminal.wait_for("The next answer goes to")
+    terminal.type("SELECT call_id FROM call_emotions ORDER BY 1;\r")
+    terminal.wait_for("Wrote 4 rows")
+    assert (tmp_path / "my calls.csv").read_text().split() == ["call_id", "angry", "mono", "silent", "worse"]
+    terminal.type("SET VARIABLE as_of = '2026-11-03';\r")
+    terminal.wait_for("ser as of 2026-11-03 00:00:00+00>")
+    terminal.type("SET VARIABLE as_of = 'the 3rd';\r")
+    terminal.wait_for("ser>")
+    terminal.type("RESET VARIABLE as_of;\r")
+    terminal.wait_for("ser>")
     terminal.type("\\d escalations\r")
     terminal.wait_for("Which calls got worse from start to end")
     terminal.wait_for("ser>")
