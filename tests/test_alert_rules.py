@@ -387,10 +387,8 @@ def test_the_shipped_rules_find_the_angry_queue_not_the_codec_and_little_else(tm
     rules = {rule.name: rule for rule in load().rules if rule.name in ("queue_anger", "queue_angrier")}
     found: dict[str, dict[str, set[date]]] = {name: {} for name in rules}
     with catalog.connect(str(tmp_path / "lake")) as connection:
-        for view in (
-            "queue_days_against_usual",
-            "week_on_week",
-        ):  # a row follows from earlier days alone
+        for view in ("queue_days_against_usual", "week_on_week"):
+            # A row of these follows from earlier days alone: asked on a morning or after the year, it is the same.
             connection.execute(f"CREATE TEMP TABLE {view} AS FROM memory.main.{view}")
         for number in range(1, DAYS + 1):
             day = FIRST_DAY + timedelta(days=number)
@@ -398,20 +396,12 @@ def test_the_shipped_rules_find_the_angry_queue_not_the_codec_and_little_else(tm
             for name, rule in rules.items():
                 for finding in alert_rules.ask(connection, rule, morning, Settings()):
                     found[name].setdefault(finding.subject, set()).add(day - timedelta(days=1))
-    for name, within_days in (
-        ("queue_anger", 3),
-        ("queue_angrier", 7),
-    ):
-        later = {day for day in found[name].pop(ANGRY_QUEUE) if day >= ANGRY_FROM}
-        assert min(later) < ANGRY_FROM + timedelta(days=within_days), (name, min(later))
-    codec = {
-        name: {day for day in days.get(CODEC_QUEUE, ()) if CODEC_FROM <= day < CODEC_FROM + timedelta(days=28)}
-        for name, days in found.items()
-    }
-    assert codec == {"queue_anger": set(), "queue_angrier": set()}
+    begun = {name: min(day for day in found[name].pop(ANGRY_QUEUE) if day >= ANGRY_FROM) for name in rules}
+    assert begun["queue_anger"] < ANGRY_FROM + timedelta(days=3) and begun["queue_angrier"] < ANGRY_FROM + timedelta(days=7)
+    for name, days in found.items():
+        assert not {day for day in days.get(CODEC_QUEUE, ()) if CODEC_FROM <= day < CODEC_FROM + timedelta(days=28)}, name
     false_days = sum(len(days) for days in found["queue_anger"].values())
     false_weeks = sum(len(days) for days in found["queue_angrier"].values()) / 7
-    print(
-        f"seed {seed}: {false_days} queue-days of queue_anger, {false_weeks:.0f} queue-weeks of queue_angrier were told of the other queues"
-    )
+    print(f"seed {seed}: queue_anger tells the angry queue of its day {(begun['queue_anger'] - ANGRY_FROM).days + 1};")
+    print(f"false alarms on {false_days} queue-days, queue_angrier's in {false_weeks:.0f} queue-weeks")
     assert false_days <= 6 and false_weeks <= 5  # of 9 queues' 3,285 days and 468 weeks

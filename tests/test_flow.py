@@ -232,7 +232,8 @@ def test_the_report_flow_leaves_the_page_in_the_lake_and_as_an_artifact(lake):
     [page] = Path(lake, "reports").rglob("*.md")
     assert page.read_text() == text == artifacts()["night-report"]
     assert page.parent.name.startswith("day=") and page.stem in text
-    assert run(app, ["report", "--lake", lake, "--run", page.stem]).output.strip() == text.strip()
+    printed = run(app, ["report", "--lake", lake, "--run", page.stem]).output
+    assert printed.partition("## Disk")[0] == text.partition("## Disk")[0] != ""  # by now there is the report, too
 
 
 def test_the_retention_flow_deletes_only_when_told(calls, bundle, tmp_path, monkeypatch):
