@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
@@ -34,7 +35,7 @@ HELP = r"""  \d            the views by folder, and the question that each answe
   \rows N       show the first N rows; 0: all
   \out FILE     write the next answer to a file: .csv, .json, .parquet or .txt
   \q            leave (so does Ctrl-D)
-A statement ends with ; or an empty line. Tab completes, Ctrl-C stops a query.
+A statement ends with ; or an empty line. Tab completes, Ctrl-C stops a query. PAGER=less in the environment pages long answers.
 SET VARIABLE as_of = '2026-11-03';   asks for what was known then, RESET VARIABLE as_of;   for everything again."""
 
 
@@ -52,6 +53,8 @@ class Shell:
     shown_rows: int | None = answers.SHOWN_ROWS
     next_out: Path | None = None
     """File for the next answer at the prompt."""
+    pages: bool = False
+    """Whether what is longer than the terminal goes through the program in PAGER, if that is set."""
 
     def answer(self, text: str, source: str = "") -> None:
         """Prints or writes the answer to every statement of a text, or to a command that begins with a backslash."""
@@ -80,7 +83,8 @@ class Shell:
         if name == "\\d" and len(arguments) < 2:
             heading, rows = describe.describe(self.connection, *arguments) if arguments else ([], describe.listing())
             if self.format in answers.FOR_A_PERSON and not self.out:
-                print("\n".join([*heading, answers.render(rows, whole=True)]))
+                told = "\n".join([*heading, answers.render(rows, whole=True), ""]).encode()
+                self._put(lambda file: file.write(told))
             else:
                 self._put(lambda file: self._write_rows(rows.to_reader(), file))
         elif name in ("\\?", "\\h", "\\help"):
@@ -108,6 +112,11 @@ class Shell:
                 write(file)
                 file.seek(0)
                 sys.stdout.flush()
+                if self.pages and os.environ.get("PAGER") and file.read().count(b"\n") >= shutil.get_terminal_size().lines:
+                    file.seek(0)
+                    subprocess.run(os.environ["PAGER"], shell=True, input=file.read(), check=False)
+                    return
+                file.seek(0)
                 try:
                     shutil.copyfileobj(file, sys.stdout.buffer)
                     sys.stdout.buffer.flush()
@@ -154,6 +163,7 @@ def run(
         if text is None and sys.stdout.isatty() and not out and format in answers.FOR_A_PERSON:
             from flows.prompt import prompt
 
+            shell.pages = True
             prompt(shell, lake)
         elif not (text or "").strip() and not file:
             shell.answer("\\d")

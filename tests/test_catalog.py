@@ -226,11 +226,11 @@ def test_the_catalogue_file_is_replaced_under_a_reader(tmp_path):
 
 def test_the_catalogue_file_works_from_any_folder_and_under_any_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_good_lake("lake")
-    catalog.write_catalog("lake", "lake.duckdb")
+    write_good_lake("a lake/it's")
+    catalog.write_catalog("a lake/it's", "ware house.duckdb")
     monkeypatch.chdir("/")
     with duckdb.connect() as connection:
-        connection.execute(f"ATTACH '{tmp_path / 'lake.duckdb'}' AS attached (READ_ONLY)")
+        connection.execute(f"ATTACH '{tmp_path / 'ware house.duckdb'}' AS attached (READ_ONLY)")
         assert connection.sql("SELECT count(*) FROM attached.angriest_calls").fetchone() == (2,)
 
 

@@ -210,7 +210,7 @@ def test_a_row_stands_upright_if_told_so(lake):
 
 
 def test_a_reader_that_leaves_early_is_no_error(lake):
-    command = " ".join(f"'{word}'" for word in [*SER, "sql", "--lake", lake, "--rows", "0", "FROM range(100000)"])
+    command = " ".join(f"'{word}'" for word in [*SER, "sql", "--lake", lake, "--rows", "0", "FROM range(20000)"])
     answer = subprocess.run(["bash", "-c", f"{command} | head -n 2"], capture_output=True, text=True, timeout=60)
     assert len(answer.stdout.splitlines()) == 2 and answer.stderr == ""
 
@@ -317,3 +317,20 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     assert terminal.exit_code() == 0
     history = tmp_path / "state" / "ser-nightly" / "sql_history"
     assert "+SELECT nothing\n+FROM runs" in history.read_text() and history.stat().st_mode & 0o777 == 0o600
+
+
+def test_long_answers_go_through_the_pager_that_is_set(lake, tmp_path):
+    terminal = Terminal(lake, tmp_path / "state", PAGER=f"cat > {tmp_path / 'paged'}; echo paged")
+    try:
+        terminal.wait_for("ser>")
+        terminal.type("FROM range(3);\r")
+        terminal.wait_for("│     2 │")
+        terminal.wait_for("ser>")
+        terminal.type("FROM range(99);\r")
+        terminal.wait_for("paged\r\n")
+        assert "│    98 │\n" in (tmp_path / "paged").read_text()
+        terminal.wait_for("ser>")
+        terminal.type("\x04")
+        assert terminal.exit_code() == 0
+    finally:
+        terminal.end()
