@@ -254,9 +254,15 @@ def test_a_slow_night_is_slow_beside_the_nights_before(tmp_path):
     assert ask(tmp_path, **rule) == []
 
 
-def test_share_unsure_is_that_of_the_newest_day_with_enough_calls(tmp_path):
-    rule = {"ready": "share_unsure", "with": {"above": 0.4, "at_least_calls": 2}, "message": "{call_date} {calls} {share_unsure:.3f}"}
+def test_share_unsure_is_that_of_the_newest_day_with_enough_calls_against_those_before(tmp_path):
+    rule = {"ready": "share_unsure", "message": "{call_date} {calls} {share_unsure:.3f} {usual:.3f}"}
+    given = {"above_usual": 0.2, "at_least_calls": 2}
     sure, unsure = (0.8, 0.0, 0.1, 0.1), (0.4, 0.2, 0.3, 0.1)
+    for back in range(5):  # a quarter of each earlier day is unsure, on one of them all
+        parts = [segment(0, 3, unsure if back == 2 else sure), segment(5, 6, unsure)]
+        day = date(2026, 11, 15 + back)
+        write_calls(str(tmp_path), [Call(f"b{back}-{n}", parts, chunk=f"b{back}-{n}", day=day) for n in range(2)])
+    assert ask(tmp_path, **rule | {"with": given}) == []
     day = date(2026, 11, 20)
     for number, queue in enumerate(("sales", "support")):
         parts = [segment(0, 4, sure), segment(5, 9 - number, unsure)]  # 4 of 8 s and 3 of 7 s unsure
@@ -264,8 +270,8 @@ def test_share_unsure_is_that_of_the_newest_day_with_enough_calls(tmp_path):
     alone = Call("alone", [segment(0, 4, sure)], day=date(2026, 11, 21), chunk="k9")
     tomorrow = [Call(f"t{n}", [segment(0, 4, sure)], day=date(2026, 11, 25), chunk=f"t{n}") for n in range(2)]  # a wrong clock
     write_calls(str(tmp_path), [alone, *tomorrow])
-    assert ask(tmp_path, **rule) == [("", "2026-11-20 2 0.467")]  # 7 of 15
-    assert ask(tmp_path, **rule | {"with": {"above": 0.47, "at_least_calls": 2}}) == []
+    assert ask(tmp_path, **rule | {"with": given}) == [("", "2026-11-20 2 0.467 0.250")]  # 7 of 15
+    assert ask(tmp_path, **rule | {"with": given | {"above_usual": 0.22}}) == []
 
 
 def test_disk_tells_a_place_with_little_room(tmp_path, monkeypatch):
