@@ -114,6 +114,14 @@ def test_the_queue_that_turned_angry_comes_first(page, period):
     assert asked(page, "queues", **period)[0]["queue"] == ANGRY_QUEUE
 
 
+def test_a_queue_that_stays_angry_is_told_where_the_period_holds_the_week(page):
+    period = {"first": ANGRY_FROM - timedelta(days=60), "last": ANGRY_FROM + timedelta(days=60)}
+    [told] = re.findall(r"<li.*?</li>", section(overview(page, **period), "turns"), re.DOTALL)
+    told = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", told)).split())
+    assert told.startswith(f"▲ {ANGRY_QUEUE} has sounded angrier since about the week of 21 July 2025: anger ")
+    assert "stayed so" in section(overview(page, **AROUND_CODEC), "turns")
+
+
 def test_on_its_first_angry_day_the_queue_lies_above_its_usual_range(page):
     text = section(overview(page, first=ANGRY_FROM - timedelta(days=6), last=ANGRY_FROM), "latest")
     first, *_ = rows(text)
@@ -153,7 +161,7 @@ def test_the_missing_night_is_named_and_what_was_not_scored(page):
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_the_statement_that_is_shown_makes_the_rows_of_the_csv(page, lake_itself, name):
     """It is run over the lake's own parts, as `ser sql` does: not over the dashboard's copy."""
-    query = AROUND_ANGER if name in ("nights", "totals") else {**AROUND_CODEC, "queue": ["returns", "sales"]}
+    query = AROUND_ANGER if name in ("nights", "totals", "turns") else {**AROUND_CODEC, "queue": ["returns", "sales"]}
     shown = page.get(f"/sql/{name}?" + urlencode(query, doseq=True))
     assert shown.status_code == 200
     wanted = lake_itself.execute(statement(shown.text)).to_arrow_table().to_pylist()

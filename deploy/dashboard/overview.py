@@ -85,6 +85,7 @@ def figures(answers: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, 
     nights = answers["nights"]
     return answers | {
         "queues_changed": answers["queues"],
+        "queues_turned": answers["turns"],
         "six_days": timedelta(days=6),
         "totals": totals,
         "unit": values["unit"],

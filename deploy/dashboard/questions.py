@@ -100,6 +100,13 @@ SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
 FROM grouped
 ORDER BY start""",
     ),
+    "turns": Question(
+        "Which queues have sounded angrier or calmer since a week of the period, and stayed so?",
+        f"""SELECT *
+FROM turning_weeks
+WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $latest AND {_OF_QUEUES}
+ORDER BY week DESC, p_value, queue""",
+    ),
     "queues": Question(
         "In which queues did anger change from one week of the period to the next, and is it more than chance or a change of codec?",
         f"""SELECT *

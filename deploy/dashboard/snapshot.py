@@ -30,7 +30,7 @@ MOST_REMEMBERED = 200
 SEEN = "(getvariable('everything') OR list_contains(getvariable('queues'), {}))"
 """The row filter. Without the variables it is null: nothing is seen."""
 
-COUNTED_ONCE = ("queue_days_against_usual", "week_on_week")
+COUNTED_ONCE = ("queue_days_against_usual", "turning_weeks", "week_on_week")
 """Marts by queue that look at every day whatever period is asked for: their rows are copied, too."""
 
 HIDDEN_ROLES = "('agent', 'unknown')"
