@@ -1,6 +1,7 @@
 """The list of calls and a call's page, without a browser: what they say against what was made. In a browser: test_browser.py."""
 
 import csv
+import html
 import io
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ from making_lake import DAY, NEWER_MODEL, NIGHT, Call, angry, segment, worse, wr
 from deploy.dashboard.app import create_app
 from deploy.dashboard.timeline import clock, draw, span
 from deploy.dashboard.viewers import OWNER
+from ser_tasks import catalog
 from ser_tasks.settings import Settings
 
 ANGRY, NEUTRAL, DOUBTFUL = (0.9, 0.0, 0.05, 0.05), (0.05, 0.05, 0.85, 0.05), (0.4, 0.2, 0.3, 0.1)
@@ -112,6 +114,30 @@ def test_the_download_has_every_row_of_the_list_and_runs_in_no_spreadsheet(tmp_p
         assert rows[0] | {"call_id": "'=HYPERLINK(1)", "queue": "'+1", "share_anger": "1"} == rows[0]
         assert [row["reason_code"] for row in rows if row["outcome"] == "quarantined"] == ["not_audio"]
         assert len(list(csv.reader(io.StringIO(page.get("/calls.csv?emotion=anger").text)))) == 2
+
+
+def test_the_sql_that_is_shown_makes_what_is_shown(lake):
+    """As an analyst would copy it, hostile values and all."""
+    with browser(lake) as page, catalog.connect(lake) as connection:
+
+        def shown(address):
+            return html.unescape(re.search(r"<pre>(.*?)</pre>", page.get(address).text, re.DOTALL)[1])
+
+        for query in ("sort=call", "outcome=scored&sort=angriest&queue=sales&queue=o'clock $first", "search=x' OR 1=1 --"):
+            found = catalog.query(connection, shown(f"/calls?{query}")).to_pylist()
+            assert [row["call_id"] for row in found] == listed(page, query)
+        *of_call, of_segments = shown("/calls/id-angry").strip().removesuffix(";").split(";\n")
+        for sql in of_call:
+            assert catalog.query(connection, sql)["call_id"].to_pylist() == ["angry"]
+        assert catalog.query(connection, of_segments)["start_s"].to_pylist() == [2, 10, 20, 36]
+
+
+def test_the_best_calls_lead_to_their_happiest_moment(lake):
+    with browser(lake) as page:
+        text = page.get("/calls?sort=happiness&outcome=scored").text
+        assert listed(page, "sort=happiness&outcome=scored")[0] == "worse"
+        assert "Peak of happiness" in text and "0.80 at 0:00" in text and re.search(r"/calls/id-worse\?[^\"]*#t=0.0", text)
+        assert "Peak of happiness" not in page.get("/calls").text
 
 
 def test_hours_and_days_are_those_of_the_site(tmp_path):

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from deploy.dashboard.calls import in_zone
 from deploy.dashboard.pages import Row, TheFilters, TheViewer, ask, page
 from deploy.dashboard.playback import NotPlayed, Playback
+from deploy.dashboard.questions import literal
 from deploy.dashboard.timeline import ROLE_NAMES, clock, draw
 from ser_tasks.schemas import EMOTIONS
 
@@ -82,6 +83,7 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         emotions=EMOTIONS,
         role_names=ROLE_NAMES,
         facts=FACTS,
+        literal=literal,
         provenance=PROVENANCE,
         versions=_versions(request, found),
         others=_other_calls(request, found),

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from deploy.dashboard.filters import Filters
 from deploy.dashboard.overview import queue_names
 from deploy.dashboard.pages import TheFilters, ask, page
+from deploy.dashboard.questions import Question
 from deploy.dashboard.timeline import clock, span
 from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 
@@ -52,6 +53,8 @@ SORTS = {
     **{emotion: f"{_steady(f'share_{emotion}')} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
 }
 """What ``sort=`` may say -> ORDER BY."""
+BEST = ("happiness", "calmest", "got-better")
+"""Orders in which the list leads to each call's happiest moment, not to its angriest."""
 
 CONDITIONS = {
     "emotion": {
@@ -80,7 +83,18 @@ LISTED = f"""WITH listed AS (
 COLUMNS = ", ".join(
     ["recording_id", "call_id", "call_date", "started_at", "queue", "language", "outcome", "reason_code", "reason", "duration_s"]
     + ["scored_speech_s", "scored_segments", *(f"share_{emotion}" for emotion in EMOTIONS), "share_unsure", "mean_negativity"]
-    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "negativity_q1", "negativity_q4", "negativity_change", "escalated", "onset_s"]
+    + [
+        "dominant_emotion",
+        "peak_anger",
+        "peak_anger_at_s",
+        "peak_happiness",
+        "peak_happiness_at_s",
+        "negativity_q1",
+        "negativity_q4",
+        "negativity_change",
+        "escalated",
+        "onset_s",
+    ]
 )
 
 
@@ -188,8 +202,8 @@ def calls(request: Request, wanted: TheList) -> Response:
         conditions=CONDITIONS,
         enough_s=ENOUGH_S,
         steady_s=STEADY_S,
-        sql=sql,
-        parameters=parameters,
+        best=wanted.sort in BEST,
+        sql=Question("The list of calls", sql).with_values(parameters),
     )
 
 
