@@ -122,7 +122,7 @@ def test_readers_see_a_night_come_in_from_an_empty_lake(lake, tmp_path):
     for wrong, last, rounds, gone in read_while(lake, path, (write_chunks, lake, 0, 12), (write_chunks, lake, 12, 24)):
         assert wrong == [] and gone == 0
         assert last == ALL
-        assert rounds > 3
+        assert rounds > 1  # one at least while the night wrote, on a machine however busy
     assert [file.name for file in Path(path).parent.iterdir() if file.is_file()] == ["warehouse.duckdb"]
 
 
