@@ -86,6 +86,7 @@ def demo(lake: Lake = "demo-lake") -> None:
         """,
     )
     typer.echo(f'\nAsk more:  ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
+    typer.echo(f"Look:      ser dashboard --lake {lake} --recordings {CALLS}")
 
 
 @app.command()

@@ -262,6 +262,7 @@ def test_a_broken_machine_fails_the_chunk_which_is_retried_and_leaves_one_row(bu
     assert ask(lake, "SELECT count(*), min(attempts), max(attempts) FROM outcomes_all") == [(2, 2, 2)]
 
 
+@pytest.mark.faults
 def test_a_crash_before_any_write_loses_and_doubles_nothing(night, calls, bundle, workers, tmp_path, monkeypatch):
     """The night is stopped at its first write, its second, and so on, and run again: the lake is the undisturbed one."""
 
@@ -289,6 +290,7 @@ def test_a_crash_before_any_write_loses_and_doubles_nothing(night, calls, bundle
         same(night[0], lake)
 
 
+@pytest.mark.faults
 def test_two_runs_at_once_double_nothing(calls, bundle, workers, tmp_path):
     lake = tmp_path / "lake"
     processes = [start_night(tmp_path, calls, lake, bundle) for _ in range(2)]

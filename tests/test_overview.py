@@ -14,8 +14,11 @@ from making_lake import Call, good_calls, segment, write_calls
 from making_year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, MISSING_NIGHT, QUEUES, make_year
 from typer.testing import CliRunner
 
+from deploy.dashboard import weekly
 from deploy.dashboard.app import create_app
 from deploy.dashboard.questions import QUESTIONS
+from deploy.dashboard.snapshot import Snapshot
+from deploy.dashboard.viewers import OWNER
 from flows.cli import app as cli
 from ser_tasks import catalog
 from ser_tasks.settings import Settings
@@ -120,6 +123,12 @@ def test_a_queue_that_stays_angry_is_told_where_the_period_holds_the_week(page):
     told = " ".join(html.unescape(re.sub(r"<[^>]*>", " ", told)).split())
     assert told.startswith(f"▲ {ANGRY_QUEUE} has sounded angrier since about the week of 21 July 2025: anger ")
     assert "stayed so" in section(overview(page, **AROUND_CODEC), "turns")
+
+
+def test_the_weekly_page_a_month_later_tells_since_when(year):
+    made = weekly.make(Snapshot(str(year)), OWNER, ANGRY_FROM + timedelta(days=28))
+    assert f"{ANGRY_QUEUE}: angrier since about the week of {ANGRY_FROM}, anger " in made.text
+    assert "has sounded angrier since" in section(made.html, "turns")
 
 
 def test_on_its_first_angry_day_the_queue_lies_above_its_usual_range(page):

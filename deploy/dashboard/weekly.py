@@ -14,8 +14,8 @@ from deploy.dashboard.snapshot import Snapshot
 from deploy.dashboard.viewers import Viewer
 
 WEEKS = 13
-"""Weeks up to the page's own that its chart and its heat map show."""
-LONG = ("over_time", "hours")
+"""Weeks up to the page's own that its chart, its heat map and the changes that stayed look at."""
+LONG = ("turns", "over_time", "hours")
 """The questions that are asked about all of them."""
 
 
@@ -104,6 +104,11 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
                     f"{percent(row['share_anger'], 1)} (change {100 * row['change']:+.1f} points, {100 * row['change_low']:+.1f} to "
                     f"{100 * row['change_high']:+.1f}; {row['calls']:,} calls scored)."
                 )
+    for row in shown["queues_turned"]:
+        lines.append(
+            f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
+            f"{row['week']}, anger {percent(row['share_anger_after'], 1)} after {percent(row['share_anger_before'], 1)}."
+        )
     if totals["calls"] and not any(row["verdict"] in ("rose", "fell") for row in shown["queues_changed"]):
         lines.append("No queue changed by more than chance.")
     if shown["missing_nights"]:
