@@ -136,8 +136,13 @@ class System:
         self.worker = self.start(command_that("prefect worker start"), "worker")
 
     def ask(self, method: str, path: str, body: Any = None, silent: bool = False) -> Any:
+        """Asks the server, again while its database is locked: it says 503 then, and Prefect's own client does the same."""
+        url, end = f"{self.environment['PREFECT_API_URL']}/{path}", time.monotonic() + LIMIT_S
         try:
-            answer = httpx.request(method, f"{self.environment['PREFECT_API_URL']}/{path}", json=body, timeout=30, trust_env=False)
+            answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+            while answer.status_code == 503 and time.monotonic() < end:
+                time.sleep(0.5)
+                answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
         except httpx.HTTPError:
             if silent:
                 return None
