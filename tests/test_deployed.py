@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -136,24 +137,27 @@ class System:
         self.worker = self.start(command_that("prefect worker start"), "worker")
 
     def ask(self, method: str, path: str, body: Any = None, silent: bool = False) -> Any:
-        """Asks the server, again while its database is locked: it says 503 then, and Prefect's own client does the same."""
+        """Asks the server. While its database is locked (503, or no answer) it is asked again, as Prefect's own client does."""
         url, end = f"{self.environment['PREFECT_API_URL']}/{path}", time.monotonic() + LIMIT_S
-        try:
-            answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
-            while answer.status_code == 503 and time.monotonic() < end:
-                time.sleep(0.5)
+        while True:
+            try:
                 answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
-        except httpx.HTTPError:
-            if silent:
-                return None
-            raise
+                if answer.status_code != 503 or time.monotonic() > end:
+                    break
+            except httpx.HTTPError as error:
+                if silent:
+                    return None
+                if not isinstance(error, httpx.ReadTimeout) or time.monotonic() > end:
+                    raise
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
     def trigger(self, deployment: str, **parameters: Any) -> str:
         """Asks for a run now and returns its id."""
         id_ = self.ask("GET", f"deployments/name/{deployment}/{deployment}")["id"]
-        return self.ask("POST", f"deployments/{id_}/create_flow_run", {"parameters": parameters})["id"]
+        body = {"parameters": parameters, "idempotency_key": uuid.uuid4().hex}
+        return self.ask("POST", f"deployments/{id_}/create_flow_run", body)["id"]
 
     def end_of(self, *runs: str, limit_s: float = LIMIT_S) -> list[dict[str, Any]]:
         """The runs as they ended."""
