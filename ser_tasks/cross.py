@@ -24,6 +24,7 @@ from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.leaks import LEAKING
 from ser_tasks.evaluate import Evaluation, babblers, measure, rows_of, score_clips
 from ser_tasks.learn import Plan, learn, pool_for
+from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import TARGET_ERROR
 from ser_tasks.training.pool import cache_folder
 
@@ -83,7 +84,8 @@ def evaluate_across(
     labels = (learner.labels if isinstance(learner, Plan) else labels) or emotions_of(clips)
     if isinstance(learner, Plan):
         learner = replace(learner, labels=labels)
-    mark = hashlib.sha256(repr((learner, labels, tested, seed, robustness, list(clips["digest"]), list(clips["speaker"]))).encode())
+    told = (code_version(), learner, labels, tested, seed, robustness, list(clips["digest"]), list(clips["speaker"]))
+    mark = hashlib.sha256(repr(told).encode())
     work = cache / f"evaluation-{mark.hexdigest()[:16]}"
     crossed = functools.partial(cross_validate, clips, learner, labels, cache=cache, tested=tested, workers=workers, seed=seed)
     conditions = list(CONDITIONS) if robustness else [REFERENCE]

@@ -23,6 +23,7 @@ from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.evaluate import measure, rows_of
 from ser_tasks.learn import Plan, learn, logits_of, pool_for, recipe_of
 from ser_tasks.model_card import licence_notice, model_card
+from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.pool import Pool, cache_folder
@@ -168,7 +169,7 @@ def _recalibrated(rows: pd.DataFrame, bundle: Bundle) -> pd.DataFrame:
 
 def _mark(clips: pd.DataFrame, plan: Plan, folds: int) -> str:
     """Of one training, so that it finds what it left when it was killed."""
-    told = json.dumps([repr(plan), folds, clips[["corpus", "speaker", "emotion", "digest"]].to_csv()])
+    told = json.dumps([code_version(), repr(plan), folds, clips[["corpus", "speaker", "emotion", "digest"]].to_csv()])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
