@@ -110,7 +110,7 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
             f"{row['week']}, anger {percent(row['share_anger_after'], 1)} after {percent(row['share_anger_before'], 1)}."
         )
     if totals["calls"] and not any(row["verdict"] in ("rose", "fell") for row in shown["queues_changed"]):
-        lines.append("No queue changed by more than chance.")
+        lines.append("Against the week before, no queue changed by more than chance.")
     if shown["missing_nights"]:
         lines.append("Nights missing: " + ", ".join(map(str, shown["missing_nights"])) + ".")
     behind = f" The calls behind it: {site}/?{filters.query()}" if site else ""
