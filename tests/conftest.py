@@ -120,6 +120,7 @@ def s3_server(tmp_path_factory):
     arguments = [f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-s3.config={folder / 's3.json'}"]
     arguments += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam.readOnly=false", "-master.telemetry=false"]
     arguments += ["-webdav=false", "-admin.ui=false"]
+    arguments += ["-volume.max=2000", "-master.volumeSizeLimitMB=64"]  # each bucket takes some, however small the disk
     arguments += [f"-{name}={port}" for name, port in ports.items()]
     endpoint_url = f"http://127.0.0.1:{ports['s3.port']}"
     client = boto3.client(
