@@ -6,6 +6,7 @@ not take is told by the next run, and the other targets hear nothing twice. One 
 """
 
 import contextvars
+import functools
 import hashlib
 import threading
 import time
@@ -215,11 +216,11 @@ def _being_told(row: dict[str, Any], now: datetime) -> bool:
 def _hand_over(message: Message, target: str, senders: dict[str, Sender], settings: Settings) -> str | None:
     """Tries three times; returns why the target did not take it, None where it did."""
     if target in senders:
-        send: Callable[[], None] = lambda: senders[target](message, settings)  # noqa: E731
+        send = functools.partial(senders[target], message, settings)
     elif target == "webhook":
-        send = lambda: post(message, settings)  # noqa: E731
+        send = functools.partial(post, message, settings)
     elif "@" in target:
-        send = lambda: mail(message, target, settings)  # noqa: E731
+        send = functools.partial(mail, message, target, settings)
     elif target == "mail":
         return "SER_MAIL_TO holds no address: give those that get the alerts"
     else:

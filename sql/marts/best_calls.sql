@@ -24,7 +24,7 @@ SELECT
     c.share_negative,
     c.peak_happiness,
     c.peak_happiness_at_s AS moment_s, -- start of the happiest segment, seconds from the start of the recording
-    format('{:02d}:{:02d}', floor(c.peak_happiness_at_s / 60)::INT, floor(c.peak_happiness_at_s % 60)::INT) AS moment, -- the same as minutes:seconds
+    minutes_seconds(c.peak_happiness_at_s) AS moment, -- the same as minutes:seconds
     CASE
         WHEN NOT contains(c.key, '~') THEN stores.recordings_uri || '/' || c.key || coalesce('#t=' || round(c.peak_happiness_at_s, 1), '')
     END AS recording_link, -- address of the recording in its store, with the moment as a media fragment

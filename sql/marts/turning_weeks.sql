@@ -51,11 +51,7 @@ WITH days AS (
         later.week,
         sum(later.seconds) AS seconds_after,
         sum(former.seconds) AS seconds_before,
-        weighted_avg(later.share - former.share, later.n * former.n / (later.n + former.n)) AS change,
-        sqrt(sum(
-            (later.share * later.n + former.share * former.n) / (later.n + former.n) * (1 - (later.share * later.n + former.share * former.n) / (later.n + former.n))
-            * later.n * former.n / (later.n + former.n)
-        )) / sum(later.n * former.n / (later.n + former.n)) AS error
+        change_within(later.share, later.n, former.share, former.n) AS moved
     FROM by_source AS later
     JOIN by_source AS former ON former.queue IS NOT DISTINCT FROM later.queue AND former.week = later.week AND former.source = later.source
     WHERE later.after AND NOT former.after
@@ -63,10 +59,10 @@ WITH days AS (
 ), tested AS (
     SELECT
         sides.*,
-        within.change,
-        within.error,
+        moved.change AS change,
+        moved.error AS error,
         least(coalesce(within.seconds_after, 0) / sides.seconds_after, coalesce(within.seconds_before, 0) / sides.seconds_before) AS comparable,
-        CASE WHEN within.error > 0 THEN abs(within.change) / within.error WHEN within.change = 0 THEN 0 END AS z,
+        CASE WHEN moved.error > 0 THEN abs(moved.change) / moved.error WHEN moved.change = 0 THEN 0 END AS z,
         count(*) OVER () AS tests
     FROM sides
     LEFT JOIN within ON within.queue IS NOT DISTINCT FROM sides.queue AND within.week = sides.week

@@ -55,20 +55,16 @@ WITH calls AS (
         later.week,
         sum(later.seconds) AS seconds,
         sum(former.seconds) AS seconds_before,
-        weighted_avg(later.share - former.share, later.n * former.n / (later.n + former.n)) AS change,
-        sum(
-            (later.share * later.n + former.share * former.n) / (later.n + former.n) * (1 - (later.share * later.n + former.share * former.n) / (later.n + former.n))
-            * later.n * former.n / (later.n + former.n)
-        ) / sum(later.n * former.n / (later.n + former.n)) ^ 2 AS variance
+        change_within(later.share, later.n, former.share, former.n) AS moved
     FROM by_source AS later
     JOIN by_source AS former ON former.queue IS NOT DISTINCT FROM later.queue AND former.week = later.week - 7 AND former.source = later.source
     GROUP BY later.queue, later.week
 ), tested AS (
     SELECT
         pairs.*,
-        within.change AS change_within,
+        moved.change AS change_within,
         least(coalesce(within.seconds, 0) / pairs.seconds, coalesce(within.seconds_before, 0) / pairs.seconds_before) AS comparable,
-        CASE WHEN within.variance > 0 THEN two_sided_p(within.change / sqrt(within.variance)) WHEN within.change = 0 THEN 1 END AS p_value,
+        CASE WHEN moved.error > 0 THEN two_sided_p(moved.change / moved.error) WHEN moved.change = 0 THEN 1 END AS p_value,
         (share * n + share_before * n_before) / (n + n_before) AS pooled,
         two_sided_p((share - share_before) / nullif(sqrt(pooled * (1 - pooled) * (1 / n + 1 / n_before)), 0)) AS p_plain
     FROM pairs

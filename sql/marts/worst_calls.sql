@@ -18,7 +18,7 @@ SELECT
     c.share_anger,
     c.peak_anger,
     c.peak_anger_at_s AS moment_s, -- start of the angriest segment, seconds from the start of the recording
-    format('{:02d}:{:02d}', floor(c.peak_anger_at_s / 60)::INT, floor(c.peak_anger_at_s % 60)::INT) AS moment, -- the same as minutes:seconds
+    minutes_seconds(c.peak_anger_at_s) AS moment, -- the same as minutes:seconds
     CASE
         WHEN NOT contains(c.key, '~') THEN stores.recordings_uri || '/' || c.key || '#t=' || round(c.peak_anger_at_s, 1)
     END AS recording_link, -- address of the recording in its store, with the moment as a media fragment
