@@ -9,9 +9,9 @@ from prefect.events import Event
 from prefect.events.clients import get_events_client
 from prefect.settings import PREFECT_API_URL
 
-from ser_tasks import alert_rules
-from ser_tasks import alerts as library
-from ser_tasks.senders import Message, NotSent
+from ser_tasks.monitoring import alert_rules
+from ser_tasks.monitoring import alerts as library
+from ser_tasks.monitoring.notifiers import Message, NotSent
 from ser_tasks.settings import Settings
 
 EVENT = "ser.alerts"

@@ -13,9 +13,10 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL
 
+from ser_tasks import resource
 from ser_tasks.settings import Settings
 
-PAGE = Path(__file__).parent.parent / "deploy" / "automations.yaml"
+PAGE = resource("deploy/automations.yaml")
 BLOCK = "ser-alerts"
 
 

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from prefect import flow, get_run_logger
 
 from flows.nightly import nightly
-from ser_tasks.night import preflight
+from ser_tasks.pipeline.run import preflight
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.settings import Settings, code_version
-from ser_tasks.store import LocalStore, open_store
+from ser_tasks.storage import LocalStore, open_store
 
 
 @dataclass(frozen=True)
@@ -132,10 +132,10 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
     import torch
     from silero_vad import get_speech_timestamps, load_silero_vad
 
-    from ser_tasks.bundle import load_bundle
-    from ser_tasks.facts import facts_of
-    from ser_tasks.policy import policy_named
-    from ser_tasks.roles import channel_roles
+    from ser_tasks.calls.metadata import facts_of
+    from ser_tasks.calls.policy import policy_named
+    from ser_tasks.calls.roles import channel_roles
+    from ser_tasks.inference.bundle import load_bundle
 
     settings, policy = Settings(), policy_named(policy_name)
     bundle, detector = load_bundle(model), load_silero_vad()

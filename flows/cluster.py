@@ -10,11 +10,11 @@ from prefect import task
 from prefect.settings import PREFECT_API_URL
 from prefect_dask import DaskTaskRunner
 
-from flows.nightly import OPTIONS
 from flows.progress import NightProgress
-from ser_tasks.cluster import ChunkJob, handle_chunk, job_of
-from ser_tasks.ingest import Chunk
-from ser_tasks.night import Night
+from flows.retries import OPTIONS
+from ser_tasks.pipeline.ingest import Chunk
+from ser_tasks.pipeline.remote import ChunkJob, handle_chunk, job_of
+from ser_tasks.pipeline.run import Night
 
 AHEAD = 2
 """Chunks sent for each thread of the cluster: one at work, one that waits, so that none idles."""

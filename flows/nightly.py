@@ -6,15 +6,15 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.lanes import card_lane, lake_lane
+from flows.concurrency import card_lane, lake_lane
 from flows.progress import NightProgress
-from ser_tasks.ingest import Plan
-from ser_tasks.night import ExtractedChunk, Night
-from ser_tasks.night_report import outcome_rows, worst_calls_table
-from ser_tasks.policy import WAY_OUT
+from flows.retries import OPTIONS
+from ser_tasks.calls.policy import WAY_OUT
+from ser_tasks.monitoring.run_report import outcome_rows, worst_calls_table
+from ser_tasks.pipeline.ingest import Plan
+from ser_tasks.pipeline.run import ExtractedChunk, Night
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
@@ -28,23 +28,6 @@ class IncompleteNight(RuntimeError):
     def __init__(self, message: str, run: dict[str, Any]):
         super().__init__(message)
         self.run = run
-
-
-def _is_storage_trouble(task: Any, run: Any, state: Any) -> bool:
-    """Whether a task failed by I/O: nothing else is worth another try within the night."""
-    from botocore.exceptions import BotoCoreError, ClientError
-    from duckdb import IOException
-
-    return isinstance(state.result(raise_on_failure=False), ConnectionError | TimeoutError | BotoCoreError | ClientError | IOException)
-
-
-OPTIONS: dict[str, Any] = {
-    "retries": 2,
-    "retry_delay_seconds": [5, 30],
-    "retry_condition_fn": _is_storage_trouble,
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
 
 
 @task(name="list and plan", **OPTIONS)

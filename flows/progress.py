@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ser_tasks.extract import Batch
+from ser_tasks.pipeline.extract import Batch
 from ser_tasks.schemas import OUTCOMES
 
 

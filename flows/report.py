@@ -3,7 +3,7 @@
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from ser_tasks.night_report import write_night_report
+from ser_tasks.monitoring.run_report import write_night_report
 
 
 @flow(name="report", persist_result=False)

@@ -5,7 +5,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from flows.nightly import IncompleteNight, nightly
-from ser_tasks.night_report import agreement
+from ser_tasks.monitoring.run_report import agreement
 
 
 @flow(name="rescore", persist_result=False)

@@ -4,9 +4,9 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from ser_tasks import retention as library
+from ser_tasks.maintenance import retention as library
 from ser_tasks.settings import Settings
-from ser_tasks.store import open_store
+from ser_tasks.storage import open_store
 
 
 @flow(name="retention", persist_result=False)

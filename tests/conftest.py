@@ -16,16 +16,16 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from faulty_s3 import FaultyS3
 
-from ser_tasks import catalog
-from ser_tasks.store import open_store
+from ser_tasks.lake import catalog
+from ser_tasks.storage import open_store
+from tests.support.faulty_s3 import FaultyS3
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """The folder of a small model with random weights."""
-    from making import tiny_bundle
+    from tests.factories.calls import tiny_bundle
 
     return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
 

@@ -31,9 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_tasks.audio.header import Header, read_header
-from ser_tasks.audio.pyav_source import PyAvSource
-from ser_tasks.audio.reasons import (
+from ser_tasks.audio.errors import (
     MAX_AMPLITUDE,
     MAX_CHANNELS,
     MAX_SAMPLING_RATE_HZ,
@@ -44,6 +42,8 @@ from ser_tasks.audio.reasons import (
     no_samples,
     too_long,
 )
+from ser_tasks.audio.header import Header, read_header
+from ser_tasks.audio.pyav_source import PyAvSource
 from ser_tasks.audio.soundfile_source import RAW_SAMPLING_RATE_HZ, RAW_SUFFIXES, open_with_soundfile
 from ser_tasks.audio.source import AudioInfo, Source
 

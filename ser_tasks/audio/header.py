@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ser_tasks.audio.reasons import BadAudio, check_wav_format, no_samples
+from ser_tasks.audio.errors import BadAudio, check_wav_format, no_samples
 
 _SIGNATURES = (
     (0, b"RIFF", "WAV"), (0, b"RIFX", "WAV"), (0, b"RF64", "RF64"), (0, b"riff", "W64"), (0, b"FORM", "AIFF"),

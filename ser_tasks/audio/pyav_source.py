@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, BadAudio, check_format, no_samples
 from ser_tasks.audio.header import Header, unreadable
-from ser_tasks.audio.reasons import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, BadAudio, check_format, no_samples
 from ser_tasks.audio.source import AudioInfo
 
 _PYAV_CONTAINERS = (  # never playlists (hls, concat, dash): they would make the decoder open other files and addresses

@@ -6,7 +6,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from torch import nn
 
-from ser_tasks.bundle import ALL_UNSURE
+from ser_tasks.inference.bundle import ALL_UNSURE
 
 TARGET_ERROR = 0.3
 """Share of wrong labels among segments that are not unsure, at most, if nothing else is asked for."""

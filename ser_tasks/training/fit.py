@@ -14,7 +14,7 @@ from torch import nn
 
 from ser_tasks.features import feature_set
 from ser_tasks.training.augment import VOICES, babbled, masked, mixed, offset
-from ser_tasks.training.pool import Pool
+from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.recipe import Recipe
 
 WARM_UP = 0.15

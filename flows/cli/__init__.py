@@ -1,0 +1,30 @@
+"""The command line, ``ser``: one module for each group of commands. ``ser --help`` lists them in the order of ``COMMANDS``."""
+
+from flows.cli import lake, models, nightly, pages
+from flows.cli.app import app, plain_errors
+
+COMMANDS = (
+    nightly.demo,
+    nightly.nightly,
+    lake.sql,
+    lake.catalog,
+    models.train,
+    models.evaluate,
+    models.league,
+    models.models,
+    models.bench,
+    models.speech,
+    nightly.backfill,
+    nightly.rescore,
+    lake.retention,
+    lake.rollback,
+    lake.report,
+    lake.doctor,
+    lake.compact,
+    pages.dashboard,
+    pages.alerts,
+    pages.weekly,
+)
+
+for command in COMMANDS:
+    app.command()(plain_errors(command))

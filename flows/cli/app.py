@@ -1,0 +1,85 @@
+"""What the commands share: the application, options, and how errors are shown."""
+
+import functools
+from collections.abc import Callable
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Speech emotion recognition on call recordings, every night. Start with: `ser demo`",
+)
+
+Lake = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the lake.")]
+
+Corpora = Annotated[
+    list[Path],
+    typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+]
+
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")]
+
+Cache = Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")]
+
+
+class Device(StrEnum):
+    auto, cpu, cuda = "auto", "cpu", "cuda"
+
+
+Recordings = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the recordings.")]
+
+Model = Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")]
+
+RunsOn = Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")]
+
+Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")]
+
+
+class Format(StrEnum):
+    table, vertical, csv, json, parquet = "table", "vertical", "csv", "json", "parquet"
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Bad input ends in one line that says what to do, and exit code 2; a fault of ours keeps its traceback."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (ValueError, OSError) as error:
+            raise SystemExit(_complain(error)) from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] in ("botocore", "duckdb", "_duckdb"):
+                raise SystemExit(_complain(error)) from None
+            raise
+
+    return run
+
+
+def _complain(error: BaseException) -> int:
+    typer.secho(f"ser: {error}", err=True, fg="red")
+    return 2
+
+
+def require_nights(lake: str) -> None:
+    """Raises FileNotFoundError for a lake in which no night has planned anything: its address is mistyped, more likely than not."""
+    from ser_tasks.lake import parts
+    from ser_tasks.storage import open_store
+
+    store = open_store(lake)
+    if next(iter(parts.keys(store, "recordings/")), None) is None:
+        raise FileNotFoundError(f"No night has planned a recording in {store.uri}: give the lake of a night that has run.")
+
+
+def parse_day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no day: write it as 2026-11-20.") from None

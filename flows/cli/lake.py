@@ -1,0 +1,142 @@
+"""Commands that ask or keep a lake."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.app import Format, Lake, require_nights
+
+
+def sql(
+    query: Annotated[str | None, typer.Argument(help=r"SQL, or \d for the views, \d VIEW for one of them.")] = None,
+    *,
+    lake: Lake,
+    file: Annotated[Path | None, typer.Option(help="File of SQL; several statements are answered one after the other.")] = None,
+    format: Annotated[Format | None, typer.Option(help="How the answer is written; by the suffix of --out, else a table.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write: .csv, .json, .parquet or .txt; an older one is replaced.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all.")] = 100,
+    as_of: Annotated[str | None, typer.Option(help="Answer with what was known then: 2026-11-03, or 2026-11-03T06:00 (UTC).")] = None,
+) -> None:
+    """Ask the lake in SQL (DuckDB). Without a query: what is piped in, a prompt on a terminal, else the list of views.
+
+    Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM angriest_calls LIMIT 5"`
+    """
+    from ser_tasks.query.session import run
+
+    try:
+        run(lake, query, file, format and format.value, out, rows, as_of)
+    except KeyboardInterrupt:
+        typer.secho("ser: stopped.", err=True, fg="red")
+        raise SystemExit(130) from None
+
+
+def catalog(
+    lake: Lake,
+    out: Annotated[Path, typer.Option(help="DuckDB file to write; an older one is replaced.")],
+) -> None:
+    """Write a DuckDB file of the views, for BI tools. It holds no rows: they stay in the lake.
+
+    Example: `ser catalog --lake demo-lake --out warehouse.duckdb`
+    """
+    from ser_tasks.lake.catalog import write_catalog
+
+    typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can too.")
+
+
+def retention(
+    lake: Lake,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only what would go is listed.")] = False,
+) -> None:
+    """List what is older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS keep it, and delete it if told to.
+
+    Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
+    """
+    from ser_tasks.maintenance import retention as library
+    from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    store = open_store(lake)
+    found = library.expired(store, Settings())
+    for each in found:
+        typer.echo(each.told())
+    if not found:
+        typer.echo("Nothing is past the retention.")
+    elif delete:
+        typer.echo(f"{library.delete(store, found)} parts deleted.")
+    else:
+        typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+
+
+def rollback(
+    lake: Lake,
+    version: Annotated[str, typer.Option(help="The version to drop, as it stands in the lake's folders: <model>.<policy>.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, its parts are only counted.")] = False,
+) -> None:
+    """Drop a version of the scores, so that the views show the one before it. The next night scores what only it had.
+
+    Example: `ser rollback --lake s3://lake/emotions --version cnn_tcn-1-1a2b3c4d.customers_only`
+    """
+    from ser_tasks.maintenance.retention import parts_of_version
+    from ser_tasks.storage import open_store
+
+    store = open_store(lake)
+    keys = parts_of_version(store, version)
+    for key in keys if delete else []:
+        store.delete(key)
+    typer.echo(f"{len(keys)} parts of {version} " + ("deleted." if delete else "to delete: call it again with --delete."))
+
+
+def report(
+    lake: Lake,
+    run: Annotated[str | None, typer.Option(help="Run id, as in runs_overview; the newest if not given.")] = None,
+) -> None:
+    """Print the report of a night, and write it to the lake as reports/day=.../<run>.md.
+
+    Example: `ser report --lake s3://lake/emotions`
+    """
+    from ser_tasks.monitoring.run_report import write_night_report
+
+    typer.echo(write_night_report(lake, run)[1])
+
+
+def doctor(
+    lake: Lake,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings: compare with what it holds, too.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Do what is safe. Not while a night is at work.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every page of every part, not its footer alone.")] = False,
+) -> None:
+    """Reconcile store, manifests, outcomes and parts: what is wrong, where, and what to run. Exit code 1 where something is.
+
+    Example: `ser doctor --lake s3://lake/emotions --recordings s3://calls`
+    """
+    from ser_tasks.maintenance.doctor import examine
+    from ser_tasks.maintenance.doctor import repair as do_repair
+
+    report = examine(lake, recordings, deep=deep)
+    typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
+    if repair and report.findings:
+        typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["nothing that is safe was left to do"])]))
+        typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")
+    if report.findings:
+        raise SystemExit(1)
+
+
+def compact(
+    lake: Lake,
+    older_than: Annotated[int, typer.Option(min=0, help="Days: younger day folders are left alone, their parts still come.")] = 7,
+) -> None:
+    """Merge each old day's small parts, while nights write and others read: no row is seen twice or not at all. Takes 16 minutes or more.
+
+    Example: `ser compact --lake s3://lake/emotions --older-than 7`
+    """
+    from ser_tasks.maintenance.compaction import compact as run_compact
+    from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    done = run_compact(open_store(lake), Settings(), older_than)
+    typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")

@@ -1,0 +1,278 @@
+"""Commands for models: train, measure, list."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.app import Cache, Corpora, Device, Model, Processes, RunsOn
+
+
+def train(
+    data: Corpora,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
+    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "ge2e_tcn",
+    features: Annotated[
+        str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="Emotions to tell apart, with commas between.")] = "anger,happiness,neutral,sadness",
+    name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; the model's if not given.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
+    folds: Annotated[
+        int,
+        typer.Option(min=0, help="Score and calibrate by cross-validation over speakers, then train on all; 0: three sides, one training."),
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
+    allow_leak: Annotated[bool, typer.Option(help="Go on where sides share speakers or clips.")] = False,
+    device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
+    workers: Processes = None,
+    cache: Cache = None,
+) -> None:
+    """Train a bundle on labelled clips: split by speaker, calibrated, with its scores on unseen speakers in a model card.
+
+    Called again after a kill it goes on where it was.
+
+    Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
+    """
+    from ser_tasks.evaluation.report import write_history
+    from ser_tasks.inference.scorer import choose_device
+    from ser_tasks.pipeline.worker_pool import cores
+    from ser_tasks.training.train import train_bundle
+
+    summary = train_bundle(
+        data,
+        model,
+        out,
+        _emotions(labels) or (),
+        feature_set_name=features,
+        name=name,
+        epochs=epochs,
+        folds=folds,
+        seed=seed,
+        allow_leak=allow_leak,
+        device=choose_device(device.value).type,
+        workers=workers or cores(),
+        cache=cache,
+    )
+    write_history(summary["history"], out / "history.png")
+    summary["rows"].to_parquet(out / "rows.parquet", index=False)
+    typer.echo("\n".join(summary["corpora"]))
+    typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+def _emotions(labels: str | None) -> tuple[str, ...] | None:
+    return tuple(label.strip() for label in labels.split(",")) if labels else None
+
+
+def evaluate(
+    data: Corpora,
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json, rows.parquet, report.md and report.html.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Model bundle: a name from ser models, a folder or s3://bucket/prefix. With --split: what to train, as ser league."
+        ),
+    ] = None,
+    robustness: Annotated[bool, typer.Option(help="Also over other codecs, noise, babble, gain and packet loss.")] = True,
+    allow_leak: Annotated[bool, typer.Option(help="Keep what the model was trained on; the report's title says so.")] = False,
+    unheard_only: Annotated[bool, typer.Option(help="Leave out speakers and clips that the model was trained on.")] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Train anew in each fold of: k-fold, leave-one-speaker-out, leave-one-corpus-out, sentence-independent, random-clips."
+        ),
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, of splits that have a number of them.")] = 6,
+    test: Annotated[list[str] | None, typer.Option(help="Corpora to test on, by name; the others only train.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="With --split: emotions to tell apart, with commas between; all that there are.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="With --split: passes over the training clips.")] = None,
+    leaky: Annotated[bool, typer.Option(help="With --split: the same over random clips, beside it.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
+    device: RunsOn = Device.auto,
+    workers: Processes = None,
+    cache: Cache = None,
+) -> None:
+    """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
+
+    Example: `ser evaluate --model ge2e_tcn --data mine/ --out report`,
+    or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
+    """
+    from ser_tasks.evaluation.report import write_report
+    from ser_tasks.inference.scorer import choose_device
+    from ser_tasks.pipeline.worker_pool import cores
+    from ser_tasks.settings import Settings
+
+    only_with_split = {"--test": test, "--labels": labels, "--epochs": epochs}
+    if ignored := [option for option, given in only_with_split.items() if given is not None and not split]:
+        raise ValueError(f"{', '.join(ignored)} would be ignored: a bundle is scored as it is. Add --split to train anew.")
+    if unheard_only and split:
+        raise ValueError("--unheard-only would be ignored: with --split, every clip is unheard by the model that scores it. Leave it out.")
+    model, where = model or Settings().model, choose_device(device.value).type
+    if split:
+        from ser_tasks.training.cross_validation import evaluate_across
+        from ser_tasks.training.leaderboard import planned
+
+        evaluation = evaluate_across(
+            planned(model, _emotions(labels), epochs, seed, where),
+            data,
+            labels=_emotions(labels),
+            split=split,
+            n_folds=folds,
+            tested=test,
+            robustness=robustness,
+            beside_leaky=leaky,
+            allow_leak=allow_leak,
+            workers=workers or cores(),
+            seed=seed,
+            cache=cache,
+        )
+    else:
+        from ser_tasks.evaluation.evaluate import evaluate as run_evaluation
+
+        evaluation = run_evaluation(
+            model,
+            data,
+            robustness=robustness,
+            allow_leak=allow_leak,
+            unheard_only=unheard_only,
+            device=where,
+            workers=workers or cores(),
+            seed=seed,
+        )
+    write_report(evaluation, out)
+    metrics = evaluation.metrics
+    typer.echo("\n".join(metrics["data"]))
+    for why in ("left_out_emotions", "left_out_clips_of_training_speakers", "leaked_speakers"):
+        if metrics[why]:
+            typer.echo(f"{why.replace('_', ' ')}: {metrics[why]}")
+    interval = "{:.3f} to {:.3f}".format(*metrics["intervals_95"]["ua"]) if metrics["intervals_95"] else "one speaker: no interval"
+    typer.echo(
+        f"{metrics['model']}: UA {metrics['ua']:.3f} ({interval}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
+        f"{metrics['n']} clips of {metrics['speakers']} speakers. Report: {out / 'report.html'}"
+    )
+    if "leaky" in metrics:
+        typer.echo(f"With clips dealt out at random, which leaks, it would be UA {metrics['leaky']['ua']:.3f}.")
+
+
+def league(
+    data: Corpora,
+    out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; a model's scores found there are kept.")],
+    models: Annotated[
+        str | None, typer.Option(help="Models and baselines (as svm:egemaps), with commas between; all if not given.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Emotions to tell apart, with commas between; all that there are.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Folds, by speaker.")] = 6,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
+    workers: Processes = None,
+    cache: Cache = None,
+) -> None:
+    """Print the league table: every model and classical baseline on every corpus, the same folds by speaker, with size and speed.
+
+    Example: `ser league --data emotion/ --out league`
+    """
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    from ser_tasks.pipeline.worker_pool import cores
+    from ser_tasks.training.leaderboard import league as run_league
+    from ser_tasks.training.leaderboard import league_markdown
+
+    table = run_league(
+        data,
+        out,
+        learners=[name.strip() for name in models.split(",")] if models else None,
+        labels=_emotions(labels),
+        n_folds=folds,
+        epochs=epochs,
+        workers=workers or cores(),
+        seed=seed,
+        cache=cache,
+    )
+    Console(width=None if sys.stdout.isatty() else 160).print(Markdown(league_markdown(table)))
+
+
+def models() -> None:
+    """List the model bundles that are shipped, with labels, scores and licence.
+
+    Example: `ser models`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ser_tasks.inference.bundle import load_bundle, shipped_bundles
+
+    table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence")
+    for name in shipped_bundles():
+        bundle = load_bundle(name)
+        scores = bundle.scores["test"]["all"]
+        table.add_row(
+            name,
+            bundle.model_id,
+            ", ".join(bundle.labels),
+            bundle.feature_set_id,
+            f"UA {scores['ua']:.2f}, WA {scores['wa']:.2f}, ECE {scores['ece']:.2f} over {scores['segments']} segments",
+            f"{bundle.unsure_below:.2f}",
+            bundle.licence,
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def bench(
+    recordings: Annotated[str, typer.Option(help="Local folder of calls.")],
+    model: Model = None,
+    device: RunsOn = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
+    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 12.0,
+) -> None:
+    """Time the plain way, this pipeline and mere decoding on the same calls: audio-hours per hour, and where the time goes.
+
+    Example: `ser bench --recordings calls/`
+    """
+    from flows.bench import bench as run_bench
+    from flows.bench import report
+    from ser_tasks.settings import Settings
+
+    timings = run_bench(recordings, model, device.value, workers, policy, audio_hours)
+    typer.echo(report(timings, recordings, model or Settings().model, policy))
+
+
+def speech(
+    data: Annotated[list[Path], typer.Option(help="Folder of audio; may be given several times.")],
+    each_file: Annotated[bool, typer.Option("--each-file", help="A line for each file instead of each folder.")] = False,
+) -> None:
+    """Measure the speech detector: how much speech it finds in each folder, and how many files it misses.
+
+    Example: `ser speech --data not_speech/ --data emotion/`
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from ser_tasks.evaluation.vad_report import speech_in_folders
+    from ser_tasks.settings import Settings
+
+    console = Console(file=sys.stderr)
+    reports = {}
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
+        for report, done, files in speech_in_folders(data, Settings(), each_file):
+            reports[report.folder] = report
+            if done == 1:
+                bar = progress.add_task(report.folder, total=files)
+            progress.update(bar, completed=done)
+    table = Table("folder", "files", "audio s", "found as speech", "in segments to score", "files without speech", "files without segment")
+    for report in reports.values():
+        table.add_row(
+            report.folder,
+            str(report.files),
+            f"{report.audio_s:.0f}",
+            f"{report.speech_s / max(report.audio_s, 1e-9):.1%}",
+            f"{report.segments_s / max(report.audio_s, 1e-9):.1%}",
+            f"{report.without_speech} ({report.without_speech / report.files:.1%})",
+            f"{report.without_segment} ({report.without_segment / report.files:.1%})",
+        )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

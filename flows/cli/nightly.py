@@ -1,0 +1,183 @@
+"""Commands that score recordings."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, parse_day, require_nights
+
+
+def demo(lake: Lake = "demo-lake") -> None:
+    """Score a dozen made-up calls and print what came out.
+
+    Example: `ser demo`
+    """
+    from ser_tasks.demo import CALLS
+
+    _nightly(str(CALLS), lake)
+    typer.echo("\nThe calls (made up by a speech synthesiser: no voice that the model has heard, so mostly unsure, as it should be)\n")
+    _print_sql(
+        lake,
+        """
+        SELECT call_id, queue, outcome, if(share_unsure > 0.5, 'unsure', dominant_emotion) AS mood, round(share_unsure, 2) AS share_unsure,
+               round(peak_anger, 2) AS peak_anger, peak_anger_at_s AS at_s, round(negativity_change, 2) AS negativity_change,
+               round(customer_speech_s) AS customer_s, round(overlap_s, 1) AS overlap_s, round(longest_silence_s) AS silence_s
+        FROM call_emotions ORDER BY started_at
+        """,
+    )
+    typer.echo(f'\nAsk more:  ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
+    typer.echo(f"Look:      ser dashboard --lake {lake} --recordings {CALLS}")
+
+
+def nightly(
+    recordings: Recordings,
+    lake: Lake,
+    day: Annotated[
+        str | None, typer.Option(help="Only recordings of this day, YYYY-MM-DD (see the README for how a day is found).")
+    ] = None,
+    model: Model = None,
+    device: RunsOn = Device.auto,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    policy: Policy = None,
+) -> None:
+    """Bring every recording up to date with a model: the nightly run.
+
+    A recording that is done already is left alone; a killed run is completed by the next one.
+
+    Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
+    """
+    _nightly(recordings, lake, day=day, model=model, device=device.value, workers=workers, policy=policy)
+
+
+def _nightly(recordings: str, lake: str, **options: Any) -> None:
+    """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
+    if options.get("day"):
+        options["day"] = parse_day(options["day"])
+    _preflight(recordings, lake, **options)
+    _start_prefect()
+    from flows.nightly import nightly
+
+    _finish(lambda: nightly(recordings, lake, **options), lake)
+
+
+def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict[str, Any]], str] | None = None) -> None:
+    """Runs a night's flow and says how it ended, ``told`` what its row means; exit code 1 where something needs a person."""
+    from duckdb import IOException
+
+    from flows.nightly import IncompleteNight
+    from ser_tasks.pipeline.extract import MACHINE_ERRORS
+
+    incomplete = None
+    try:
+        run = night()
+    except IncompleteNight as error:
+        run, incomplete = error.run, error
+    except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
+        typer.secho(f"ser: The night was stopped; what it published is whole. {error} Then run it again.", err=True, fg="red")
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in MACHINE_ERRORS:
+            raise
+        typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
+        raise SystemExit(1) from None
+    _print_run(run, lake)
+    if told:
+        typer.echo(told(run))
+    if incomplete:
+        typer.secho(f"ser: {incomplete}", err=True, fg="red")
+        raise SystemExit(1)
+
+
+def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
+    """Raises what a night would raise before it starts: a server is not started for nothing."""
+    from ser_tasks.pipeline.run import preflight
+    from ser_tasks.settings import Settings
+
+    settings = Settings()
+    preflight(recordings, lake, model or settings.model, device, policy or settings.policy, settings.priors)
+
+
+def _start_prefect() -> None:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
+    from flows.server import start_server
+
+    start_server()
+
+
+def _print_run(run: dict[str, Any], lake: str) -> None:
+    from ser_tasks.schemas import OUTCOMES
+
+    handled = sum(run[outcome] for outcome in OUTCOMES)
+    typer.echo(
+        f"Run {run['run_id']} of {run['model']} under {run['policy']}: {run['listed']} recordings listed, "
+        f"{run['planned']} new, {handled} handled" + (": " + ", ".join(f"{run[o]} {o}" for o in OUTCOMES if run[o]) if handled else ".")
+    )
+    if handled:
+        typer.echo(
+            f"{run['audio_s'] / 3600:.2f} audio-hours in {run['wall_s']:.1f} s after {run['start_up_s']:.1f} s of start-up: "
+            f"{run['audio_h_per_h']:,.0f} audio-hours per hour on {run['workers']} workers, {run['device']}."
+        )
+    if run["quarantined"] or run["failed"]:
+        typer.echo(f'What was not scored and why:  ser sql --lake {lake} "FROM outcomes_and_reasons"')
+
+
+def _print_sql(lake: str, query: str) -> None:
+    from ser_tasks.lake import catalog as library
+    from ser_tasks.query import formats
+
+    with library.connect(lake) as connection:
+        typer.echo(formats.render(library.query(connection, query)))
+
+
+def backfill(
+    recordings: Recordings,
+    lake: Lake,
+    first: Annotated[str, typer.Option(help="First day, YYYY-MM-DD.")],
+    last: Annotated[str, typer.Option(help="Last day, YYYY-MM-DD.")],
+    model: Model = None,
+    device: RunsOn = Device.auto,
+    workers: Processes = None,
+    policy: Policy = None,
+) -> None:
+    """Run the night of each day in a range; goes on after a bad day, and names it.
+
+    Example: `ser backfill --recordings s3://calls --lake s3://lake/emotions --first 2026-11-01 --last 2026-11-07`
+    """
+    from_day, to_day = parse_day(first), parse_day(last)
+    if to_day < from_day:
+        raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
+    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
+    _start_prefect()
+    from flows.backfill import IncompleteBackfill
+    from flows.backfill import backfill as run_backfill
+
+    try:
+        handled = run_backfill(recordings, lake, from_day, to_day, model=model, device=device.value, workers=workers, policy=policy)
+    except IncompleteBackfill as error:
+        typer.secho(f"ser: {error}", err=True, fg="red")
+        raise SystemExit(1) from None
+    typer.echo(f"{len(handled)} days, {sum(handled.values())} recordings handled: " + ", ".join(f"{d} {n}" for d, n in handled.items()))
+
+
+def rescore(
+    recordings: Recordings,
+    lake: Lake,
+    model: Annotated[str, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")],
+    device: RunsOn = Device.auto,
+    workers: Processes = None,
+    policy: Policy = None,
+) -> None:
+    """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
+
+    Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
+    """
+    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
+    require_nights(lake)
+    _start_prefect()
+    from flows.rescore import rescore as run_rescore
+    from flows.rescore import told
+
+    _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, told)

@@ -1,0 +1,114 @@
+"""Commands whose output people read or are sent."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.app import Lake
+
+
+def dashboard(
+    lake: Lake,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix that recordings are played from; without it none is.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but this machine's own needs sign-in (SER_DASHBOARD_...).")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8050,
+) -> None:
+    """Serve the page for service leads: moods by day, queue and hour, and the calls behind each number.
+
+    Example: `ser dashboard --lake demo-lake`, then open http://127.0.0.1:8050
+    """
+    from ser_tasks.dashboard.app import create_app, serve
+    from ser_tasks.dashboard.viewers import check_sign_in
+    from ser_tasks.settings import Settings
+
+    settings = Settings()
+    check_sign_in(settings, host)
+    dashboard_app = create_app(lake, recordings, settings, wait=False)
+    typer.echo(f"The dashboard: http://{f'[{host}]' if ':' in host else host}:{port}   (reads the lake first; Ctrl+C ends it)")
+    serve(dashboard_app, host, port)
+
+
+def alerts(
+    lake: Lake,
+    rules: Annotated[str | None, typer.Option(help="File of the rules; SER_ALERTS or deploy/alerts.yaml if not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rules, show what would be told; nothing is sent.")] = False,
+) -> None:
+    """Ask the rules of the alerts, and tell what began, what stays and what ended: by Prefect, a webhook or e-mail.
+
+    Exit code 1 where somebody could not be told, or a rule not be asked: the next run tries again.
+
+    Example: `ser alerts --lake s3://lake/emotions --dry-run`
+    """
+    from ser_tasks.monitoring import alert_rules
+    from ser_tasks.monitoring import alerts as library
+    from ser_tasks.settings import Settings
+
+    if dry_run:
+        settings = Settings()
+        page = alert_rules.load(rules or settings.alerts)
+        typer.echo(library.rehearse(lake, page, settings))
+        return
+    from flows.alerts import run
+
+    try:
+        told = run(lake, rules, typer.echo)
+    except library.Untold as error:
+        typer.secho(f"ser: {error}", err=True, fg="red")
+        raise SystemExit(1) from None
+    if not told:
+        typer.echo("Nobody had to be told anything.")
+
+
+def weekly(
+    lake: Lake,
+    week: Annotated[str | None, typer.Option(help="A week, as 2026-W47; the newest whole one if not given.")] = None,
+    out: Annotated[Path, typer.Option(help="File to write the page to.")] = Path("weekly.html"),
+    queue: Annotated[list[str] | None, typer.Option(help="Show this queue alone; several times. Every queue if not given.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Show what this group of SER_DASHBOARD_GROUPS may see; several times.")] = None,
+    mail: Annotated[bool, typer.Option("--mail", help="Mail it to each address of SER_WEEKLY_TO instead, once.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --mail: also to who has had that week's page.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --mail: say who would get what; nothing is sent.")] = False,
+) -> None:
+    """Write the overview of a week as one HTML file that stands alone, or mail it to the leads of the queues.
+
+    Exit code 1 where a mail was not taken: the next run tries again.
+
+    Example: `ser weekly --lake s3://lake/emotions --week 2026-W47 --queue billing --out weekly.html`
+    """
+    from ser_tasks.settings import Settings
+
+    if mail:
+        if queue or group:
+            raise ValueError("--mail goes by SER_WEEKLY_TO, which says who sees which queues: leave --queue and --group out.")
+        from ser_tasks.dashboard.mailing import Unmailed, run
+
+        try:
+            run(lake, week, again, dry_run, typer.echo)
+        except Unmailed as error:
+            typer.secho(f"ser: {error}", err=True, fg="red")
+            raise SystemExit(1) from None
+        return
+    if again or dry_run:
+        raise ValueError("--again and --dry-run say how to mail: give --mail, too.")
+    from ser_tasks.dashboard import weekly as page
+    from ser_tasks.dashboard.snapshot import Snapshot
+    from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
+
+    settings = Settings()
+    if unknown := [name for name in group or [] if name not in settings.dashboard_groups]:
+        raise ValueError(f"SER_DASHBOARD_GROUPS has no group {unknown[0]!r}: it has {', '.join(settings.dashboard_groups) or 'none'}.")
+    viewer = OWNER
+    if queue or group:
+        allowed = of_groups("", group or [], settings)
+        viewer = Viewer("", tuple(sorted({*allowed.queues, *(queue or [])})), allowed.everything)
+    monday = page.monday_of(week) if week else None
+    snapshot = Snapshot(lake)
+    made = page.make(snapshot, viewer, monday or page.newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
+    out.write_text(made.html, encoding="utf-8")
+    typer.echo(f"{made.text}\nWrote {out}.")

@@ -1,0 +1,180 @@
+"""What the pages ask: each figure's statement, over views of sql/ alone. The page, its CSV and its SQL page use the same text."""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from ser_tasks import schemas
+from ser_tasks.lake import catalog
+
+_OF_QUEUES = "($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))"
+_IN_PERIOD = f"call_date BETWEEN $first AND $last AND {_OF_QUEUES}"
+
+_CALLS = f"""WITH calls AS (
+    SELECT
+        *,
+        CASE WHEN emotion_role IN ('customer', 'mixed') THEN nullif(scored_speech_s, 0) END AS seconds,
+        share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
+    FROM call_emotions
+    WHERE {_IN_PERIOD}
+)"""
+
+_SHARED = ("anger", "negative", "unsure")
+_SHARES = ", ".join(
+    f"weighted_avg(share_{each}, seconds) AS share_{each}, share_interval(share_{each}, seconds) AS {each}" for each in _SHARED
+)
+_ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_high" for each in _SHARED)
+
+
+@dataclass(frozen=True)
+class Question:
+    title: str
+    sql: str
+    """One statement. Its parameters are those of ``Filters``, and latest, week and unit (``overview.values_of``)."""
+
+    @property
+    def parameters(self) -> set[str]:
+        return set(re.findall(r"\$(\w+)", self.sql))
+
+    def views(self) -> list[catalog.View]:
+        """The views that it names."""
+        return [view for view in catalog.views() if re.search(rf"\b(FROM|JOIN) {view.name}\b", self.sql)]
+
+    def with_values(self, values: dict[str, Any]) -> str:
+        """The statement with its values written in: what `ser sql` can run."""
+        return re.sub(r"\$(\w+)", lambda found: literal(values[found[1]]), self.sql)
+
+
+def literal(value: Any) -> str:
+    """A value as SQL writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, date):
+        return f"DATE '{value}'"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+QUESTIONS = {
+    "totals": Question(
+        "How did callers sound over the whole period?",
+        f"""{_CALLS}, grouped AS (
+    SELECT
+        count(*) AS calls,
+        count(*) FILTER (outcome = 'scored') AS scored,
+        count(*) FILTER (outcome = 'no_speech') AS no_speech,
+        count(*) FILTER (outcome = 'withheld') AS withheld,
+        sum(duration_s) / 3600 AS audio_h,
+        coalesce(sum(seconds), 0) / 3600 AS scored_speech_h,
+        count(escalated) AS escalation_known,
+        count(*) FILTER (escalated) AS escalated,
+        {", ".join(f"weighted_avg(share_{emotion}, seconds) AS share_{emotion}" for emotion in schemas.EMOTIONS if emotion not in _SHARED)},
+        {_SHARES}
+    FROM calls
+)
+SELECT
+    * EXCLUDE (anger, negative, unsure),
+    {_ENDS},
+    wilson_interval(escalated / nullif(escalation_known, 0), escalation_known).low AS share_escalated_low,
+    wilson_interval(escalated / nullif(escalation_known, 0), escalation_known).high AS share_escalated_high
+FROM grouped""",
+    ),
+    "latest_day": Question(
+        "Which queues lie outside their usual range on the newest day?",
+        f"""SELECT call_date, queue, calls, share_anger, usual_low, usual_anger, usual_high, usual_days, share_comparable, outside
+FROM queue_days_against_usual
+WHERE call_date = $latest AND {_OF_QUEUES}
+ORDER BY coalesce(outside NOT IN ('above', 'below'), true), outside IS NULL, abs(share_anger - usual_anger) DESC, queue""",
+    ),
+    "over_time": Question(
+        "How did anger and negativity go over time?",
+        f"""{_CALLS}, grouped AS (
+    SELECT date_trunc($unit, call_date)::DATE AS start, count(*) AS calls, count(seconds) AS scored, {_SHARES}
+    FROM calls
+    GROUP BY ALL
+)
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+FROM grouped
+ORDER BY start""",
+    ),
+    "turns": Question(
+        "Which queues have sounded angrier or calmer since a week of the period, and stayed so?",
+        f"""SELECT *
+FROM turning_weeks
+WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $latest AND {_OF_QUEUES}
+ORDER BY week DESC, p_value, queue""",
+    ),
+    "queues": Question(
+        "In which queues did anger change from one week of the period to the next, and is it more than chance or a change of codec?",
+        f"""SELECT *
+FROM week_on_week
+WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {_OF_QUEUES}
+-- of each queue the week with the clearest change
+QUALIFY row_number() OVER (PARTITION BY queue ORDER BY verdict NOT IN ('rose', 'fell'), p_adjusted, week DESC) = 1
+ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjusted, queue""",
+    ),
+    "hours": Question(
+        "At which hours of the week do callers sound angry?",
+        f"""{_CALLS}, grouped AS (
+    SELECT isodow(call_date) AS weekday, local_hour AS hour, count(*) AS calls, count(seconds) AS scored, {_SHARES}
+    FROM calls WHERE local_hour IS NOT NULL
+    GROUP BY ALL
+)
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+FROM grouped
+ORDER BY weekday, hour""",
+    ),
+    "not_scored": Question(
+        "Which recordings were not scored, and why?",
+        f"""WITH ended AS (
+    SELECT outcomes.*, coalesce(call_date, outcomes.day) AS call_date, queue
+    FROM outcomes
+    LEFT JOIN call_emotions USING (recording_id)
+)
+SELECT outcome, reason_code, count(*) AS recordings, min(reason) AS example, count(*) / sum(count(*)) OVER () AS share_of_recordings
+FROM ended
+WHERE {_IN_PERIOD}
+GROUP BY outcome, reason_code
+ORDER BY outcome <> 'scored', recordings DESC, reason_code""",
+    ),
+    "sources": Question(
+        "Which kinds of audio did the calls come in, and how sure is the model about each?",
+        f"""{_CALLS}, grouped AS (
+    SELECT
+        codec, sampling_rate_hz, channels, count(*) AS calls, count(seconds) AS scored,
+        min(call_date) AS first_day, max(call_date) AS last_day, weighted_avg(scored_snr_db, seconds) AS mean_snr_db,
+        {_SHARES}
+    FROM calls
+    GROUP BY ALL
+)
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+FROM grouped
+ORDER BY calls DESC, codec, sampling_rate_hz, channels""",
+    ),
+    "nights": Question(
+        "Which nights are missing, or did not end well?",
+        """WITH by_night AS (
+    SELECT
+        started_at::DATE AS night,
+        count(*) AS runs,
+        max(listed) AS listed,
+        sum(planned)::BIGINT AS planned,
+        sum(failed)::BIGINT AS failed,
+        sum(failed_chunks)::BIGINT AS failed_chunks,
+        sum(checks_failed)::BIGINT AS checks_failed
+    FROM runs_overview
+    GROUP BY night
+), days AS (
+    SELECT unnest(generate_series(greatest($first, min(night)), least($last + 1, max(night)), INTERVAL 1 DAY))::DATE AS night FROM by_night
+)
+SELECT night, by_night.* EXCLUDE (night)
+FROM days
+LEFT JOIN by_night USING (night)
+ORDER BY night DESC""",
+    ),
+}
+"""By the name that addresses use: /sql/<name>, /csv/<name>."""

@@ -1,0 +1,126 @@
+"""The weekly page: one HTML file that stands alone, to be mailed. It asks what the overview asks, about a whole week."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from importlib.resources import files
+from typing import Any
+
+from ser_tasks.dashboard.filters import Filters
+from ser_tasks.dashboard.overview import answer, figures, heat_map
+from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent
+from ser_tasks.dashboard.queries import QUESTIONS
+from ser_tasks.dashboard.snapshot import Snapshot
+from ser_tasks.dashboard.viewers import Viewer
+
+WEEKS = 13
+"""Weeks up to the page's own that its chart, its heat map and the changes that stayed look at."""
+LONG = ("turns", "over_time", "hours")
+"""The questions that are asked about all of them."""
+
+
+@dataclass(frozen=True)
+class Weekly:
+    title: str
+    text: str
+    """The main figures as plain text: what the letter says."""
+    html: str
+
+
+def monday_of(week: str) -> date:
+    """The first day of a week such as 2026-W47 (ISO 8601). Raises ValueError with a sentence for a person."""
+    try:
+        if not re.fullmatch(r"\d{4}-W\d\d", week):
+            raise ValueError
+        return date.fromisoformat(f"{week}-1")
+    except ValueError:
+        raise ValueError(f"{week!r} is no week: write it as 2026-W47.") from None
+
+
+def newest_week(last_day: date | None, today: date) -> date:
+    """Monday of the newest week that is over and is not after the last day with calls."""
+    over = today - timedelta(days=today.weekday() + 7)
+    return min(over, last_day - timedelta(days=last_day.weekday())) if last_day else over
+
+
+def name_of(monday: date) -> str:
+    """A week's name, as 2026-W47."""
+    return f"{monday:%G-W%V}"
+
+
+def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None) -> Weekly:
+    """The page of a week with the viewer's rows alone. ``site``: the dashboard that its figures link to; None leaves links out."""
+    filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
+    long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
+    values = filters.parameters | {"unit": "week", "latest": filters.last, "week": monday}
+    long_values = values | long_filters.parameters
+
+    def of(name: str) -> list[Row]:
+        return answer(snapshot, viewer, name, long_values if name in LONG else values)
+
+    shown = figures({name: of(name) for name in QUESTIONS}, values)
+    [totals] = answer(snapshot, viewer, "totals", long_values)
+    shown |= {
+        "heat": heat_map(shown["hours"], totals["share_anger"]),
+        "heat_share": totals["share_anger"],
+        "without_start": totals["calls"] - sum(row["calls"] for row in shown["hours"]),
+    }
+    asked = {name: QUESTIONS[name].with_values(long_values if name in LONG else values) for name in QUESTIONS if name != "latest_day"}
+    title = f"Calls and moods, week {monday.isocalendar().week} of {monday.isocalendar().year}"
+    queues = "every queue" if viewer.everything else ", ".join(viewer.queues) or "no queue"
+    html = ENVIRONMENT.get_template("weekly.html").render(
+        shown,
+        title=title,
+        seen=queues,
+        viewer=viewer,
+        filters=filters,
+        long_filters=long_filters,
+        weeks=WEEKS,
+        site=site,
+        asked={QUESTIONS[name].title: sql for name, sql in asked.items()},
+        taken_at=snapshot.taken_at,
+        style=(files("ser_tasks.dashboard") / "static" / "style.css").read_text(encoding="utf-8"),
+    )
+    return Weekly(title, _text(title, queues, filters, shown, site), html)
+
+
+def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site: str | None) -> str:
+    totals = shown["totals"]
+    lines = [f"{title}: {filters.first} to {filters.last}, {queues}.", ""]
+    if not totals["calls"]:
+        lines.append("There are no calls of this week.")
+    elif totals["share_anger"] is None:
+        lines.append(f"{totals['calls']:,} calls, none of them scored.")
+    else:
+        lines.append(
+            f"{totals['calls']:,} calls, {totals['scored']:,} of them scored. Anger: {percent(totals['share_anger'], 1)} of scored speech "
+            f"({_interval(totals, 'share_anger')}); not sure: {percent(totals['share_unsure'], 1)}."
+        )
+    for verdict in ("rose", "fell"):
+        for row in shown["queues_changed"]:
+            if row["verdict"] == verdict:
+                lines.append(
+                    f"Anger {verdict} in {row['queue'] or 'calls without a queue'}: {percent(row['share_anger_before'], 1)} to "
+                    f"{percent(row['share_anger'], 1)} (change {100 * row['change']:+.1f} points, {100 * row['change_low']:+.1f} to "
+                    f"{100 * row['change_high']:+.1f}; {row['calls']:,} calls scored)."
+                )
+    for row in shown["queues_turned"]:
+        lines.append(
+            f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
+            f"{row['week']}, anger {percent(row['share_anger_after'], 1)} after {percent(row['share_anger_before'], 1)}."
+        )
+    if totals["calls"] and not any(row["verdict"] in ("rose", "fell") for row in shown["queues_changed"]):
+        lines.append("Against the week before, no queue changed by more than chance.")
+    if shown["missing_nights"]:
+        lines.append("Nights missing: " + ", ".join(map(str, shown["missing_nights"])) + ".")
+    behind = f" The calls behind it: {site}/?{filters.query()}" if site else ""
+    lines += [
+        "",
+        f"The page with the charts is attached: open it in a browser.{behind}",
+        "It is a model's guess from the sound of customers' voices. It does not judge a single caller, and nobody at work is scored.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _interval(row: dict[str, Any], share: str) -> str:
+    return f"{100 * row[f'{share}_low']:.1f} to {100 * row[f'{share}_high']:.1f} %"

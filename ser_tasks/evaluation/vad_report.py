@@ -1,0 +1,64 @@
+"""How much speech the detector finds in folders of audio: false speech where there is none, missed clips where all speak."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ser_tasks.audio import open_audio
+from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples, at_8_khz
+from ser_tasks.audio.vad import listen, segments, stretches
+from ser_tasks.settings import Settings
+
+
+@dataclass
+class FolderReport:
+    """Sums over the files of one folder; a file's channels are each a channel of their own."""
+
+    folder: str
+    files: int = 0
+    audio_s: float = 0.0
+    speech_s: float = 0.0
+    segments_s: float = 0.0
+    """Seconds in segments that a model would score."""
+    without_speech: int = 0
+    """Files in which no speech was found."""
+    without_segment: int = 0
+    """Files from which no segment would be scored: no speech, or never for min_segment_s at a stretch."""
+
+
+def speech_in_folders(folders: list[Path], settings: Settings, each_file: bool = False) -> Iterator[tuple[FolderReport, int, int]]:
+    """A report for each folder that holds audio (or each file), with how many files of the folder are done and how many there are."""
+    for root in folders:
+        if not root.is_dir():
+            raise FileNotFoundError(f"There is no folder {root}: give folders of audio.")
+        for folder in sorted({path.parent for path in root.rglob("*") if path.suffix.lower() in settings.recording_suffixes}):
+            paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in settings.recording_suffixes)
+            report = FolderReport(folder.relative_to(root.parent).as_posix())
+            for done, path in enumerate(paths, 1):
+                if each_file:
+                    report = FolderReport(path.relative_to(root.parent).as_posix())
+                _add(report, path, settings)
+                yield report, done, len(paths)
+
+
+def _add(report: FolderReport, path: Path, settings: Settings) -> None:
+    with (
+        open_audio(path, max_duration_s=settings.max_duration_s) as reader,
+        Samples(reader.info.channels, Path(tempfile.gettempdir())) as call,
+    ):
+        for block in at_8_khz(reader.blocks(), reader.info.sampling_rate_hz):
+            call.push(block)
+        (heard,) = listen([call])
+    found_s = segments_s = 0.0
+    for channel in heard.probabilities:
+        for stretch in stretches(channel, call.samples):
+            found_s += stretch.seconds
+            pieces = segments(stretch, channel, settings.min_segment_s, settings.max_segment_s)
+            segments_s += sum(piece.seconds for piece in pieces)
+    report.files += 1
+    report.audio_s += call.channels * call.samples / SAMPLING_RATE_HZ
+    report.speech_s += found_s
+    report.segments_s += segments_s
+    report.without_speech += found_s == 0
+    report.without_segment += segments_s == 0

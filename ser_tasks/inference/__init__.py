@@ -1,0 +1,1 @@
+"""From features to probabilities: model bundles and the scorer."""

@@ -1,0 +1,269 @@
+"""A model bundle: weights, labels, feature set, normalisation and calibration in one object, so that none meets another's.
+
+On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``training_clips.txt``, ``MODEL_CARD.md`` and ``LICENSE``.
+"""
+
+import hashlib
+import itertools
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from ser_tasks.features import feature_set
+from ser_tasks.models import load_classic, make_model
+from ser_tasks.schemas import EMOTIONS
+from ser_tasks.storage import Store, open_store
+
+SHIPPED = Path(__file__).parent / "bundles"
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+NAME = re.compile(r"[A-Za-z0-9_]+")
+"""Of a bundle and of its version, which are parts of a folder's name in the lake."""
+DIGITS = 16
+"""Hex digits of a training clip's digest that a bundle keeps."""
+ALL_UNSURE = 1.0
+"""``unsure_below`` of a bundle that is never sure enough."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model and all that its scores depend on. What does not fit together raises ``ValueError``."""
+
+    name: str
+    version: str
+    model: str
+    """Name in ``MODELS``."""
+    labels: tuple[str, ...]
+    """Emotions of the taxonomy, in the order of the model's outputs."""
+    feature_set: str
+    """Name in ``FEATURE_SETS``."""
+    feature_set_version: int
+    feature_params: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    """Normalisation of each feature, from the training speakers."""
+    temperature: float
+    """What logits are divided by (temperature scaling: Guo et al., 2017)."""
+    unsure_below: float
+    """A segment whose highest probability is below this is unsure, 0 to 1."""
+    target_error: float
+    """Share of wrong labels among segments that are not unsure, at most this on the calibration speakers; 0 to 1."""
+    licence: str
+    module: nn.Module = field(repr=False, compare=False)
+    priors: dict[str, float] = field(default_factory=dict)
+    """How frequent each emotion is where it is used, which probabilities are corrected to; empty: as trained, all equally frequent."""
+    training_data: tuple[dict[str, Any], ...] = ()
+    scores: dict[str, Any] = field(default_factory=dict)
+    training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """Digests of the samples of all clips it was trained or calibrated on, so that they are known again: ``training_clips.txt``."""
+    card: str = field(default="", repr=False, compare=False)
+    """Text of ``MODEL_CARD.md``."""
+    licence_text: str = field(default="", repr=False, compare=False)
+    """Text of ``LICENSE``."""
+
+    def __post_init__(self) -> None:
+        for what, value in (("name", self.name), ("version", self.version)):
+            if not NAME.fullmatch(value):
+                raise ValueError(f"The bundle's {what} is {value!r}: use letters, digits and _ only.")
+        if unknown := [label for label in self.labels if label not in EMOTIONS]:
+            raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise ValueError(f"Labels are {self.labels}: at least one is needed, and each only once.")
+        features = feature_set(self.feature_set)
+        if features.version != self.feature_set_version:
+            raise ValueError(
+                f"Bundle {self.name} was trained on {self.feature_set} version {self.feature_set_version}, this package "
+                f"computes version {features.version}: train the bundle again, or install the package it was trained with."
+            )
+        n_features = features.n_features(self.feature_params)
+        for what, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != n_features:
+                raise ValueError(f"Normalisation and features differ in length: {what} has {len(values)} != {n_features}.")
+        self._check_priors()
+        if not all(std > 0 for std in self.std) or not self.temperature > 0:
+            raise ValueError(f"Every std must be above 0, and so must the temperature, which is {self.temperature}.")
+        for what, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{what} is {share}: it must be from 0 to 1.")
+
+    def _check_priors(self) -> None:
+        if not self.priors:
+            return
+        shares = ", ".join(f"{emotion} {share:g}" for emotion, share in self.priors.items())
+        if set(self.priors) != set(self.labels):
+            raise ValueError(
+                f"Priors name {', '.join(self.priors)}: the bundle {self.name} needs one for each of {', '.join(self.labels)}."
+            )
+        if not all(share > 0 for share in self.priors.values()) or abs(sum(self.priors.values()) - 1) > 1e-3:
+            raise ValueError(f"Priors are {shares}: each must be above 0, and they must add up to 1.")
+
+    @property
+    def priors_told(self) -> str | None:
+        """The priors as rows have them, such as ``anger=0.05,neutral=0.95``; None where there are none."""
+        return ",".join(f"{label}={self.priors[label]:g}" for label in self.labels) if self.priors else None
+
+    @cached_property
+    def model_id(self) -> str:
+        """``<name>-<version>-<hash>``: 8 hex digits of SHA-256 over the description, and over all weights with names and shapes."""
+        digest = hashlib.sha256(_json(self.description()).encode())
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return f"{self.name}-{self.version}-{digest.hexdigest()[:8]}"
+
+    @property
+    def feature_set_id(self) -> str:
+        """``<name>-<version>`` of the feature set."""
+        return f"{self.feature_set}-{self.feature_set_version}"
+
+    def probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Calibrated probabilities float32 ``(batch, labels)`` of raw features ``(batch, frames, features)`` on the model's device.
+
+        With priors each is multiplied by its emotion's prior, and they are made to add up to 1 again (Saerens et al., 2002): training
+        weighs all emotions the same.
+        """
+        mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (self.mean, self.std))
+        logits = self.module((x - mean) / std, lengths)
+        scaled = logits.float() / self.temperature
+        if self.priors:
+            scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=x.device).log()
+        return torch.softmax(scaled, dim=1)
+
+    def description(self) -> dict[str, Any]:
+        """What ``bundle.json`` holds."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "model": self.model,
+            "labels": list(self.labels),
+            "feature_set": {"name": self.feature_set, "version": self.feature_set_version, "params": self.feature_params},
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "calibration": {
+                "temperature": self.temperature,
+                "unsure_below": self.unsure_below,
+                "target_error": self.target_error,
+                "priors": self.priors,
+            },
+            "training_data": list(self.training_data),
+            "scores": self.scores,
+            "licence": self.licence,
+        }
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
+
+
+def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None) -> Bundle:
+    """The bundle of a shipped name, in a folder, or at ``s3://bucket/prefix``, on the CPU and ready to score.
+
+    ``priors`` take the place of its own: it is another model then, with another ``model_id``.
+    A missing file raises ``FileNotFoundError``. Weights as pickles, and whatever does not fit together, raise ``ValueError``.
+    """
+    uri = str(SHIPPED / str(name_or_uri)) if str(name_or_uri) in shipped_bundles() else str(name_or_uri)
+    store = open_store(uri)
+    if not store.exists("bundle.json"):
+        _refuse_pickles(store)
+        shipped = ", ".join(shipped_bundles())
+        raise FileNotFoundError(f"There is no bundle.json at {uri}: give a shipped bundle ({shipped}), a folder, or s3://bucket/prefix.")
+    if not store.exists("model.safetensors"):
+        _refuse_pickles(store)
+        raise FileNotFoundError(f"There is no model.safetensors at {uri}: the bundle is incomplete, copy it again.")
+    try:
+        told = json.loads(store.read_bytes("bundle.json"))
+    except ValueError as error:
+        raise ValueError(f"{uri}/bundle.json is not JSON: {error}.") from error
+    try:
+        tensors = safetensors.torch.load(store.read_bytes("model.safetensors"))
+    except SafetensorError as error:
+        raise ValueError(f"{uri}/model.safetensors cannot be read: {error}.") from error
+    try:
+        features, labels = told["feature_set"], tuple(told["labels"])
+        module = make_model(told["model"], len(labels), feature_set(features["name"]).n_features(features["params"]))
+        _load_weights(module, tensors)
+        return Bundle(
+            name=told["name"],
+            version=told["version"],
+            model=told["model"],
+            labels=labels,
+            feature_set=features["name"],
+            feature_set_version=features["version"],
+            feature_params=features["params"],
+            mean=tuple(told["normalisation"]["mean"]),
+            std=tuple(told["normalisation"]["std"]),
+            temperature=told["calibration"]["temperature"],
+            unsure_below=told["calibration"]["unsure_below"],
+            target_error=told["calibration"]["target_error"],
+            priors=priors or told["calibration"].get("priors") or {},
+            licence=told["licence"],
+            module=module.eval(),
+            training_data=tuple(told["training_data"]),
+            scores=told["scores"],
+            training_clips=frozenset(_text(store, "training_clips.txt").split()),
+            card=_text(store, "MODEL_CARD.md"),
+            licence_text=_text(store, "LICENSE"),
+        )
+    except KeyError as error:
+        raise ValueError(f"{uri}/bundle.json does not say {error}: see the shipped bundles for all that it must say.") from error
+    except ValueError as error:
+        raise ValueError(f"The bundle at {uri} does not load. {error}") from error
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> Path:
+    """Writes the bundle as ``folder``, whole or not at all, and returns it. A folder that exists raises ``FileExistsError``."""
+    folder = Path(folder).absolute()
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists: name another folder, or remove it.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.module.state_dict().items()}
+        (partial / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+        (partial / "bundle.json").write_text(_json(bundle.description()), encoding="utf-8")
+        (partial / "training_clips.txt").write_text("".join(f"{digest}\n" for digest in sorted(bundle.training_clips)), encoding="utf-8")
+        (partial / "MODEL_CARD.md").write_text(bundle.card, encoding="utf-8")
+        (partial / "LICENSE").write_text(bundle.licence_text, encoding="utf-8")
+        partial.chmod(0o755)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder
+
+
+def _load_weights(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    expected = module.state_dict().keys()
+    if expected != tensors.keys():
+        missing, unknown = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
+        raise ValueError(f"The weights are of another model: missing {missing}, unknown {unknown}.")
+    load_classic(module, tensors)
+    for name, tensor in module.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"Tensor {name!r} holds values that are not finite.")
+
+
+def _refuse_pickles(store: Store) -> None:
+    for stored in itertools.islice(store.list(), 1000):
+        if PurePosixPath(stored.key).suffix.lower() in PICKLES:
+            raise ValueError(
+                f"{stored.key} at {store.uri} is refused: such files are pickles, which can run code when they are loaded. "
+                "Convert the weights to model.safetensors (safetensors.torch.save_file) where you trust them."
+            )
+
+
+def _text(store: Store, key: str) -> str:
+    return store.read_bytes(key).decode() if store.exists(key) else ""
+
+
+def _json(description: dict[str, Any]) -> str:
+    return json.dumps(description, indent=1, ensure_ascii=False) + "\n"

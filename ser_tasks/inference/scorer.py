@@ -1,0 +1,138 @@
+"""Score: frame features → calibrated probabilities, in batches sorted by length, on CUDA where there is one."""
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ser_tasks.inference.bundle import Bundle, load_bundle
+from ser_tasks.memory import is_out_of_memory
+
+TOLERANCE = 1e-2
+"""Largest difference from float32's probabilities that a shorter precision may make."""
+
+FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
+"""Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
+
+BATCHES_AT_ONCE = 16
+"""Batches' worth of frames that are read from scratch at once."""
+
+log = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto``, ``cpu`` or ``cuda`` as a device. Raises ValueError where it is not there."""
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"{name!r} is no device: choose auto, cpu or cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("No CUDA device is visible to torch: use --device cpu, or auto to take CUDA where there is one.")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@functools.lru_cache(maxsize=2)
+def scorer_of(
+    model: str, model_id: str, device: str, frames_per_batch: int | None, precision: str, priors: tuple[tuple[str, float], ...] = ()
+) -> "Scorer":
+    """This process's scorer of a bundle. Raises ValueError where ``model`` is no longer the bundle ``model_id``."""
+    bundle = load_bundle(model, dict(priors))
+    if bundle.model_id != model_id:
+        raise ValueError(f"The bundle {model} changed during the run: it was {model_id} and is {bundle.model_id}. Run again.")
+    return Scorer(bundle, torch.device(device), frames_per_batch or FRAMES_PER_BATCH[device], precision)
+
+
+def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None) -> tuple[np.ndarray, float]:
+    """Probabilities of the segments whose frames a file in scratch holds, and the seconds it took, in a worker process.
+
+    ``scorer`` are the arguments of scorer_of.
+    """
+    started = time.perf_counter()
+    own = scorer_of(*scorer)  # type: ignore[arg-type]
+    n_features = frames_file.stat().st_size // 4 // int(lengths.sum())
+    group = np.cumsum(lengths) // (BATCHES_AT_ONCE * own.frames_per_batch)
+    found = []
+    with frames_file.open("rb") as file:
+        for members in np.split(lengths, np.flatnonzero(np.diff(group)) + 1):
+            frames = np.fromfile(file, np.float32, int(members.sum()) * n_features).reshape(-1, n_features)
+            found.append(own.score(frames, members))
+    return np.concatenate(found), time.perf_counter() - started
+
+
+@dataclass
+class Scorer:
+    """A bundle on a device. One per process: the GPU's batches are its own."""
+
+    bundle: Bundle
+    device: torch.device
+    frames_per_batch: int
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        self.bundle.module.to(self.device).eval()
+        self._checked = self.precision == "float32"
+
+    def score(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Probabilities float32 (segments, labels), in the segments' order.
+
+        ``frames`` float32 (sum of lengths, features) holds the segments one after the other. Segments that are not
+        finite come back as NaN. Batches hold at most ``frames_per_batch`` frames, padding included; one that does
+        not fit into memory is halved.
+        """
+        probabilities = np.full((len(lengths), len(self.bundle.labels)), np.nan, np.float32)
+        if len(lengths) == 0:
+            return probabilities
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        finite = np.logical_and.reduceat(np.isfinite(frames).all(axis=1), starts) & (lengths > 0)
+        for members in self._batches(lengths, np.flatnonzero(finite)):
+            for part, scores in self._run(frames, starts, lengths, members):
+                probabilities[part] = scores
+        return probabilities
+
+    def _batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+        ordered = members[np.argsort(lengths[members], kind="stable")]
+        first = 0
+        while first < len(ordered):
+            # Lengths rise, so a batch of n is as wide as its last: the largest n that fits is found by bisection.
+            widths = lengths[ordered[first:]] * np.arange(1, len(ordered) - first + 1)
+            count = max(1, int(np.searchsorted(widths, self.frames_per_batch, side="right")))
+            yield ordered[first : first + count]
+            first += count
+
+    def _run(
+        self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        try:
+            own = lengths[members]
+            index = starts[members, None] + np.minimum(np.arange(own.max()), own[:, None] - 1)
+            x = torch.from_numpy(frames[index]).to(self.device)
+            yield members, self._probabilities(x, torch.from_numpy(own)).float().cpu().numpy()
+        except (MemoryError, RuntimeError) as error:
+            if len(members) == 1 or not (isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)):
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            log.warning("A batch of %d segments does not fit into memory: halved.", len(members))
+            middle = len(members) // 2
+            yield from self._run(frames, starts, lengths, members[:middle])
+            yield from self._run(frames, starts, lengths, members[middle:])
+
+    @torch.inference_mode()
+    def _probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        run: Callable[[], torch.Tensor] = lambda: self.bundle.probabilities(x, lengths)  # noqa: E731
+        if self.precision == "float32":
+            return run()
+        with torch.autocast(self.device.type, dtype=getattr(torch, self.precision)):
+            short = run().float()
+        if not self._checked:
+            self._checked = True
+            difference = float((short - run()).abs().max())
+            if difference > TOLERANCE:
+                log.warning("%s moves scores by %.3g, more than %g: float32 is used.", self.precision, difference, TOLERANCE)
+                self.precision = "float32"
+                return run()
+        return short

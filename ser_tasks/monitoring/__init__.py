@@ -1,0 +1,1 @@
+"""What a run reports: its page, its costs, alerts and who is notified."""

@@ -1,0 +1,1 @@
+"""One night: list, plan, extract, score, aggregate, publish."""

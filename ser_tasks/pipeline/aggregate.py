@@ -1,0 +1,217 @@
+"""Summarise: what was extracted and scored → rows of outcomes, segments and call_emotions.
+
+``provenance`` is the columns that every row ends with: model, feature set, policy, run, code version and time.
+"""
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ser_tasks.calls.metadata import pseudonym
+from ser_tasks.pipeline.extract import Extracted
+from ser_tasks.schemas import CALL_FACTS, EMOTIONS, NEGATIVE_EMOTIONS
+from ser_tasks.settings import Settings
+
+ESCALATION_CHANGE = 0.2
+ESCALATION_LEVEL = 0.5
+"""A call escalated where negativity rose by ESCALATION_CHANGE from the first to the last quarter, and ended at ESCALATION_LEVEL or more."""
+
+
+def outcome_row(result: Extracted, provenance: dict[str, Any]) -> dict[str, Any]:
+    recording = result.recording
+    return {
+        "recording_id": recording.recording_id,
+        "etag": recording.etag,
+        "key": recording.masked_key,
+        "call_id": _call_id(result),
+        "chunk_id": recording.chunk_id,
+        "outcome": result.outcome,
+        "reason_code": result.reason_code,
+        "reason": result.reason,
+        "note": result.note,
+        "attempts": recording.attempts + 1,
+        "audio_s": result.audio_s,
+        "spent_s": sum(result.seconds.values()),
+        "planned_at": recording.planned_at,
+        **provenance,
+    }
+
+
+def segment_rows(result: Extracted, scored: "Scored", provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a segment, in the order of channels and time."""
+    shared = {
+        "call_id": _call_id(result),
+        "recording_id": result.recording.recording_id,
+        "etag": result.recording.etag,
+        "chunk_id": result.recording.chunk_id,
+        **provenance,
+    }
+    rows = []
+    for segment, verdict in zip(result.segments, scored.verdicts, strict=True):
+        facts = {
+            "role": segment.role,
+            "channel": segment.channel,
+            "start_s": segment.start_s,
+            "end_s": segment.end_s,
+            "loudness_dbfs": segment.loudness_dbfs,
+            "snr_db": segment.snr_db,
+        }
+        rows.append(shared | facts | verdict)
+    return rows
+
+
+class Scored:
+    """A call's verdicts: for each of its segments the emotion columns, filled or null with a reason."""
+
+    def __init__(self, result: Extracted, probabilities: np.ndarray, labels: tuple[str, ...], unsure_below: float):
+        """``probabilities`` (scored segments, labels) in the order of the segments that have frames; NaN rows are null."""
+        self.labels = labels
+        self.verdicts: list[dict[str, Any]] = []
+        self.start_s, self.end_s, self.role, snr_db, kept = [], [], [], [], []
+        rows = iter(probabilities)
+        for segment in result.segments:
+            row = next(rows) if segment.not_scored_reason is None else None
+            if row is None or not np.isfinite(row).all():
+                self.verdicts.append(_no_verdict(segment.not_scored_reason or "not_finite"))
+                continue
+            best = int(row.argmax())
+            verdict = {f"p_{emotion}": None for emotion in EMOTIONS}
+            verdict |= {f"p_{label}": float(p) for label, p in zip(labels, row, strict=True)}
+            confidence = float(row[best])
+            verdict |= {"emotion": labels[best], "confidence": confidence, "unsure": confidence < unsure_below, "not_scored_reason": None}
+            self.verdicts.append(verdict)
+            self.start_s.append(segment.start_s)
+            self.end_s.append(segment.end_s)
+            self.role.append(segment.role)
+            snr_db.append(segment.snr_db)
+            kept.append(row)
+        self.probabilities = np.array(kept, np.float64).reshape(len(kept), len(labels))
+        self.snr_db = np.array(snr_db, np.float64)
+        """NaN without a noise floor."""
+        self.unsure = np.array([v["unsure"] for v in self.verdicts if v["unsure"] is not None], bool)
+
+
+def _no_verdict(reason: str) -> dict[str, Any]:
+    empty = dict.fromkeys([f"p_{emotion}" for emotion in EMOTIONS] + ["emotion", "confidence", "unsure"])
+    return {**empty, "not_scored_reason": reason}
+
+
+def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """The call_emotions row of a recording that was scored, withheld or without speech."""
+    assert result.info is not None
+    facts, recording = result.facts, result.recording
+    sources = {f"{name}_source": facts.sources.get(name) for name in CALL_FACTS} | {"roles_source": result.roles_source}
+    return {
+        "call_id": _call_id(result),
+        "recording_id": recording.recording_id,
+        "etag": recording.etag,
+        "key": recording.masked_key,
+        "chunk_id": recording.chunk_id,
+        "outcome": result.outcome,
+        "started_at": facts.get("started_at"),
+        "call_date": facts.get("call_date") or day,
+        "call_date_source": facts.sources.get("call_date", "object"),
+        "local_hour": _local_hour(facts.get("started_at"), settings),
+        "agent_pseudonym": pseudonym("agent", facts.get("agent_id"), settings),
+        "customer_pseudonym": pseudonym("customer", facts.get("customer_id"), settings),
+        "queue": facts.get("queue"),
+        "language": facts.get("language"),
+        "notice_given": facts.get("notice_given"),
+        "call_id_source": facts.sources.get("call_id", "key"),
+        **sources,
+        "codec": result.info.codec,
+        "container": result.info.container,
+        "sampling_rate_hz": result.info.sampling_rate_hz,
+        "channels": result.info.channels,
+        "channel_roles": ",".join(result.roles),
+        "duration_s": result.audio_s,
+        **result.activity,
+        **emotion_columns(scored, result.audio_s),
+        **provenance,
+    }
+
+
+def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
+    """The call's emotion columns: the customer's speech where a customer is scored, else whoever is, never an agent first."""
+    columns: dict[str, Any] = dict.fromkeys(_EMOTION_COLUMNS)
+    columns |= {"scored_speech_s": 0.0, "scored_segments": 0}
+    subject = next((role for role in ("customer", "mixed", "unknown", "agent") if role in scored.role), None)
+    if subject is None:
+        return columns
+    chosen = np.array([role == subject for role in scored.role])
+    p = scored.probabilities[chosen]
+    start_s, end_s = np.array(scored.start_s)[chosen], np.array(scored.end_s)[chosen]
+    weights = end_s - start_s
+    unsure = scored.unsure[chosen]
+    total_s = float(weights.sum())
+    best = p.argmax(axis=1)
+
+    columns |= {"emotion_role": subject, "scored_speech_s": total_s, "scored_segments": len(p)}
+    shares = {label: float(weights[(best == index) & ~unsure].sum() / total_s) for index, label in enumerate(scored.labels)}
+    columns |= {f"share_{label}": share for label, share in shares.items()}
+    columns["share_unsure"] = share_unsure = float(weights[unsure].sum() / total_s)
+    columns |= {f"mean_p_{label}": float(np.average(p[:, index], weights=weights)) for index, label in enumerate(scored.labels)}
+    columns["dominant_emotion"] = max(shares, key=shares.__getitem__) if share_unsure <= 0.5 else None
+    for emotion in {"anger", "happiness"} & set(scored.labels):
+        of_emotion = p[:, scored.labels.index(emotion)]
+        columns |= {f"peak_{emotion}": float(of_emotion.max()), f"peak_{emotion}_at_s": float(start_s[of_emotion.argmax()])}
+    snr_db = scored.snr_db[chosen]
+    if np.isfinite(snr_db).any():
+        columns["scored_snr_db"] = float(np.average(snr_db[np.isfinite(snr_db)], weights=weights[np.isfinite(snr_db)]))
+
+    negative = [index for index, label in enumerate(scored.labels) if label in NEGATIVE_EMOTIONS]
+    negativity = p[:, negative].sum(axis=1)
+    quarters = _by_quarter(negativity, start_s, end_s, duration_s)
+    columns |= {f"negativity_q{number}": value for number, value in enumerate(quarters, 1)}
+    first, last = quarters[0], quarters[-1]
+    if first is not None and last is not None:
+        columns["negativity_change"] = last - first
+        columns["escalated"] = last - first >= ESCALATION_CHANGE and last >= ESCALATION_LEVEL
+    if columns["escalated"]:
+        columns["onset_s"] = onset_s(negativity, start_s, end_s)
+    return columns
+
+
+def _by_quarter(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, duration_s: float) -> list[float | None]:
+    """Mean negativity in each quarter of the call, each segment weighted by its seconds inside; None without any."""
+    edges = np.linspace(0, duration_s, 5)
+    means: list[float | None] = []
+    for low, high in zip(edges, edges[1:], strict=False):
+        inside_s = np.clip(np.minimum(end_s, high) - np.maximum(start_s, low), 0, None)
+        means.append(float(np.average(negativity, weights=inside_s)) if inside_s.sum() > 0 else None)
+    return means
+
+
+def onset_s(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> float | None:
+    """Start of the segment from which on negativity is higher: the split in two that leaves the least variance within; None without a rise.
+
+    Segments count by their seconds. (A single change point by least squares: Scott and Knott, Biometrics 30, 1974.)
+    """
+    order = np.argsort(start_s)
+    value, seconds, starts = negativity[order], (end_s - start_s)[order], start_s[order]
+    before_s, before = np.cumsum(seconds)[:-1], np.cumsum(seconds * value)[:-1]
+    after_s, after = seconds.sum() - before_s, (seconds * value).sum() - before
+    rise = after / after_s - before / before_s
+    between = np.where(rise > 0, rise**2 * before_s * after_s, -1.0)
+    return float(starts[1 + between.argmax()]) if len(between) and between.max() > 0 else None
+
+
+def _local_hour(started_at: datetime | None, settings: Settings) -> int | None:
+    return started_at.astimezone(ZoneInfo(settings.time_zone)).hour if started_at else None
+
+
+_EMOTION_COLUMNS = (
+    ["emotion_role", "scored_speech_s", "scored_segments", "scored_snr_db"]
+    + [f"share_{emotion}" for emotion in EMOTIONS]
+    + ["share_unsure"]
+    + [f"mean_p_{emotion}" for emotion in EMOTIONS]
+    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "peak_happiness", "peak_happiness_at_s"]
+    + [f"negativity_q{quarter}" for quarter in (1, 2, 3, 4)]
+    + ["negativity_change", "escalated", "onset_s"]
+)
+
+
+def _call_id(result: Extracted) -> str:
+    return result.facts.get("call_id") or result.recording.masked_key.rpartition(".")[0]

@@ -1,0 +1,365 @@
+"""Extract: recordings → facts, roles, speech, segments and frame features. Runs in worker processes, on CPU.
+
+A recording is read and decoded once, in blocks, to 16-bit samples at 8 kHz. A few recordings at a time (a wave) then go
+through the speech detector side by side, and are looked at one by one: roles, segments, and features of what may be scored.
+"""
+
+import contextlib
+import errno
+import logging
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import numpy as np
+import torch
+
+from ser_tasks.audio import AudioInfo, BadAudio, open_audio
+from ser_tasks.audio import activity as acoustics
+from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
+from ser_tasks.audio.vad import Heard, Span, detector, listen, segments, stretches
+from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, BadFacts, Facts, facts_of
+from ser_tasks.calls.policy import WAY_OUT, policy_named
+from ser_tasks.calls.roles import channel_roles
+from ser_tasks.features import features_of
+from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
+from ser_tasks.pipeline.listing import Recording
+from ser_tasks.settings import Settings
+from ser_tasks.storage import ChangedObject, Store, UnusableObject, open_store
+
+BLOCK_S = 10.0
+WAVE_CHANNELS = 16
+"""Channels that are heard together: from 8 on, more of them make the detector no faster."""
+SEGMENTS_AT_ONCE = 128
+"""Segments cut out at once: at most some ten minutes, 25 MB."""
+MACHINE_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EDQUOT}
+"""Errors of this machine, not of a recording: disk full, a file larger than allowed, no file handles, a disk that went read-only."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker of a run needs to know; small enough to be sent along with each batch."""
+
+    recordings_uri: str
+    policy: str
+    feature_set: str
+    feature_params: dict[str, Any]
+    scratch: Path
+    settings: Settings
+
+
+@dataclass
+class Segment:
+    """One segment: where it is, how it sounds, and why it is not scored (None where it is)."""
+
+    channel: int
+    role: str
+    start_s: float
+    end_s: float
+    loudness_dbfs: float
+    snr_db: float | None
+    not_scored_reason: str | None
+    frames: int = 0
+    """Feature frames, 0 where it is not scored."""
+
+
+@dataclass
+class Extracted:
+    """What became of one recording. ``outcome`` stays None until the score stage, where its emotion may be scored."""
+
+    recording: Recording
+    outcome: str | None = None
+    reason_code: str | None = None
+    reason: str | None = None
+    note: str | None = None
+    facts: Facts = field(default_factory=Facts)
+    roles: list[str] = field(default_factory=list)
+    roles_source: str | None = None
+    info: AudioInfo | None = None
+    audio_s: float = 0.0
+    activity: dict[str, Any] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Worker seconds by stage: fetch, decode, speech, features."""
+
+    def end(self, outcome: str, reason_code: str, reason: str) -> None:
+        self.outcome, self.reason_code, self.reason = outcome, reason_code, reason
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Recordings that one worker handled together, and the file in scratch with the frames of all their segments."""
+
+    extracted: list[Extracted]
+    frames_file: Path | None
+    """Raw float32 (frames, features), the segments one after the other; None without any."""
+
+    @property
+    def audio_s(self) -> float:
+        return sum(result.audio_s for result in self.extracted)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of each segment that is to be scored, int64, in order."""
+        return np.array([s.frames for result in self.extracted for s in result.segments if s.frames], np.int64)
+
+
+def start_worker(memory_mb: int | None = None) -> None:
+    """Makes a process ready to extract: loads the detector, keeps to one thread and its memory, ends when its parent does."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
+
+        def end_with_parent() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    detector()
+    limit_memory(memory_mb)
+
+
+class Mark:
+    """Says in a file which recordings of its batch a worker is at and at which step: what is known of one that does not come back."""
+
+    def __init__(self, path: Path):
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
+
+    def at(self, step: str, first: int, last: int | None = None) -> None:
+        """``first`` and ``last`` count the batch's recordings from 0. Steps: fetch, decode, speech, features."""
+        os.pwrite(self._file, f"{step:<8} {first:>8} {first if last is None else last:>8}".encode(), 0)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @staticmethod
+    def read(path: Path) -> tuple[str, int, int] | None:
+        """Step, first and last recording; None where the worker had not begun."""
+        try:
+            step, first, last = path.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return step, int(first), int(last)
+
+
+def extract_batch(recordings: list[Recording], job: Job, name: str) -> Batch:
+    """Extracts recordings: one result for each, in order, whatever happens to it. ``name`` names the batch's files in scratch.
+
+    Raises only where the machine is broken (MemoryError, OSError for a full disk), not where a recording is.
+    """
+    results = [Extracted(recording) for recording in recordings]
+    place = {id(result): index for index, result in enumerate(results)}
+    path = job.scratch / f"{name}.f32"
+    mark = Mark(job.scratch / f"{name}.mark")
+    try:
+        with path.open("wb") as file:
+            for wave in _waves(results, job, mark):
+                if wave:
+                    mark.at("speech", place[id(wave[0][0])], place[id(wave[-1][0])])
+                for result, call, heard in _hear(wave):
+                    written = file.tell()
+                    mark.at("features", place[id(result)])
+                    with _judged(result), call:
+                        _look(result, call, heard, job, file)
+                    if not result.segments:  # an error stopped it half-way
+                        file.seek(written)
+                        file.truncate()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(f"{type(error).__name__}: {error}") from error
+        raise
+    finally:
+        mark.close()
+    return Batch(results, path if path.stat().st_size else None)
+
+
+def _waves(results: list[Extracted], job: Job, mark: Mark) -> Iterator[list[tuple[Extracted, Samples]]]:
+    """Decoded calls, so many as are heard together. Those that could not be decoded have their outcome, and are in none."""
+    wave: list[tuple[Extracted, Samples]] = []
+    for index, result in enumerate(results):
+        with _judged(result):
+            wave.append((result, _decode(result, job, lambda step, index=index: mark.at(step, index))))
+        calls = [call for _, call in wave]
+        if sum(call.channels for call in calls) >= WAVE_CHANNELS or sum(call.size_bytes for call in calls) >= IN_MEMORY_BYTES:
+            yield wave
+            wave = []
+    yield wave
+
+
+@contextlib.contextmanager
+def _judged(result: Extracted) -> Iterator[None]:
+    """Turns what is wrong with a recording into its outcome; what is wrong with the machine goes on up."""
+    try:
+        yield
+        return
+    except BadFacts as error:
+        result.end("quarantined", "bad_facts", str(error))
+    except BadAudio as error:
+        result.end("quarantined", error.code, str(error))
+    except UnusableObject as error:
+        result.end("quarantined", "no_file", str(error))
+    except ChangedObject as error:
+        result.end("failed", "changed", f"{error} The next listing decides.")
+    except Exception as error:
+        if is_out_of_memory(error) or isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
+            raise
+        code = "unreadable" if _is_storage(error) else "internal_error"
+        if code == "internal_error":
+            log.exception("Recording %r", result.recording.masked_key)
+        result.end("failed", code, f"{type(error).__name__}: {_told(error, result.recording)[:1000]} It is tried again next night.")
+    result.segments.clear()
+
+
+def _told(error: Exception, recording: Recording) -> str:
+    """An error's text without paths of this machine and without the ids that a key may hold, however the text writes the key."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    for key in filter(None, (recording.key, recording.sidecar_key)):
+        for written in (key, repr(key)[1:-1], quote(os.fsencode(key))):
+            text = text.replace(written, recording.masked_key)
+    return text
+
+
+def _is_storage(error: Exception) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return isinstance(error, OSError | BotoCoreError | ClientError)
+
+
+def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
+    """The recording's facts, and its sound at 8 kHz."""
+    settings, recording = job.settings, result.recording
+    clock = _Clock(result.seconds)
+    if recording.key is None:
+        raise ChangedObject("It was planned, but is no longer in the store with that etag.")
+    store = open_store(job.recordings_uri)
+    with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
+        at("fetch")
+        with clock("fetch"):
+            path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
+            result.facts = facts_of(recording.key, _sidecar(store, recording), metadata, settings)
+        at("decode")
+        with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s) as reader:
+            result.info = reader.info
+            call = Samples(reader.info.channels, job.scratch)
+            for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
+                call.push(block)
+            result.audio_s, result.note = reader.seconds, reader.note
+    return call
+
+
+def _sidecar(store: Store, recording: Recording) -> bytes | None:
+    if recording.sidecar_key is None:
+        return None
+    try:
+        return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, recording.sidecar_etag)
+    except UnusableObject as error:
+        raise UnusableObject(f"Its sidecar: {error}") from None
+    except FileNotFoundError:
+        raise ChangedObject("Its sidecar was listed, but is no longer in the store.") from None
+    except ChangedObject:
+        raise ChangedObject("Its sidecar changed after it was listed.") from None
+
+
+class _Clock:
+    """Adds up seconds by stage."""
+
+    def __init__(self, seconds: dict[str, float]):
+        self._seconds = seconds
+
+    def __call__(self, stage: str) -> "_Clock":
+        self._stage, self._start = stage, 0.0
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + time.perf_counter() - self._start
+
+
+def _hear(wave: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Samples, Heard]]:
+    started = time.perf_counter()
+    heard = listen([call for _, call in wave])
+    seconds = time.perf_counter() - started
+    total_bytes = sum(call.size_bytes for _, call in wave)
+    for (result, call), own in zip(wave, heard, strict=True):
+        result.seconds["speech"] = seconds * call.size_bytes / max(1, total_bytes)
+        yield result, call, own
+
+
+def _look(result: Extracted, call: Samples, heard: Heard, job: Job, frames_file: BinaryIO) -> None:
+    """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
+    settings, policy = job.settings, policy_named(job.policy)
+    facts = result.facts
+    if heard.same_signal:
+        result.roles, result.roles_source = ["mixed"] * call.channels, None
+        result.note = _join(result.note, "all channels carry the same signal: treated as a mono mix")
+    else:
+        result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
+    refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
+
+    found = [stretches(channel, call.samples) for channel in heard.probabilities]
+    found = found[:1] if heard.same_signal else acoustics.without_crosstalk(found, heard.power)
+    speech = np.array([acoustics.speech_mask(own, heard.power.shape[1]) for own in found])
+    to_score: list[tuple[Segment, Span]] = []
+    for channel, own in enumerate(found):
+        role = result.roles[channel]
+        floor = acoustics.noise_floor(heard.power[channel], speech[channel])
+        for stretch in own:
+            for span in segments(stretch, heard.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
+                power = acoustics.level_of(span, heard.power[channel])
+                segment = Segment(
+                    channel,
+                    role,
+                    span.start / SAMPLING_RATE_HZ,
+                    span.end / SAMPLING_RATE_HZ,
+                    acoustics.dbfs(power),
+                    acoustics.snr_db(power, floor),
+                    refusals[role],
+                )
+                result.segments.append(segment)
+                if not refusals[role]:
+                    to_score.append((segment, span))
+    result.activity = acoustics.activity(result.roles[: len(found)], speech, heard.power[: len(found)], result.audio_s)
+
+    if all(refusals.values()):
+        # With several channels the most telling reason: one that a setting can change comes before "it is an agent".
+        code = max(filter(None, refusals.values()), key=lambda code: code != "role_agent")
+        result.end("withheld", code, f"Under the policy {policy.name}: {WAY_OUT[code]}.")
+    elif not to_score:
+        scorable_s = sum(stretch.seconds for role, own in zip(result.roles, found, strict=False) if not refusals[role] for stretch in own)
+        if scorable_s:
+            said = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
+            result.end("no_speech", "short_speech", said)
+        else:
+            result.end("no_speech", "no_speech", "No speech was found on the channels that may be scored.")
+    else:
+        with _Clock(result.seconds)("features"):
+            _write_frames(to_score, call, job, frames_file)
+
+
+def _write_frames(to_score: list[tuple[Segment, Span]], call: Samples, job: Job, file: BinaryIO) -> None:
+    """Writes the segments' frames, float32, one segment after the other, and their number into each segment."""
+    for first in range(0, len(to_score), SEGMENTS_AT_ONCE):
+        group = to_score[first : first + SEGMENTS_AT_ONCE]
+        cuts = [call.read(span.start, span.end)[segment.channel].astype(np.float32) / 32768 for segment, span in group]
+        frames, lengths = features_of(job.feature_set, job.feature_params, cuts, SAMPLING_RATE_HZ)
+        for (segment, _), length in zip(group, lengths, strict=True):
+            segment.frames = int(length)
+        file.write(frames.data)
+
+
+def _join(*notes: str | None) -> str:
+    return "; ".join(note for note in notes if note)

@@ -1,0 +1,199 @@
+"""What the store of recordings holds."""
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ser_tasks import schemas
+from ser_tasks.calls.metadata import day_of, masked_key, recording_id
+from ser_tasks.lake.manifest import read_manifest
+from ser_tasks.settings import Settings
+from ser_tasks.storage import Store
+
+ROWS_AT_ONCE = 10_000
+
+_BYTES_PER_S = {".mp3": 4_000, ".opus": 3_000, ".ogg": 4_000, ".m4a": 4_000, ".amr": 1_600, ".webm": 3_000, ".gsm": 1_650}
+"""Rough sizes of one second of compressed speech, for the chunk budget; anything else counts as 8 kHz PCM, 16,000."""
+
+_LISTING = pa.schema(
+    [
+        ("key", pa.binary()),  # a file name need not be UTF-8
+        ("stem", pa.binary()),
+        ("sidecar", pa.bool_()),
+        ("masked_key", pa.string()),
+        ("recording_id", pa.string()),
+        ("etag", pa.string()),
+        ("size_bytes", pa.int64()),
+        ("last_modified", schemas.UTC),
+        ("day", pa.date32()),
+        ("day_source", pa.string()),
+        ("estimated_s", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One listed recording, as a worker needs it. ``key`` is raw and stays out of the lake and of logs."""
+
+    recording_id: str
+    etag: str
+    key: str | None
+    """None where the recording is planned but no longer in the store with this etag."""
+    masked_key: str
+    sidecar_key: str | None
+    chunk_id: str
+    estimated_s: float
+    attempts: int = 0
+    """How often it was tried before."""
+    sidecar_etag: str | None = None
+    planned_at: datetime | None = None
+
+
+class Listing:
+    """What the store holds, in a database in scratch: memory does not grow with the number of keys.
+
+    Closed days are left out: those in ``deleted``, and those past the retention.
+    """
+
+    def __init__(
+        self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None, deleted: Set[date] = frozenset()
+    ):
+        self.settings, self.only_day = settings, only_day
+        self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
+        self.database.execute("SET TimeZone = 'UTC'")
+        self.ignored_keys = 0
+        self.closed = 0
+        self._manifests: dict[date, pa.Table] = {}
+        self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
+        self.database.register("page", _LISTING.empty_table())
+        self.database.execute("CREATE TABLE objects AS FROM page")
+        for page in self._pages(recordings, only_day):
+            self.database.register("page", page)
+            self.database.execute("INSERT INTO objects FROM page")
+        # A recording's sidecar is the .json of its stem; a .json of no recording is somebody else's. Where .json and .JSON
+        # lie side by side, the last of their names counts: .json.
+        self.database.execute(
+            """
+            CREATE TABLE listing AS
+            SELECT recording.*, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag
+            FROM objects AS recording
+            LEFT JOIN (SELECT stem, max(key) AS key, max_by(etag, key) AS etag FROM objects WHERE sidecar GROUP BY stem) AS sidecar
+              ON sidecar.stem = recording.stem
+            WHERE NOT recording.sidecar
+            """
+        )
+        self.ignored_keys += self._count(
+            "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.sidecar_key = o.key)"
+        )
+        self.listed = self._count("SELECT count(*) FROM listing")
+
+    def _count(self, query: str) -> int:
+        row = self.database.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+    def _pages(self, recordings: Store, only_day: date | None) -> Iterator[pa.Table]:
+        rows: list[dict[str, Any]] = []
+        for item in recordings.list():
+            path = PurePosixPath(item.key)
+            suffix = path.suffix.lower()
+            is_sidecar = suffix == ".json"
+            if not is_sidecar and suffix not in self.settings.recording_suffixes:
+                self.ignored_keys += 1
+                continue
+            day, day_source = day_of(item.key, item.last_modified, self.settings)
+            if only_day and day != only_day and not is_sidecar:
+                continue
+            if not self._is_open(day) and (not is_sidecar or day_source != "object"):
+                self.closed += not is_sidecar
+                continue
+            rows.append(
+                {
+                    "key": _binary(item.key),
+                    "stem": _binary(item.key[: -len(path.suffix)]),
+                    "sidecar": is_sidecar,
+                    "masked_key": masked_key(item.key, self.settings),
+                    "recording_id": recording_id(item.key),
+                    "etag": item.etag,
+                    "size_bytes": item.size_bytes,
+                    "last_modified": item.last_modified,
+                    "day": day,
+                    "day_source": day_source,
+                    "estimated_s": item.size_bytes / _BYTES_PER_S.get(suffix, 16_000),
+                }
+            )
+            if len(rows) == ROWS_AT_ONCE:
+                yield pa.Table.from_pylist(rows, schema=_LISTING)
+                rows = []
+        yield pa.Table.from_pylist(rows, schema=_LISTING)
+
+    def _is_open(self, day: date) -> bool:
+        return day >= self._first_open_day and day not in self._deleted
+
+    def days(self) -> list[date]:
+        """Days to plan, oldest first. A day that was asked for is one even where the store holds nothing of it any more: what was
+        planned there still waits for its outcome."""
+        if self.only_day:
+            return [self.only_day] if self._is_open(self.only_day) else []
+        return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
+
+    def digests(self) -> dict[date, str]:
+        """By day, what tells whether the listed recordings are the same as before: their number, and a hash of ids and etags."""
+        uploads = "concat_ws(' ', recording_id, etag, sidecar_etag)"
+        query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
+        return dict(self.database.cursor().execute(query).fetchall())
+
+    def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
+        """Recordings of a day that its manifest lacks, in the order of their keys."""
+        cursor = self.database.cursor()  # of its own: the rows are read while other questions are asked
+        cursor.register("manifest", manifest)
+        cursor.execute(
+            """
+            SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s
+            FROM listing WHERE day = $day AND NOT EXISTS (
+                FROM manifest AS m
+                WHERE m.recording_id = listing.recording_id AND m.etag = listing.etag
+                  AND m.sidecar_etag IS NOT DISTINCT FROM listing.sidecar_etag)
+            ORDER BY listing.key
+            """,
+            {"day": day},
+        )
+        for batch in cursor.to_arrow_reader(ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+    def manifest(self, lake: Store, day: date) -> pa.Table:
+        """A day's manifest as it is when first asked for: chunks are loaded day by day, and a chunk's members never change."""
+        if day not in self._manifests:
+            self._manifests = {day: read_manifest(lake, day)}
+        return self._manifests[day]
+
+    def recordings(self, chunk: pa.Table, attempts: dict[str, int]) -> list[Recording]:
+        """A chunk's manifest rows as recordings, with the keys that only the listing knows."""
+        cursor = self.database.cursor()  # several threads ask at once
+        cursor.register("chunk", chunk)
+        rows = cursor.execute(
+            """
+            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.sidecar_etag, c.planned_at
+            FROM chunk AS c LEFT JOIN listing AS l
+              ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
+            ORDER BY c.key, c.recording_id
+            """
+        ).fetchall()
+        return [
+            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), sidecar_etag, planned_at)
+            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, sidecar_etag, planned_at in rows
+        ]
+
+
+def _binary(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
+
+
+def _text(key: bytes | None) -> str | None:
+    return None if key is None else bytes(key).decode("utf-8", "surrogateescape")

@@ -1,0 +1,88 @@
+"""The page of every view: columns, types, units and meanings, from sql/ and schemas.py.
+
+python -m ser_tasks.query.data_dictionary          # writes sql/README.md anew
+"""
+
+import re
+import tempfile
+from itertools import groupby
+
+from ser_tasks.lake import catalog
+
+PAGE = catalog.SQL_FOLDER / "README.md"
+HEADINGS = {
+    "staging": ("Staging", "The tables, each recording in its newest version; `_all` has every version."),
+    "marts": (
+        "Marts",
+        "Each answers one question. Narrow it as you like: `FROM escalations WHERE queue = 'sales' LIMIT 10`.",
+    ),
+    "checks": ("Checks", "Each lists offending rows and is empty in a good lake; every night runs them."),
+}
+UNITS = {
+    r"_dbfs$": "dB relative to full scale",
+    r"_db$": "dB",
+    r"_hz$": "Hz",
+    r"_bytes$": "bytes",
+    r"(^|_)audio_h_per_h$": "audio hours per hour",
+    r"_h$": "hours",
+    r"_s(_low|_high)?$": "seconds",
+    r"^(share|p|mean_p|peak)_|^usual_(anger|low|high)$|^(confidence|compared_anger|agreement|jensen_shannon)$|_share_": "0 to 1",
+    r"^negativity_change|^change|^anger_per_call$|^rise|^correlation|^difference|^happiness_score$|^kappa$": "-1 to 1",
+    r"^(mean_)?negativity|^anger_score$": "0 to 1",
+    r"hour$": "hour of the day, 0 to 23",
+    r"^weekday$": "day of the week, 1 to 7",
+    r"^days_": "days",
+    r"^psi": "from 0",
+    r"^(reference_)?mean$|^band_": "the measure's",
+}
+"""The first pattern found in a column's name says its unit."""
+UNITS_OF_TYPES = {"TIMESTAMP WITH TIME ZONE": "UTC", "DATE": "date", "BOOLEAN": "true or false", "VARCHAR": "text"}
+
+
+def page() -> str:
+    """The whole page, as Markdown. Raises ValueError where a column has no meaning."""
+    lines = [
+        "# Every view, column, type, unit and meaning",
+        "",
+        "Made by `python -m ser_tasks.query.data_dictionary` from the SELECTs here and `ser_tasks/schemas.py`: change those and run it again.",
+        "Columns are explained beside them in a view's last SELECT (`AS moment_s, -- start of ...`), or once for all in `schemas.py`.",
+        "`macros/` holds the functions that views share. `ser sql` runs a question, `ser catalog` writes the views as a DuckDB file.",
+        "Dates and hours of calls are the site's (`SER_TIME_ZONE`), timestamps are UTC.",
+        "`SET VARIABLE as_of = '2026-11-03 12:00'` asks for what was known then, but not for what the lake replaced or deleted since:",
+        "see As of a day in the README of the project.",
+    ]
+    with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
+        for folder, found in groupby(catalog.views(), lambda view: view.folder):
+            heading, about = HEADINGS[folder]
+            lines += ["", f"## {heading}", "", about]
+            for view in found:
+                lines += ["", f"### {view.name}", "", *_comment(view), "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+                known = catalog.meanings(view)
+                described = connection.table(view.name)
+                for column, type_ in zip(described.columns, described.types, strict=True):
+                    if column not in known:
+                        raise ValueError(f"{view.name}.{column} has no meaning: write one beside it in sql/{view.folder}/{view.name}.sql.")
+                    lines.append(f"| `{column}` | {type_} | {unit(column, str(type_))} | {known[column].replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def unit(column: str, type_: str) -> str:
+    """The unit of a column, by its name, else by its type."""
+    if type_ not in ("VARCHAR", "BOOLEAN", "DATE"):
+        for pattern, name in UNITS.items():
+            if re.search(pattern, column):
+                return name
+    return UNITS_OF_TYPES.get(type_, "number")
+
+
+def _comment(view: catalog.View) -> list[str]:
+    """The comment at the top of a view's file: question, grain, units and what else it says, a paragraph."""
+    sql = (catalog.SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")
+    said = [line.removeprefix("--").strip() for line in sql[: re.search(r"(?m)^(?!--)", sql).start()].splitlines()]  # type: ignore[union-attr]
+    question, grain, units, *more = said
+    return [f"**{question}** {grain} {units}", *more]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)

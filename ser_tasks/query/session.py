@@ -1,0 +1,55 @@
+"""A session of `ser sql`."""
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from ser_tasks.lake import catalog
+from ser_tasks.query import formats
+from ser_tasks.query.shell import Shell, format_of
+from ser_tasks.storage import open_store
+
+
+def run(
+    lake: str,
+    query: str | None = None,
+    file: Path | None = None,
+    format: str | None = None,
+    out: Path | None = None,
+    shown_rows: int = formats.SHOWN_ROWS,
+    as_of: str | None = None,
+) -> None:
+    """What ``ser sql`` does, see its help. Raises ValueError and OSError for bad input, duckdb.Error for what DuckDB refuses."""
+    if query is not None and file:
+        raise ValueError("Give a query or --file, not both.")
+    format = format_of(out, format) if out else format or "table"
+    everything = shown_rows == 0 or bool(out)
+    text, source = query, ""
+    if file:
+        text, source = file.read_text(encoding="utf-8-sig"), str(file)
+    elif query is None and not sys.stdin.isatty():
+        text = sys.stdin.read()
+    moment = _moment(as_of) if as_of else None
+    if next(open_store(lake).list(), None) is None:
+        print(f"ser: there is nothing in {lake} (yet): its views are empty.", file=sys.stderr)
+    with catalog.connect(lake, as_of=moment) as connection:
+        connection.execute("SET errors_as_json = true")
+        connection.execute("SET autoinstall_known_extensions = false")  # who asks installs nothing
+        connection.execute("SET python_enable_replacements = false")  # FROM text is no variable of this program
+        shell = Shell(connection, format, out, None if everything else shown_rows)
+        if text is None and sys.stdout.isatty() and not out and format in formats.FOR_A_PERSON:
+            from ser_tasks.query.prompt import prompt
+
+            shell.pages = True
+            prompt(shell, lake)
+        elif not (text or "").strip() and not file:
+            shell.answer("\\d")
+        else:
+            shell.answer(text or "", source)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no moment: write it as 2026-11-03 or 2026-11-03T06:00 (UTC), or with a zone: +01:00.") from None

@@ -1,0 +1,30 @@
+"""The door to object storage: a local folder or ``s3://bucket/prefix``, the same few verbs for both.
+
+Every write is whole or not there at all. S3 credentials, region and endpoint come from the standard AWS chain
+(environment, profile, instance role; ``AWS_ENDPOINT_URL_S3`` for another server than Amazon's).
+"""
+
+import functools
+from pathlib import Path
+
+from ser_tasks.storage.base import ChangedObject, GoneObject, Store, StoredObject, StoreRefused, UnusableObject
+from ser_tasks.storage.local import LocalStore
+from ser_tasks.storage.s3 import S3Store
+
+__all__ = ["ChangedObject", "GoneObject", "LocalStore", "S3Store", "Store", "StoreRefused", "StoredObject", "UnusableObject", "open_store"]
+
+
+@functools.lru_cache(maxsize=16)
+def open_store(uri: str) -> Store:
+    """The store at a URI: ``s3://bucket/prefix``, ``file:///folder`` or a folder's path. A folder need not exist yet."""
+    uri = str(uri)
+    if not uri.strip():
+        raise ValueError("The address of a store is empty: give a folder's path or s3://bucket/prefix.")
+    if uri.startswith("s3://"):
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise ValueError(f"No bucket in {uri!r}: write s3://bucket/prefix.")
+        return S3Store(bucket, prefix.strip("/"))
+    if "://" in uri and not uri.startswith("file://"):
+        raise ValueError(f"Unknown kind of store in {uri!r}: use a folder's path or s3://bucket/prefix.")
+    return LocalStore(Path(uri.removeprefix("file://")).expanduser().resolve())

@@ -1,0 +1,81 @@
+"""What a store is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """One listed object. ``key`` is relative to the store's URI, with ``/`` between folders."""
+
+    key: str
+    etag: str
+    size_bytes: int
+    last_modified: datetime
+
+
+class ChangedObject(Exception):
+    """The object is no longer the one that was listed: it vanished, or it has another etag."""
+
+
+class GoneObject(ChangedObject):
+    """The object vanished."""
+
+
+class UnusableObject(Exception):
+    """What is listed is no file that may be read: a pipe, a device, a link that leads nowhere or out of the folder."""
+
+
+class StoreRefused(PermissionError):
+    """The store is there, but does not serve us: credentials, rights, clock, bucket. To try again does not help; a person does."""
+
+
+class Store(Protocol):
+    uri: str
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Objects whose key starts with ``prefix``, one page in memory at a time."""
+
+    def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
+        """The object's first ``limit_bytes`` bytes, or all. Raises FileNotFoundError, and ChangedObject where an etag is
+        given and the object has another."""
+
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        """The object's last ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
+
+    def write_bytes(self, key: str, data: bytes) -> None:
+        """Writes or replaces the object, whole or not at all."""
+
+    def create_bytes(self, key: str, data: bytes) -> bool:
+        """Writes the object if the key is free. False, and nothing written, if it is taken."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None:
+        """Removes the object; nothing happens where there is none."""
+
+    def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
+        """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
+        object's own metadata. Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
+
+    def link(self, key: str, etag: str, seconds: int) -> str | None:
+        """An address at which whoever has it can read the object for so many seconds; None where the store has none (a folder).
+        Raises ChangedObject where the object is gone or has another etag, UnusableObject where it is no file."""
+
+    @property
+    def link_origin(self) -> str | None:
+        """Scheme, host and port that every link begins with; None where there are no links."""
+
+    def url(self, key: str) -> str:
+        """The object's address, for people."""
+
+
+GONE = "It was listed, but is no longer in the store."
+
+
+def check_etag(listed: str, found: str) -> None:
+    if listed != found:
+        raise ChangedObject(f"It changed after it was listed: etag {listed} became {found}.")

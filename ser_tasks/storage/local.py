@@ -1,0 +1,147 @@
+"""A folder as a store."""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ser_tasks.storage.base import GONE, GoneObject, StoredObject, UnusableObject, check_etag
+
+
+class LocalStore:
+    """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.uri = str(root)
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        if self.root.exists() and not self.root.is_dir():
+            raise NotADirectoryError(f"{self.root} is a file: give the folder that holds it.")
+        start = self.root / prefix.rpartition("/")[0]
+
+        def broken(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError):
+                raise error
+
+        for folder, folders, names in os.walk(start, onerror=broken):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder, name)
+                key = path.relative_to(self.root).as_posix()
+                if name.startswith(".") or not key.startswith(prefix):
+                    continue
+                try:
+                    found = _stat(path)
+                except FileNotFoundError:  # deleted while we list
+                    continue
+                yield StoredObject(key, _local_etag(found), found.st_size, _moment(found.st_mtime))
+
+    def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
+        path = self._path(key)
+        self._check_usable(path, _stat(path))
+        with path.open("rb") as file:
+            if etag is not None:
+                check_etag(etag, _local_etag(os.fstat(file.fileno())))
+            return file.read(limit_bytes)
+
+    def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
+        with self._path(key).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - limit_bytes))
+            return file.read()
+
+    def write_bytes(self, key: str, data: bytes) -> None:
+        temporary = self._temporary(key, data)
+        try:
+            os.replace(temporary, self._path(key))
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def create_bytes(self, key: str, data: bytes) -> bool:
+        temporary = self._temporary(key, data)
+        try:
+            os.link(temporary, self._path(key))  # unlike a rename, a link never replaces
+            return True
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink()
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
+        path = self._path(key)
+        try:
+            found = _stat(path)
+        except FileNotFoundError:
+            raise GoneObject(GONE) from None
+        self._check_usable(path, found)
+        check_etag(etag, _local_etag(found))
+        return path, {}
+
+    def link(self, key: str, etag: str, seconds: int) -> None:
+        self.fetch(key, etag, self.root)
+
+    @property
+    def link_origin(self) -> None:
+        return None
+
+    def url(self, key: str) -> str:
+        return self._path(key).as_uri()
+
+    def _path(self, key: str) -> Path:
+        path = self.root / key
+        if key.startswith("/") or ".." in Path(key).parts:
+            raise ValueError(f"The key {key!r} leads out of {self.root}: keys are relative and have no '..'.")
+        return path
+
+    def _check_usable(self, path: Path, found: os.stat_result) -> None:
+        """Raises UnusableObject for what would block, never end, or be somebody else's."""
+        target = Path(os.path.realpath(path))
+        if stat.S_ISLNK(found.st_mode):
+            raise UnusableObject("It is a link that leads nowhere: put the file itself there, or remove the link.")
+        if path.is_symlink() and not target.is_relative_to(self.root):
+            raise UnusableObject("It is a link that leads out of its folder: put the file itself there.")
+        if not stat.S_ISREG(found.st_mode):
+            raise UnusableObject("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
+
+    def _temporary(self, key: str, data: bytes) -> Path:
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary
+
+
+def _stat(path: Path) -> os.stat_result:
+    """What a path leads to; the link itself where it leads nowhere or in a circle. Raises FileNotFoundError for no path."""
+    try:
+        return path.stat()
+    except OSError:
+        return path.lstat()
+
+
+def _local_etag(found: os.stat_result) -> str:
+    return f"{found.st_size:x}-{found.st_mtime_ns:x}"
+
+
+def _moment(seconds: float) -> datetime:
+    """A file's time; a disk may hold times that the calendar does not: they count as its first day."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(0, UTC)

@@ -1,0 +1,160 @@
+"""Measures what deploy/GROWTH.md plans with. Each command prints its figures; none is a test.
+
+python -m tests.benchmarks.growth views LAKE [FOLDER ...] # every view over a lake, or those of staging, marts, checks
+python -m tests.benchmarks.growth planning                # a night's start over five years of recordings, one day new
+python -m tests.benchmarks.growth night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from ser_tasks import schemas
+from ser_tasks.lake import catalog, parts, read_only
+from ser_tasks.pipeline import ingest
+from ser_tasks.pipeline.listing import Listing
+from ser_tasks.settings import Settings
+from ser_tasks.storage import StoredObject, open_store
+from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
+
+
+def views(lake: str, *folders: str) -> None:
+    """Wall and CPU seconds of each view (counted) and mart (its first 100 rows), the better of two; with the machine's load."""
+    with catalog.connect(lake) as connection:
+        for view in catalog.views():
+            if folders and view.folder not in folders:
+                continue
+            sql = f"FROM {view.name} LIMIT 100" if view.folder == "marts" else f"SELECT count(*) FROM {view.name}"
+            best = []
+            for _ in range(2):
+                wall_s, cpu_s = time.perf_counter(), time.process_time()
+                read_only.query(connection, sql)
+                best.append((time.perf_counter() - wall_s, time.process_time() - cpu_s))
+            wall_s, cpu_s = min(best)
+            print(f"{view.folder:8} {view.name:28} {wall_s:6.2f} s, {cpu_s:6.2f} CPU-seconds, load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+class YearsOfRecordings:
+    """A bucket that lists so many recordings a day, and holds none."""
+
+    uri = "made-up"
+
+    def __init__(self, days: int, a_day: int):
+        self.days, self.a_day = days, a_day
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        for day in range(self.days):
+            folder, changed = date(2021, 11, 20) + timedelta(days=day), datetime(2021, 11, 20, tzinfo=UTC) + timedelta(days=day)
+            for number in range(self.a_day):
+                yield StoredObject(f"{folder}/call-{number:05}.wav", f"{number:x}", 1_600_000, changed)
+
+
+def planning(days: str = "1825", a_day: str = "220") -> None:
+    """Seconds to list, and to plan: at first, the night after (which reads every day once), and a later night with one new day."""
+    settings, version = Settings(chunk_recordings=50), "m-1.customers_only"
+    with tempfile.TemporaryDirectory() as folder:
+        lake = open_store(str(Path(folder, "lake")))
+        reads: Counter[str] = Counter()
+        real = lake.read_bytes
+        lake.read_bytes = lambda key, *limit: reads.update([key.split("/")[0]]) or real(key, *limit)  # type: ignore[method-assign]
+        nights = (("the first night", 0), ("the night after", 0), ("a later night with one new day", 1))
+        for name, new in nights:
+            begun = time.perf_counter()
+            listing = Listing(YearsOfRecordings(int(days) + new, int(a_day)), settings, Path(folder, f"{name}.duckdb"))
+            listed_s = time.perf_counter() - begun
+            reads.clear()
+            begun = time.perf_counter()
+            plan = ingest.plan(listing, lake, version, settings, name)
+            plan_s = time.perf_counter() - begun
+            print(
+                f"{name}: {listing.listed:,} recordings listed in {listed_s:.1f} s, planned in {plan_s:.1f} s, "
+                f"{len(plan.chunks):,} chunks wait; objects of the lake read: {dict(reads) or 'none'}",
+                flush=True,
+            )
+            _finish(Path(lake.uri), plan, version)
+
+
+def _finish(lake: Path, plan: ingest.Plan, version: str) -> None:
+    """Outcomes of every waiting chunk, as a night would have written them."""
+    empty = dict.fromkeys(schemas.OUTCOME_ROWS.names) | {"outcome": "scored", "attempts": 1}
+    for day, chunk_id in plan.chunks:
+        rows = [empty | {"chunk_id": chunk_id, "recording_id": f"{number}"} for number in range(50)]
+        path = lake / f"{parts.folder('outcomes', day=day, version=version)}{chunk_id}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(parts.encode("outcomes", schemas.table("outcomes", rows)))
+
+
+def made_up_calls(folder: Path, count: int) -> Path:
+    """So many recordings of 3 s with sidecars, links to 20 clips, in one day's folder."""
+    turns = [("agent", 0.2, 1.2), ("customer", 1.3, 2.9)]
+    clips = [write_call(folder / "clips", f"{n}.wav", two_sided(turns, 3, seed=n)) for n in range(20)]
+    roles = folder / "clips" / "roles.json"
+    roles.write_text(json.dumps(TWO_SIDED))
+    day = folder / "calls" / "2026-11-20"
+    day.mkdir(parents=True)
+    for number in range(count):
+        os.link(clips[number % 20], day / f"call-{number:06}.wav")
+        os.link(roles, day / f"call-{number:06}.json")
+    return folder / "calls"
+
+
+def _peak_mb(pid: int | str | None) -> float:
+    """A process's greatest resident memory so far. (Not ru_maxrss: a child's begins with what its parent had.)"""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def _watch_workers(seen: dict[int | None, float]) -> None:
+    """Keeps the peak memory of every process that multiprocessing started here, by its id."""
+    while True:
+        for process in multiprocessing.active_children():
+            with contextlib.suppress(OSError, ValueError):  # it has ended
+                seen[process.pid] = _peak_mb(process.pid)
+        time.sleep(0.1)
+
+
+def night(count: str, cluster: str = "") -> None:
+    """One night of the flow over made-up recordings, model with random weights: its peak memory and seconds per recording."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    if cluster:
+        os.environ["SER_CLUSTER"] = cluster
+    from flows.nightly import nightly
+    from flows.server import start_server
+
+    start_server()
+    seen: dict[int | None, float] = {}
+    threading.Thread(target=_watch_workers, args=(seen,), daemon=True).start()
+    with tempfile.TemporaryDirectory() as folder:
+        calls, bundle = made_up_calls(Path(folder), int(count)), tiny_bundle(Path(folder))
+        run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", 2)))
+    peak_mb = {"flow": _peak_mb("self"), "largest worker": max(seen.values(), default=0.0)}
+    busy_s = sum(run[f"{stage}_s"] for stage in ("fetch", "decode", "speech", "features", "score"))
+    ms = {
+        "in all": run["wall_s"],
+        "of the workers": busy_s,
+        "listing and planning": run["list_s"],
+        "writing": run["write_s"],
+    }
+    print(
+        f"{count} recordings, {run['scored']} scored, {run['workers']} workers: {run['wall_s']:.1f} s after {run['start_up_s']:.1f} s of "
+        f"start-up; ms a recording: {', '.join(f'{1000 * seconds / int(count):.2f} {name}' for name, seconds in ms.items())}; "
+        f"peak MB: {', '.join(f'{who} {mb:.0f}' for who, mb in peak_mb.items())}; load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    print(json.dumps({"scored": run["scored"], "wall_s": run["wall_s"], "busy_s": busy_s, "peak_mb": peak_mb}))
+
+
+if __name__ == "__main__":
+    commands = {"views": views, "planning": planning, "night": night}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,39 @@
+"""The command line itself: light to start, an example in every help, every command in the README."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
+
+COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "models", "bench", "speech"]
+COMMANDS += ["backfill", "rescore", "retention", "rollback", "report", "doctor", "compact", "dashboard", "alerts", "weekly"]
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_the_commands():
+    assert [command.callback.__name__ for command in app.registered_commands] == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_has_an_example_and_the_readme_has_the_command(command):
+    answer = CliRunner().invoke(app, [command, "--help"])
+    assert answer.exit_code == 0
+    assert f"Example: ser {command}" in " ".join(answer.output.split())
+    assert f"ser {command}" in README.read_text()
+
+
+def test_help_waits_for_no_heavy_import():
+    heavy = ["torch", "prefect", "pandas", "duckdb", "librosa", "boto3", "pyarrow", "numpy"]
+    code = f"import flows.cli, sys; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_models_lists_the_shipped_bundles():
+    answer = CliRunner().invoke(app, ["models"])
+    assert answer.exit_code == 0
+    for name in ("cnn_tcn", "ge2e_tcn", "anger", "CC BY-NC-SA 4.0"):
+        assert name in answer.output

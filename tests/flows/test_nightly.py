@@ -1,0 +1,277 @@
+"""The flow on a real Prefect server (a temporary one): artifacts, failures, and the command line that starts it."""
+
+import json
+import logging
+import shutil
+import threading
+import time
+from datetime import date
+from pathlib import Path
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.concurrency import lane
+from flows.nightly import IncompleteNight, nightly
+from flows.report import report
+from flows.retention import retention
+from ser_tasks.demo import CALLS
+from ser_tasks.lake import catalog
+from ser_tasks.pipeline.run import Night
+from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
+
+run = CliRunner().invoke
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect():
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calls")
+    call = two_sided([("agent", 1, 4), ("customer", 5, 11)], 13)
+    for day in (20, 21, 22):
+        write_call(folder, f"2026-11-{day}/a.wav", call, TWO_SIDED | {"call_id": f"a-{day}", "queue": "sales"})
+    write_call(folder, "2026-11-22/mono.wav", call.sum(axis=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lake(calls, bundle, tmp_path_factory):
+    """A lake that the command line made."""
+    lake = str(tmp_path_factory.mktemp("lakes") / "lake")
+    answer = run(app, ["nightly", "--recordings", str(calls), "--lake", lake, "--model", bundle, "--workers", "1", "--device", "cpu"])
+    assert answer.exit_code == 0, answer.output
+    assert "4 recordings listed, 4 new, 4 handled: 3 scored, 1 withheld" in answer.output
+    return lake
+
+
+def artifacts() -> dict[str, str]:
+    with get_client(sync_client=True) as client:
+        return {artifact.key: str(artifact.data) for artifact in client.read_artifacts()}
+
+
+def test_the_run_leaves_artifacts(lake):
+    found = artifacts()
+    assert {"outcomes", "throughput", "checks", "worst-calls"} <= found.keys()
+    assert [row["what"] for row in json.loads(found["throughput"])][:3] == [
+        "audio-hours per hour",
+        "list, s per audio-hour",
+        "fetch, s per audio-hour",
+    ]
+    assert json.loads(found["outcomes"])[0] == {"what": "scored", "recordings": 3}
+    assert "](<file://" in found["worst-calls"] and "a-20" in found["worst-calls"]
+
+
+def test_one_task_a_chunk_and_stage(lake):
+    with get_client(sync_client=True) as client:
+        names = [task.name.partition(" ")[0] for task in client.read_task_runs()]
+    assert names.count("extract") == names.count("score") == 3  # three days, three chunks
+
+
+def test_the_day_option_narrows_the_night(calls, bundle, tmp_path):
+    row = nightly(str(calls), str(tmp_path / "lake"), day=date(2026, 11, 21), model=bundle, device="cpu", workers=1)
+    assert (row["listed"], row["scored"]) == (1, 1)
+
+
+def test_a_broken_chunk_does_not_stop_the_others_but_the_run_says_so(calls, bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)
+    real = Night.publish
+    broken = []
+
+    def publish(self, extracted):
+        if not broken and not extracted.batches[0].extracted[0].outcome:
+            broken.append(extracted.chunk.chunk_id)
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return real(self, extracted)
+
+    monkeypatch.setattr(Night, "publish", publish)
+    with pytest.raises(IncompleteNight, match="CUDA error") as error:
+        nightly(str(calls), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
+    assert (error.value.run["failed"], error.value.run["scored"], error.value.run["failed_chunks"]) == (1, 2, 1)
+    monkeypatch.undo()
+    row = nightly(str(calls), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
+    assert (row["failed"], row["scored"]) == (0, 1)
+
+
+def test_a_failed_check_fails_the_run_after_the_parts_are_published(calls, bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "run_checks", lambda *_: {"bad_shares": 2})
+    lake = str(tmp_path / "lake")
+    answer = run(app, ["nightly", "--recordings", str(calls), "--lake", lake, "--model", bundle, "--workers", "1"])
+    assert answer.exit_code == 1 and "check bad_shares: 2 offending rows" in answer.output
+    with catalog.connect(lake) as connection:
+        assert connection.execute("SELECT count(*), min(checks_failed) FROM outcomes, runs").fetchall() == [(4, 1)]
+
+
+def test_demo_prints_its_dozen_calls(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = run(app, ["demo"], env={"COLUMNS": "200"})
+    assert answer.exit_code == 0, answer.output
+    recordings = [path for path in CALLS.rglob("*.*") if path.suffix != ".json"]
+    assert len(recordings) == 12
+    for recording in recordings:
+        assert recording.stem in answer.output
+    assert (tmp_path / "demo-lake" / "call_emotions").is_dir()
+
+
+def test_sql_answers_in_every_format(lake, tmp_path):
+    query = "SELECT call_id FROM call_emotions WHERE queue = 'sales' ORDER BY call_id"
+    assert "a-20" in run(app, ["sql", "--lake", lake, query]).output
+    assert run(app, ["sql", "--lake", lake, query, "--format", "csv"]).output.split() == ["call_id", "a-20", "a-21", "a-22"]
+    assert json.loads(run(app, ["sql", "--lake", lake, query, "--format", "json"]).output)[0] == {"call_id": "a-20"}
+    assert run(app, ["sql", "--lake", lake, query, "--format", "parquet"]).stdout_bytes[:4] == b"PAR1"
+    assert "calls_by_day_and_queue" in run(app, ["sql", "--lake", lake]).output
+
+
+def test_the_catalogue_file_opens_anywhere(lake, tmp_path):
+    import duckdb
+
+    out = tmp_path / "warehouse.duckdb"
+    assert run(app, ["catalog", "--lake", lake, "--out", str(out)]).exit_code == 0
+    with duckdb.connect(str(out), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM call_emotions").fetchall() == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nightly", "--recordings", "no-such-folder", "--lake", "x"], "There is no folder"),
+        (["nightly", "--recordings", ".", "--lake", "x", "--policy", "nobody"], "'nobody' is no policy"),
+        (["nightly", "--recordings", ".", "--lake", "x", "--day", "20.11.2026"], "write it as 2026-11-20"),
+        (["nightly", "--recordings", ".", "--lake", "x", "--model", "no-such-model"], "give a shipped bundle"),
+        (["nightly", "--recordings", "gs://x", "--lake", "x"], "s3://bucket/prefix"),
+        (["nightly", "--recordings", "."], "Missing option"),
+        (["sql", "--lake", "x", "SELECT nothing"], "nothing"),
+        (["sql", "--lake", "x", "DROP VIEW segments"], ""),
+        (["backfill", "--recordings", ".", "--lake", "x", "--first", "2026-11-02", "--last", "2026-11-01"], "The range is empty"),
+        (["backfill", "--recordings", ".", "--lake", "x", "--first", "1.11.", "--last", "2026-11-01"], "write it as 2026-11-20"),
+        (["backfill", "--recordings", "no-such-folder", "--lake", "x", "--first", "2026-11-01", "--last", "2026-11-02"], "no folder"),
+        (["rescore", "--recordings", ".", "--lake", "x", "--model", "no-such-model"], "give a shipped bundle"),
+        (["rescore", "--recordings", ".", "--lake", "x", "--model", "cnn_tcn"], "No night has planned a recording"),
+        (["retention", "--lake", "x"], "No night has planned a recording"),
+        (["compact", "--lake", "x"], "No night has planned a recording"),
+        (["rollback", "--lake", "x", "--version", "a.b"], "There are: none"),
+        (["report", "--lake", "x"], "No run is written down"),
+        (["bench", "--recordings", "no-such-folder"], "No recordings"),
+        (["evaluate", "--data", ".", "--out", "x", "--labels", "anger,neutral", "--epochs", "2"], "--labels, --epochs would be ignored"),
+        (["evaluate", "--data", ".", "--out", "x", "--test", "emodb"], "Add --split"),
+        (["evaluate", "--data", ".", "--out", "x", "--split", "k-fold", "--unheard-only"], "--unheard-only would be ignored"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_message_and_exit_code_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = run(app, arguments)
+    assert answer.exit_code == 2
+    assert message in answer.output
+    assert "Traceback" not in answer.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_backfill_goes_on_after_a_bad_day_and_names_it(calls, bundle, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)
+    real = Night.extract
+
+    def extract(self, day, chunk_id, progress):
+        if day == date(2026, 11, 21):
+            raise RuntimeError("the scratch disk is gone")
+        return real(self, day, chunk_id, progress)
+
+    monkeypatch.setattr(Night, "extract", extract)
+    arguments = ["backfill", "--recordings", str(calls), "--lake", str(tmp_path / "lake"), "--first", "2026-11-20", "--last", "2026-11-23"]
+    arguments += ["--model", bundle, "--workers", "1", "--device", "cpu"]
+    answer = run(app, arguments)
+    assert answer.exit_code == 1
+    assert "1 days are not in order: 2026-11-21: " in answer.output and "the scratch disk is gone" in answer.output
+    with catalog.connect(str(tmp_path / "lake")) as connection:
+        query = "SELECT day::VARCHAR, outcome, count(*) FROM outcomes GROUP BY ALL ORDER BY ALL"
+        found = connection.execute(query).fetchall()
+    assert found == [
+        ("2026-11-20", "scored", 1),
+        ("2026-11-21", "failed", 1),
+        ("2026-11-22", "scored", 1),
+        ("2026-11-22", "withheld", 1),
+    ]
+    monkeypatch.undo()
+    answer = run(app, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "4 days, 1 recordings handled: 2026-11-20 0, 2026-11-21 1, 2026-11-22 0, 2026-11-23 0" in answer.output
+
+
+def test_rescore_scores_the_manifests_and_says_what_it_left_out(calls, bundle, tmp_path):
+    store, lake = tmp_path / "calls", str(tmp_path / "lake")
+    shutil.copytree(calls, store)
+    nightly(str(store), lake, model=bundle, device="cpu", workers=1)
+    (store / "2026-11-20" / "a.wav").unlink()
+    shutil.copy(store / "2026-11-21" / "a.wav", store / "2026-11-21" / "new.wav")
+    other = str(tiny_bundle(tmp_path, name="other", seed=5))
+    arguments = ["rescore", "--recordings", str(store), "--lake", lake, "--model", other, "--workers", "1", "--device", "cpu"]
+    answer = run(app, arguments)
+    assert answer.exit_code == 0, answer.output
+    assert "4 recordings listed, 0 new, 3 handled: 2 scored, 1 withheld" in answer.output
+    assert "1 recordings keep older scores only" in answer.output and "Of 2 calls scored before" in answer.output
+    with catalog.connect(lake) as connection:
+        query = "SELECT split_part(model, '-', 1), count(*) FROM call_emotions GROUP BY ALL ORDER BY ALL"
+        assert connection.execute(query).fetchall() == [("other", 3), ("tiny", 1)]
+        assert connection.execute("SELECT count(*) FROM recordings_all").fetchall() == [(4,)]
+    again = run(app, arguments)
+    assert again.exit_code == 0 and "0 handled" in again.output
+    assert nightly(str(store), lake, model=other, device="cpu", workers=1)["planned"] == 1  # the night takes the new one
+
+
+def test_the_report_flow_leaves_the_page_in_the_lake_and_as_an_artifact(lake):
+    text = report(lake)
+    [page] = Path(lake, "reports").rglob("*.md")
+    assert page.read_text() == text == artifacts()["night-report"]
+    assert page.parent.name.startswith("day=") and page.stem in text
+    printed = run(app, ["report", "--lake", lake, "--run", page.stem]).output
+    assert printed.partition("## Disk")[0] == text.partition("## Disk")[0] != ""  # by now there is the report, too
+
+
+def test_the_retention_flow_deletes_only_when_told(calls, bundle, tmp_path, monkeypatch):
+    lake = str(tmp_path / "lake")
+    nightly(str(calls), lake, day=date(2026, 11, 20), model=bundle, device="cpu", workers=1)
+    for part in Path(lake, "segments").iterdir():
+        part.rename(part.with_name("day=2020-01-01"))
+    assert retention(lake, delete=True) == []
+    monkeypatch.setenv("SER_KEEP_SEGMENTS_DAYS", "365")
+    for delete, left in ((False, 1), (True, 0)):
+        [found] = retention(lake, delete=delete)
+        assert (found["table"], found["day"], found["parts"]) == ("segments", "2020-01-01", 1)
+        assert len(list(Path(lake, "segments").rglob("*.parquet"))) == left
+
+
+def test_a_lane_has_room_for_one_and_nobody_waits_for_ever():
+    order = []
+
+    @flow
+    def hold(name: str, wait_s: float):
+        with lane(name, wait_s):
+            order.append("in")
+            time.sleep(1)
+            order.append("out")
+
+    threads = [threading.Thread(target=hold, args=("one", 60)) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert order == ["in", "out", "in", "out"]
+    with concurrency("one", timeout_seconds=30):  # held by somebody who does not let go
+        hold("one", 0.1)
+    assert order[4:] == ["in", "out"]
+
+
+def test_work_goes_on_without_a_lane_while_the_server_is_away():
+    @flow
+    def work() -> str:
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), lane("away"):
+            return "done"
+
+    assert work() == "done"

@@ -1,0 +1,176 @@
+"""The night's report: figures worked out by hand, and text from outside stays text."""
+
+import math
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from ser_tasks.lake import catalog
+from ser_tasks.monitoring import alert_rules
+from ser_tasks.monitoring.run_report import (
+    NIGHTS_BEFORE,
+    find_run,
+    night_report,
+    summary,
+    throughput,
+    worst_calls_table,
+    write_night_report,
+)
+from ser_tasks.settings import Settings
+from ser_tasks.storage import open_store
+from tests.factories.lakes import DAY, NIGHT, Call, angry, good_calls, run_row, segment, write, write_calls, write_good_lake
+
+pytestmark = pytest.mark.usefixtures("quick_views")
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = str(tmp_path / "lake")
+    write_good_lake(lake)
+    write(lake, "runs", [reported()], chunk="r1")
+    return lake
+
+
+def reported(**changes) -> dict:
+    return run_row(**{"recordings_uri": "s3://calls/2026", "workers": 2, "list_s": 0.5} | changes)
+
+
+def test_the_report_tells_the_night(lake):
+    key, text = write_night_report(lake)
+    assert key == f"reports/day={NIGHT.date()}/r1.md"
+    assert open_store(lake).read_bytes(key).decode() == text
+    assert "# Night r1" in text and "5 recordings listed, 5 of them new" in text
+    assert "Nothing to look at: no recording, chunk or check failed." in text
+    for line in ("| scored      | 2 |", "| withheld    | 1 |", "| quarantined | 1 |", "| failed      | 0 |"):
+        assert line in text
+    assert "| withheld    | role_mixed  | 1          | role_mixed: do something about it |" in text
+    worst = text.partition("## Worst calls")[2]
+    assert "| 2026-11-20 | sales | 0.90       | 16 s | [worse](<s3://calls/2026/2026-11-20/worse.wav>) |" in worst
+    assert worst.index("[worse](<") < worst.index("[angry](<")
+    assert text.rstrip().endswith("None.")  # no check failed
+
+
+def test_a_failed_check_is_named_with_its_first_rows(lake):
+    call = Call("doubled", [segment(0, 4, (0.8, 0.0, 0.1, 0.1)), segment(2, 6, (0.8, 0.0, 0.1, 0.1))], chunk="c2", duration_s=20.0)
+    write_calls(lake, [call])
+    text = night_report(lake, find_run(open_store(lake)))
+    assert "**Look at this:** the check segments_overlapping failed (1 rows)." in text
+    failed = text.partition("## Checks that failed")[2]
+    assert "| segments_overlapping | 1              | channel 1 from 2.000 s" in failed
+
+
+def test_throughput_is_compared_with_the_median_of_the_last_nights(lake):
+    for number in range(1, NIGHTS_BEFORE + 3):
+        before = NIGHT - timedelta(days=number)
+        speed = 1000.0 if number > NIGHTS_BEFORE else float(number)  # nights before the last 14 do not count
+        row = reported(run_id=f"b{number}", started_at=before, ended_at=before, audio_h_per_h=speed, audio_s=360.0)
+        write(lake, "runs", [row], day=before.date(), chunk=f"b{number}")
+    idle = reported(run_id="idle", started_at=NIGHT - timedelta(hours=1), audio_s=0.0, audio_h_per_h=0.0)
+    write(lake, "runs", [idle], chunk="idle")  # a rerun with nothing to do says nothing about speed
+    with catalog.connect(lake) as connection:
+        rows = throughput(connection, find_run(open_store(lake), "r1"))
+    name = f"median of {NIGHTS_BEFORE} nights before"
+    assert rows[0] == {"what": "audio-hours per hour", "this night": "10", name: "7.5"}
+    speech = next(row for row in rows if row["what"].startswith("speech"))  # 4 s for 180 s of audio; before, for 360 s
+    assert speech == {"what": "speech, s per audio-hour", "this night": "80", name: "40"}
+
+
+def test_the_first_line_says_what_a_person_should_look_at():
+    run = reported(planned=0, scored=1, no_speech=0, withheld=0, quarantined=0, failed=3, failed_chunks=2)
+    assert summary(run, []) == "**Look at this:** 2 chunks failed; 3 of 4 recordings failed."
+    assert summary(run | {"scored": 0, "failed": 0, "failed_chunks": 0}, []) == "**Look at this:** no recording was new, and none waited."
+
+
+def nights(lake, *rows: dict) -> None:
+    for back, changes in enumerate(rows, start=1):
+        begin = NIGHT - timedelta(days=back)
+        made = reported(**{"run_id": f"n{back}", "started_at": begin, "ended_at": begin + timedelta(seconds=36)} | changes)
+        write(lake, "runs", [made], day=begin.date(), chunk=f"n{back}")
+
+
+def test_cost_is_worked_out_for_1000_calls(tmp_path):
+    """Five recordings in 20 s on two machines, 5 MB: 40 s and 5 MB for five are 2.222 machine-hours and 1 GB for 1,000."""
+    lake = str(tmp_path)
+    write(lake, "runs", [reported(machines=2, written_bytes=5_000_000)], chunk="r1")
+    nights(
+        lake,
+        {"machines": 1, "written_bytes": 10_000_000},  # 36 s for five: 2 machine-hours, 2 GB
+        {"machines": 3, "written_bytes": 20_000_000},  # 6 machine-hours, 4 GB
+        {"machines": None, "written_bytes": None},  # of older code
+        {"machines": 1, "written_bytes": 9, "scored": 0, "no_speech": 0, "withheld": 0, "quarantined": 0},  # nothing to do
+    )
+    run = find_run(open_store(lake), "r1")
+    text = night_report(lake, run, Settings(price_machine_hour=0.9, price_gb_month=0.02, currency="EUR")).partition("## Cost")[2]
+    assert [line.split("|")[1:-1] for line in text.replace(" ", "").splitlines()[4:8]] == [
+        ["machine-hours", "2.22", "4", "2"],
+        ["GBwrittentothelake", "1", "3", "2"],
+        ["EURofthemachine-hours", "2", "3.6", "2"],
+        ["EURamonthofkeepingtheGB", "0.02", "0.06", "2"],
+    ]
+    assert "SER_PRICE" not in text
+    text = night_report(lake, run, Settings(price_machine_hour=0.9)).partition("## Cost")[2]
+    assert "| price of the machine-hours      | 2          | 3.6     | 2 |" in text
+    assert "| price a month of keeping the GB | not set    | not set | 0 |" in text and "SER_PRICE_GB_MONTH" in text
+    old = night_report(lake, find_run(open_store(lake), "n3"), Settings()).partition("## Cost")[2]
+    assert "| machine-hours                   | not known  |" in old
+
+
+def test_disk_is_what_lies_in_the_lake_and_what_the_night_added(lake, monkeypatch):
+    write(lake, "runs", [reported(written_bytes=5_000_000)], chunk="r1")
+    nights(lake, {"written_bytes": 1_000_000}, {"written_bytes": 3_000_000}, {"written_bytes": 8_000_000}, {"written_bytes": None})
+    monkeypatch.setattr(alert_rules, "room", lambda *_: {"lake": (25_000_000_000, 100_000_000_000)})
+    files = [path for path in (Path(lake) / "segments").rglob("*") if path.is_file()]
+    text = night_report(lake, find_run(open_store(lake), "r1"))
+    assert f"| segments      | {len(files)}     | {sum(path.stat().st_size for path in files) / 1000:.3g} kB |" in text
+    assert "This night wrote 5 MB; 3 MB is the median of the 3 before." in text
+    assert "Free where lake lies: 25 GB, 25% of the disk." in text
+
+
+def test_drift_is_that_of_the_night_s_month_against_the_month_of_reference(tmp_path):
+    lake, calls = str(tmp_path), []
+    for month, p_anger in ((9, 0.25), (10, 0.25), (11, 0.75)):
+        for number in range(40):
+            parts = [segment(0, 10, (p_anger, 0.0, 1 - p_anger, 0.0))]
+            calls.append(Call(f"{month}-{number}", parts, day=date(2026, month, 1 + number % 4), chunk=f"{month}-{number % 4}"))
+    write_calls(lake, calls)
+    write(lake, "runs", [reported()], chunk="r1")
+    run = find_run(open_store(lake))
+    drift = night_report(lake, run, Settings(reference_month=date(2026, 10, 3))).partition("## Drift")[2].partition("## Disk")[0]
+    assert "2026-11 against 2026-10 (SER_REFERENCE_MONTH) with 40 calls." in drift
+    [anger] = [line.replace(" ", "").split("|")[1:-1] for line in drift.splitlines() if line.startswith("| mean_p_anger")]
+    # all 40 in one of two bins there and in the other here, half a call added to each: 2 * (40.5 - 0.5) / 41 * ln(40.5 / 0.5)
+    assert anger[:5] == ["mean_p_anger", "40", "0.75", "0.25", f"{2 * 40 / 41 * math.log(81):.3f}"] and anger[6] == "much"
+    assert "| duration_s       | 40    | 40   | 40        | 0.000 |" in drift
+    earlier = night_report(lake, run | {"started_at": NIGHT - timedelta(days=30)}, Settings())
+    assert "2026-10 against 2026-09" in earlier  # what came after that night is not known to its report
+
+
+def test_the_newest_run_is_reported_unless_another_is_named(lake):
+    later = NIGHT + timedelta(days=1)
+    write(lake, "runs", [reported(run_id="r2", started_at=later)], day=later.date(), chunk="r2")
+    assert find_run(open_store(lake))["run_id"] == "r2"
+    assert find_run(open_store(lake), "r1")["run_id"] == "r1"
+    with pytest.raises(ValueError, match="No run 'r3'"):
+        find_run(open_store(lake), "r3")
+
+
+def test_a_first_night_and_one_without_audio_have_a_report(tmp_path):
+    lake = str(tmp_path)
+    write(lake, "runs", [reported(audio_s=0.0, audio_h_per_h=0.0)], chunk="r1")
+    text = write_night_report(lake)[1]
+    assert "| audio-hours per hour       |            |  |" in text and "median of 0 nights before" in text
+
+
+def test_text_from_outside_stays_text(lake):
+    hostile = "x](javascript:alert(1)) | <script>\n# title"
+    call = angry()
+    for row in (call.outcome, call.facts, *call.segments):
+        row["call_id"] = hostile
+    [line] = worst_calls_table([call.facts | {"key": "a>b|c\n.wav"}], "s3://calls").splitlines()[2:]
+    assert line.endswith("| [x\\](javascript:alert(1)) \\| \\<script\\> # title](<s3://calls/a%3Eb%7Cc%0A.wav>) |")
+    broken = Call("b", [], outcome="quarantined", reason_code="not_audio", chunk="c9", day=DAY)
+    broken.outcome["reason"] = hostile
+    write_calls(lake, [*good_calls(), broken])
+    text = night_report(lake, find_run(open_store(lake)))
+    assert "<script>" not in text.replace("\\<script", "") and "\n# title" not in text

@@ -1,0 +1,83 @@
+"""Call-level columns against hand-computed truth."""
+
+import numpy as np
+import pytest
+
+from ser_tasks.pipeline.aggregate import Scored, emotion_columns
+from ser_tasks.pipeline.extract import Extracted, Segment
+from ser_tasks.pipeline.listing import Recording
+
+LABELS = ("anger", "happiness", "neutral", "sadness")
+
+
+def scored(*spans: tuple[float, float, str, list[float] | None]) -> Scored:
+    result = Extracted(Recording("r", "e", "k", "k", None, "c", 1.0))
+    for start_s, end_s, role, p in spans:
+        result.segments.append(Segment(0, role, start_s, end_s, -20.0, 20.0, None if p else f"role_{role}", frames=10 if p else 0))
+    rows = np.array([p for *_, p in spans if p], np.float32).reshape(-1, 4)
+    return Scored(result, rows, LABELS, unsure_below=0.5)
+
+
+CALM, ANGRY, VAGUE = [0.0, 0.1, 0.9, 0.0], [0.8, 0.0, 0.1, 0.1], [0.3, 0.3, 0.2, 0.2]
+
+
+def test_verdicts_are_in_the_order_of_the_segments():
+    verdicts = scored((0, 2, "agent", None), (2, 4, "customer", ANGRY), (5, 6, "customer", VAGUE)).verdicts
+    assert verdicts[0]["emotion"] is None and verdicts[0]["not_scored_reason"] == "role_agent"
+    assert all(verdicts[0][f"p_{label}"] is None for label in LABELS) and verdicts[0]["unsure"] is None
+    assert (verdicts[1]["emotion"], verdicts[1]["confidence"], verdicts[1]["unsure"]) == ("anger", pytest.approx(0.8), False)
+    assert verdicts[1]["p_sadness"] == pytest.approx(0.1) and verdicts[1]["p_fear"] is None
+    assert verdicts[2]["unsure"] is True
+
+
+def test_shares_means_and_peak_by_hand():
+    columns = emotion_columns(scored((0, 6, "customer", CALM), (10, 12, "customer", ANGRY), (20, 22, "customer", VAGUE)), 40)
+    assert columns["emotion_role"] == "customer"
+    assert (columns["scored_speech_s"], columns["scored_segments"]) == (10, 3)
+    assert columns["share_neutral"] == pytest.approx(0.6)
+    assert columns["share_anger"] == pytest.approx(0.2)
+    assert columns["share_happiness"] == 0
+    assert columns["share_unsure"] == pytest.approx(0.2)
+    assert columns["share_fear"] is None and columns["mean_p_fear"] is None
+    assert columns["mean_p_anger"] == pytest.approx((0 * 6 + 0.8 * 2 + 0.3 * 2) / 10)
+    assert columns["dominant_emotion"] == "neutral"
+    assert (columns["peak_anger"], columns["peak_anger_at_s"]) == (pytest.approx(0.8), 10)
+
+
+def test_quarters_weigh_each_segment_by_its_seconds_inside():
+    columns = emotion_columns(scored((8, 12, "customer", ANGRY), (12, 18, "customer", CALM), (35, 39, "customer", ANGRY)), 40)
+    assert columns["negativity_q1"] == pytest.approx(0.9)
+    assert columns["negativity_q2"] == pytest.approx((2 * 0.9 + 6 * 0.0) / 8)
+    assert columns["negativity_q3"] is None
+    assert columns["negativity_q4"] == pytest.approx(0.9)
+    assert columns["negativity_change"] == pytest.approx(0) and columns["escalated"] is False
+
+
+def test_escalated_has_two_conditions():
+    assert emotion_columns(scored((0, 5, "customer", CALM), (35, 39, "customer", ANGRY)), 40)["escalated"] is True
+    mild = [0.3, 0.0, 0.6, 0.1]  # negativity 0.4: rises by 0.4, but ends below 0.5
+    assert emotion_columns(scored((0, 5, "customer", CALM), (35, 39, "customer", mild)), 40)["escalated"] is False
+    assert emotion_columns(scored((12, 15, "customer", CALM), (35, 39, "customer", ANGRY)), 40)["escalated"] is None
+
+
+def test_a_call_that_is_mostly_unsure_has_no_dominant_emotion():
+    columns = emotion_columns(scored((0, 2, "customer", ANGRY), (3, 6, "customer", VAGUE)), 10)
+    assert columns["dominant_emotion"] is None
+    assert columns["share_unsure"] == pytest.approx(0.6)
+
+
+def test_the_columns_describe_the_customer_not_an_agent_who_is_scored_too():
+    columns = emotion_columns(scored((0, 9, "agent", ANGRY), (10, 11, "customer", CALM)), 20)
+    assert (columns["emotion_role"], columns["share_anger"], columns["share_neutral"]) == ("customer", 0, 1)
+
+
+def test_nothing_scored():
+    columns = emotion_columns(scored((0, 9, "agent", None)), 20)
+    assert (columns["scored_speech_s"], columns["scored_segments"], columns["emotion_role"]) == (0, 0, None)
+    assert columns["share_anger"] is None and columns["escalated"] is None
+
+
+def test_scores_that_are_not_finite_are_null_with_a_reason():
+    result = scored((0, 2, "customer", [np.nan] * 4), (3, 5, "customer", CALM))
+    assert result.verdicts[0]["not_scored_reason"] == "not_finite" and result.verdicts[0]["emotion"] is None
+    assert emotion_columns(result, 10)["scored_segments"] == 1

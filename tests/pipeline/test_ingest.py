@@ -1,0 +1,207 @@
+"""Listing and planning: every recording in one chunk, for ever, whoever else plans at the same time."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from ser_tasks.lake import parts
+from ser_tasks.lake.manifest import read_manifest
+from ser_tasks.pipeline import ingest
+from ser_tasks.pipeline.listing import Listing
+from ser_tasks.settings import Settings
+from ser_tasks.storage import StoredObject, open_store
+
+DAY = date(2026, 11, 20)
+NIGHT = "m-1.customers_only"
+
+
+@pytest.fixture
+def folders(tmp_path):
+    recordings, lake, scratch = (tmp_path / name for name in ("recordings", "lake", "scratch"))
+    scratch.mkdir()
+    return recordings, open_store(str(lake)), scratch
+
+
+def put(recordings, key: str, data: bytes = b"x" * 16_000) -> None:
+    (recordings / key).parent.mkdir(parents=True, exist_ok=True)
+    (recordings / key).write_bytes(data)
+
+
+def planned(recordings, lake, scratch, settings=None, only_day=None, run="run-1"):
+    settings = settings or Settings()
+    listing = Listing(open_store(str(recordings)), settings, scratch / f"{time.monotonic_ns()}.duckdb", only_day)
+    return listing, ingest.plan(listing, lake, NIGHT, settings, run)
+
+
+def manifest(lake, day=DAY) -> list[dict]:
+    return read_manifest(lake, day).to_pylist()
+
+
+def test_recordings_sidecars_and_strangers_are_told_apart(folders):
+    recordings, lake, scratch = folders
+    for key in ("2026-11-20/a.WAV", "2026-11-20/a.json", "2026-11-20/b.opus", "2026-11-20/lonely.json", "2026-11-20/notes.txt"):
+        put(recordings, key)
+    listing, plan = planned(recordings, lake, scratch)
+    assert (plan.listed, plan.planned, plan.ignored_keys, plan.recordings) == (2, 2, 2, 2)
+    rows = {row["key"]: row for row in manifest(lake)}
+    assert rows["2026-11-20/a.WAV"]["sidecar_etag"] is not None
+    assert rows["2026-11-20/b.opus"]["sidecar_etag"] is None
+    chunk = ingest.load_chunk(listing, lake, *plan.chunks[0][:1], NIGHT, plan.chunks[0][1], Settings())
+    assert [(r.key, r.sidecar_key) for r in chunk.recordings] == [
+        ("2026-11-20/a.WAV", "2026-11-20/a.json"),
+        ("2026-11-20/b.opus", None),
+    ]
+
+
+def test_of_several_sidecars_one_counts_and_the_recording_is_one(folders):
+    recordings, lake, scratch = folders
+    for key in ("2026-11-20/a.wav", "2026-11-20/a.JSON", "2026-11-20/a.json", "2026-11-20/a.Json"):
+        put(recordings, key)
+    listing, plan = planned(recordings, lake, scratch)
+    assert (plan.listed, plan.planned, plan.ignored_keys) == (1, 1, 2)
+    [recording] = ingest.load_chunk(listing, lake, DAY, NIGHT, plan.chunks[0][1], Settings()).recordings
+    assert recording.sidecar_key == "2026-11-20/a.json" and recording.sidecar_etag == manifest(lake)[0]["sidecar_etag"]
+
+
+def test_planning_again_adds_nothing_and_late_recordings_make_new_chunks(folders):
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/a.wav")
+    first = planned(recordings, lake, scratch)[1]
+    assert planned(recordings, lake, scratch)[1].planned == 0
+    put(recordings, "2026-11-20/b.wav")
+    second = planned(recordings, lake, scratch)[1]
+    assert second.planned == 1
+    assert second.chunks[0] == first.chunks[0] and len(second.chunks) == 2  # the first still waits, unchanged
+    assert sorted(row["key"] for row in manifest(lake)) == ["2026-11-20/a.wav", "2026-11-20/b.wav"]
+
+
+def test_another_etag_or_a_new_sidecar_is_a_new_version(folders):
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/a.wav")
+    planned(recordings, lake, scratch)
+    put(recordings, "2026-11-20/a.wav", b"y" * 17_000)
+    assert planned(recordings, lake, scratch)[1].planned == 1
+    put(recordings, "2026-11-20/a.json", b"{}")
+    assert planned(recordings, lake, scratch)[1].planned == 1
+    rows = manifest(lake)
+    assert len(rows) == 3 and len({row["recording_id"] for row in rows}) == 1 and len({row["chunk_id"] for row in rows}) == 3
+
+
+def test_chunks_keep_to_their_audio_budget_and_their_day(folders):
+    recordings, lake, scratch = folders
+    for number in range(7):
+        put(recordings, f"2026-11-2{number % 2}/{number}.wav", b"x" * 160_000)  # 10 s each
+    plan = planned(recordings, lake, scratch, Settings(chunk_audio_s=25))[1]
+    sizes = [sum(row["chunk_id"] == chunk_id for row in manifest(lake, day)) for day, chunk_id in plan.chunks]
+    assert sizes == [2, 2, 2, 1]
+    assert [day.day for day, _ in plan.chunks] == [20, 20, 21, 21]
+    assert len(planned(recordings, open_store(f"{lake.uri}-2"), scratch, Settings(chunk_recordings=1))[1].chunks) == 7
+
+
+def test_only_the_day_asked_for(folders):
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/a.wav")
+    put(recordings, "2026-11-21/b.wav")
+    plan = planned(recordings, lake, scratch, only_day=DAY)[1]
+    assert (plan.listed, plan.planned) == (1, 1)
+
+
+def test_the_same_store_gives_the_same_chunks_anywhere(folders, tmp_path):
+    recordings, lake, scratch = folders
+    for number in range(5):
+        put(recordings, f"2026-11-20/{number}.wav")
+    one = planned(recordings, lake, scratch)[1].chunks
+    other = planned(recordings, open_store(str(tmp_path / "other")), scratch, run="run-2")[1].chunks
+    assert one == other
+
+
+def test_two_runs_that_plan_at_once_plan_every_recording_once(folders):
+    recordings, lake, scratch = folders
+    for number in range(40):
+        put(recordings, f"2026-11-2{number % 4}/{number}.wav")
+    barrier = threading.Barrier(6)
+    settings = [Settings(chunk_recordings=n) for n in (1, 2, 3, 5, 8, 13)]  # each would cut other chunks
+
+    def run(number: int) -> None:
+        listing = Listing(open_store(str(recordings)), settings[number], scratch / f"{number}.duckdb")
+        barrier.wait()
+        ingest.plan(listing, lake, NIGHT, settings[number], f"run-{number}")
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = [row for day in (20, 21, 22, 23) for row in manifest(lake, date(2026, 11, day))]
+    assert len(rows) == 40 and len({row["recording_id"] for row in rows}) == 40
+
+
+def test_names_that_are_not_utf8_and_hostile_names_are_planned_as_they_are(folders):
+    recordings, lake, scratch = folders
+    for name in (b"2026-11-20/\xff\xfe.wav", b"2026-11-20/new\nline.wav", b"2026-11-20/'; DROP TABLE x; --.wav"):
+        path = os.fsencode(recordings) + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"x")
+    listing, plan = planned(recordings, lake, scratch)
+    chunk = ingest.load_chunk(listing, lake, DAY, NIGHT, plan.chunks[0][1], Settings())
+    assert len(chunk.recordings) == 3
+    assert all((recordings / recording.key).exists() for recording in chunk.recordings)
+
+
+class MadeUpStore:
+    """A store that lists any number of keys and holds none in memory."""
+
+    uri = "made-up"
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def list(self, prefix: str = ""):
+        for number in range(self.count):
+            yield StoredObject(f"2026-11-20/call-{number:07}.wav", f"{number:x}", 1_000_000, datetime(2026, 11, 20, tzinfo=UTC))
+
+
+def test_listing_a_hundred_thousand_keys_takes_bounded_memory(folders):
+    """Memory is read in a fresh process: 10,000 keys first, then ten times as many may add 100 MB at most."""
+    code = (
+        "import sys, resource; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\nfrom tests.pipeline.test_ingest import MadeUpStore\n"
+        "from ser_tasks.pipeline.listing import Listing\nfrom ser_tasks.settings import Settings\n"
+        "for count in (10_000, 100_000):\n"
+        " listing = Listing(MadeUpStore(count), Settings(), Path(sys.argv[2], f'{count}.duckdb'))\n"
+        " assert listing.listed == count\n"
+        " print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    here = str(Path(__file__).parents[2])
+    answer = subprocess.run([sys.executable, "-c", code, here, str(folders[2])], capture_output=True, text=True, check=True)
+    small_kb, large_kb = map(int, answer.stdout.split())
+    assert large_kb - small_kb < 100_000
+
+
+def test_a_failed_recording_waits_again_until_its_attempts_are_used_up(folders):
+    from ser_tasks import schemas
+
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/a.wav")
+    put(recordings, "2026-11-20/b.wav")
+    _, plan = planned(recordings, lake, scratch)
+    chunk_id = plan.chunks[0][1]
+    rows = [
+        dict.fromkeys(schemas.OUTCOME_ROWS.names)
+        | {"recording_id": row["recording_id"], "outcome": outcome, "attempts": 1, "chunk_id": chunk_id}
+        for row, outcome in zip(manifest(lake), ("scored", "failed"), strict=True)
+    ]
+    key = f"{parts.folder('outcomes', day=DAY, version=NIGHT)}{chunk_id}.parquet"
+    lake.write_bytes(key, parts.encode("outcomes", schemas.table("outcomes", rows)))
+    listing, plan = planned(recordings, lake, scratch)
+    assert (plan.recordings, plan.chunks) == (1, [(DAY, chunk_id)])
+    [again] = ingest.load_chunk(listing, lake, DAY, NIGHT, chunk_id, Settings()).recordings
+    assert (again.recording_id, again.attempts) == (rows[1]["recording_id"], 1)
+    assert planned(recordings, lake, scratch, Settings(max_attempts=1))[1].chunks == []

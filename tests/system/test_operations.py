@@ -1,0 +1,224 @@
+"""deploy/: the operators' page explains everything that can happen, and the files that start the system parse and hold no secret."""
+
+import ast
+import configparser
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.events.schemas.automations import AutomationCore
+from prefect.utilities.importtools import import_object
+
+from flows.alerts import EVENT
+from ser_tasks.calls.policy import WAY_OUT
+from ser_tasks.lake.catalog import SQL_FOLDER
+from ser_tasks.monitoring.alert_rules import Rule, Rules, load
+from ser_tasks.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+PAGE = (DEPLOY / "OPERATIONS.md").read_text()
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+
+
+def explained(heading: str) -> set[str]:
+    """What stands in backticks in the first column of the tables under a heading."""
+    section = re.split(r"^## ", PAGE.partition(f"\n## {heading}")[2], flags=re.MULTILINE)[0]
+    return {name for line in section.splitlines() if line.startswith("| `") for name in re.findall(r"`([^`]+)`", line.split("|")[1])}
+
+
+def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
+    """The strings that an expression may be: itself, both sides of a condition, or what its name is assigned in the function."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from constants(node.body, function)
+        yield from constants(node.orelse, function)
+    elif isinstance(node, ast.Name):
+        for each in ast.walk(function):
+            if isinstance(each, ast.Assign) and any(isinstance(t, ast.Name) and t.id == node.id for t in each.targets):
+                yield from constants(each.value, function)
+
+
+def reason_codes() -> set[tuple[str, str]]:
+    """Every outcome and code that ``Extracted.end`` is given in the code, those of ``BadAudio``, and those of the policies."""
+    found = {("withheld", code) for code in WAY_OUT}
+    for path in (ROOT / "ser_tasks").rglob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for call in ast.walk(function):
+                if isinstance(call, ast.Call):
+                    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", None)
+                    if name == "end" and len(call.args) == 3:
+                        [outcome] = constants(call.args[0], function)
+                        found |= {(outcome, code) for code in constants(call.args[1], function)}
+                    elif name == "BadAudio":
+                        found |= {("quarantined", code) for code in constants(call.args[0], function)}
+    return found
+
+
+def test_the_codes_are_found():
+    codes = {code for _, code in reason_codes()}
+    assert {"empty", "not_audio", "header_lies", "unreadable", "internal_error", "decoder_crash", "chunk_failed"} <= codes
+
+
+def test_every_reason_code_is_explained_once_and_no_other():
+    section = re.split(r"^## ", PAGE.partition("\n## Outcomes")[2], flags=re.MULTILINE)[0]
+    lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
+    explained_codes = [(line[1], line[0].strip("| `")) for line in lines]
+    assert len(set(explained_codes)) == len(explained_codes) and set(explained_codes) == reason_codes()
+    assert all(len(line) == 4 and len(line[2]) > 5 and len(line[3]) > 6 for line in lines)
+
+
+def test_every_shipped_alert_is_explained_and_no_other():
+    assert explained("Alerts") == {rule.name for rule in load().rules}
+
+
+def test_every_key_of_the_rule_file_is_explained_in_it():
+    head = (DEPLOY / "alerts.yaml").read_text().partition("\nto:")[0]
+    keys = {field.alias or name for model in (Rule, Rules) for name, field in model.model_fields.items()} - {"rules"}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", head)} == {"lines_a_rule"}  # explained beside it
+
+
+def test_every_check_is_explained_and_no_other():
+    assert explained("Checks") == {path.stem for path in (SQL_FOLDER / "checks").glob("*.sql")}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ser_tasks.maintenance.doctor") is None, reason="there is no doctor")
+def test_every_finding_of_the_doctor_is_explained():
+    from ser_tasks.maintenance import doctor
+
+    assert set(doctor.KINDS) == explained("The doctor")
+
+
+def test_every_exit_code_is_explained():
+    for code in (0, 1, 2):
+        assert re.search(rf"^\| {code} \|", PAGE, re.MULTILINE)
+
+
+def test_the_deployments_name_flows_and_their_parameters():
+    page = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
+    for deployment in page["deployments"]:
+        flow = import_object(deployment["entrypoint"])
+        assert flow.name == deployment["name"]
+        assert deployment["parameters"].keys() <= set(flow.parameters.properties)
+    names = [deployment["name"] for deployment in page["deployments"]]
+    assert names == ["nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"]
+
+
+def test_the_automations_are_valid_and_watch_every_flow():
+    text = (DEPLOY / "automations.yaml").read_text().replace("{{ webhook }}", "00000000-0000-0000-0000-000000000000")
+    page = yaml.safe_load((DEPLOY / "prefect.yaml").read_text())
+    events = set()
+    for each in yaml.safe_load(text)["automations"]:
+        automation = AutomationCore.model_validate(each)
+        events |= set(automation.trigger.expect)
+        if automation.name != "ser alerts":  # those of the rules come from no flow's state
+            watched = automation.trigger.match_related["prefect.resource.name"]
+            assert watched == [deployment["name"] for deployment in page["deployments"]]
+    assert EVENT in events
+
+
+def test_alerts_without_an_address_say_what_is_missing(monkeypatch):
+    monkeypatch.delenv("SER_ALERT_WEBHOOK_URL", raising=False)
+    answer = subprocess.run([sys.executable, "-m", "flows.automations"], cwd=ROOT, capture_output=True, text=True)
+    assert answer.returncode == 1 and answer.stderr.strip().startswith("ser: SER_ALERT_WEBHOOK_URL is not set")
+
+
+def test_the_compose_file_parses_and_starts_what_the_page_says():
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    assert compose["services"].keys() == {"server", "worker", "setup", "dashboard", "sign-in", "store"}
+    for name, service in compose["services"].items():
+        assert service["env_file"] == ("sign-in.env" if name == "sign-in" else "ser.env"), name
+        for volume in service.get("volumes", []):
+            assert volume.partition(":")[0] in compose["volumes"]
+    for name in ("server", "worker", "setup", "dashboard", "sign-in"):
+        assert compose["services"][name]["cap_drop"] == ["ALL"]
+    assert {"deploy/ser.env", "deploy/sign-in.env"} <= set((ROOT / ".gitignore").read_text().split())
+
+
+def test_the_dashboard_is_reached_by_its_sign_in_alone():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    dashboard, sign_in = services["dashboard"], services["sign-in"]
+    assert "ports" not in dashboard and sign_in["networks"] == ["sign-in"]
+    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    assert sign_in["environment"]["OAUTH2_PROXY_UPSTREAMS"] == "http://dashboard:8050" and "--port 8050" in dashboard["command"]
+    names = (DEPLOY / "sign-in.env.example").read_text()
+    assert "OAUTH2_PROXY_BASIC_AUTH_PASSWORD=" in names and "SER_DASHBOARD_SECRET=" in (DEPLOY / "env.example").read_text()
+    assert not re.search(r"^[A-Z0-9_]+=.+$", names, re.MULTILINE)
+
+
+def test_the_container_is_not_root_and_installs_with_the_constraints():
+    lines = (DEPLOY / "Containerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER ")] == ["USER ser"]
+    assert any("-c deploy/constraints.txt" in line for line in lines)
+    for line in lines:
+        if line.startswith("COPY "):
+            for name in line.split()[1:-1]:
+                assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_units_parse_and_are_hardened(unit, tmp_path):
+    parser = configparser.RawConfigParser(strict=False, comment_prefixes=("#",))
+    parser.optionxform = str
+    parser.read_string(unit.read_text())
+    service = parser["Service"]
+    assert service["EnvironmentFile"] == "/etc/ser/ser.env" and service["User"] == "ser"
+    for name, value in {"NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "ProtectHome": "yes"}.items():
+        assert service[name] == value
+    assert re.fullmatch(r"\d+G", service["MemoryMax"])
+    if not shutil.which("systemd-analyze"):
+        return
+    (tmp_path / unit.name).write_text(re.sub("/opt/ser/venv/bin/(prefect|ser)", sys.executable, unit.read_text()))
+    answer = subprocess.run(["systemd-analyze", "verify", "--man=no", tmp_path / unit.name], capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stderr
+
+
+def names_of(text: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#"))
+
+
+def test_the_example_names_variables_that_exist_and_no_values():
+    names = names_of((DEPLOY / "env.example").read_text())
+    assert set(names.values()) == {""}
+    assert {name for name in names if name.startswith("SER_")} <= {f"SER_{field.upper()}" for field in Settings.model_fields}
+    assert {"SER_PSEUDONYM_KEY", "SER_ALERT_WEBHOOK_URL", "AWS_SECRET_ACCESS_KEY", "RECORDINGS_URI", "LAKE_URI"} <= names.keys()
+
+
+def test_every_setting_that_the_page_names_exists():
+    named = set(re.findall(r"SER_[A-Z_]+[A-Z]", PAGE))
+    known = {f"SER_{field.upper()}" for field in Settings.model_fields}
+    assert named <= known
+
+
+def test_no_secret_stands_in_a_deployed_file():
+    secret = re.compile(r"(?i)(secret|password|key|token|auth_string)\w*[ \t]*[=:][ \t]*[^\s<{#]")
+    for path in [*DEPLOY.rglob("*.yaml"), *UNITS, DEPLOY / "Containerfile", DEPLOY / "env.example"]:
+        assert not secret.search(path.read_text()), path
+
+
+def test_settings_do_not_show_their_secrets():
+    settings = Settings(pseudonym_key="secret-a", alert_webhook_url="https://hooks/secret-b", smtp_password="secret-c")
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert "secret-" not in text
+    bare = settings.without_secrets()  # what is sent to other machines
+    assert (bare.pseudonym_key, bare.alert_webhook_url, bare.smtp_password) == (None, None, None)
+    assert (
+        bare.model_copy(update={name: getattr(settings, name) for name in ("pseudonym_key", "alert_webhook_url", "smtp_password")})
+        == settings
+    )
+
+
+def test_an_empty_variable_is_unset(monkeypatch):
+    for name in names_of((DEPLOY / "env.example").read_text()):
+        if name.startswith("SER_"):
+            monkeypatch.setenv(name, "")
+    assert Settings() == Settings.model_construct(**{name: field.default for name, field in Settings.model_fields.items()})
