@@ -3,6 +3,8 @@
 from flows.cli import lake, models, nightly, pages
 from flows.cli.app import app, plain_errors
 
+__all__ = ["COMMANDS", "app"]
+
 COMMANDS = (
     nightly.demo,
     nightly.nightly,

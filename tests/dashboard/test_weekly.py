@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from ser_tasks.dashboard import weekly
-from ser_tasks.dashboard.mailing import Unmailed, key_of, run
+from ser_tasks.dashboard.mailing import Unmailed, key_of, mail_week
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER, Viewer
 from ser_tasks.settings import Settings
@@ -136,9 +136,9 @@ def test_the_command_writes_it(lake, tmp_path, monkeypatch):
 
 def test_each_address_is_mailed_its_queues_once(own_lake, post_office):
     said = []
-    assert len(run(own_lake, "2026-W47", again=False, dry_run=True, say=said.append)) == 3
+    assert len(mail_week(own_lake, "2026-W47", again=False, dry_run=True, say=said.append)) == 3
     assert post_office.letters == [] and said[0] == "sales@example.org would get 2026-W47: sales"
-    run(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)
+    mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)
     letters = dict(post_office.letters)
     assert letters.keys() == {"sales@example.org", "support@example.org", "head@example.org"}
     for address, others in (("sales@example.org", "support"), ("support@example.org", "sales")):
@@ -149,9 +149,9 @@ def test_each_address_is_mailed_its_queues_once(own_lake, post_office):
     copy = open_store(own_lake).read_bytes(key_of(MONDAY, "sales@example.org")).decode()
     assert copy.split() == page_of(letters["sales@example.org"]).split()
 
-    assert run(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)[0] == "sales@example.org has had 2026-W47 already"
+    assert mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)[0] == "sales@example.org has had 2026-W47 already"
     assert len(post_office.letters) == 3
-    run(own_lake, "2026-W47", again=True, dry_run=False, say=said.append)
+    mail_week(own_lake, "2026-W47", again=True, dry_run=False, say=said.append)
     assert len(post_office.letters) == 6
     again = post_office.letters[-1][1]
     assert "asked for again" in again.get_body().get_content() and again["Message-ID"] != letter["Message-ID"]
@@ -160,7 +160,7 @@ def test_each_address_is_mailed_its_queues_once(own_lake, post_office):
 def test_who_could_not_be_mailed_is_mailed_by_the_next_run(own_lake, post_office):
     post_office.refused = {"sales@example.org"}
     with pytest.raises(Unmailed, match="^2026-W47 was not mailed to sales@example.org: .* refused sales@example.org"):
-        run(own_lake, "2026-W47", again=False, dry_run=False, say=lambda line: None)
+        mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=lambda line: None)
     assert [address for address, _ in post_office.letters] == ["support@example.org", "head@example.org"]
     refused = CliRunner().invoke(app, ["weekly", "--lake", own_lake, "--week", "2026-W47", "--mail"])
     assert refused.exit_code == 1 and "The next run tries again" in refused.output
@@ -172,10 +172,10 @@ def test_who_could_not_be_mailed_is_mailed_by_the_next_run(own_lake, post_office
 
 def test_a_group_that_nobody_knows_and_an_empty_list_are_refused(own_lake, monkeypatch):
     with pytest.raises(ValueError, match="SER_WEEKLY_TO is not set"):
-        run(own_lake, None, again=False, dry_run=False, say=print)
+        mail_week(own_lake, None, again=False, dry_run=False, say=print)
     monkeypatch.setenv("SER_WEEKLY_TO", '{"x@example.org": ["everybody"]}')
     with pytest.raises(ValueError, match="gives x@example.org the group 'everybody', which is not in SER_DASHBOARD_GROUPS"):
-        run(own_lake, None, again=False, dry_run=False, say=print)
+        mail_week(own_lake, None, again=False, dry_run=False, say=print)
 
 
 @pytest.mark.parametrize(

@@ -213,4 +213,4 @@ def test_priors_make_another_model_and_are_kept(folder, tmp_path):
     with pytest.raises(ValueError, match="Priors name anger: the bundle .* needs one for each of"):
         load_bundle(folder, {"anger": 1.0})
     with pytest.raises(ValueError, match="each must be above 0, and they must add up to 1"):
-        load_bundle(folder, {label: 0.5 for label in bundle.labels})
+        load_bundle(folder, dict.fromkeys(bundle.labels, 0.5))

@@ -52,7 +52,7 @@ def finds(*subjects: str) -> dict:
 
 
 def once(lake: str, page: Rules, settings: Settings, now: datetime = NOW, senders: dict | None = None) -> list[str]:
-    return tell(lake, ask(lake, page, settings, now), page, settings, notifiers or {}, now)
+    return tell(lake, ask(lake, page, settings, now), page, settings, senders or {}, now)
 
 
 def rows(lake: str, columns: str = "subject, event, target, told_at IS NOT NULL") -> list[tuple]:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_tasks.storage import s3 as door
 from ser_tasks.storage import ChangedObject, StoreRefused, open_store
+from ser_tasks.storage import s3 as door
 from tests.support.faulty_s3 import at, sometimes
 
 ODD_KEYS = [  # but for the backslash, which the test server takes for a slash

@@ -11,13 +11,13 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from ser_tasks.storage import s3 as door
 from ser_tasks.lake.catalog import connect, write_catalog
 from ser_tasks.monitoring import alerts
 from ser_tasks.monitoring.alert_rules import load
 from ser_tasks.monitoring.run_report import write_night_report
 from ser_tasks.settings import Settings
 from ser_tasks.storage import StoreRefused, open_store
+from ser_tasks.storage import s3 as door
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from tests.support.faulty_s3 import Request
 from tests.support.s3 import POLICY, night_policy, upload

@@ -171,7 +171,7 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[st
         handler.send_header("Content-Length", (length or "0") if handler.command == "HEAD" else str(len(body)))
     handler.end_headers()
     if handler.command == "HEAD":
-        return
+        return None
     if fault == "cut_body":
         handler.wfile.write(body[: len(body) // 2])
         return _reset(handler)
@@ -180,7 +180,7 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[st
         for first in range(0, len(body), step):
             handler.wfile.write(body[first : first + step])
             time.sleep(SLOW_BODY_S / 10)
-        return
+        return None
     handler.wfile.write(body)
 
 
