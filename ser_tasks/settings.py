@@ -1,11 +1,16 @@
 """One frozen settings object, read once at the edge from ``SER_*`` environment variables."""
 
 import functools
+import hashlib
 import re
+import subprocess
 from datetime import UTC, date, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from packaging.version import Version
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -172,7 +177,29 @@ class Settings(BaseSettings):
 
 @functools.cache
 def code_version() -> str:
-    """Version of this package, as every row carries it."""
-    from importlib.metadata import version
+    """The version of this code, as every row carries it: that of the checkout it runs from, else that of the installed package.
 
-    return version("ser-nightly")
+    Both are made from git: ``0.1+g1a2b3c4d5e6f``, in a wheel ``0.1.dev226+g1a2b3c4d5``.
+    """
+    installed = version("ser-nightly")
+    commit = commit_of(Path(__file__).parents[1])
+    return f"{Version(installed).base_version}+{commit}" if commit else installed
+
+
+def commit_of(checkout: Path) -> str | None:
+    """The commit of a git checkout, as ``g<hash>``; with ``.d<hash of the changes>`` where tracked files differ from it.
+
+    None where the folder is no checkout, or git is not installed or refuses it.
+    """
+    if not (checkout / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> bytes:
+        return subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=True, timeout=30).stdout
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD").decode().strip()
+        changes = git("diff", "HEAD")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return f"g{commit}" + (f".d{hashlib.sha256(changes).hexdigest()[:8]}" if changes else "")
