@@ -213,7 +213,7 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
 def _floor(paths: list[Path], repeats: int) -> Timing:
     """Reading and decoding the same bytes, and nothing else."""
     begun = time.perf_counter()
-    from ser_tasks.audio import BadAudio, open_audio
+    from ser_tasks.audio import AudioError, open_audio
 
     start_up_s = time.perf_counter() - begun
     audio_s = 0.0
@@ -225,7 +225,7 @@ def _floor(paths: list[Path], repeats: int) -> Timing:
                     for _block in reader.blocks():
                         pass
                     audio_s += reader.seconds
-            except BadAudio:
+            except AudioError:
                 continue
     wall_s = time.perf_counter() - begun
     return Timing(audio_s, wall_s, start_up_s, {}, {"main": _peak_mb()})

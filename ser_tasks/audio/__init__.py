@@ -36,7 +36,7 @@ from ser_tasks.audio.errors import (
     MAX_CHANNELS,
     MAX_SAMPLING_RATE_HZ,
     MIN_SAMPLING_RATE_HZ,
-    BadAudio,
+    AudioError,
     check_format,
     check_samples,
     no_samples,
@@ -56,7 +56,7 @@ __all__ = [
     "RAW_SUFFIXES",
     "AudioInfo",
     "AudioReader",
-    "BadAudio",
+    "AudioError",
     "open_audio",
 ]
 
@@ -87,7 +87,7 @@ class AudioReader:
         """Float32 ``(channels, samples)`` at the native rate; every block but the last lasts ``block_s``, or less where it
         would have more than `MAX_BLOCK_VALUES`. Can be read once.
 
-        Raises `BadAudio`, possibly after some blocks: discard those.
+        Raises `AudioError`, possibly after some blocks: discard those.
         """
         if self._started:
             raise RuntimeError("A recording's blocks can be read once: open it again to read it again.")
@@ -99,7 +99,7 @@ class AudioReader:
             frames += block.shape[1]
             is_last = block.shape[1] < block_frames
             if is_last and self._source.damage and frames < rate_hz:
-                raise BadAudio(
+                raise AudioError(
                     "decode_error",
                     f"The {self.info.container} file with {self.info.codec} audio breaks off within its first second "
                     f"({self._source.damage}). Upload the recording again.",
@@ -134,12 +134,12 @@ class AudioReader:
 def open_audio(path: str | os.PathLike, *, max_duration_s: float) -> AudioReader:
     """Open a recording on local disk: a context manager with `AudioInfo` and blocks of samples.
 
-    Raises `BadAudio` for a recording that cannot be used, OSError where the disk cannot be read.
+    Raises `AudioError` for a recording that cannot be used, OSError where the disk cannot be read.
     """
     path = Path(path)
     size_bytes = path.stat().st_size
     if size_bytes == 0:
-        raise BadAudio("empty", "The file is empty (0 bytes). Upload the recording again, or remove it.")
+        raise AudioError("empty", "The file is empty (0 bytes). Upload the recording again, or remove it.")
     with open(path, "rb") as file:
         header = read_header(file, size_bytes)
     source = open_with_soundfile(path, header) or PyAvSource(path, header)
@@ -148,7 +148,7 @@ def open_audio(path: str | os.PathLike, *, max_duration_s: float) -> AudioReader
         promised_s = source.expected_s
         if promised_s is not None and promised_s > max_duration_s:
             raise too_long(f"The header promises {promised_s:,.0f} s", max_duration_s)
-    except BadAudio:
+    except AudioError:
         source.close()
         raise
     return AudioReader(source, header, max_duration_s)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ser_tasks.audio.errors import BadAudio, check_wav_format, no_samples
+from ser_tasks.audio.errors import AudioError, check_wav_format, no_samples
 
 _SIGNATURES = (
     (0, b"RIFF", "WAV"), (0, b"RIFX", "WAV"), (0, b"RF64", "RF64"), (0, b"riff", "W64"), (0, b"FORM", "AIFF"),
@@ -47,7 +47,7 @@ class Header:
 
 
 def read_header(file: BinaryIO, size_bytes: int) -> Header:
-    """Read the header of a file of ``size_bytes``. Raises `BadAudio` for a WAV that has no samples or contradicts itself."""
+    """Read the header of a file of ``size_bytes``. Raises `AudioError` for a WAV that has no samples or contradicts itself."""
     head = file.read(512)
     header = Header(head, next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None))
     if len(head) > 1 and head[0] == 0xFF:
@@ -167,19 +167,19 @@ def _xing_duration_s(file: BinaryIO) -> float | None:
     return struct.unpack_from(">I", frame, at + 8)[0] * (1152 if version == 3 else 576) / rate_hz
 
 
-def unreadable(header: Header, why: str) -> BadAudio:
+def unreadable(header: Header, why: str) -> AudioError:
     """The reason for a file that no decoder opens, by what its first bytes are."""
     if header.lacks_data:
-        return BadAudio(
+        return AudioError(
             "no_samples",
             "No data chunk was found in the WAV file: it is cut off, or its chunks are misplaced. Export the recording again.",
         )
     if header.known_as:
-        return BadAudio(
+        return AudioError(
             "decode_error", f"The file begins as {header.known_as}, but cannot be read ({why}): cut off or damaged. Upload it again."
         )
     other = next((f", it is {name}" for mark, name in _OTHER_SIGNATURES if header.head.startswith(mark)), "")
-    return BadAudio(
+    return AudioError(
         "not_audio",
         f"The file is no audio{other} (first bytes {header.head[:4].hex(' ')}). "
         "Upload the recording itself; headerless audio needs a suffix such as .ulaw.",

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, BadAudio, check_format, no_samples
+from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples
 from ser_tasks.audio.header import Header, unreadable
 from ser_tasks.audio.source import AudioInfo
 
@@ -35,7 +35,7 @@ _SUBTYPES = {
 
 
 class PyAvSource:
-    """A `Source` on FFmpeg. Raises `BadAudio` for a file without a readable audio track."""
+    """A `Source` on FFmpeg. Raises `AudioError` for a file without a readable audio track."""
 
     def __init__(self, path: Path, header: Header):
         self.damage: str | None = None
@@ -57,7 +57,7 @@ class PyAvSource:
             _limit_allocations(_NO_LIMIT_BYTES)
             if error.errno == errno.ENOMEM:
                 self._check_memory()
-                raise BadAudio(
+                raise AudioError(
                     "header_lies", "The header promises more tracks or packets than the file can hold: it is damaged. Export it again."
                 ) from None
             raise unreadable(header, error.strerror or "no reason given") from None
@@ -71,7 +71,7 @@ class PyAvSource:
         tracks = self._container.streams.audio
         container = self._container.format.name.split(",")[0].upper()
         if not tracks:
-            raise BadAudio("not_audio", f"The {container} file has no audio track. Upload the call's audio, or leave the file out.")
+            raise AudioError("not_audio", f"The {container} file has no audio track. Upload the call's audio, or leave the file out.")
         self._tracks = len(tracks)
         self._stream = tracks[0]
         if self._stream.codec_context is None:

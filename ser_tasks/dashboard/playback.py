@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ser_tasks.audio import BadAudio, open_audio
+from ser_tasks.audio import AudioError, open_audio
 from ser_tasks.audio.samples import SAMPLING_RATE_HZ, at_8_khz
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.calls.policy import POLICIES
@@ -139,7 +139,7 @@ class Playback:
                     source, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
                     try:
                         _write_wav(source, Path(folder) / "decoded.wav", call, self._settings.max_duration_s)
-                    except BadAudio as error:
+                    except AudioError as error:
                         raise NotPlayed(f"Not played: {error}", 409) from None
                     (Path(folder) / "decoded.wav").rename(path)
                 self._make_room(path)

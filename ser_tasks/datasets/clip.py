@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser_tasks.audio import BadAudio, open_audio
+from ser_tasks.audio import AudioError, open_audio
 
 LONGEST_FILE_S = 24 * 3600.0
 STRETCH = re.compile(r"(?P<file>.*)#t=(?P<start_s>[\d.]*),(?P<end_s>[\d.]*)(?:&channel=(?P<channel>\d+))?")
@@ -28,7 +28,7 @@ def file_of(clip: str) -> Path:
 
 
 def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:
-    """Float32 ``(channels, samples)`` and the sampling rate. Raises ``BadAudio``: with ``no_samples`` where the stretch is past the end."""
+    """Float32 ``(channels, samples)`` and the sampling rate. Raises ``AudioError``: with ``no_samples`` where the stretch is past the end."""
     match = STRETCH.fullmatch(str(clip))
     start_s = float(match["start_s"] or 0) if match else 0.0
     end_s = float(match["end_s"] or math.inf) if match else math.inf
@@ -42,10 +42,10 @@ def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:
                 break
     signal = np.concatenate(blocks, axis=1)
     if not signal.shape[1]:
-        raise BadAudio("no_samples", f"{clip} is empty: the file ends at {read / rate_hz:g} s.")
+        raise AudioError("no_samples", f"{clip} is empty: the file ends at {read / rate_hz:g} s.")
     if match and match["channel"]:
         if int(match["channel"]) >= len(signal):
-            raise BadAudio("no_channels", f"{clip} is empty: the file has {len(signal)} channels, counted from 0.")
+            raise AudioError("no_channels", f"{clip} is empty: the file has {len(signal)} channels, counted from 0.")
         signal = signal[int(match["channel"])][None]
     return signal, rate_hz
 
@@ -54,7 +54,7 @@ def digest_of(clip: str) -> tuple[str | None, str]:
     """A hash of the clip's samples, as 16 bit, or None and why there is none."""
     try:
         signal, _ = read_clip(clip)
-    except (BadAudio, OSError) as error:
-        return None, f"not readable as audio ({error.code})" if isinstance(error, BadAudio) else "not readable"
+    except (AudioError, OSError) as error:
+        return None, f"not readable as audio ({error.code})" if isinstance(error, AudioError) else "not readable"
     samples = np.clip(np.rint(signal.T * 32768), -32768, 32767).astype(np.int16)
     return (hashlib.sha256(samples.tobytes()).hexdigest(), "") if samples.any() else (None, "silent")

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
-from ser_tasks.audio import AudioInfo, BadAudio, open_audio
+from ser_tasks.audio import AudioInfo, AudioError, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.audio.vad import Heard, Span, detector, listen, segments, stretches
@@ -206,7 +206,7 @@ def _judged(result: Extracted) -> Iterator[None]:
         return
     except BadFacts as error:
         result.end("quarantined", "bad_facts", str(error))
-    except BadAudio as error:
+    except AudioError as error:
         result.end("quarantined", error.code, str(error))
     except UnusableObject as error:
         result.end("quarantined", "no_file", str(error))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ser_tasks.audio import MAX_AMPLITUDE, MAX_CHANNELS, AudioInfo, BadAudio, open_audio
+from ser_tasks.audio import MAX_AMPLITUDE, MAX_CHANNELS, AudioInfo, AudioError, open_audio
 from tests.factories import audio as making
 
 LONGEST_S = 3600.0
@@ -33,7 +33,7 @@ def read_bytes(tmp_path: Path, data: bytes, name="call.wav", **kwargs):
 
 
 def code_of(call, *args, **kwargs) -> str:
-    with pytest.raises(BadAudio) as caught:
+    with pytest.raises(AudioError) as caught:
         call(*args, **kwargs)
     assert str(caught.value).endswith(".")
     return caught.value.code
@@ -150,7 +150,7 @@ def test_every_broken_file_gets_its_code_or_note(tmp_path):
     for name in expected:
         try:
             samples, reader = read(tmp_path / "broken" / name)
-        except BadAudio as error:
+        except AudioError as error:
             found[name] = error.code
             assert len(str(error)) > 40 and str(tmp_path) not in str(error)
         else:
@@ -167,7 +167,7 @@ def test_a_missing_file_is_no_bad_audio(tmp_path):
 
 
 def test_bad_audio_survives_the_way_between_processes():
-    error = pickle.loads(pickle.dumps(BadAudio("empty", "The file is empty.")))
+    error = pickle.loads(pickle.dumps(AudioError("empty", "The file is empty.")))
     assert (error.code, str(error), isinstance(error, ValueError)) == ("empty", "The file is empty.", True)
 
 
@@ -205,7 +205,7 @@ def test_a_wav_with_misplaced_chunks_says_so(tmp_path):
     """Some recorders leave out the padding byte after a tag of odd length; neither decoder finds the samples then."""
     data = making.wav_bytes(making.signal(2))
     at = data.index(b"data")
-    with pytest.raises(BadAudio, match="its chunks are misplaced") as caught:
+    with pytest.raises(AudioError, match="its chunks are misplaced") as caught:
         read_bytes(tmp_path, data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFO!" + data[at:])
     assert caught.value.code == "no_samples"
     padded = data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFO!\0" + data[at:]
@@ -220,13 +220,13 @@ def test_24_bits_in_32_bit_containers_are_no_lie(tmp_path):
 
 def test_too_long_is_told_by_the_header_and_by_the_samples(tmp_path):
     path = making.write(tmp_path / "pcm16.flac", making.signal(5))
-    with pytest.raises(BadAudio, match="The header promises 5 s; at most 4 s are read") as caught:
+    with pytest.raises(AudioError, match="The header promises 5 s; at most 4 s are read") as caught:
         open_audio(path, max_duration_s=4)
     assert caught.value.code == "too_long"
     making.without_flac_length(path)
     with open_audio(path, max_duration_s=4) as reader:
         seconds = 0
-        with pytest.raises(BadAudio, match="More than 4 s of audio were decoded"):
+        with pytest.raises(AudioError, match="More than 4 s of audio were decoded"):
             for block in reader.blocks(1.0):
                 seconds += block.shape[1] / 8_000
     assert seconds == 4
@@ -345,7 +345,7 @@ def test_any_damage_gives_finite_blocks_or_a_reason(tmp_path, name, keep, flips)
                 assert np.isfinite(block).all()
                 frames += block.shape[1]
             assert reader.seconds == frames / reader.info.sampling_rate_hz > 0
-    except BadAudio as error:
+    except AudioError as error:
         assert error.code and str(error)
 
 

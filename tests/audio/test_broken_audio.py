@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ser_tasks.audio import BadAudio, open_audio
+from ser_tasks.audio import AudioError, open_audio
 from ser_tasks.audio.header import read_header
 from tests.factories import audio as making_audio
 from tests.factories.broken_audio import Case, absurd_files, cases, good_files
@@ -114,7 +114,7 @@ def test_silence_is_read_to_the_longest_duration_and_no_further(name, tmp_path):
     if name == "pcm16.flac":
         making_audio.without_flac_length(path)
     seconds = 0.0
-    with pytest.raises(BadAudio) as caught, open_audio(path, max_duration_s=20) as reader:
+    with pytest.raises(AudioError) as caught, open_audio(path, max_duration_s=20) as reader:
         for block in reader.blocks(10.0):
             seconds += block.shape[1] / reader.info.sampling_rate_hz
     assert caught.value.code == "too_long"
@@ -200,7 +200,7 @@ def test_any_header_is_read_or_refused(start, chunks, rest):
     data = start + b"".join(chunks) + rest
     try:
         header = read_header(io.BytesIO(data), len(data))
-    except BadAudio as error:
+    except AudioError as error:
         assert re.search(r"(Upload|Export|Split).*\.$", str(error))
     else:
         assert 0 <= header.available_bytes <= len(data) and 0 <= header.bytes_after <= len(data) and header.promised_bytes >= 0

@@ -135,7 +135,7 @@ def without_flac_length(path: Path) -> Path:
 
 
 def broken_files(folder: Path, longest_s: float = 6 * 3600) -> dict[str, str]:
-    """Write broken and odd files; file name -> the code of the expected `BadAudio`, or ``truncated`` for a readable one with a note.
+    """Write broken and odd files; file name -> the code of the expected `AudioError`, or ``truncated`` for a readable one with a note.
 
     The ``too_long`` files last longer than ``longest_s``: give the longest duration that you allow.
     """

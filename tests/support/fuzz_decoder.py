@@ -107,7 +107,7 @@ class _Process:
 def main(folder: Path, base_folder: Path) -> None:
     import numpy as np
 
-    from ser_tasks.audio import BadAudio, open_audio
+    from ser_tasks.audio import AudioError, open_audio
     from ser_tasks.audio.samples import Samples, at_8_khz
     from tests.factories.broken_audio import absurd_files, case_bytes
 
@@ -124,7 +124,7 @@ def main(folder: Path, base_folder: Path) -> None:
                 assert 0 < reader.seconds <= LONGEST_S, f"{reader.seconds} s"
                 assert abs(call.samples / 8000 - reader.seconds) < 0.01, f"{call.samples} samples of {reader.seconds} s"
                 return "decoded", f"{reader.info.codec} in {reader.info.container}: {reader.note}"
-        except BadAudio as error:
+        except AudioError as error:
             fault = _fault_of(error.code, str(error), codes, path)
             return ("wrong", f"{fault}: {error}") if fault else ("bad_audio", f"{error.code}: {error}")
         except Exception as error:

@@ -47,7 +47,7 @@ def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
 
 
 def reason_codes() -> set[tuple[str, str]]:
-    """Every outcome and code that ``Extracted.end`` is given in the code, those of ``BadAudio``, and those of the policies."""
+    """Every outcome and code that ``Extracted.end`` is given in the code, those of ``AudioError``, and those of the policies."""
     found = {("withheld", code) for code in WAY_OUT}
     for path in (ROOT / "ser_tasks").rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
@@ -59,7 +59,7 @@ def reason_codes() -> set[tuple[str, str]]:
                     if name == "end" and len(call.args) == 3:
                         [outcome] = constants(call.args[0], function)
                         found |= {(outcome, code) for code in constants(call.args[1], function)}
-                    elif name == "BadAudio":
+                    elif name == "AudioError":
                         found |= {("quarantined", code) for code in constants(call.args[0], function)}
     return found
 
