@@ -32,7 +32,7 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}")
 _CLOCK_WITH_DASHES = re.compile(r"T(\d\d)-(\d\d)-(\d\d)")
 
 
-class BadFacts(ValueError):
+class MetadataError(ValueError):
     """A sidecar or an object's metadata that can't be believed. The recording waits for a better one."""
 
 
@@ -93,7 +93,7 @@ class Facts:
 def facts_of(key: str, sidecar: bytes | None, metadata: dict[str, str], settings: Settings) -> Facts:
     """The facts of the recording at ``key``, each from the first source that states it.
 
-    Raises BadFacts where the sidecar or the metadata breaks a rule: who may be scored can't be read from it.
+    Raises MetadataError where the sidecar or the metadata breaks a rule: who may be scored can't be read from it.
     """
     stated: list[tuple[str, dict[str, Any]]] = [
         ("sidecar", _parse("The sidecar", sidecar) if sidecar is not None else {}),
@@ -191,11 +191,11 @@ def _decoded(metadata: dict[str, str]) -> dict[str, Any]:
 
 def _parse(what: str, data: bytes) -> dict[str, Any]:
     if len(data) > SIDECAR_LIMIT_BYTES:
-        raise BadFacts(f"{what} is larger than {SIDECAR_LIMIT_BYTES} bytes: it holds more than facts of a call.")
+        raise MetadataError(f"{what} is larger than {SIDECAR_LIMIT_BYTES} bytes: it holds more than facts of a call.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadFacts(f"{what} is not UTF-8 text: save it as UTF-8. The recording is then tried again.") from None
+        raise MetadataError(f"{what} is not UTF-8 text: save it as UTF-8. The recording is then tried again.") from None
     return _checked(what, _json(what, text))
 
 
@@ -209,18 +209,18 @@ def _json(what: str, text: str) -> Any:
         return json.loads(
             text, object_pairs_hook=lambda pairs: _stated_once(what, pairs), parse_int=str, parse_float=str, parse_constant=no_number
         )
-    except BadFacts:
+    except MetadataError:
         raise
     except RecursionError:
-        raise BadFacts(f"{what} is nested too deeply: it holds more than facts of a call.") from None
+        raise MetadataError(f"{what} is nested too deeply: it holds more than facts of a call.") from None
     except ValueError as error:
-        raise BadFacts(f"{what} is no JSON: {error}. Correct it; the recording is then tried again.") from None
+        raise MetadataError(f"{what} is no JSON: {error}. Correct it; the recording is then tried again.") from None
 
 
 def _stated_once(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     facts = dict(pairs)
     if len(facts) < len(pairs):
-        raise BadFacts(f"{what} can't be believed: it states something twice. Correct it; the recording is then tried again.")
+        raise MetadataError(f"{what} can't be believed: it states something twice. Correct it; the recording is then tried again.")
     return facts
 
 
@@ -230,4 +230,4 @@ def _checked(what: str, facts: Any) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = first["loc"][0] if first["loc"] else "the whole"  # deeper names are not ours: they may hold ids
-        raise BadFacts(f"{what} can't be believed: {where}: {first['msg']}. Correct it; the recording is then tried again.") from None
+        raise MetadataError(f"{what} can't be believed: {where}: {first['msg']}. Correct it; the recording is then tried again.") from None

@@ -26,7 +26,7 @@ from ser_tasks.audio import AudioInfo, AudioError, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.audio.vad import Heard, Span, detector, listen, segments, stretches
-from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, BadFacts, Facts, facts_of
+from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, MetadataError, Facts, facts_of
 from ser_tasks.calls.policy import WAY_OUT, policy_named
 from ser_tasks.calls.roles import channel_roles
 from ser_tasks.features import features_of
@@ -204,7 +204,7 @@ def _judged(result: Extracted) -> Iterator[None]:
     try:
         yield
         return
-    except BadFacts as error:
+    except MetadataError as error:
         result.end("quarantined", "bad_facts", str(error))
     except AudioError as error:
         result.end("quarantined", error.code, str(error))

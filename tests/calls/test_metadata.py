@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_tasks.calls.metadata import BadFacts, date_in_folders, day_of, facts_of, masked_key, pseudonym, recording_id
+from ser_tasks.calls.metadata import MetadataError, date_in_folders, day_of, facts_of, masked_key, pseudonym, recording_id
 from ser_tasks.settings import Settings
 
 KEY = "2026-11-20/Auto0_CUST_12345_GUID_000_AGENT_ChrisL_DT_2026-11-20T06-01-22_Mono.wav"
@@ -69,19 +69,19 @@ def test_a_time_without_zone_is_in_the_settings_zone():
     ],
 )
 def test_a_sidecar_that_breaks_a_rule_is_not_believed(sidecar, what):
-    with pytest.raises(BadFacts, match=what):
+    with pytest.raises(MetadataError, match=what):
         facts_of("x.wav", sidecar, {}, S)
 
 
 @given(st.binary(max_size=200))
 def test_any_sidecar_gives_facts_or_bad_facts(data):
-    with contextlib.suppress(BadFacts):
+    with contextlib.suppress(MetadataError):
         facts_of("x.wav", data, {}, S)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_json_gives_facts_or_bad_facts(value):
-    with contextlib.suppress(BadFacts):
+    with contextlib.suppress(MetadataError):
         facts_of("x.wav", json.dumps({"channels": value, "queue": value, "started_at": value}).encode(), {}, S)
 
 
