@@ -132,7 +132,7 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
     import torch
     from silero_vad import get_speech_timestamps, load_silero_vad
 
-    from ser_tasks.calls.metadata import facts_of
+    from ser_tasks.calls.metadata import call_metadata
     from ser_tasks.calls.policy import policy_named
     from ser_tasks.calls.roles import channel_roles
     from ser_tasks.inference.bundle import load_bundle
@@ -173,7 +173,7 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
 
     for path in paths:
         sidecar = path.with_suffix(".json")
-        facts = facts_of(path.name, sidecar.read_bytes() if sidecar.exists() else None, {}, settings)
+        facts = call_metadata(path.name, sidecar.read_bytes() if sidecar.exists() else None, {}, settings)
         try:
             loaded = timed("load, decode and resample", lambda path=path: librosa.load(path, sr=22050, mono=False))[0]
         except Exception as error:

@@ -80,7 +80,7 @@ class Sidecar(BaseModel):
 
 
 @dataclass(frozen=True)
-class Facts:
+class CallMetadata:
     """Known facts by name, and for each the source that stated it: sidecar, file_name, key or object."""
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Facts:
         return self.values.get(name)
 
 
-def facts_of(key: str, sidecar: bytes | None, metadata: dict[str, str], settings: Settings) -> Facts:
+def call_metadata(key: str, sidecar: bytes | None, metadata: dict[str, str], settings: Settings) -> CallMetadata:
     """The facts of the recording at ``key``, each from the first source that states it.
 
     Raises MetadataError where the sidecar or the metadata breaks a rule: who may be scored can't be read from it.
@@ -114,7 +114,7 @@ def facts_of(key: str, sidecar: bytes | None, metadata: dict[str, str], settings
                 values[name], sources[name] = value, source
     if "call_id" not in values:
         values["call_id"], sources["call_id"] = str(PurePosixPath(masked_key(key, settings)).with_suffix("")), "key"
-    return Facts(values, sources)
+    return CallMetadata(values, sources)
 
 
 def masked_key(key: str, settings: Settings) -> str:

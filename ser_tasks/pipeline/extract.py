@@ -22,11 +22,11 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
-from ser_tasks.audio import AudioInfo, AudioError, open_audio
+from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.audio.vad import Heard, Span, detector, listen, segments, stretches
-from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, MetadataError, Facts, facts_of
+from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import WAY_OUT, policy_named
 from ser_tasks.calls.roles import channel_roles
 from ser_tasks.features import features_of
@@ -82,7 +82,7 @@ class Extracted:
     reason_code: str | None = None
     reason: str | None = None
     note: str | None = None
-    facts: Facts = field(default_factory=Facts)
+    facts: CallMetadata = field(default_factory=CallMetadata)
     roles: list[str] = field(default_factory=list)
     roles_source: str | None = None
     info: AudioInfo | None = None
@@ -248,7 +248,7 @@ def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
         at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
-            result.facts = facts_of(recording.key, _sidecar(store, recording), metadata, settings)
+            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings)
         at("decode")
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s) as reader:
             result.info = reader.info

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser_tasks.calls.metadata import MetadataError, date_in_folders, day_of, facts_of, masked_key, pseudonym, recording_id
+from ser_tasks.calls.metadata import MetadataError, call_metadata, date_in_folders, day_of, masked_key, pseudonym, recording_id
 from ser_tasks.settings import Settings
 
 KEY = "2026-11-20/Auto0_CUST_12345_GUID_000_AGENT_ChrisL_DT_2026-11-20T06-01-22_Mono.wav"
@@ -16,7 +16,7 @@ S = Settings()
 
 
 def test_the_shipped_pattern_reads_the_file_name():
-    facts = facts_of(KEY, None, {}, S)
+    facts = call_metadata(KEY, None, {}, S)
     assert facts.values == {
         "call_id": "000",
         "customer_id": "12345",
@@ -30,7 +30,7 @@ def test_the_shipped_pattern_reads_the_file_name():
 def test_every_fact_comes_from_the_first_source_that_states_it():
     sidecar = json.dumps({"call_id": "c7", "queue": "sales", "agent_id": None, "language": ""}).encode()
     metadata = {"queue": "other", "language": "de", "notice-given": "true"}
-    facts = facts_of(KEY, sidecar, metadata, S)
+    facts = call_metadata(KEY, sidecar, metadata, S)
     assert (facts.get("call_id"), facts.sources["call_id"]) == ("c7", "sidecar")
     assert (facts.get("queue"), facts.sources["queue"]) == ("sales", "sidecar")
     assert (facts.get("agent_id"), facts.sources["agent_id"]) == ("ChrisL", "file_name")
@@ -39,16 +39,16 @@ def test_every_fact_comes_from_the_first_source_that_states_it():
 
 
 def test_an_unknown_start_time_stays_unknown():
-    facts = facts_of("2026-11-21/katie.flac", None, {}, S)
+    facts = call_metadata("2026-11-21/katie.flac", None, {}, S)
     assert facts.get("started_at") is None
     assert (facts.get("call_date"), facts.sources["call_date"]) == (date(2026, 11, 21), "key")
     assert facts.get("call_id") == "2026-11-21/katie"
-    assert facts_of("katie.flac", None, {}, S).get("call_date") is None
+    assert call_metadata("katie.flac", None, {}, S).get("call_date") is None
 
 
 def test_a_time_without_zone_is_in_the_settings_zone():
     settings = Settings(time_zone="Europe/Berlin")
-    facts = facts_of("x.wav", b'{"started_at": "2026-07-01T00:30:00"}', {}, settings)
+    facts = call_metadata("x.wav", b'{"started_at": "2026-07-01T00:30:00"}', {}, settings)
     assert facts.get("started_at") == datetime(2026, 6, 30, 22, 30, tzinfo=UTC)
     assert facts.get("call_date") == date(2026, 7, 1)
 
@@ -70,23 +70,23 @@ def test_a_time_without_zone_is_in_the_settings_zone():
 )
 def test_a_sidecar_that_breaks_a_rule_is_not_believed(sidecar, what):
     with pytest.raises(MetadataError, match=what):
-        facts_of("x.wav", sidecar, {}, S)
+        call_metadata("x.wav", sidecar, {}, S)
 
 
 @given(st.binary(max_size=200))
 def test_any_sidecar_gives_facts_or_bad_facts(data):
     with contextlib.suppress(MetadataError):
-        facts_of("x.wav", data, {}, S)
+        call_metadata("x.wav", data, {}, S)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_json_gives_facts_or_bad_facts(value):
     with contextlib.suppress(MetadataError):
-        facts_of("x.wav", json.dumps({"channels": value, "queue": value, "started_at": value}).encode(), {}, S)
+        call_metadata("x.wav", json.dumps({"channels": value, "queue": value, "started_at": value}).encode(), {}, S)
 
 
 def test_numbers_are_good_ids_and_unknown_roles_fail_closed():
-    facts = facts_of("x.wav", b'{"customer_id": 77, "channels": {"0": "Agent", "1": "supervisor"}, "sql": "1"}', {}, S)
+    facts = call_metadata("x.wav", b'{"customer_id": 77, "channels": {"0": "Agent", "1": "supervisor"}, "sql": "1"}', {}, S)
     assert facts.get("customer_id") == "77"
     assert facts.get("channels") == {0: "agent", 1: "unknown"}
 

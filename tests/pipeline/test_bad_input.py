@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ser_tasks.calls.metadata import FIRST_YEAR, LAST_YEAR, MetadataError, day_of, facts_of, masked_key
+from ser_tasks.calls.metadata import FIRST_YEAR, LAST_YEAR, MetadataError, call_metadata, day_of, masked_key
 from ser_tasks.lake.catalog import connect
 from ser_tasks.lake.read_only import query
 from ser_tasks.pipeline.extract import _told
@@ -49,7 +49,7 @@ def workers():
 def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> dict | None:
     """Facts of the right types and lengths, or MetadataError that says what to do; None for the latter."""
     try:
-        facts = facts_of(key, sidecar, metadata, S).values
+        facts = call_metadata(key, sidecar, metadata, S).values
     except MetadataError as error:
         assert str(error).startswith(("The sidecar", "The object's metadata")) and str(error).endswith(".")
         assert len(str(error)) < 400 and str(error).isprintable()
@@ -100,7 +100,7 @@ def test_any_name_is_facts_and_a_masked_key(name, more):
 def test_a_bad_sidecar_is_not_believed(name):
     assert check_facts("x.wav", bad_sidecars()[name], {}) is None
     with pytest.raises(MetadataError) as caught:
-        facts_of("x.wav", bad_sidecars()[name], {}, S)
+        call_metadata("x.wav", bad_sidecars()[name], {}, S)
     assert "4711" not in str(caught.value)
 
 
