@@ -105,7 +105,7 @@ def detector() -> Detector:
 
 
 @dataclass(frozen=True)
-class Heard:
+class VadResult:
     """What the detector's windows hold, for one call."""
 
     probabilities: np.ndarray
@@ -117,14 +117,14 @@ class Heard:
 
 
 @torch.inference_mode()
-def listen(calls: Sequence[Samples]) -> list[Heard]:
+def detect_speech(calls: Sequence[Samples]) -> list[VadResult]:
     """Hears calls side by side: the recurrent layer walks all their channels in step, three times as fast as one alone.
 
     A call is heard alike alone and in any company. Silence fills up its last window.
     """
     windows = [-(-call.samples // WINDOW) for call in calls]
     heard = [
-        Heard(np.zeros((call.channels, own), np.float32), np.zeros((call.channels, own), np.float32), False)
+        VadResult(np.zeros((call.channels, own), np.float32), np.zeros((call.channels, own), np.float32), False)
         for call, own in zip(calls, windows, strict=True)
     ]
     apart = np.zeros(len(calls))
@@ -164,7 +164,7 @@ def window_power(samples: np.ndarray) -> np.ndarray:
     return np.einsum("cws,cws->cw", windows, windows) / WINDOW
 
 
-def _finished(heard: Heard, samples: int, difference: float) -> Heard:
+def _finished(heard: VadResult, samples: int, difference: float) -> VadResult:
     if samples % WINDOW:
         heard.power[:, -1] *= WINDOW / (samples % WINDOW)
     energy = float(heard.power.sum(dtype=np.float64)) * WINDOW

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser_tasks.audio import open_audio
 from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples, at_8_khz
-from ser_tasks.audio.vad import listen, segments, stretches
+from ser_tasks.audio.vad import detect_speech, segments, stretches
 from ser_tasks.settings import Settings
 
 
@@ -49,7 +49,7 @@ def _add(report: FolderReport, path: Path, settings: Settings) -> None:
     ):
         for block in at_8_khz(reader.blocks(), reader.info.sampling_rate_hz):
             call.push(block)
-        (heard,) = listen([call])
+        (heard,) = detect_speech([call])
     found_s = segments_s = 0.0
     for channel in heard.probabilities:
         for stretch in stretches(channel, call.samples):

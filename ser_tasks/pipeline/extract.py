@@ -25,7 +25,7 @@ import torch
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
-from ser_tasks.audio.vad import Heard, Span, detector, listen, segments, stretches
+from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, stretches
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import WAY_OUT, policy_named
 from ser_tasks.calls.roles import channel_roles
@@ -289,9 +289,9 @@ class _Clock:
         self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + time.perf_counter() - self._start
 
 
-def _hear(wave: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Samples, Heard]]:
+def _hear(wave: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Samples, VadResult]]:
     started = time.perf_counter()
-    heard = listen([call for _, call in wave])
+    heard = detect_speech([call for _, call in wave])
     seconds = time.perf_counter() - started
     total_bytes = sum(call.size_bytes for _, call in wave)
     for (result, call), own in zip(wave, heard, strict=True):
@@ -299,7 +299,7 @@ def _hear(wave: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Sa
         yield result, call, own
 
 
-def _look(result: Extracted, call: Samples, heard: Heard, job: Job, frames_file: BinaryIO) -> None:
+def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_file: BinaryIO) -> None:
     """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
     settings, policy = job.settings, policy_named(job.policy)
     facts = result.facts

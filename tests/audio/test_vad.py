@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from silero_vad import get_speech_timestamps, load_silero_vad
 
 from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples
-from ser_tasks.audio.vad import WINDOW, Span, listen, segments, stretches
+from ser_tasks.audio.vad import WINDOW, Span, detect_speech, segments, stretches
 from tests.factories.calls import two_sided
 
 
@@ -24,7 +24,7 @@ def sound(samples: np.ndarray) -> Samples:
 
 
 def probabilities(samples: np.ndarray) -> np.ndarray:
-    return listen([sound(samples)])[0].probabilities
+    return detect_speech([sound(samples)])[0].probabilities
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +46,9 @@ def test_probabilities_equal_those_of_silero_s_own_loop(call):
 def test_a_call_is_heard_alike_alone_and_in_any_company(call):
     """Bit for bit: a cut falls where the probability is least, and the last digit of two equal ones must not decide."""
     pieces = [call, call[1:], call[:, 3000:90_001], call[:, :70], call[:1, :60_000], call[:, :1], np.repeat(call, 3, axis=0)]
-    together = listen([sound(piece) for piece in pieces])
+    together = detect_speech([sound(piece) for piece in pieces])
     for piece, heard in zip(pieces, together, strict=True):
-        alone = listen([sound(piece)])[0]
+        alone = detect_speech([sound(piece)])[0]
         np.testing.assert_array_equal(heard.probabilities, alone.probabilities)
         np.testing.assert_array_equal(heard.power, alone.power)
         assert heard.probabilities.shape == heard.power.shape == (len(piece), -(-piece.shape[1] // WINDOW))
@@ -57,8 +57,8 @@ def test_a_call_is_heard_alike_alone_and_in_any_company(call):
 
 def test_the_power_of_a_window_is_its_mean_square_also_of_the_last_short_one():
     tone = np.full((1, WINDOW + 10), 0.5, np.float32)
-    np.testing.assert_allclose(listen([sound(tone)])[0].power, 0.25, rtol=1e-6)
-    assert listen([]) == []
+    np.testing.assert_allclose(detect_speech([sound(tone)])[0].power, 0.25, rtol=1e-6)
+    assert detect_speech([]) == []
 
 
 @pytest.mark.parametrize(("noise", "same"), [(0.0, True), (0.02, True), (0.2, False)])
@@ -66,8 +66,8 @@ def test_channels_that_barely_differ_are_one_signal(call, noise, same):
     mix = call.sum(axis=0)
     rng = np.random.default_rng(0)
     other = mix + noise * mix.std() * rng.standard_normal(len(mix)).astype(np.float32)
-    assert listen([sound(np.stack([mix, other]))])[0].same_signal == same
-    assert not listen([sound(mix[None])])[0].same_signal
+    assert detect_speech([sound(np.stack([mix, other]))])[0].same_signal == same
+    assert not detect_speech([sound(mix[None])])[0].same_signal
 
 
 def test_stretches_agree_with_silero_s_own_timestamps(call):
