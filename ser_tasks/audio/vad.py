@@ -183,7 +183,7 @@ class Span:
         return (self.end - self.start) / SAMPLING_RATE_HZ
 
 
-def stretches(probabilities: np.ndarray, samples: int) -> list[Span]:
+def speech_spans(probabilities: np.ndarray, samples: int) -> list[Span]:
     """Stretches of speech in one channel, in order and apart, from its probabilities (windows,).
 
     Speech begins at a window of at least 0.5 and ends before 0.3 s below 0.35; less than 0.25 s is none.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser_tasks.audio import open_audio
 from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples, at_8_khz
-from ser_tasks.audio.vad import detect_speech, segments, stretches
+from ser_tasks.audio.vad import detect_speech, segments, speech_spans
 from ser_tasks.settings import Settings
 
 
@@ -52,7 +52,7 @@ def _add(report: FolderReport, path: Path, settings: Settings) -> None:
         (heard,) = detect_speech([call])
     found_s = segments_s = 0.0
     for channel in heard.probabilities:
-        for stretch in stretches(channel, call.samples):
+        for stretch in speech_spans(channel, call.samples):
             found_s += stretch.seconds
             pieces = segments(stretch, channel, settings.min_segment_s, settings.max_segment_s)
             segments_s += sum(piece.seconds for piece in pieces)

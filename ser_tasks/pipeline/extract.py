@@ -25,7 +25,7 @@ import torch
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
-from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, stretches
+from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import WAY_OUT, policy_named
 from ser_tasks.calls.roles import channel_roles
@@ -310,7 +310,7 @@ def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_f
         result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
 
-    found = [stretches(channel, call.samples) for channel in heard.probabilities]
+    found = [speech_spans(channel, call.samples) for channel in heard.probabilities]
     found = found[:1] if heard.same_signal else acoustics.without_crosstalk(found, heard.power)
     speech = np.array([acoustics.speech_mask(own, heard.power.shape[1]) for own in found])
     to_score: list[tuple[Segment, Span]] = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from silero_vad import get_speech_timestamps, load_silero_vad
 
 from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples
-from ser_tasks.audio.vad import WINDOW, Span, detect_speech, segments, stretches
+from ser_tasks.audio.vad import WINDOW, Span, detect_speech, segments, speech_spans
 from tests.factories.calls import two_sided
 
 
@@ -74,7 +74,7 @@ def test_stretches_agree_with_silero_s_own_timestamps(call):
     detector = load_silero_vad()
     for channel, samples in enumerate(call):
         theirs = get_speech_timestamps(torch.from_numpy(samples), detector, sampling_rate=SAMPLING_RATE_HZ, min_silence_duration_ms=300)
-        ours = stretches(probabilities(call)[channel], len(samples))
+        ours = speech_spans(probabilities(call)[channel], len(samples))
         assert len(ours) == len(theirs)
         for mine, other in zip(ours, theirs, strict=True):
             assert abs(mine.start - other["start"]) <= 2 * WINDOW
@@ -82,18 +82,18 @@ def test_stretches_agree_with_silero_s_own_timestamps(call):
 
 
 def test_known_turns_are_found(call):
-    found = stretches(probabilities(call)[1], call.shape[1])
+    found = speech_spans(probabilities(call)[1], call.shape[1])
     assert [(round(s.start / 8000), round(s.end / 8000)) for s in found] in ([(4, 12), (20, 21)], [(5, 12), (20, 21)])
 
 
 def test_hysteresis_pauses_and_short_bursts():
     loud, mid, quiet = [0.9] * 10, [0.4] * 10, [0.1] * 10
-    assert len(stretches(np.array(loud + mid + loud), 10**6)) == 1  # between the thresholds speech goes on
-    assert len(stretches(np.array(mid + mid), 10**6)) == 0  # but does not begin
-    assert len(stretches(np.array(loud + quiet + loud), 10**6)) == 2  # 320 ms of silence part two stretches
-    assert len(stretches(np.array(loud + quiet[:9] + loud), 10**6)) == 1  # 288 ms do not
-    assert stretches(np.array(quiet + [0.9] * 7 + quiet), 10**6) == []  # 224 ms of speech is none
-    assert stretches(np.zeros(0), 0) == []
+    assert len(speech_spans(np.array(loud + mid + loud), 10**6)) == 1  # between the thresholds speech goes on
+    assert len(speech_spans(np.array(mid + mid), 10**6)) == 0  # but does not begin
+    assert len(speech_spans(np.array(loud + quiet + loud), 10**6)) == 2  # 320 ms of silence part two stretches
+    assert len(speech_spans(np.array(loud + quiet[:9] + loud), 10**6)) == 1  # 288 ms do not
+    assert speech_spans(np.array(quiet + [0.9] * 7 + quiet), 10**6) == []  # 224 ms of speech is none
+    assert speech_spans(np.zeros(0), 0) == []
 
 
 @given(st.integers(0, 10**6), st.floats(0.1, 200), st.floats(0.2, 3), st.floats(0, 20), st.randoms(use_true_random=False))
@@ -122,7 +122,7 @@ def test_silence_noise_and_tones_are_not_speech(seconds):
     sounds = [np.zeros_like(t), 1e-4 * rng.standard_normal(len(t)), 0.05 * rng.standard_normal(len(t))]
     sounds += [0.5 * np.sin(2 * np.pi * 425 * t) * (t % 1.0 < 0.5), 0.4 * np.sin(2 * np.pi * 1000 * t)]
     found = probabilities(np.array(sounds, np.float32))
-    assert [stretches(p, len(t)) for p in found] == [[]] * len(sounds)
+    assert [speech_spans(p, len(t)) for p in found] == [[]] * len(sounds)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def speech_s(path: Path) -> tuple[float, float]:
     samples, rate_hz = sf.read(path, dtype="float32")
     if rate_hz != SAMPLING_RATE_HZ:
         samples = soxr.resample(samples, rate_hz, SAMPLING_RATE_HZ)
-    found = stretches(probabilities(samples[None])[0], len(samples))
+    found = speech_spans(probabilities(samples[None])[0], len(samples))
     return sum(span.seconds for span in found), len(samples) / SAMPLING_RATE_HZ
 
 
