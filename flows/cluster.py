@@ -20,7 +20,7 @@ AHEAD = 2
 """Chunks sent for each thread of the cluster: one at work, one that waits, so that none idles."""
 NO_WORKER_S = 600.0
 """So long a night waits for a worker before it ends."""
-WAY_OUT = "DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {} --nworkers 1 --nthreads 2"
+START_WORKER = "DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {} --nworkers 1 --nthreads 2"
 
 
 @task(name="chunk", task_run_name="chunk {chunk.chunk_id}", **OPTIONS)
@@ -73,6 +73,8 @@ def _threads(cluster: DaskTaskRunner, address: str | None) -> int:
     end = time.monotonic() + NO_WORKER_S
     while not (threads := sum(cluster.client.nthreads().values())):
         if time.monotonic() > end:
-            raise TimeoutError(f"The cluster at {address} has had no worker for {NO_WORKER_S:.0f} s. Start one: {WAY_OUT.format(address)}")
+            raise TimeoutError(
+                f"The cluster at {address} has had no worker for {NO_WORKER_S:.0f} s. Start one: {START_WORKER.format(address)}"
+            )
         time.sleep(1)
     return threads
