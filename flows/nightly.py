@@ -11,7 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.concurrency import card_lane, lake_lane
 from flows.progress import NightProgress
 from flows.retries import OPTIONS
-from ser_tasks.calls.policy import WAY_OUT
+from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.monitoring.run_report import outcome_rows, worst_calls_table
 from ser_tasks.pipeline.ingest import Plan
 from ser_tasks.pipeline.run import ExtractedChunk, Night
@@ -121,7 +121,7 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
 def remarks(night: Night, run: dict[str, Any]) -> list[str]:
     """What a person should know about a run that went well."""
     lines = [
-        f"{count} recordings withheld under the policy {night.policy.name} ({code}): {WAY_OUT[code]}"
+        f"{count} recordings withheld under the policy {night.policy.name} ({code}): {REMEDIES[code]}"
         for code, count in sorted(night.refusals.items())
     ]
     if not run["pseudonyms"]:

@@ -18,7 +18,7 @@ class Policy:
     meaning: str
 
     def refusal(self, role: str, notice_given: bool | None) -> str | None:
-        """Why a channel's emotion is not scored, as a code in WAY_OUT; None where it may be."""
+        """Why a channel's emotion is not scored, as a code in REMEDIES; None where it may be."""
         if notice_given is False:
             return "no_notice"
         if self.notice_required and notice_given is None:
@@ -26,7 +26,7 @@ class Policy:
         return None if role in self.roles else f"role_{role}"
 
 
-WAY_OUT = {
+REMEDIES = {
     "no_notice": "the caller was not told (notice_given is false), and no policy scores such a call",
     "notice_unknown": "nothing says that the caller was told: put notice_given into the sidecar, or choose another --policy (SER_POLICY)",
     "role_agent": "only agents are heard, and no setting allows their emotion at work in the EU (the policy everyone is for research)",

@@ -27,7 +27,7 @@ from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
 from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
-from ser_tasks.calls.policy import WAY_OUT, policy_named
+from ser_tasks.calls.policy import REMEDIES, policy_named
 from ser_tasks.calls.roles import channel_roles
 from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
@@ -337,7 +337,7 @@ def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_f
     if all(refusals.values()):
         # With several channels the most telling reason: one that a setting can change comes before "it is an agent".
         code = max(filter(None, refusals.values()), key=lambda code: code != "role_agent")
-        result.end("withheld", code, f"Under the policy {policy.name}: {WAY_OUT[code]}.")
+        result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}.")
     elif not to_score:
         scorable_s = sum(stretch.seconds for role, own in zip(result.roles, found, strict=False) if not refusals[role] for stretch in own)
         if scorable_s:

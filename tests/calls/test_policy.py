@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from ser_tasks.calls.policy import POLICIES, WAY_OUT, policy_named
+from ser_tasks.calls.policy import POLICIES, REMEDIES, policy_named
 from ser_tasks.schemas import ROLES
 
 
@@ -15,7 +15,7 @@ def test_by_default_only_customers_are_scored():
 def test_every_refusal_says_which_setting_would_change_it(policy):
     for role, notice in itertools.product(ROLES, (None, True, False)):
         code = policy.refusal(role, notice)
-        assert code is None or WAY_OUT[code]
+        assert code is None or REMEDIES[code]
         assert code is not None or role in policy.roles
 
 

@@ -16,7 +16,7 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.importtools import import_object
 
 from flows.alerts import EVENT
-from ser_tasks.calls.policy import WAY_OUT
+from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.lake.catalog import SQL_FOLDER
 from ser_tasks.monitoring.alert_rules import Rule, Rules, load
 from ser_tasks.settings import Settings
@@ -48,7 +48,7 @@ def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
 
 def reason_codes() -> set[tuple[str, str]]:
     """Every outcome and code that ``Extracted.end`` is given in the code, those of ``AudioError``, and those of the policies."""
-    found = {("withheld", code) for code in WAY_OUT}
+    found = {("withheld", code) for code in REMEDIES}
     for path in (ROOT / "ser_tasks").rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
