@@ -18,49 +18,49 @@ MEAN_BURST = 2.0
 
 
 @dataclass(frozen=True)
-class Around:
-    """What a condition may draw on: a generator of the clip's own, and what other people say meanwhile."""
+class ConditionContext:
+    """Inputs of a condition besides the clip: the clip's own random generator, and clips of other speakers for babble."""
 
     rng: np.random.Generator
     others: list[np.ndarray]
     """Clips of other speakers, float32 at 8 kHz."""
 
 
-def clean(signal: np.ndarray, around: Around) -> np.ndarray:
+def clean(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """8 kHz, not coded."""
     return signal
 
 
-def g711(signal: np.ndarray, around: Around) -> np.ndarray:
+def g711(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """G.711 mu-law: the reference that the others are held against."""
     return mu_law(signal)
 
 
-def a_law(signal: np.ndarray, around: Around) -> np.ndarray:
+def a_law(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """G.711 A-law."""
-    return coded(signal, around, format="WAV", subtype="ALAW")
+    return coded(signal, context, format="WAV", subtype="ALAW")
 
 
-def band_limited(signal: np.ndarray, around: Around) -> np.ndarray:
+def band_limited(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """An analogue line's 300 to 3,400 Hz, then mu-law."""
     return mu_law(scipy.signal.sosfilt(_telephone_band(), signal).astype(np.float32))
 
 
-def room(signal: np.ndarray, around: Around) -> np.ndarray:
+def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """Heard from across a room: with an echo that falls by 60 dB in 0.15 to 0.6 s, at random as loud as the voice or up to 15 dB below.
 
     The echo is white noise under an exponential (Polack, 1988); the signal keeps its length and its level.
     """
-    decay_s = around.rng.uniform(0.15, 0.6)
+    decay_s = context.rng.uniform(0.15, 0.6)
     time_s = np.arange(int(decay_s * RATE_HZ)) / RATE_HZ
-    response = around.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
-    response *= 10 ** (-around.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
+    response = context.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
+    response *= 10 ** (-context.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
     response[0] = 1.0
     heard = scipy.signal.fftconvolve(signal, response)[: len(signal)]
     return (heard * np.sqrt(np.mean(signal**2) / max(np.mean(heard**2), 1e-20))).astype(np.float32)
 
 
-def coded(signal: np.ndarray, around: Around, **how: object) -> np.ndarray:
+def coded(signal: np.ndarray, context: ConditionContext, **how: object) -> np.ndarray:
     """The signal after another codec of libsndfile."""
     file = io.BytesIO()
     soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **how)
@@ -68,37 +68,37 @@ def coded(signal: np.ndarray, around: Around, **how: object) -> np.ndarray:
     return soundfile.read(file, dtype="float32")[0]
 
 
-def packet_loss(signal: np.ndarray, around: Around) -> np.ndarray:
+def packet_loss(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """Mu-law in packets of 20 ms, a tenth of them lost in bursts and not concealed: silence."""
     leave = 1 / MEAN_BURST
     enter = leave * PACKET_LOSS / (1 - PACKET_LOSS)
-    heard, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), around.rng.random() < PACKET_LOSS
+    heard, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), context.rng.random() < PACKET_LOSS
     for start in range(0, len(heard), size):
         if lost:
             heard[start : start + size] = 0
-        lost = around.rng.random() < (1 - leave if lost else enter)
+        lost = context.rng.random() < (1 - leave if lost else enter)
     return heard
 
 
-def gain(signal: np.ndarray, around: Around, gain_db: float) -> np.ndarray:
+def gain(signal: np.ndarray, context: ConditionContext, gain_db: float) -> np.ndarray:
     """Louder or quieter on the line: what exceeds full scale is clipped."""
     return mu_law(signal * np.float32(10 ** (gain_db / 20)))
 
 
-def noise(signal: np.ndarray, around: Around, snr_db: float) -> np.ndarray:
+def noise(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.ndarray:
     """Noise with the long-term spectrum of the clip itself, the hardest steady one, then mu-law."""
     magnitude = np.abs(np.fft.rfft(signal))
     width = max(1, len(magnitude) // 100)
     smooth = np.convolve(magnitude, np.ones(width) / width, "same")
-    shaped = np.fft.irfft(smooth * np.exp(2j * np.pi * around.rng.random(len(smooth))), len(signal))
+    shaped = np.fft.irfft(smooth * np.exp(2j * np.pi * context.rng.random(len(smooth))), len(signal))
     return mu_law(_mixed(signal, shaped, snr_db))
 
 
-def babble(signal: np.ndarray, around: Around, snr_db: float) -> np.ndarray:
+def babble(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.ndarray:
     """Other people talking all at once, then mu-law."""
     voices = np.zeros(len(signal), np.float32)
-    for other in around.others:
-        voices += np.resize(np.roll(other, around.rng.integers(len(other))), len(signal))
+    for other in context.others:
+        voices += np.resize(np.roll(other, context.rng.integers(len(other))), len(signal))
     return mu_law(_mixed(signal, voices, snr_db))
 
 
@@ -116,7 +116,7 @@ def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
 
 REFERENCE = "mu-law"
 SNR_DB = (20, 10, 5, 0)
-CONDITIONS: dict[str, Callable[[np.ndarray, Around], np.ndarray]] = {
+CONDITIONS: dict[str, Callable[[np.ndarray, ConditionContext], np.ndarray]] = {
     REFERENCE: g711,
     "8 kHz": clean,
     "GSM": functools.partial(coded, format="WAV", subtype="GSM610"),

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ser_tasks.datasets import read_corpora
-from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, Around
+from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
 from ser_tasks.datasets.leaks import person_of
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
@@ -200,7 +200,7 @@ def score_clips(clips: list[tuple[str, str, list[str]]], conditions: list[str], 
     own = scorer_of(*scorer)
     read = functools.lru_cache(maxsize=256)(read_trimmed)
     heard = [
-        [CONDITIONS[name](read(file), Around(_rng(digest, name, seed), [read(other) for other in others])) for name in conditions]
+        [CONDITIONS[name](read(file), ConditionContext(_rng(digest, name, seed), [read(other) for other in others])) for name in conditions]
         for file, digest, others in clips
     ]
     pieces = [_pieces(signal) for signals in heard for signal in signals]

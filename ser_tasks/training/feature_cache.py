@@ -15,7 +15,7 @@ import pandas as pd
 import soxr
 from rich.progress import Progress
 
-from ser_tasks.datasets.conditions import CONDITIONS, Around, a_law, band_limited, g711, room
+from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, band_limited, g711, room
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.progress import through_workers
@@ -125,11 +125,11 @@ def features_of_copies(clips: list[tuple[str, str]], feature_name: str, params: 
 def _copy(signal: np.ndarray, digest: str, copy: int) -> np.ndarray:
     """The signal as of another voice (pitch, formants and pace shifted together), with pauses, at another level, over some line."""
     if copy == 0:
-        return g711(signal, Around(np.random.default_rng(0), []))
+        return g711(signal, ConditionContext(np.random.default_rng(0), []))
     rng = np.random.default_rng([copy, int(digest[:16], 16)])
-    around = Around(rng, [])
+    context = ConditionContext(rng, [])
     signal = soxr.resample(signal, RATE_HZ * rng.uniform(*SPEED), RATE_HZ, "HQ")
     if rng.random() < ROOM_SHARE:
-        signal = room(signal, around)
+        signal = room(signal, context)
     signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
-    return LINES[list(LINES)[rng.integers(len(LINES))]](signal, around)
+    return LINES[list(LINES)[rng.integers(len(LINES))]](signal, context)
