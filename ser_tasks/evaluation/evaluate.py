@@ -16,7 +16,7 @@ from ser_tasks.datasets.leaks import person_of
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.features import features_of
-from ser_tasks.inference.bundle import DIGITS, Bundle, load_bundle
+from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.scorer import Scorer, scorer_of
 from ser_tasks.progress import Bars, through_workers
 
@@ -166,7 +166,7 @@ def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
         for speaker in told["speakers"][side]
     ]
     by_name = person_of(clips).isin(set(person_of(pd.DataFrame(heard, columns=["corpus", "speaker"], dtype=object))))
-    return by_name | clips["digest"].str[:DIGITS].isin(bundle.training_clips)
+    return by_name | clips["digest"].str[:DIGEST_HEX_DIGITS].isin(bundle.training_clips)
 
 
 def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str], device: str, workers: int, seed: int) -> np.ndarray:

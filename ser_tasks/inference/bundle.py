@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).parent / "bundles"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 """Of a bundle and of its version, which are parts of a folder's name in the lake."""
-DIGITS = 16
+DIGEST_HEX_DIGITS = 16
 """Hex digits of a training clip's digest that a bundle keeps."""
 ALL_UNSURE = 1.0
 """``unsure_below`` of a bundle that is never sure enough."""
@@ -107,7 +107,7 @@ class Bundle:
             raise ValueError(f"Priors are {shares}: each must be above 0, and they must add up to 1.")
 
     @property
-    def priors_told(self) -> str | None:
+    def priors_text(self) -> str | None:
         """The priors as rows have them, such as ``anger=0.05,neutral=0.95``; None where there are none."""
         return ",".join(f"{label}={self.priors[label]:g}" for label in self.labels) if self.priors else None
 

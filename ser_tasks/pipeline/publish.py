@@ -47,7 +47,7 @@ def publish_chunk(
     provenance = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
-        "priors": bundle.priors_told,
+        "priors": bundle.priors_text,
         "policy": policy,
         "run_id": run_id,
         "code_version": code_version(),

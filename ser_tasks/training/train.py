@@ -18,7 +18,7 @@ from ser_tasks.datasets import SIDES, Corpus, Leak, read_corpora, refuse_leaks, 
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.evaluation.evaluate import measure, rows_of
-from ser_tasks.inference.bundle import DIGITS, Bundle, save_bundle
+from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, save_bundle
 from ser_tasks.progress import Bars
 from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
@@ -119,7 +119,7 @@ def train_bundle(
     bundle = replace(
         bundle,
         training_data=tuple(_told(corpus, clips[clips.corpus == corpus.name], leak) for corpus in corpora),
-        training_clips=frozenset(heard["digest"].str[:DIGITS]),
+        training_clips=frozenset(heard["digest"].str[:DIGEST_HEX_DIGITS]),
         scores={"epochs": recipe.epochs, "seed": seed, "folds": folds, **scores},
     )
     bundle = replace(bundle, card=model_card(bundle), licence_text=licence_notice(bundle))

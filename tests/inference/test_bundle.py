@@ -199,8 +199,8 @@ def test_priors_correct_probabilities_as_bayes_says():
         plain, corrected = bundle.probabilities(x, lengths), replace(bundle, priors=shares).probabilities(x, lengths)
     by_hand = plain * torch.tensor(list(shares.values()))
     torch.testing.assert_close(corrected, by_hand / by_hand.sum(dim=1, keepdim=True))
-    assert replace(bundle, priors=shares).priors_told == ",".join(f"{label}={share:g}" for label, share in shares.items())
-    assert bundle.priors_told is None
+    assert replace(bundle, priors=shares).priors_text == ",".join(f"{label}={share:g}" for label, share in shares.items())
+    assert bundle.priors_text is None
 
 
 def test_priors_make_another_model_and_are_kept(folder, tmp_path):
