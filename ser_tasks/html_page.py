@@ -23,6 +23,8 @@ CHART_CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridOpacity": 0.4, "labelLimit": 260},
     "legend": {"labelFontSize": 12, "title": None},
+    "title": {"fontSize": 12, "fontWeight": "normal"},
+    "padding": {"left": 25, "right": 45, "top": 5, "bottom": 5},  # a browser's sans-serif may be wider than the one measured here
 }
 """Vega-Lite's config for charts of a report."""
 
