@@ -1,12 +1,12 @@
 """Progress where there is no terminal."""
 
-from ser_tasks import progress as bars
+from ser_tasks import progress as ser_progress
 
 
-def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
+def test_a_line_is_printed_every_30_s_where_there_is_no_terminal(capsys, monkeypatch):
     now = iter(range(0, 10_000, 12))
-    monkeypatch.setattr(bars.time, "monotonic", lambda: next(now))
-    with bars.Bars() as progress:
+    monkeypatch.setattr(ser_progress.time, "monotonic", lambda: next(now))
+    with ser_progress.TerminalProgress() as progress:
         done = progress.add_task("done before", total=1)
         progress.update(done, completed=1)
         task = progress.add_task("features of made", total=40)

@@ -55,7 +55,7 @@ def train(
         workers=workers or cores(),
         cache=cache,
     )
-    write_history(summary["history"], out / "history.png")
+    write_history(summary["history"], out / "history.svg")
     summary["rows"].to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(summary["corpora"]))
     typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")

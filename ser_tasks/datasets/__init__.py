@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files, emotions_of
+from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files, emotions_of, speaker_ids
 from ser_tasks.datasets.crema_d import CREMA_D
 from ser_tasks.datasets.emodb import EMODB
 from ser_tasks.datasets.esd import ESD
@@ -77,5 +77,6 @@ __all__ = [
     "read_labels_csv",
     "refuse_leaks",
     "shared",
+    "speaker_ids",
     "split_by_speaker",
 ]

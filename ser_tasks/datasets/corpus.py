@@ -73,6 +73,11 @@ class Layout:
         return re.fullmatch(rf"(?:.*/)?(?:{self.file_name})", path.relative_to(folder).with_suffix("").as_posix())
 
 
+def speaker_ids(clips: pd.DataFrame) -> pd.Series:
+    """``corpus/speaker`` of each clip: a speaker's name is unique within its corpus only."""
+    return clips["corpus"] + "/" + clips["speaker"]
+
+
 def emotions_of(clips: pd.DataFrame) -> tuple[str, ...]:
     """The emotions that clips have, in the taxonomy's order."""
     found = set(clips["emotion"])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from ser_tasks.datasets.corpus import speaker_ids
+
 SIDES = ("train", "calibration", "test")
 HELD_OUT_SHARE = 0.2
 """Share of each corpus's speakers for calibration, and again for the test, where there is one split only; at least one each."""
@@ -79,7 +81,7 @@ def _k_fold(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, M
 
 
 def _leave_one_speaker_out(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
-    speaker = (clips["corpus"] + "/" + clips["speaker"]).to_numpy()
+    speaker = speaker_ids(clips).to_numpy()
     names = sorted(set(speaker[clips["corpus"].isin(tested)]))
     return {f"without {name}": (speaker == name, speaker != name) for name in names}
 

@@ -18,7 +18,7 @@ from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.scorer import Scorer, scorer_of
-from ser_tasks.progress import Bars, through_workers
+from ser_tasks.progress import TerminalProgress, map_parallel
 
 VOICES = 5
 """Other speakers' clips in babble."""
@@ -175,8 +175,8 @@ def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str]
     whole = list(zip(clips["file"], clips["digest"], others, strict=True))
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
-    with Bars() as progress:
-        found = through_workers(score, parts, workers if device == "cpu" else 1, progress, "scoring clips")
+    with TerminalProgress() as progress:
+        found = map_parallel(score, parts, workers if device == "cpu" else 1, progress, "scoring clips")
     return np.concatenate(found)
 
 

@@ -1,4 +1,4 @@
-"""Metrics: ``(truth, prediction)`` to a number."""
+"""Metrics of labels and probabilities against the truth."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,8 +14,25 @@ def ua(truth: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def wa(truth: ArrayLike, prediction: ArrayLike) -> float:
-    """Weighted accuracy: the share of right predictions, 0 to 1."""
+    """Weighted accuracy: the share of correct predictions, 0 to 1."""
     return float(accuracy_score(*_paired(truth, prediction)))
+
+
+def reliability(truth: ArrayLike, probabilities: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean confidence, accuracy and share of segments, each float64 ``(bins,)``, in 15 equal bins of confidence; empty bins are left out.
+
+    ``truth`` are class indices ``(n,)``, ``probabilities`` is ``(n, classes)``.
+    """
+    truth, probabilities = _paired(truth, probabilities)
+    if probabilities.ndim != 2:
+        raise ValueError(f"Probabilities have shape {probabilities.shape}: one row a segment and one column a class are needed.")
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    counts = np.bincount(bins, minlength=ECE_BINS)
+    filled = counts > 0
+    sums = [np.bincount(bins, weights=values, minlength=ECE_BINS)[filled] for values in (confidence, correct)]
+    return sums[0] / counts[filled], sums[1] / counts[filled], counts[filled] / len(truth)
 
 
 def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
@@ -23,14 +40,8 @@ def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
 
     The gap between mean confidence and accuracy in 15 equal bins of confidence, weighted by their counts (Guo et al., 2017).
     """
-    truth, probabilities = _paired(truth, probabilities)
-    if probabilities.ndim != 2:
-        raise ValueError(f"Probabilities have shape {probabilities.shape}: one row a segment and one column a class are needed.")
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - right, minlength=ECE_BINS)
-    return float(np.abs(gaps).sum() / len(truth))
+    confidence, accuracy, share = reliability(truth, probabilities)
+    return float((np.abs(confidence - accuracy) * share).sum())
 
 
 def brier(truth: ArrayLike, probabilities: ArrayLike) -> float:

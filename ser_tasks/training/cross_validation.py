@@ -21,7 +21,7 @@ from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.leaks import LEAKING
 from ser_tasks.evaluation.evaluate import Evaluation, babblers, measure, rows_of, score_clips
 from ser_tasks.inference.bundle import save_bundle
-from ser_tasks.progress import Bars
+from ser_tasks.progress import TerminalProgress
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BASELINES, baseline_probabilities, functionals_for
 from ser_tasks.training.calibrate import TARGET_ERROR
@@ -141,7 +141,7 @@ def cross_validate(
         raise ValueError(f"{name!r} is no baseline: choose one of {', '.join(BASELINES)}.")
     sides = folds_of(clips, split, n_folds, tested, seed)
     leaks = [refuse_leaks(clips.assign(side=side), allow_leak, SPLITS[split].apart) for side in sides.values()]
-    with Bars() as progress:
+    with TerminalProgress() as progress:
         if plan:
             pool_for(clips, plan, cache, workers, progress)
         else:

@@ -18,7 +18,7 @@ from rich.progress import Progress
 from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, band_limited, g711, room
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.features import feature_set, features_of
-from ser_tasks.progress import through_workers
+from ser_tasks.progress import map_parallel
 
 VERSION = 2
 """Of what this file makes of a clip: raise it with every change, and nobody trains on features of before."""
@@ -99,7 +99,7 @@ def _compute(
     whole = list(zip(clips["file"], clips["digest"], strict=True))
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     compute = functools.partial(features_of_copies, feature_name=feature_name, params=params, copies=copies)
-    found = through_workers(compute, parts, workers, progress, f"features of {clips['corpus'].iloc[0]}")
+    found = map_parallel(compute, parts, workers, progress, f"features of {clips['corpus'].iloc[0]}")
     partial = Path(tempfile.mkdtemp(prefix=f".{stored.name}-", dir=stored.parent))
     try:
         np.save(partial / "frames.npy", np.concatenate([part[copy][0] for copy in range(copies + 1) for part in found]))

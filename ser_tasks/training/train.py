@@ -19,7 +19,7 @@ from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.evaluation.evaluate import measure, rows_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, save_bundle
-from ser_tasks.progress import Bars
+from ser_tasks.progress import TerminalProgress
 from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import TARGET_ERROR, best_temperature, threshold
 from ser_tasks.training.cross_validation import cross_validate
@@ -91,7 +91,7 @@ def train_bundle(
             if missing := sorted(set(labels) - set(clips.emotion[clips.side == side])):
                 raise ValueError(f"No {side} speaker has {', '.join(missing)}: give corpora of 3 speakers or more, or fewer labels.")
 
-    with Bars() as progress:
+    with TerminalProgress() as progress:
         pool = pool_for(clips, plan, cache, workers, progress)
         task = progress.add_task("training", total=None)
 

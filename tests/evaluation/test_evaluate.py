@@ -175,8 +175,8 @@ def test_the_command_writes_a_report_that_stands_alone(corpus, bundle, tmp_path)
     assert answer.exit_code == 0, answer.output
     assert "left out clips of training speakers: 8" in answer.output and "24 clips of 3 speakers" in answer.output
     html = (tmp_path / "r" / "report.html").read_text()
-    assert html.count("data:image/png;base64,") == 3 and "http" not in html.replace("http-equiv", "")
-    for heading in ("Scores", "By emotion", "By group", "On the line"):
+    assert html.count("data:image/svg+xml;base64,") == 3 and "http" not in html.replace("http-equiv", "")
+    for heading in ("Scores", "By emotion", "By group", "On the telephone line"):
         assert f"<h2>{heading}</h2>" in html
     nothing = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path), "--out", str(tmp_path / "x")])
     assert nothing.exit_code == 2 and not (tmp_path / "x").exists()
