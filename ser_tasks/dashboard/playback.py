@@ -30,7 +30,7 @@ from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.storage import ChangedObject, GoneObject, LocalStore, Store, StoreRefused, UnusableObject, open_store
+from ser_tasks.storage import LocalStore, ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
 
 Answer = TypeVar("Answer")
 
@@ -158,15 +158,15 @@ class Playback:
         assert self._store is not None, "may_play comes first"
         try:
             return ask(self._store, self._key(call))
-        except (GoneObject, FileNotFoundError):
+        except (ObjectGoneError, FileNotFoundError):
             self._keys.pop(call["recording_id"], None)
             raise NotPlayed("The recording is no longer in the store: it was deleted or moved.", 404) from None
-        except ChangedObject:
+        except ObjectChangedError:
             raise NotPlayed("The recording was uploaded again: what is shown here belongs to the former upload.", 409) from None
-        except UnusableObject as error:
+        except ObjectUnusableError as error:
             raise NotPlayed(f"Not played: {error}", 409) from None
         except (OSError, ValueError) as error:  # a plain OSError names the file, a ValueError the key
-            says = error if isinstance(error, StoreRefused | ConnectionError) else type(error).__name__
+            says = error if isinstance(error, StoreAccessError | ConnectionError) else type(error).__name__
             log.warning("A recording could not be had: %s", says)
             raise NotPlayed("The store does not give the recording out just now: the log of ser dashboard says why.", 503) from None
 

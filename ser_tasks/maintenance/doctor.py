@@ -238,7 +238,7 @@ def _parts_of_chunk(store: Store, day: date, version: str, chunk_id: str) -> lis
     """The parts that hold a chunk in one version: its own, or merged ones, with all the chunks in them."""
     try:
         held = parts.find_chunk(store, day, version, chunk_id)
-    except parts.BrokenPart:
+    except parts.BrokenPartError:
         held = None
     return _same_name(day, version, held[0] if held else chunk_id)
 
@@ -257,7 +257,7 @@ def _trouble(store: Store, item: StoredObject, deep: bool) -> tuple[str, str] | 
             parts.read(store, item.key, table)
     except FileNotFoundError:  # replaced or moved since it was listed
         return None
-    except parts.BrokenPart as error:
+    except parts.BrokenPartError as error:
         return ("broken_manifest" if table == "recordings" else "broken_part"), str(error.__cause__ or error)[:200]
     expected = {"run_id": {place.name}} if table == "runs" else {}
     if place.version is not None:
@@ -428,7 +428,7 @@ def _compare_with_store(store: Store, report: Report, missing: pa.Table, setting
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
         count = sum(1 for _ in listing.new(day, manifest))
         if count:
@@ -465,12 +465,12 @@ def _planned_again(store: Store, report: Report, day: date, settings: Settings) 
     for key in parts.keys(store, folder):
         try:
             readable.append(parts.read(store, key, "recordings"))
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
     for key in parts.keys(store, parts.folder("outcomes", day=day)):
         try:
             ended.append(parts.read(store, key, "outcomes", ["recording_id", "etag", "key", "chunk_id", "scored_at", "run_id"]))
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
     with scratch_folder(settings.scratch) as scratch:
         listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb")

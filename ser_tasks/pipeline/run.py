@@ -36,7 +36,7 @@ def preflight(recordings: str, lake: str, model: str, device: str, policy: str, 
     """Raises the error that a run with these would raise, before anything is started.
 
     ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be;
-    StoreRefused or ConnectionError where S3 can't be listed.
+    StoreAccessError or ConnectionError where S3 can't be listed.
     """
     policy_named(policy)
     choose_device(device)
@@ -81,7 +81,7 @@ class Night:
         """Withheld recordings of this run by reason code."""
         self.failed_chunks: dict[str, str] = {}
         """Chunks that a broken machine stopped, and the error."""
-        self.broken: dict[str, parts.BrokenPart] = {}
+        self.broken: dict[str, parts.BrokenPartError] = {}
         """Parts of the lake that cannot be read, by key."""
         self.machines: dict[str, tuple[int, str]] = {}
         """Processes of a cluster that handled chunks, as host:pid: their extraction processes, and the device that scored."""
@@ -186,7 +186,7 @@ class Night:
         except Exception as another:
             self.failed_chunks[chunk_id] += f" (nor could its outcomes be written: {type(another).__name__}: {another})"
             shutil.rmtree(self.scratch / chunk_id, ignore_errors=True)
-        if isinstance(error, parts.BrokenPart):
+        if isinstance(error, parts.BrokenPartError):
             self.broken[error.key] = error
 
     def check(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ser_tasks.storage.base import GONE, GoneObject, StoredObject, UnusableObject, check_etag
+from ser_tasks.storage.base import GONE, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
 
 
 class LocalStore:
@@ -81,7 +81,7 @@ class LocalStore:
         try:
             found = _stat(path)
         except FileNotFoundError:
-            raise GoneObject(GONE) from None
+            raise ObjectGoneError(GONE) from None
         self._check_usable(path, found)
         check_etag(etag, _local_etag(found))
         return path, {}
@@ -103,14 +103,14 @@ class LocalStore:
         return path
 
     def _check_usable(self, path: Path, found: os.stat_result) -> None:
-        """Raises UnusableObject for what would block, never end, or be somebody else's."""
+        """Raises ObjectUnusableError for what would block, never end, or be somebody else's."""
         target = Path(os.path.realpath(path))
         if stat.S_ISLNK(found.st_mode):
-            raise UnusableObject("It is a link that leads nowhere: put the file itself there, or remove the link.")
+            raise ObjectUnusableError("It is a link that leads nowhere: put the file itself there, or remove the link.")
         if path.is_symlink() and not target.is_relative_to(self.root):
-            raise UnusableObject("It is a link that leads out of its folder: put the file itself there.")
+            raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
         if not stat.S_ISREG(found.st_mode):
-            raise UnusableObject("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
+            raise ObjectUnusableError("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
     def _temporary(self, key: str, data: bytes) -> Path:
         path = self._path(key)

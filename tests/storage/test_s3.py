@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_tasks.storage import ChangedObject, StoreRefused, open_store
+from ser_tasks.storage import ObjectChangedError, StoreAccessError, open_store
 from ser_tasks.storage import s3 as door
 from tests.support.faulty_s3 import at, sometimes
 
@@ -91,7 +91,7 @@ def test_an_object_uploaded_in_pieces_is_fetched_by_its_etag(store, s3, tmp_path
     assert item.etag.endswith("-3") and item.size_bytes == len(data)
     assert store.fetch("big.wav", item.etag, tmp_path)[0].read_bytes() == data
     s3.client.upload_file(str(tmp_path / "big"), store.bucket, f"{store.prefix}big.wav")
-    with pytest.raises(ChangedObject):
+    with pytest.raises(ObjectChangedError):
         store.fetch("big.wav", item.etag, tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_a_large_part_is_written_in_pieces_and_an_upload_that_fails_leaves_none(
     assert len(faulty_s3.broken) == 2
     assert store.read_bytes("big") == data
     faulty_s3.choose(at({2: "expired"}))
-    with pytest.raises(StoreRefused, match="expired"):
+    with pytest.raises(StoreAccessError, match="expired"):
         store.write_bytes("big", data[::-1])
     assert faulty_s3.requests[-1].method == "DELETE"
     assert not s3.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads")
@@ -176,10 +176,10 @@ def test_an_object_that_changes_between_two_attempts_is_not_mixed(store, s3, fau
         return None
 
     faulty_s3.choose(cut_and_change)
-    with pytest.raises(ChangedObject, match="no longer has the etag"):
+    with pytest.raises(ObjectChangedError, match="no longer has the etag"):
         store.fetch("a.wav", item.etag, tmp_path)
     faulty_s3.choose(lambda request: s3.client.delete_object(Bucket=store.bucket, Key=f"{store.prefix}a.wav") and None)
-    with pytest.raises(ChangedObject, match="no longer in the store"):
+    with pytest.raises(ObjectChangedError, match="no longer in the store"):
         store.fetch("a.wav", item.etag, tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_a_free_key_is_told_from_a_forbidden_one(s3, monkeypatch):
     open_store.cache_clear()
     store = open_store(f"s3://{bucket}/lake")
     for ask in (store.exists, store.read_bytes):
-        with pytest.raises(StoreRefused, match="may not read"):
+        with pytest.raises(StoreAccessError, match="may not read"):
             ask("closed/a")
     assert not store.exists("closed/b")
     with pytest.raises(FileNotFoundError):
@@ -213,7 +213,7 @@ def test_a_free_key_is_told_from_a_forbidden_one(s3, monkeypatch):
 
 
 def message(ask) -> str:
-    with pytest.raises((StoreRefused, ConnectionError)) as error:
+    with pytest.raises((StoreAccessError, ConnectionError)) as error:
         ask()
     return str(error.value)
 
