@@ -30,7 +30,7 @@ from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
+from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
 
 Answer = TypeVar("Answer")
 
@@ -125,7 +125,7 @@ class Playback:
 
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
         """A local file with the call's sound, and its media type. Raises NotPlayed as ``link`` does."""
-        if _as_it_is(call) and isinstance(self._store, LocalStore):
+        if _as_it_is(call) and self._store and self._store.local_root:
             path, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], self._scratch))
             return path, AS_THEY_ARE[call["container"], call["codec"]]
         return self._decoded(call), "audio/wav"

@@ -290,7 +290,7 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
     import boto3
 
-    open_store(root).probe()  # it says what is wrong better than DuckDB
+    open_store(root).check()  # it says what is wrong better than DuckDB
     _load_httpfs(connection)
     connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
     session = boto3.Session()

@@ -24,7 +24,7 @@ from ser_tasks.lake.manifest import MANIFEST, deleted_days, next_manifest, read_
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, Store, StoredObject, open_store
+from ser_tasks.storage import Store, StoredObject, open_store
 
 MEMORY_LIMIT = "512MB"
 OLD_S = 3600.0
@@ -122,9 +122,9 @@ def examine(lake: str, recordings: str | None = None, settings: Settings | None 
     """
     settings = settings or Settings()
     store = open_store(lake)
-    for each in (store, open_store(recordings) if recordings else store):
-        if isinstance(each, LocalStore) and not each.root.is_dir():
-            raise FileNotFoundError(f"There is no folder {each.uri}.")
+    store.check()
+    if recordings:
+        open_store(recordings).check()
     for every_page in (deep, deep, True):
         report = Report(store.uri, recordings)
         with scratch_folder(settings.scratch) as scratch:
@@ -285,13 +285,13 @@ def _extremes(footer: pq.FileMetaData, column: str) -> set[Any]:
 
 
 def _temporary_files(store: Store, report: Report) -> None:
-    if not isinstance(store, LocalStore):  # an object store has none: a put is whole or not there
+    if store.local_root is None:  # an object store has none: a put is whole or not there
         return
     for table in schemas.TABLES:
-        for path in (store.root / table).rglob(".*.tmp"):
+        for path in (store.local_root / table).rglob(".*.tmp"):
             age_s = time.time() - path.stat().st_mtime
             if age_s > OLD_S:
-                report.add("temporary_file", path.relative_to(store.root).as_posix(), detail=f"{age_s / 3600:.0f} hours old")
+                report.add("temporary_file", path.relative_to(store.local_root).as_posix(), detail=f"{age_s / 3600:.0f} hours old")
                 report.to_remove.append(path)
 
 

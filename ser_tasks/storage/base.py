@@ -36,6 +36,13 @@ class StoreAccessError(PermissionError):
 class Store(Protocol):
     uri: str
 
+    @property
+    def local_root(self) -> Path | None:
+        """The folder that holds the objects as files; None for a store that is not a folder."""
+
+    def check(self) -> None:
+        """Raises the error that a run would raise where the store can't be listed; FileNotFoundError for a folder that does not exist."""
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with ``prefix``, one page in memory at a time."""
 

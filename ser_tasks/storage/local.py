@@ -14,13 +14,17 @@ class LocalStore:
     """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
 
     def __init__(self, root: Path):
-        self.root = root
+        self.local_root = root
         self.uri = str(root)
 
+    def check(self) -> None:
+        self._check_is_folder()
+        if not self.local_root.exists():
+            raise FileNotFoundError(f"There is no folder {self.local_root}: give an existing folder or s3://bucket/prefix.")
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        if self.root.exists() and not self.root.is_dir():
-            raise NotADirectoryError(f"{self.root} is a file: give the folder that holds it.")
-        start = self.root / prefix.rpartition("/")[0]
+        self._check_is_folder()
+        start = self.local_root / prefix.rpartition("/")[0]
 
         def broken(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
@@ -30,7 +34,7 @@ class LocalStore:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
+                key = path.relative_to(self.local_root).as_posix()
                 if name.startswith(".") or not key.startswith(prefix):
                     continue
                 try:
@@ -87,7 +91,7 @@ class LocalStore:
         return path, {}
 
     def link(self, key: str, etag: str, seconds: int) -> None:
-        self.fetch(key, etag, self.root)
+        self.fetch(key, etag, self.local_root)
 
     @property
     def link_origin(self) -> None:
@@ -96,10 +100,14 @@ class LocalStore:
     def url(self, key: str) -> str:
         return self._path(key).as_uri()
 
+    def _check_is_folder(self) -> None:
+        if self.local_root.exists() and not self.local_root.is_dir():
+            raise NotADirectoryError(f"{self.local_root} is a file: give the folder that holds it.")
+
     def _path(self, key: str) -> Path:
-        path = self.root / key
+        path = self.local_root / key
         if key.startswith("/") or ".." in Path(key).parts:
-            raise ValueError(f"The key {key!r} leads out of {self.root}: keys are relative and have no '..'.")
+            raise ValueError(f"The key {key!r} leads out of {self.local_root}: keys are relative and have no '..'.")
         return path
 
     def _check_usable(self, path: Path, found: os.stat_result) -> None:
@@ -107,7 +115,7 @@ class LocalStore:
         target = Path(os.path.realpath(path))
         if stat.S_ISLNK(found.st_mode):
             raise ObjectUnusableError("It is a link that leads nowhere: put the file itself there, or remove the link.")
-        if path.is_symlink() and not target.is_relative_to(self.root):
+        if path.is_symlink() and not target.is_relative_to(self.local_root):
             raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
         if not stat.S_ISREG(found.st_mode):
             raise ObjectUnusableError("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")

@@ -43,6 +43,8 @@ class S3Store:
     """A prefix of a bucket, through boto3. Beside what each verb raises: StoreAccessError, and ConnectionError where the server
     does not answer, or not in time, or only with errors. These two name the server and never a key, which may name a person."""
 
+    local_root: None = None
+
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
@@ -70,8 +72,7 @@ class S3Store:
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
         return client
 
-    def probe(self) -> None:
-        """Raises what a night would raise where the store can't be listed."""
+    def check(self) -> None:
         with self._plain_errors("list"):
             self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 

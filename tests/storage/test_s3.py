@@ -241,7 +241,7 @@ def test_a_refused_request_says_whose_rights_are_missing(s3, monkeypatch):
 def test_wrong_credentials_are_named_and_not_shown(s3, monkeypatch, variable, value, advice):
     monkeypatch.setenv(variable, value)
     store = open_store(f"s3://{s3.bucket('secret')}")
-    for ask in (store.probe, lambda: list(store.list()), lambda: store.write_bytes("a", b"x"), lambda: store.read_bytes("a")):
+    for ask in (store.check, lambda: list(store.list()), lambda: store.write_bytes("a", b"x"), lambda: store.read_bytes("a")):
         text = message(ask)
         assert advice in text and s3.endpoint_url in text
         assert s3.secret_key not in text and value not in text
@@ -251,15 +251,15 @@ def test_no_credentials_say_where_to_put_them(s3, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message(open_store("s3://some-bucket").probe)
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message(open_store("s3://some-bucket").check)
     open_store.cache_clear()
     monkeypatch.setenv("AWS_PROFILE", "nights")
-    assert "nights" in message(open_store("s3://some-bucket").probe)
+    assert "nights" in message(open_store("s3://some-bucket").check)
 
 
 def test_a_missing_bucket_is_an_error_not_an_empty_list_or_a_free_key(faulty_s3, tmp_path):
     store = open_store("s3://no-such-bucket-here/lake")
-    for ask in (store.probe, lambda: list(store.list())):
+    for ask in (store.check, lambda: list(store.list())):
         assert "there is no such bucket" in message(ask)
     faulty_s3.choose(lambda request: "no_bucket")  # the test server makes buckets for an admin, and finds no key in none
     for ask in (lambda: store.read_bytes("a"), lambda: store.fetch("a", "e", tmp_path), lambda: store.create_bytes("a", b"x")):
@@ -275,33 +275,33 @@ def test_a_wrong_clock_is_named(s3, monkeypatch):
     store = open_store(f"s3://{s3.bucket('clock')}")
     late = datetime.now(UTC) - timedelta(hours=1)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: late.replace(tzinfo=None))
-    assert "set the clock" in message(store.probe)
+    assert "set the clock" in message(store.check)
 
 
 @pytest.mark.parametrize("code", ["skewed", "forbidden", "expired"])
 def test_what_a_person_must_mend_is_not_tried_again(store, faulty_s3, code):
     faulty_s3.choose(lambda request: code)
     advice = {"skewed": "set the clock", "forbidden": "may not list", "expired": "renew them"}[code]
-    assert advice in message(store.probe)
+    assert advice in message(store.check)
     assert len(faulty_s3.requests) == 1
 
 
 def test_a_server_that_is_not_there_is_named(s3, quick, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:password@127.0.0.1:9")
-    text = message(open_store("s3://calls/2026").probe)
+    text = message(open_store("s3://calls/2026").check)
     assert "http://127.0.0.1:9 does not answer for s3://calls/2026" in text and "AWS_ENDPOINT_URL_S3" in text
     assert "password" not in text
 
 
 def test_a_server_that_stays_overloaded_is_named(store, faulty_s3, quick):
     faulty_s3.choose(lambda request: "slow_down")
-    assert f"{faulty_s3.url} could not list {store.uri} just now (SlowDown)" in message(store.probe)
+    assert f"{faulty_s3.url} could not list {store.uri} just now (SlowDown)" in message(store.check)
     assert len(faulty_s3.requests) == 2
 
 
 def test_a_request_is_tried_five_times(store, faulty_s3):
     faulty_s3.choose(at(dict.fromkeys(range(4), "slow_down")))
-    store.probe()
+    store.check()
     assert len(faulty_s3.requests) == 5
 
 
