@@ -28,7 +28,7 @@ from ser_tasks.audio.samples import SAMPLING_RATE_HZ, at_8_khz
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
-from ser_tasks.scratch import scratch_folder
+from ser_tasks.scratch import atomic_write, scratch_folder
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
 
@@ -135,13 +135,12 @@ class Playback:
         path = self._scratch / f"{name[:32]}.wav"
         with self._one_at_a_time:  # so that memory holds one decoder
             if not path.exists():
-                with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+                with tempfile.TemporaryDirectory(dir=self._scratch) as folder, atomic_write(path) as temporary:
                     source, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
                     try:
-                        _write_wav(source, Path(folder) / "decoded.wav", call, self._settings.max_duration_s)
+                        _write_wav(source, temporary, call, self._settings.max_duration_s)
                     except BadAudio as error:
                         raise NotPlayed(f"Not played: {error}", 409) from None
-                    (Path(folder) / "decoded.wav").rename(path)
                 self._make_room(path)
             os.utime(path)
         return path

@@ -1,12 +1,12 @@
 """A folder as a store."""
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ser_tasks.scratch import atomic_write, temporary_file
 from ser_tasks.storage.base import GONE, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
 
 
@@ -57,22 +57,18 @@ class LocalStore:
             return file.read()
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        temporary = self._temporary(key, data)
-        try:
-            os.replace(temporary, self._path(key))
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic_write(self._path_to_write(key)) as temporary:
+            _write_to_disk(temporary, data)
 
     def create_bytes(self, key: str, data: bytes) -> bool:
-        temporary = self._temporary(key, data)
-        try:
-            os.link(temporary, self._path(key))  # unlike a rename, a link never replaces
-            return True
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
+        path = self._path_to_write(key)
+        with temporary_file(path) as temporary:
+            _write_to_disk(temporary, data)
+            try:
+                os.link(temporary, path)  # unlike a rename, a link never replaces
+            except FileExistsError:
+                return False
+        return True
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
@@ -120,19 +116,17 @@ class LocalStore:
         if not stat.S_ISREG(found.st_mode):
             raise ObjectUnusableError("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
-    def _temporary(self, key: str, data: bytes) -> Path:
+    def _path_to_write(self, key: str) -> Path:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
+        return path
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _stat(path: Path) -> os.stat_result:
