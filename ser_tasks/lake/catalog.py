@@ -9,7 +9,6 @@ import functools
 import logging
 import os
 import re
-import secrets
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -23,6 +22,7 @@ from ser_tasks import resource
 from ser_tasks.lake import parts
 from ser_tasks.lake.read_only import has_no_part, query, retried
 from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.scratch import atomic_write
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
@@ -124,20 +124,18 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder: name a file in it, such as {out / 'warehouse.duckdb'}.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with duckdb.connect(temporary) as connection:
-            connection.begin()  # one write to disk instead of hundreds
-            _create_views(connection)
-            _comment_on_columns(connection)
-            connection.commit()
-            refused = _write_empty_parts(lake)
-            for table in _lay_over_parts(connection, lake):
-                log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-        Path(f"{temporary}.wal").unlink(missing_ok=True)
+    with atomic_write(out) as temporary:
+        try:
+            with duckdb.connect(temporary) as connection:
+                connection.begin()  # one write to disk instead of hundreds
+                _create_views(connection)
+                _comment_on_columns(connection)
+                connection.commit()
+                refused = _write_empty_parts(lake)
+                for table in _lay_over_parts(connection, lake):
+                    log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
+        finally:
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
     return out
 
 
@@ -290,7 +288,7 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
     import boto3
 
-    open_store(root).probe()  # it says what is wrong better than DuckDB
+    open_store(root).check()  # it says what is wrong better than DuckDB
     _load_httpfs(connection)
     connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
     session = boto3.Session()

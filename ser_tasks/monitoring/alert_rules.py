@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ser_tasks import resource
 from ser_tasks.lake import catalog, read_only
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, open_store
+from ser_tasks.storage import open_store
 
 SHIPPED = resource("deploy/alerts.yaml")
 READY_FOLDER = catalog.SQL_FOLDER / "alerts"
@@ -244,8 +244,8 @@ def set_reference_month(connection: duckdb.DuckDBPyConnection, settings: Setting
 
 def room(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:
     """Free and total bytes of the disks under the lake, where it is a folder, and under scratch."""
-    store = open_store(lake)
-    places = {"lake": store.root} if isinstance(store, LocalStore) else {}
+    lake_folder = open_store(lake).local_root
+    places = {"lake": lake_folder} if lake_folder else {}
     places["scratch"] = Path(settings.scratch or tempfile.gettempdir())
     found = {}
     for place, folder in places.items():

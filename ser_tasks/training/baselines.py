@@ -25,6 +25,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimmed
 from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
 
@@ -97,9 +98,8 @@ def functionals_for(clips: pd.DataFrame, learner: str, cache: Path, workers: int
         parts = [clips["file"].tolist()[start : start + CLIPS_AT_ONCE] for start in range(0, len(clips), CLIPS_AT_ONCE)]
         compute = functools.partial(functionals_of, name=name)
         found = map_parallel(compute, parts, workers, progress, f"{name} functionals")
-        partial = stored.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(found))
-        partial.rename(stored)
+        with atomic_write(stored) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate(found))
     return np.load(stored)
 
 

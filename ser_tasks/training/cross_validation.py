@@ -22,6 +22,7 @@ from ser_tasks.datasets.leaks import LEAKING
 from ser_tasks.evaluation.evaluate import Evaluation, babblers, measure, rows_of, score_clips
 from ser_tasks.inference.bundle import save_bundle
 from ser_tasks.progress import TerminalProgress
+from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BASELINES, baseline_probabilities, functionals_for
 from ser_tasks.training.calibrate import TARGET_ERROR
@@ -203,9 +204,8 @@ def run_fold(fold: Fold, report: Report = lambda what, step, steps: None) -> Non
         ],
         ignore_index=True,
     ).assign(fold=fold.name)
-    partial = fold.done.with_suffix(".partial")
-    rows.to_parquet(partial, index=False)
-    partial.rename(fold.done)
+    with atomic_write(fold.done) as temporary:
+        rows.to_parquet(temporary, index=False)
 
 
 def _by_model(fold: Fold, tested: pd.DataFrame, report: Report) -> tuple[np.ndarray, float, float]:

@@ -4,8 +4,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, b
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.scratch import atomic_folder
 
 VERSION = 2
 """Of what this file makes of a clip: raise it with every change, and nobody trains on features of before."""
@@ -100,13 +99,11 @@ def _compute(
     parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
     compute = functools.partial(features_of_copies, feature_name=feature_name, params=params, copies=copies)
     found = map_parallel(compute, parts, workers, progress, f"features of {clips['corpus'].iloc[0]}")
-    partial = Path(tempfile.mkdtemp(prefix=f".{stored.name}-", dir=stored.parent))
     try:
-        np.save(partial / "frames.npy", np.concatenate([part[copy][0] for copy in range(copies + 1) for part in found]))
-        np.save(partial / "lengths.npy", np.stack([np.concatenate([part[copy][1] for part in found]) for copy in range(copies + 1)]))
-        partial.rename(stored)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic_folder(stored) as temporary:
+            np.save(temporary / "frames.npy", np.concatenate([part[copy][0] for copy in range(copies + 1) for part in found]))
+            np.save(temporary / "lengths.npy", np.stack([np.concatenate([part[copy][1] for part in found]) for copy in range(copies + 1)]))
+    except OSError:
         if not stored.exists():  # another training may have been quicker
             raise
 

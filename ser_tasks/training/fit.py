@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 
 from ser_tasks.features import feature_set
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.augment import VOICES, babbled, masked, mixed, offset
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.recipe import Recipe
@@ -169,11 +169,10 @@ def _average(averaged: nn.Module, module: nn.Module, share: float) -> None:
 
 def _keep(checkpoint: Path, state: dict[str, Any], rng: np.random.Generator, losses: list[float]) -> None:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
     kept = {name: part.state_dict() for name, part in state.items()}
     generator = {"numpy": repr(rng.bit_generator.state), "torch": torch.get_rng_state()}
-    torch.save({**kept, "generator": generator, "losses": losses}, partial)
-    os.replace(partial, checkpoint)
+    with atomic_write(checkpoint) as temporary:
+        torch.save({**kept, "generator": generator, "losses": losses}, temporary)
 
 
 def _resume(checkpoint: Path, state: dict[str, Any], rng: np.random.Generator) -> list[float]:

@@ -14,6 +14,7 @@ from ser_tasks.features import feature_set, features_of
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, baseline_fitted, heard
 from ser_tasks.training.cross_validation import evaluate_across
 from ser_tasks.training.feature_cache import cache_folder
@@ -67,8 +68,8 @@ def league(
                 | row
                 for corpus, row in {"all": _overall(evaluation.metrics), **evaluation.metrics["by"]["corpus"]["groups"]}.items()
             ]
-            pd.DataFrame(own).astype({"parameters": "Int64"}).to_parquet(stored.with_suffix(".partial"), index=False)
-            stored.with_suffix(".partial").rename(stored)
+            with atomic_write(stored) as temporary:
+                pd.DataFrame(own).astype({"parameters": "Int64"}).to_parquet(temporary, index=False)
         found.append(pd.read_parquet(stored))
     table = pd.concat(found, ignore_index=True)
     table.to_parquet(out / "league.parquet", index=False)
