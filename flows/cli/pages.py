@@ -86,11 +86,11 @@ def weekly(
     if mail:
         if queue or group:
             raise ValueError("--mail goes by SER_WEEKLY_TO, which says who sees which queues: leave --queue and --group out.")
-        from ser_tasks.dashboard.mailing import Unmailed, mail_week
+        from ser_tasks.dashboard.mailing import MailingError, mail_week
 
         try:
             mail_week(lake, week, again, dry_run, typer.echo)
-        except Unmailed as error:
+        except MailingError as error:
             typer.secho(f"ser: {error}", err=True, fg="red")
             raise SystemExit(1) from None
         return
