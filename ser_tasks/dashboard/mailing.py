@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from ser_tasks.dashboard import weekly as page
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import Viewer, of_groups
-from ser_tasks.monitoring.notifiers import Message, NotSent, mail_page
+from ser_tasks.monitoring.notifiers import Message, SendError, mail_page
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
@@ -79,6 +79,6 @@ def _mail(made: page.Weekly, address: str, monday: date, settings: Settings, kno
     text = made.text + ("\nYou have received this page before; it was sent again on request.\n" if known else "")
     try:
         mail_page(made.html, Message(made.title, text), address, settings, f"calls-and-moods-{page.name_of(monday)}.html")
-    except NotSent as error:
+    except SendError as error:
         return str(error)
     return None

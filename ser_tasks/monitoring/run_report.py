@@ -145,7 +145,7 @@ def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:
     usual = f"{_bytes(median(written))} is the median of the {len(written)} before" if written else "what those before wrote is not known"
     here = "an unknown amount" if run["written_bytes"] is None else _bytes(run["written_bytes"])
     lines = [markdown_table(sizes), "", f"This night wrote {here}; {usual}."]
-    for place, (free_bytes, total_bytes) in alert_rules.room(lake, settings).items():
+    for place, (free_bytes, total_bytes) in alert_rules.disk_space(lake, settings).items():
         lines.append(f"Free where {place} lies: {_bytes(free_bytes)}, {free_bytes / total_bytes:.0%} of the disk.")
     return "\n".join(lines)
 
