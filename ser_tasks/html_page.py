@@ -1,9 +1,15 @@
-"""A page that stands alone: Markdown as HTML, its pictures inside."""
+"""Self-contained HTML pages from Markdown, and charts as SVG."""
+
+from __future__ import annotations
 
 import base64
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 from markdown_it import MarkdownIt
+
+if TYPE_CHECKING:
+    import altair
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -11,13 +17,31 @@ table { border-collapse: collapse; margin: 1rem 0 } td, th { border: 1px solid #
 td:first-child, th:first-child { text-align: left } img { max-width: 100%; height: auto } h1 { line-height: 1.2 }
 """
 KINDS = {"png": "image/png", "svg": "image/svg+xml"}
+CHART_CONFIG: dict[str, Any] = {
+    "background": "white",
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridOpacity": 0.4, "labelLimit": 260},
+    "legend": {"labelFontSize": 12, "title": None},
+}
+"""Vega-Lite's config for charts of a report."""
 
 
 def html_page(title: str, text: str, pictures: dict[str, bytes]) -> str:
-    """The page. ``pictures`` are PNG or SVG files by the name under which ``text`` links them; HTML in ``text`` is shown, not obeyed."""
+    """A page without links to other files. ``text`` is Markdown; HTML in it is escaped.
+
+    ``pictures`` are the contents of PNG or SVG files by the name under which ``text`` links them: the page embeds them.
+    """
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     for name, data in pictures.items():
         kind = KINDS[name.rpartition(".")[2]]
         body = body.replace(f'src="{name}"', f'src="data:{kind};base64,{base64.b64encode(data).decode()}"')
     head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style></head>"
     return f"{head}<body>{body}</body></html>"
+
+
+def svg_of(chart: altair.TopLevelMixin) -> str:
+    """The chart as SVG text, rendered here without a browser, with ``CHART_CONFIG`` as its config."""
+    import vl_convert  # starts a JavaScript engine, which takes half a second
+
+    return str(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": CHART_CONFIG}))
