@@ -292,10 +292,10 @@ def test_disk_tells_a_place_with_little_room(tmp_path, monkeypatch):
     assert evaluate(tmp_path / "lake", settings=settings, **rule | {"with": {"below": 0.05}}) == []
 
 
-def test_the_room_of_a_lake_that_is_not_there_yet_is_that_of_the_disk_that_will_hold_it(tmp_path):
-    found = alert_rules.room(str(tmp_path / "a" / "lake"), Settings(scratch=str(tmp_path)))
+def test_the_disk_space_of_a_missing_lake_is_that_of_the_disk_that_will_hold_it(tmp_path):
+    found = alert_rules.disk_space(str(tmp_path / "a" / "lake"), Settings(scratch=str(tmp_path)))
     assert found.keys() == {"lake", "scratch"} and found["lake"][1] == shutil.disk_usage(tmp_path).total
-    assert alert_rules.room("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
+    assert alert_rules.disk_space("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
 
 
 def queue_days(lake, shares: list[float], queue: str = "sales") -> datetime:
