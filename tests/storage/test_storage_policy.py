@@ -59,10 +59,10 @@ def night(faulty_s3, s3, monkeypatch, tmp_path):
         assert connection.execute("SELECT outcome FROM outcomes").fetchall() == [("scored",)]
     write_night_report(lake)
     rules, told = load(), []
-    asked = alerts.ask(lake, rules, Settings(), datetime.now(UTC) + timedelta(days=2))  # then a night is late
-    alerts.tell(lake, asked, rules, Settings(), {"prefect": lambda message, _: told.append(message)})
+    evaluation = alerts.evaluate(lake, rules, Settings(), datetime.now(UTC) + timedelta(days=2))  # then a night is late
+    alerts.notify(lake, evaluation, rules, Settings(), {"prefect": lambda message, _: told.append(message)})
     with connect(lake) as connection:
-        assert connection.execute("SELECT count(*) FROM alerts WHERE told_at IS NOT NULL").fetchall() == [(len(asked.findings),)]
+        assert connection.execute("SELECT count(*) FROM alerts WHERE told_at IS NOT NULL").fetchall() == [(len(evaluation.alerts),)]
     assert len(told) == 1
     write_catalog(lake, tmp_path / "warehouse.duckdb")
     requests = faulty_s3.requests
