@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog
+from ser_tasks.lake.sql_text import literal
 
 _OF_QUEUES = "($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))"
 _IN_PERIOD = f"call_date BETWEEN $first AND $last AND {_OF_QUEUES}"
@@ -44,19 +44,6 @@ class Question:
     def with_values(self, values: dict[str, Any]) -> str:
         """The statement with its values written in: what `ser sql` can run."""
         return re.sub(r"\$(\w+)", lambda found: literal(values[found[1]]), self.sql)
-
-
-def literal(value: Any) -> str:
-    """A value as SQL writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, date):
-        return f"DATE '{value}'"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(literal, value)) + "]"
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 QUESTIONS = {

@@ -18,6 +18,7 @@ from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import choose_device, score_file
 from ser_tasks.lake import catalog, manifest, parts
+from ser_tasks.lake.sql_text import literal
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline import ingest, listing, publish
 from ser_tasks.pipeline.extract import Batch, Job
@@ -254,8 +255,8 @@ class Night:
         What a question needs beyond CHECK_MEMORY goes to scratch: a night of a million calls takes no more memory than one of a hundred.
         """
         connection = catalog.connect(self.lake.uri, since=self._since(), without=self.broken)
-        folder = str(self.scratch).replace("'", "''")
-        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false; SET temp_directory = '{folder}'")
+        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false")
+        connection.execute(f"SET temp_directory = {literal(str(self.scratch))}")
         return connection
 
     def _since(self) -> date | None:

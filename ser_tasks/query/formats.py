@@ -22,6 +22,8 @@ import rich.table
 import rich.text
 from rich.cells import cell_len, set_cell_size
 
+from ser_tasks.lake.sql_text import identifier
+
 SHOWN_ROWS, SHOWN_CELL = 100, 40
 """Rows, and characters of a value, at which a table for a person ends."""
 
@@ -227,12 +229,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def _projected(
     connection: duckdb.DuckDBPyConnection, rows: pa.Table, expression: Callable[[str, pa.ChunkedArray], str]
 ) -> duckdb.DuckDBPyRelation:
-    columns = [f"{expression(_name(name), column)} AS {_name(name)}" for name, column in zip(rows.column_names, rows.columns, strict=True)]
+    columns = [f"{expression(identifier(name), column)} AS {identifier(name)}" for name, column in zip(rows.column_names, rows.columns, strict=True)]
     return connection.from_arrow(rows).project(", ".join(columns))
-
-
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
 
 
 def _distinct(given: list[str]) -> list[str]:
