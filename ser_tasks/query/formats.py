@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -26,6 +26,8 @@ from ser_tasks.lake.sql_text import identifier
 
 SHOWN_ROWS, SHOWN_CELL = 100, 40
 """Rows, and characters of a value, at which a table for a person ends."""
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Batches = Iterator[pa.Table]
 
@@ -73,6 +75,11 @@ def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", wi
     file = io.BytesIO()
     write(answer.to_reader(), file, format, width, whole=whole)
     return file.getvalue() if format == "parquet" else file.getvalue().decode().removesuffix("\n")
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """The value for a CSV that a spreadsheet opens: text that it would run as a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
