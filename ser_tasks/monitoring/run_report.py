@@ -1,6 +1,5 @@
 """The report of a night: outcomes, what was not scored and why, throughput, worst calls, drift, disk, cost, checks that failed."""
 
-import re
 from datetime import date, datetime
 from statistics import median
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import quote
 import duckdb
 
 from ser_tasks import html_page, schemas
+from ser_tasks.html_page import markdown_text
 from ser_tasks.lake import catalog, parts, read_only
 from ser_tasks.monitoring import alert_rules, costs
 from ser_tasks.settings import Settings
@@ -204,9 +204,15 @@ def worst_calls_table(calls: list[Row], recordings: str) -> str:
     store = open_store(recordings)
     rows = []
     for call in calls:
-        place = [str(call["call_date"] or ""), as_cell(call["queue"]), f"{call['peak_anger']:.2f}", f"{call['peak_anger_at_s']:.0f} s"]
-        rows.append([*place, f"[{as_cell(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
-    return _table(["date", "queue", "peak anger", "at", "call"], rows) if calls else "None."
+        place = [
+            str(call["call_date"] or ""),
+            markdown_text(call["queue"]),
+            f"{call['peak_anger']:.2f}",
+            f"{call['peak_anger_at_s']:.0f} s",
+        ]
+        rows.append([*place, f"[{markdown_text(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
+    header = ["date", "queue", "peak anger", "at", "call"]
+    return html_page.markdown_table(header, rows, aligned=True) if calls else "None."
 
 
 def failed_checks(lake: str, first_day: date) -> list[Row]:
@@ -248,22 +254,10 @@ def agreement(lake: str, run: Row) -> Row:
 
 
 def markdown_table(rows: list[Row]) -> str:
-    """Rows as a Markdown table whose columns stand in line as plain text, too; text from outside stays text."""
-    return _table(list(rows[0]), [[as_cell(value) for value in row.values()] for row in rows]) if rows else "None."
-
-
-def _table(header: list[str], cells: list[list[str]]) -> str:
-    """The last column, which may hold long text or links, is not filled up."""
-    widths = [max(3, *(len(line[column]) for line in [header, *cells])) for column in range(len(header) - 1)]
-    lines = [header, ["-" * width for width in widths] + ["---"], *cells]
-    padded = [[*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
-
-
-def as_cell(value: Any) -> str:
-    """A value that others wrote, for a cell of a Markdown table: it shows, and does nothing."""
-    text = "" if value is None else str(value)
-    return re.sub(r"([\\`*\[\]<>|!])", r"\\\1", " ".join(text.split()))
+    """Rows as a Markdown table that is readable as plain text, too, their values escaped; "None." where there is no row."""
+    if not rows:
+        return "None."
+    return html_page.markdown_table(list(rows[0]), [[markdown_text(value) for value in row.values()] for row in rows], aligned=True)
 
 
 def _rounded(value: float | None) -> str | None:

@@ -148,9 +148,9 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
 
 
 def test_hostile_text_does_nothing_in_an_artifact():
-    from ser_tasks.monitoring.run_report import as_cell
+    from ser_tasks.html_page import markdown_text
 
-    assert as_cell("](http://x) <b>|\n# a") == r"\](http://x) \<b\>\| # a"
+    assert markdown_text("](http://x) <b>|\n# a") == r"\](http://x) \<b\>\| # a"
 
 
 # -- A whole night
