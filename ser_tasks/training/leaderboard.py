@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from ser_tasks.datasets import emotions_of, read_corpora
 from ser_tasks.datasets.telephone import RATE_HZ
 from ser_tasks.features import feature_set, features_of
+from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model
@@ -96,16 +97,14 @@ def league_markdown(table: pd.DataFrame) -> str:
     """The table as Markdown, the best on all corpora first."""
     corpora = [name for name in table["corpus"].unique() if name != "all"]
     whole = table[table["corpus"] == "all"].sort_values("ua", ascending=False)
-    lines = [
-        f"| model | parameters | audio-hours/hour, one core | UA | ECE | {' | '.join(f'UA {name}' for name in corpora)} |",
-        "|---" * (5 + len(corpora)) + "|",
-    ]
+    header = ["model", "parameters", "audio-hours/hour, one core", "UA", "ECE", *(f"UA {name}" for name in corpora)]
+    rows = []
     for row in whole.itertuples():
         own = table[table["model"] == row.model].set_index("corpus")["ua_among_its_emotions"]
         size = "" if pd.isna(row.parameters) else f"{row.parameters:,}"
-        scores = " | ".join(f"{own[name]:.3f}" for name in corpora)
-        lines.append(f"| `{row.model}` | {size} | {row.audio_h_per_h:,.0f} | {row.ua:.3f} | {row.ece:.3f} | {scores} |")
-    return "\n".join(lines) + "\n"
+        scores = [row.ua, row.ece, *(own[name] for name in corpora)]
+        rows.append([f"`{row.model}`", size, f"{row.audio_h_per_h:,.0f}", *(f"{score:.3f}" for score in scores)])
+    return markdown_table(header, rows) + "\n"
 
 
 def _overall(metrics: dict) -> dict:

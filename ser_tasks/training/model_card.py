@@ -1,6 +1,7 @@
 """The texts that go with a bundle: ``MODEL_CARD.md`` and ``LICENSE``, written from what the bundle says and measured."""
 
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
 
@@ -15,7 +16,7 @@ def model_card(bundle: Bundle) -> str:
     """The card, in Markdown, of a bundle that ``train`` made: its ``scores`` tell how."""
     test = bundle.scores["test"]
     emotions = ", ".join(bundle.labels)
-    corpora = [f"| {told['corpus']} | {told['licence']} | {_sides(told['clips'])} |" for told in bundle.training_data]
+    corpora = [[told["corpus"], told["licence"], _sides(told["clips"])] for told in bundle.training_data]
     recalls = ", ".join(f"{label} {recall:.2f}" for label, recall in test["all"]["recall"].items())
     return f"""# {bundle.name}, version {bundle.version}
 
@@ -35,9 +36,7 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}; 
 
 ## Data
 
-| corpus | licence | clips: train, calibration, test |
-|---|---|---|
-{chr(10).join(corpora)}
+{markdown_table(["corpus", "licence", "clips: train, calibration, test"], corpora)}
 
 {_about_the_data(bundle)}
 It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses,
@@ -143,8 +142,8 @@ def _split(bundle: Bundle) -> str:
 
 
 def _table(scores: dict[str, dict]) -> str:
-    header = "| corpus | segments | UA | WA | ECE | coverage | error when covered |\n|---|---|---|---|---|---|---|\n"
-    return header + "\n".join(_score_row(corpus, row) for corpus, row in scores.items())
+    header = ["corpus", "segments", "UA", "WA", "ECE", "coverage", "error when covered"]
+    return markdown_table(header, [_score_row(corpus, row) for corpus, row in scores.items()])
 
 
 def _foreign(bundle: Bundle) -> str:
@@ -162,15 +161,13 @@ Each corpus scored by a model that was trained on the others alone. Expect this,
 def _robustness(bundle: Bundle) -> str:
     if not (scores := bundle.scores.get("robustness")):
         return ""
-    rows = [f"| {name} | {row['ua']:.2f} | {row['labels_flipped']:.0%} |" for name, row in scores.items()]
+    rows = [[name, f"{row['ua']:.2f}", f"{row['labels_flipped']:.0%}"] for name, row in scores.items()]
     return f"""
 ## On the line
 
 What codecs, lost packets, gain, noise and babble do to the scores on unheard speakers.
 
-| condition | UA | labels that flip |
-|---|---|---|
-{chr(10).join(rows)}
+{markdown_table(["condition", "UA", "labels that flip"], rows)}
 """
 
 
@@ -185,8 +182,8 @@ def _calibration(bundle: Bundle) -> str:
     )
 
 
-def _score_row(corpus: str, row: dict) -> str:
+def _score_row(corpus: str, row: dict) -> list[str]:
     error = "none covered" if row["error_covered"] is None else f"{row['error_covered']:.2f}"
     interval = " ({:.2f} to {:.2f})".format(*row["ua_interval_95"]) if row.get("ua_interval_95") else ""
-    scores = f"{row['ua']:.2f}{interval} | {row['wa']:.2f} | {row['ece']:.2f} | {row['coverage']:.2f}"
-    return f"| {corpus} | {row['segments']} | {scores} | {error} |"
+    scores = [f"{row['ua']:.2f}{interval}", f"{row['wa']:.2f}", f"{row['ece']:.2f}", f"{row['coverage']:.2f}"]
+    return [corpus, str(row["segments"]), *scores, error]
