@@ -98,7 +98,7 @@ def connect(
     a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
     ``without`` names parts (keys) to leave out: those that cannot be read.
     With ``as_of``, every view shows what was known at that moment, UTC unless it says a zone: rows made later are left out.
-    What later nights replaced or deleted in the lake itself is not to be had: see README, As of a day.
+    What later nights replaced or deleted in the lake itself cannot be shown: see sql/ANALYSTS.md, As of a day.
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()

@@ -51,7 +51,7 @@ def page() -> str:
         "`macros/` holds the functions that views share. `ser sql` runs a question, `ser catalog` writes the views as a DuckDB file.",
         "Dates and hours of calls are the site's (`SER_TIME_ZONE`), timestamps are UTC.",
         "`SET VARIABLE as_of = '2026-11-03 12:00'` asks for what was known then, but not for what the lake replaced or deleted since:",
-        "see As of a day in the README of the project.",
+        "see As of a day in [ANALYSTS.md](ANALYSTS.md).",
     ]
     with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
         for folder, found in groupby(catalog.views(), lambda view: view.folder):

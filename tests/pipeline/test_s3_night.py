@@ -18,7 +18,7 @@ from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
 from tests.support.faulty_s3 import FaultyS3
 from tests.support.s3 import contents, night_policy, rows_of, upload
 
-README = Path(__file__).parents[2] / "README.md"
+OPERATIONS = Path(__file__).parents[2] / "deploy" / "OPERATIONS.md"
 CALL = two_sided([("agent", 0.5, 3), ("customer", 4, 9)], 10, seed=3)
 
 
@@ -282,8 +282,8 @@ BI_TOOL = "import sys, duckdb\nprint(duckdb.sql(sys.stdin.read()).fetchall())"
 
 
 def readme_lines_for_bi_tools(**values: str) -> str:
-    """The README's SQL for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
-    sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", README.read_text(), re.S)[1]
+    """The SQL of OPERATIONS.md for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
+    sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", OPERATIONS.read_text(), re.S)[1]
     sql = re.sub(r"\s*--.*", "", sql).replace("REGION 'eu-central-1'", "ENDPOINT 'endpoint', URL_STYLE 'path', USE_SSL false")
     for name, value in values.items():
         assert f"'{name}'" in sql or name in ("httpfs", "query"), name

@@ -118,10 +118,10 @@ def test_the_policy_allows_no_more_than_it_says(s3):
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, number
 
 
-def test_the_readme_fills_the_policy_in(tmp_path):
-    """The README's own command gives the policy that the other tests use."""
+def test_the_documented_command_fills_the_policy_in(tmp_path):
+    """The command in OPERATIONS.md gives the policy that the other tests use."""
     root = POLICY.parent.parent
-    command = re.search(r"^sed .*storage-policy\.json > night-policy\.json$", (root / "README.md").read_text(), re.M)[0]
+    command = re.search(r"^sed .*storage-policy\.json > night-policy\.json$", (root / "deploy" / "OPERATIONS.md").read_text(), re.M)[0]
     subprocess.run(command.replace("> ", f"> {tmp_path}/"), shell=True, cwd=root, check=True)
     filled = json.loads((tmp_path / "night-policy.json").read_text())
     assert filled == {"Version": "2012-10-17", "Statement": night_policy("calls", "lake", "emotions")}
