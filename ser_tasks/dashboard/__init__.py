@@ -1,1 +1,1 @@
-"""The page for service leads: `ser dashboard`. Pages are made on the server, over views of the lake only."""
+"""The dashboard for service leads (`ser dashboard`). Pages are rendered on the server, from views of the lake only."""

@@ -1,4 +1,4 @@
-"""The dashboard's application. Its pages are routers, listed in ROUTERS."""
+"""The dashboard's application. ROUTERS lists its pages."""
 
 import contextlib
 import functools
@@ -7,7 +7,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -25,45 +25,45 @@ ROUTERS: dict[str, APIRouter] = {
     "call": call.router,
     "sources": sources.router,
 }
-"""Every page. What is not here is /static."""
+"""The routers of all pages, beside /static."""
 
-READING_AGAIN_S = "3"
-"""After so many seconds a browser asks again, while the lake is being read."""
+RETRY_AFTER_S = "3"
+"""Browsers reload after so many seconds while the lake is being read."""
 
 
 def create_app(lake: str, recordings: str | None = None, settings: Settings | None = None, wait: bool = True) -> FastAPI:
-    """The dashboard over a lake. Lists the lake before it returns, and raises what the store raises.
+    """The dashboard of a lake. Lists the lake before it returns; errors of the store propagate.
 
-    ``recordings``: the store that recordings are played from; without it none is. ``wait``: read the lake before, too; else it is
-    read once the app is served, and until then each page says so.
+    ``recordings``: the store that recordings are played from; None disables playback. ``wait``: also read the lake before returning.
+    Otherwise it is read once the app is served, and pages say so until then.
     """
     settings = settings or Settings()
     app = FastAPI(title="Calls and moods", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.lake, app.state.recordings, app.state.settings = lake, recordings, settings
     app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait, functools.partial(overview.prepare, settings=settings))
     app.state.playback = Playback(recordings, settings)
-    app.state.media_sources = app.state.playback.origins  # beside our own, that recordings may be played from
+    app.state.media_sources = app.state.playback.origins  # origins beside this one that recordings may be played from
     for router in ROUTERS.values():
         app.include_router(router, dependencies=[Depends(_signed_in)])
     app.mount("/static", StaticFiles(directory=str(files("ser_tasks.dashboard") / "static")), name="static")
-    app.middleware("http")(_each_request)
-    if settings.dashboard_secret is None:  # a page elsewhere that lets its own name lead to 127.0.0.1 gets nothing
+    app.middleware("http")(_middleware)
+    if settings.dashboard_secret is None:  # against DNS rebinding
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-    app.add_exception_handler(StarletteHTTPException, _told)
-    app.add_exception_handler(RequestValidationError, _bad_address)
-    app.add_exception_handler(Exception, _our_fault)
+    app.add_exception_handler(StarletteHTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(Exception, _server_error)
     return app
 
 
 def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serves until it is told to stop."""
+    """Serves until the process is stopped."""
     import uvicorn
 
     uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, proxy_headers=False)
 
 
 def _signed_in(request: Request, viewer: TheViewer) -> None:
-    """What every page but the static files asks first."""
+    """Requires sign-in for every page except static files."""
     request.state.viewer = viewer
 
 
@@ -76,13 +76,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.playback.close()
 
 
-async def _each_request(request: Request, call_next: Any) -> Response:
+async def _middleware(request: Request, call_next: Any) -> Response:
     request.state.snapshot = request.app.state.snapshots.current
     if request.method not in ("GET", "HEAD"):
-        response = Response("Pages are read only.", 405, {"Allow": "GET, HEAD"})
+        response = Response("The pages are read-only.", 405, {"Allow": "GET, HEAD"})
     elif request.state.snapshot is None and not request.url.path.startswith("/static/"):
         response = page(request, "reading.html", 503)
-        response.headers["Retry-After"] = response.headers["Refresh"] = READING_AGAIN_S
+        response.headers["Retry-After"] = response.headers["Refresh"] = RETRY_AFTER_S
     else:
         response = await call_next(request)
     media = " ".join(["'self'", *request.app.state.media_sources])
@@ -97,17 +97,19 @@ async def _each_request(request: Request, call_next: Any) -> Response:
     return response
 
 
-def _told(request: Request, error: HTTPException) -> Response:
-    phrase, says = HTTPStatus(error.status_code).phrase, str(error.detail)
-    if says == phrase == HTTPStatus.NOT_FOUND.phrase:
-        says = "There is no such page."
-    return page(request, "error.html", error.status_code, says=says, phrase=phrase)
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, StarletteHTTPException)
+    phrase, message = HTTPStatus(error.status_code).phrase, str(error.detail)
+    if message == phrase == HTTPStatus.NOT_FOUND.phrase:
+        message = "There is no such page."
+    return page(request, "error.html", error.status_code, message=message, phrase=phrase)
 
 
-def _bad_address(request: Request, error: RequestValidationError) -> Response:
+def _invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
     names = ", ".join(sorted({str(each["loc"][-1]) for each in error.errors()}))
-    return page(request, "error.html", 400, says=f"The address has a value that cannot be read: {names[:200]}.", phrase="Bad Request")
+    return page(request, "error.html", 400, message=f"The address has an invalid value: {names[:200]}.", phrase="Bad Request")
 
 
-def _our_fault(request: Request, error: Exception) -> Response:
-    return Response("Something broke on our side. The log of ser dashboard has the cause.", 500, media_type="text/plain")
+def _server_error(request: Request, error: Exception) -> Response:
+    return Response("The dashboard failed. The log of ser dashboard has the cause.", 500, media_type="text/plain")

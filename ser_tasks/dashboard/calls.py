@@ -1,4 +1,4 @@
-"""The list of calls: searched, narrowed, sorted and paged by its address alone, so that a link or a bookmark shows the same list."""
+"""The list of calls. Its address alone holds search, filters, order and page, so that a link or bookmark shows the same list."""
 
 import csv
 import io
@@ -12,8 +12,8 @@ from fastapi.responses import StreamingResponse
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import TheFilters, ask, page
-from ser_tasks.dashboard.queries import Question
+from ser_tasks.dashboard.pages import TheFilters, fetch, page
+from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
 from ser_tasks.query.formats import spreadsheet_safe
 from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
@@ -21,41 +21,41 @@ from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 router = APIRouter()
 
 CALLS_A_PAGE, LAST_PAGE = 50, 100_000
-LONGEST_SEARCH = 200
+MAX_SEARCH_CHARACTERS = 200
 CSV_ROWS_AT_ONCE = 10_000
-STEADY_S = 30
-"""A call is put in order by its share as if so many seconds of the average call were added, as in the mart worst_calls:
-one segment of a short call is not the worst of all."""
-ENOUGH_S = 10
-"""With less scored speech the list says that a share rests on little."""
+SHRINKAGE_S = 30
+"""Orders by a share add so many seconds of the average call to each call (shrinkage), as the mart worst_calls does. Otherwise short
+calls with one extreme segment would always come first."""
+LITTLE_SPEECH_S = 10
+"""With less scored speech, the list marks a share as based on little."""
 
 
-def _steady(share: str) -> str:
+def _shrunk(share: str) -> str:
     average = f"(SELECT weighted_avg({share}, nullif(scored_speech_s, 0)) FROM listed)"
-    return f"({share} * scored_speech_s + {average} * {STEADY_S}) / (scored_speech_s + {STEADY_S})"
+    return f"({share} * scored_speech_s + {average} * {SHRINKAGE_S}) / (scored_speech_s + {SHRINKAGE_S})"
 
 
 SORTS = {
     "newest": "started_at DESC NULLS LAST, call_date DESC",
     "oldest": "started_at NULLS LAST, call_date",
-    "angriest": f"{_steady('share_anger')} DESC NULLS LAST, peak_anger DESC NULLS LAST",
-    "most-negative": f"{_steady('mean_negativity')} DESC NULLS LAST",
-    "calmest": f"{_steady('mean_negativity')} NULLS LAST",
+    "angriest": f"{_shrunk('share_anger')} DESC NULLS LAST, peak_anger DESC NULLS LAST",
+    "most-negative": f"{_shrunk('mean_negativity')} DESC NULLS LAST",
+    "calmest": f"{_shrunk('mean_negativity')} NULLS LAST",
     "got-worse": "negativity_change DESC NULLS LAST",
     "got-better": "negativity_change NULLS LAST",
     "peak": "peak_anger DESC NULLS LAST",
-    "least-sure": f"{_steady('share_unsure')} DESC NULLS LAST",
-    "most-sure": f"{_steady('share_unsure')} NULLS LAST",
+    "least-sure": f"{_shrunk('share_unsure')} DESC NULLS LAST",
+    "most-sure": f"{_shrunk('share_unsure')} NULLS LAST",
     "longest": "duration_s DESC NULLS LAST",
     "shortest": "duration_s NULLS LAST",
     "queue": "queue NULLS LAST, started_at DESC NULLS LAST",
     "call": "call_id",
     "outcome": "outcome, reason_code NULLS FIRST, started_at DESC NULLS LAST",
-    **{emotion: f"{_steady(f'share_{emotion}')} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
+    **{emotion: f"{_shrunk(f'share_{emotion}')} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
 }
-"""What ``sort=`` may say -> ORDER BY."""
+"""Values of ``sort=`` -> ORDER BY."""
 BEST = ("happiness", "calmest", "got-better")
-"""Orders in which the list leads to each call's happiest moment, not to its angriest."""
+"""Orders in which the list links to each call's happiest moment, not to its angriest."""
 
 CONDITIONS = {
     "emotion": {
@@ -68,7 +68,7 @@ CONDITIONS = {
     "hour": {str(hour): f"hour = {hour}" for hour in range(24)},
     "weekday": {str(day): f"weekday = {day}" for day in range(1, 8)},
 }
-"""What each name of an address may say -> the condition that stands for it. Nothing of an address becomes SQL."""
+"""Parameters of an address -> their values -> the SQL condition. No text of an address becomes SQL."""
 
 SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language, codec, sampling_rate_hz)), lower($search))"
 
@@ -78,7 +78,7 @@ LISTED = f"""WITH listed AS (
     SELECT *, {NEGATIVITY} AS mean_negativity, isodow(call_date) AS weekday,
         coalesce(local_hour, extract(hour FROM started_at AT TIME ZONE $zone)) AS hour
     FROM call_emotions
-    UNION ALL BY NAME -- what could not be read has no facts: it stands under the day of its folder
+    UNION ALL BY NAME -- recordings that could not be read have no facts: they are listed under the day of their folder
     SELECT recording_id, call_id, day AS call_date, outcome FROM outcomes WHERE outcome IN ('quarantined', 'failed')
 )"""
 COLUMNS = ", ".join(
@@ -101,17 +101,17 @@ COLUMNS = ", ".join(
 
 @dataclass(frozen=True)
 class Listed:
-    """Which calls an address asks for, and in which order."""
+    """The calls that an address selects, and their order."""
 
     filters: Filters
     chosen: dict[str, str]
-    """For each name of CONDITIONS that the address says, what it says."""
+    """The address's values of parameters in CONDITIONS."""
     search: str
     sort: str
     page: int
 
     def query(self, **more: Any) -> str:
-        """The address's query, with changes; None leaves a name out. Another order or condition begins at the first page."""
+        """The query string with changes; None removes a parameter. Unless given, the page is the first."""
         own = self.chosen | {"search": self.search or None, "sort": self.sort, "page": None}
         return self.filters.query(**own | more)
 
@@ -121,8 +121,7 @@ class Listed:
         return " AND ".join([self.filters.where, *conditions, *([SEARCHED] if self.search else [])])
 
     def sql(self, rows: str = "") -> str:
-        """The list's statement; ``rows`` is its LIMIT. Which calls are on a page is found first: to carry every column along would
-        take three times as long."""
+        """The SQL of the list; ``rows`` is its LIMIT. Selecting a page's calls first and their columns later is three times faster."""
         order = f"ORDER BY {SORTS[self.sort]}, recording_id"
         return f"""{LISTED}, chosen AS (
     SELECT recording_id FROM listed
@@ -140,20 +139,20 @@ LEFT JOIN (SELECT recording_id, reason_code, reason FROM outcomes SEMI JOIN chos
 
 
 def listed(request: Request, filters: TheFilters) -> Listed:
-    """What the address asks for. Raises 400 with a sentence for a person."""
+    """The list that an address selects. Raises HTTPException 400 with a message for the visitor."""
     given = {name: value for name, value in request.query_params.items() if value}
     chosen = {name: given[name] for name in CONDITIONS if name in given}
     for name, value in chosen.items():
         _one_of(name, value, CONDITIONS[name])
     search = given.get("search", "").strip()
-    if len(search) > LONGEST_SEARCH:
-        raise HTTPException(400, f"A search may have {LONGEST_SEARCH} characters.")
+    if len(search) > MAX_SEARCH_CHARACTERS:
+        raise HTTPException(400, f"A search may have at most {MAX_SEARCH_CHARACTERS} characters.")
     usual = {"anger": "angriest", "unsure": "least-sure", None: "newest"}
     sort = given.get("sort") or usual.get(chosen.get("emotion"), chosen.get("emotion", "newest"))
     _one_of("sort", sort, SORTS)
     number = given.get("page", "1")
     if not number.isascii() or not number.isdigit() or len(number) > 6 or not 1 <= int(number) <= LAST_PAGE:
-        raise HTTPException(400, f"{number[:40]!r} is no page: give a number from 1 on.")
+        raise HTTPException(400, f"{number[:40]!r} is not a page: use a number from 1 on.")
     return Listed(filters, chosen, search, sort, int(number))
 
 
@@ -161,14 +160,14 @@ TheList = Annotated[Listed, Depends(listed)]
 
 
 def in_zone(request: Request) -> Callable[..., str]:
-    """Writes moments in the site's time zone, as its hours and days of the week count."""
+    """A function that formats times in the site's time zone, which hours and weekdays also use."""
     zone = ZoneInfo(request.app.state.settings.time_zone)
     return lambda moment, form="%Y-%m-%d %H:%M": moment.astimezone(zone).strftime(form)
 
 
 def _one_of(name: str, value: str, known: dict[str, str]) -> None:
     if value not in known:
-        raise HTTPException(400, f"{name} can not be {value[:40]!r}: choose one of {', '.join(known)}.")
+        raise HTTPException(400, f"{name} cannot be {value[:40]!r}: choose one of {', '.join(known)}.")
 
 
 @router.get("/calls")
@@ -181,10 +180,10 @@ def calls(request: Request, wanted: TheList) -> Response:
             weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger
         FROM listed WHERE {wanted.where}
         """
-    [total] = ask(request, totals, wanted.parameters | zone)
+    [total] = fetch(request, totals, wanted.parameters | zone)
     sql = wanted.sql("LIMIT $rows OFFSET $skipped")
     parameters = wanted.parameters | zone | {"rows": CALLS_A_PAGE, "skipped": CALLS_A_PAGE * (wanted.page - 1)}
-    rows = ask(request, sql, parameters)
+    rows = fetch(request, sql, parameters)
     return page(
         request,
         "calls.html",
@@ -201,10 +200,10 @@ def calls(request: Request, wanted: TheList) -> Response:
         span=span,
         local=in_zone(request),
         conditions=CONDITIONS,
-        enough_s=ENOUGH_S,
-        steady_s=STEADY_S,
+        little_speech_s=LITTLE_SPEECH_S,
+        shrinkage_s=SHRINKAGE_S,
         best=wanted.sort in BEST,
-        sql=Question("The list of calls", sql).with_values(parameters),
+        sql=Query("The list of calls", sql).with_values(parameters),
     )
 
 

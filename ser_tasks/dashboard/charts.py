@@ -1,11 +1,12 @@
-"""Charts as SVG, made on the server. Each is drawn twice, for wide and for narrow screens; the style sheet shows one.
+"""The dashboard's charts, rendered as SVG on the server: once for wide and once for narrow screens. The style sheet shows one of them.
 
-Lines and text have the colour of the text around them, so that they print and turn dark with the page. Every series has
-its own dash or shape beside its colour (Okabe and Ito's, which colour-blind people tell apart).
+Lines and text use ``currentColor``, so that they follow the page's colours in print and in dark mode. Series differ by dash or shape
+as well as by colour, from the colour-blind safe palette of Okabe and Ito.
 """
 
 import itertools
 import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -48,11 +49,11 @@ _CONFIG: dict[str, Any] = {
 
 
 def svg(chart: alt.TopLevelMixin, title: str, description: str, kind: str) -> Markup:
-    """A chart as an SVG image of class ``chart-<kind>`` that says what it shows."""
+    """A chart as an SVG image of class ``chart-<kind>``, with a title and a description for screen readers."""
     made = vl_convert.vegalite_to_svg(chart.to_dict() | {"config": _CONFIG})
     made = re.sub(r' (?:class|role|aria-[a-z]+)="[^"]*"', "", made)
     number = next(_ids)
-    head, rest = re.match(r"<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>(.*)", made, re.DOTALL).groups()
+    [(head, rest)] = re.findall(r"^<svg[^>]*?(viewBox=\"[^\"]*\")[^>]*>(.*)", made, re.DOTALL)
     return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" class="chart-{escape(kind)}" {head} '
         f'role="img" aria-labelledby="t{number} d{number}"><title id="t{number}">{escape(title)}</title>'
@@ -60,17 +61,17 @@ def svg(chart: alt.TopLevelMixin, title: str, description: str, kind: str) -> Ma
     )
 
 
-def twice(draw: Any, title: str, description: str) -> Markup:
-    """``draw(width)`` for wide and for narrow screens."""
+def responsive(draw: Callable[[int], alt.TopLevelMixin], title: str, description: str) -> Markup:
+    """The chart ``draw(width)`` for wide and for narrow screens."""
     return svg(draw(WIDE), title, description, "wide") + svg(draw(NARROW), title, description, "narrow")
 
 
 def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, description: str) -> Markup:
-    """Anger and negativity with intervals, how much is not sure, and how many calls that rests on.
+    """Shares of anger, negative emotions and "not sure" with their intervals, and the number of calls scored.
 
-    ``rows``: start, scored, and of share_anger, share_negative and share_unsure the share, its low and its high end.
+    ``rows`` have start, scored, and share_anger, share_negative and share_unsure, each with its ``_low`` and ``_high``.
     """
-    series = {"anger": "share_anger", "negative in all": "share_negative", "not sure": "share_unsure"}
+    series = {"anger": "share_anger", "negative emotions": "share_negative", "not sure": "share_unsure"}
     long = [
         {"start": str(row["start"]), "series": name, "share": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
         for row in rows
@@ -93,12 +94,12 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
         colours = alt.Scale(domain=list(series), range=[COLOURS["anger"], COLOURS["sadness"], COLOURS["not sure"]])
         dashes = alt.Scale(domain=list(series), range=[[1, 0], [7, 3], [2, 3]])
         legend = alt.Legend(title=None, symbolType="stroke", symbolStrokeWidth=3, symbolOpacity=1)
-        base = alt.Chart(alt.Data(values=long)).encode(x=x, color=alt.Color("series:N", scale=colours, legend=legend))
+        base = alt.Chart(alt.InlineData(values=long)).encode(x=x, color=alt.Color("series:N", scale=colours, legend=legend))
         band = base.mark_area(opacity=0.18).encode(y=y, y2="high:Q")
         line = base.mark_line(strokeWidth=2.2).encode(y="share:Q", strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=legend))
         points = base.mark_point(filled=True, size=26, opacity=1).encode(y="share:Q")
         shares = alt.layer(band, line, points) if len(rows) < 45 else alt.layer(band, line)
-        bars = alt.Chart(alt.Data(values=counts)).mark_bar(
+        bars = alt.Chart(alt.InlineData(values=counts)).mark_bar(
             color="#8a8f96", width=max(1.5, 0.6 * width / len(rows)) if len(rows) > 8 else 30
         )
         scored = bars.encode(x=x, y=alt.Y("scored:Q", axis=alt.Axis(title=None, tickCount=2, format="~s")))
@@ -108,26 +109,27 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
             spacing=14,
         )
 
-    return twice(draw, title, description)
+    return responsive(draw, title, description)
 
 
 def emotion_mix(shares: dict[str, float], title: str, description: str) -> Markup:
-    """One bar of the shares of scored speech, "not sure" last."""
+    """One stacked bar of shares of scored speech, "not sure" last."""
     ends = list(itertools.accumulate(shares.values(), initial=0.0))
     rows = [{"emotion": name, "from": start, "to": end} for name, start, end in zip(shares, ends, ends[1:], strict=False)]
 
     def draw(width: int) -> alt.Chart:
         scale = alt.Scale(domain=list(shares), range=[COLOURS[name] for name in shares])
         legend = alt.Legend(title=None, symbolType="square", symbolStrokeWidth=0, columns=2 if width < 500 else 0)
-        bar = alt.Chart(alt.Data(values=rows)).mark_bar(stroke="white", strokeWidth=1.5, height=30)
+        bar = alt.Chart(alt.InlineData(values=rows)).mark_bar(stroke="white", strokeWidth=1.5, height=30)
         x = alt.X("from:Q", axis=alt.Axis(format=".0%", title=None, grid=False, tickCount=5), scale=alt.Scale(domain=[0, 1]))
-        return bar.encode(x=x, x2="to:Q", color=alt.Color("emotion:N", scale=scale, legend=legend)).properties(width=width, height=34)
+        chart: alt.Chart = bar.encode(x=x, x2="to:Q", color=alt.Color("emotion:N", scale=scale, legend=legend))
+        return chart.properties(width=width, height=34)
 
-    return twice(draw, title, description)
+    return responsive(draw, title, description)
 
 
 def warm_up() -> None:
-    """The first chart starts the renderer, which takes half a second: better before the first visitor comes."""
+    """Starts the renderer, which takes half a second, before the first visitor needs it."""
     emotion_mix({"not sure": 1.0}, "", "")
 
 

@@ -1,4 +1,4 @@
-"""What every page is made with: the viewer's rows, a template, and how figures are written."""
+"""Shared by all pages: the viewer's rows, templates, and the format of numbers."""
 
 from typing import Annotated, Any
 
@@ -15,13 +15,14 @@ TheFilters = Annotated[Filters, Depends(filters)]
 TheViewer = Annotated[Viewer, Depends(viewer)]
 
 
-def ask(request: Request, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
-    """The rows of one statement, the viewer's alone. ``sql`` is our own text; what comes from a request is a parameter."""
-    return request.state.snapshot.ask(request.state.viewer, sql, parameters).to_pylist()
+def fetch(request: Request, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+    """The rows of one statement that the viewer may see. ``sql`` is constant text; values from a request are ``parameters``."""
+    rows: list[Row] = request.state.snapshot.query(request.state.viewer, sql, parameters).to_pylist()
+    return rows
 
 
 def page(request: Request, template: str, /, status_code: int = 200, **values: Any) -> Response:
-    """A page of ``templates/`` with what each of them shows."""
+    """The page of a template of ``templates/``, with the values that all templates use."""
     known = {
         "viewer": getattr(request.state, "viewer", None),
         "snapshots": request.app.state.snapshots,
@@ -31,17 +32,17 @@ def page(request: Request, template: str, /, status_code: int = 200, **values: A
 
 
 def percent(share: float | None, digits: int = 0) -> str:
-    """A share as a person reads it, 0.123 as ``12 %``; a dash where there is none."""
+    """A share as text, 0.123 as ``12 %``; a dash for None."""
     return "–" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """A number as a person reads it, 12345 as ``12,345``; a dash where there is none."""
+    """A number as text, 12345 as ``12,345``; a dash for None."""
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def hours(value: float) -> str:
-    """A length in hours as a person reads it: ``12 minutes``, ``2.5 hours``, ``1,234 hours``."""
+    """A duration in hours as text: ``12 minutes``, ``2.5 hours``, ``1,234 hours``."""
     if value < 1:
         return f"{60 * value:.0f} minutes"
     return f"{value:.1f} hours" if value < 10 else f"{value:,.0f} hours"

@@ -1,7 +1,7 @@
-"""A call's recording for the player: whether it may be played, where it lies, and short-lived links to it.
+"""Playback of a call's recording: whether the viewer may play it, and short-lived links to it.
 
-A link to the store itself is given only where a browser plays the file as it is and its key names nobody. Every other recording
-comes through this page: decoded to what the model heard (PCM at 8 kHz) in scratch, as long as there is room.
+A link leads directly to the store only if browsers play the file natively and its key has no masked ids of people. The dashboard serves
+every other recording itself, decoded to the 8 kHz PCM that the model gets, from a cache of bounded size in scratch.
 """
 
 import contextlib
@@ -37,26 +37,26 @@ Answer = TypeVar("Answer")
 log = logging.getLogger("uvicorn.error")
 
 LINK_S = 300
-"""For so many seconds a link works. The player asks for another where it goes on for longer."""
+"""Seconds for which a link is valid. The player requests another for longer playback."""
 DECODED_BYTES = 4 << 30
-"""Decoded recordings kept in scratch: 36 hours of two channels. The ones played longest ago go first."""
-KNOWN_KEYS = 10_000
-"""Masked keys whose true keys are remembered: to find one takes a listing."""
+"""Size of the cache of decoded recordings in scratch: 36 hours of two channels. The least recently played are removed first."""
+MAX_REMEMBERED_KEYS = 10_000
+"""Masked keys whose true keys are cached: to find one takes a listing."""
 
-AS_THEY_ARE = {
+NATIVE_TYPES = {
     ("WAV", "PCM_16"): "audio/wav",
     ("WAV", "PCM_U8"): "audio/wav",
     ("WAV", "ULAW"): "audio/wav",
     ("WAV", "ALAW"): "audio/wav",
     ("FLAC", "PCM_16"): "audio/flac",
 }
-"""Container and codec -> media type of what every browser plays and goes to any second of exactly. Not MP3, where Chromium guesses."""
-HEARD = ("scored", "no_speech")
-"""Outcomes whose recordings may be played. What the policy withheld, or nobody could read, stays unheard."""
+"""Container and codec -> media type, for files in which every browser seeks exactly. Not MP3, where Chromium estimates positions."""
+PLAYABLE_OUTCOMES = ("scored", "no_speech")
+"""Outcomes whose recordings may be played: neither withheld by policy nor unreadable."""
 
 
-class NotPlayed(Exception):
-    """Why a recording is not played, in words for the page; ``status`` is the answer's HTTP status."""
+class PlaybackError(Exception):
+    """A recording cannot be played. The text is shown to the visitor; ``status`` is the HTTP status of the response."""
 
     def __init__(self, why: str, status: int = 403):
         super().__init__(why)
@@ -64,57 +64,57 @@ class NotPlayed(Exception):
 
 
 class Playback:
-    """The recordings behind a dashboard. Raises what the store raises where it can't make links."""
+    """The recordings of a dashboard. Errors of a store that cannot make links propagate."""
 
     def __init__(self, recordings: str | None, settings: Settings):
         self._store = open_store(recordings) if recordings else None
         self._settings = settings
         self._secret = secrets.token_bytes(32)
         self._keys: OrderedDict[str, str] = OrderedDict()
-        self._one_at_a_time = threading.Lock()
+        self._decoding = threading.Lock()
         self._open = contextlib.ExitStack()
         self.origins = [self._store.link_origin] if self._store and self._store.link_origin else []
-        """Where links lead, beside this page."""
+        """Origins that links lead to, beside the dashboard itself."""
 
     @functools.cached_property
     def _scratch(self) -> Path:
         return self._open.enter_context(scratch_folder(self._settings.scratch))
 
     def close(self) -> None:
-        """Removes what was decoded."""
+        """Removes the decoded recordings."""
         self._open.close()
 
     def may_play(self, call: dict[str, Any], viewer: Viewer) -> None:
-        """Raises NotPlayed unless policy, notice and the viewer's rights all allow it. What nobody says does not count as allowed."""
+        """Raises PlaybackError unless policy, notice to the caller and the viewer's rights all allow it. Unknown is not allowed."""
         if self._store is None:
-            raise NotPlayed("No recordings: this page was started without --recordings.", 404)
-        if not viewer.may_hear(call["queue"]):
-            raise NotPlayed("Your groups may see this call, but not listen to it.")
+            raise PlaybackError("No recordings: the dashboard was started without --recordings.", 404)
+        if not viewer.may_play_queue(call["queue"]):
+            raise PlaybackError("Your groups may see this call, but not listen to it.")
         if call["notice_given"] is False:
-            raise NotPlayed("Not played: the caller was not told (notice_given is false).")
-        if call["outcome"] not in HEARD:
-            raise NotPlayed(
-                f"Not played: the call is {call['outcome']}. Only what could be read, and the policy lets be scored, may be heard."
+            raise PlaybackError("Not played: the caller was not informed (notice_given is false).")
+        if call["outcome"] not in PLAYABLE_OUTCOMES:
+            raise PlaybackError(
+                f"Not played: the call is {call['outcome']}. Only readable recordings that the policy does not withhold may be played."
             )
         for name in {call["policy"], self._settings.policy}:
             if name not in POLICIES:
-                raise NotPlayed(f"Not played: {name!r} is no policy that this page knows.")
+                raise PlaybackError(f"Not played: {name!r} is not a policy of this version of the software.")
             if POLICIES[name].notice_required and call["notice_given"] is None:
-                raise NotPlayed(f"Not played: nothing says that the caller was told, and the policy {name} demands it.")
+                raise PlaybackError(f"Not played: it is unknown whether the caller was informed, and the policy {name} requires it.")
 
     def link(self, call: dict[str, Any], path: str) -> str:
-        """A link that works for LINK_S seconds: to the store, or else to ``path``, where ``file`` is served.
+        """A link that is valid for LINK_S seconds: to the store, or to ``path``, where ``file`` is served.
 
-        Raises NotPlayed where the recording is gone, was uploaded again, or cannot be had just now.
+        Raises PlaybackError if the recording was deleted or uploaded again, or if the store does not answer.
         """
-        key, presigned = self._asked(call, lambda store, key: (key, store.link(key, call["etag"], LINK_S)))
-        if presigned and _as_it_is(call) and key == call["key"]:
+        key, presigned = self._from_store(call, lambda store, key: (key, store.link(key, call["etag"], LINK_S)))
+        if presigned and _plays_natively(call) and key == call["key"]:
             return presigned
         until = int(time.time()) + LINK_S
         return f"{path}?until={until}&sign={self._sign(call, until)}"
 
     def is_signed(self, call: dict[str, Any], until: str, sign: str) -> bool:
-        """Whether ``link`` made this and its time has not run out. It is good for this call, this upload and this process only."""
+        """Whether ``link`` made this signature for this call and upload, in this process, and it has not expired."""
         if not re.fullmatch("[0-9]{1,12}", until) or not re.fullmatch("[0-9a-f]{64}", sign):
             return False
         return hmac.compare_digest(self._sign(call, int(until)), sign) and time.time() < int(until)
@@ -124,23 +124,23 @@ class Playback:
         return hmac.new(self._secret, message.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
-        """A local file with the call's sound, and its media type. Raises NotPlayed as ``link`` does."""
-        if _as_it_is(call) and self._store and self._store.local_root:
-            path, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], self._scratch))
-            return path, AS_THEY_ARE[call["container"], call["codec"]]
+        """A local file with the call's audio, and its media type. Raises PlaybackError as ``link`` does."""
+        if _plays_natively(call) and self._store and self._store.local_root:
+            path, _ = self._from_store(call, lambda store, key: store.fetch(key, call["etag"], self._scratch))
+            return path, NATIVE_TYPES[call["container"], call["codec"]]
         return self._decoded(call), "audio/wav"
 
     def _decoded(self, call: dict[str, Any]) -> Path:
         name = hashlib.sha256(f"{call['recording_id']} {call['etag']}".encode("utf-8", "surrogateescape")).hexdigest()
         path = self._scratch / f"{name[:32]}.wav"
-        with self._one_at_a_time:  # so that memory holds one decoder
+        with self._decoding:  # one decoder in memory at a time
             if not path.exists():
                 with tempfile.TemporaryDirectory(dir=self._scratch) as folder, atomic_write(path) as temporary:
-                    source, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
+                    source, _ = self._from_store(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
                     try:
                         _write_wav(source, temporary, call, self._settings.max_duration_s)
                     except AudioError as error:
-                        raise NotPlayed(f"Not played: {error}", 409) from None
+                        raise PlaybackError(f"Not played: {error}", 409) from None
                 self._make_room(path)
             os.utime(path)
         return path
@@ -150,48 +150,50 @@ class Playback:
         for path in sorted(self._scratch.glob("*.wav"), key=lambda path: path.stat().st_mtime, reverse=True):
             kept_bytes += path.stat().st_size
             if kept_bytes > DECODED_BYTES and path != latest:
-                path.unlink()  # whoever is listening has it open
+                path.unlink()  # open downloads keep it until they end
 
-    def _asked(self, call: dict[str, Any], ask: Callable[[Store, str], Answer]) -> Answer:
-        """What the store answers about the call's recording. Its errors become NotPlayed; none of them says a key."""
-        assert self._store is not None, "may_play comes first"
+    def _from_store(self, call: dict[str, Any], request: Callable[[Store, str], Answer]) -> Answer:
+        """The store's answer for the call's recording. Its errors become PlaybackError, without the recording's key."""
+        assert self._store is not None, "call may_play first"
         try:
-            return ask(self._store, self._key(call))
+            return request(self._store, self._key(self._store, call))
         except (ObjectGoneError, FileNotFoundError):
             self._keys.pop(call["recording_id"], None)
-            raise NotPlayed("The recording is no longer in the store: it was deleted or moved.", 404) from None
+            raise PlaybackError("The recording is no longer in the store: it was deleted or moved.", 404) from None
         except ObjectChangedError:
-            raise NotPlayed("The recording was uploaded again: what is shown here belongs to the former upload.", 409) from None
+            raise PlaybackError("The recording was uploaded again: this page shows the previous upload.", 409) from None
         except ObjectUnusableError as error:
-            raise NotPlayed(f"Not played: {error}", 409) from None
+            raise PlaybackError(f"Not played: {error}", 409) from None
         except (OSError, ValueError) as error:  # a plain OSError names the file, a ValueError the key
-            says = error if isinstance(error, StoreAccessError | ConnectionError) else type(error).__name__
-            log.warning("A recording could not be had: %s", says)
-            raise NotPlayed("The store does not give the recording out just now: the log of ser dashboard says why.", 503) from None
+            cause = error if isinstance(error, StoreAccessError | ConnectionError) else type(error).__name__
+            log.warning("A recording could not be fetched: %s", cause)
+            raise PlaybackError(
+                "The store cannot deliver the recording at the moment: the log of ser dashboard has the cause.", 503
+            ) from None
 
-    def _key(self, call: dict[str, Any]) -> str:
-        """The recording's true key. Where ids of people are masked in it, it is the one that hashes to the recording's id."""
-        masked, wanted = call["key"], call["recording_id"]
+    def _key(self, store: Store, call: dict[str, Any]) -> str:
+        """The recording's real key. Where ids of people are masked, it is the key that hashes to the recording's id."""
+        masked, wanted = str(call["key"]), call["recording_id"]
         if recording_id(masked) == wanted:
             return masked
         if wanted not in self._keys:
-            known = re.split(r"[~\\]", masked, maxsplit=1)[0]  # a backslash may stand for bytes that are no UTF-8
-            found = next((item.key for item in self._store.list(known) if recording_id(item.key) == wanted), None)
-            if found is None:
+            prefix = re.split(r"[~\\]", masked, maxsplit=1)[0]  # a backslash may stand for bytes that are not UTF-8
+            key = next((item.key for item in store.list(prefix) if recording_id(item.key) == wanted), None)
+            if key is None:
                 raise FileNotFoundError
-            self._keys[wanted] = found
-            if len(self._keys) > KNOWN_KEYS:
+            self._keys[wanted] = key
+            if len(self._keys) > MAX_REMEMBERED_KEYS:
                 self._keys.popitem(last=False)
         return self._keys[wanted]
 
 
-def _as_it_is(call: dict[str, Any]) -> bool:
-    """Whether browsers play the file well: a kind that all of them know, whole, and not more than two channels."""
-    return (call["container"], call["codec"]) in AS_THEY_ARE and call["channels"] <= 2 and call["note"] is None
+def _plays_natively(call: dict[str, Any]) -> bool:
+    """Whether browsers play the file natively: a known type, complete, with at most two channels."""
+    return (call["container"], call["codec"]) in NATIVE_TYPES and call["channels"] <= 2 and call["note"] is None
 
 
 def _write_wav(source: Path, target: Path, call: dict[str, Any], max_duration_s: float) -> None:
-    """Decodes to 16-bit PCM at 8 kHz, in blocks. One or two channels stay as recorded; of more, customers go to the right."""
+    """Decodes to 16-bit PCM at 8 kHz, block by block. One or two channels are kept; with more, customers are mixed to the right channel."""
     with open_audio(source, max_duration_s=max_duration_s) as reader, wave.open(str(target), "wb") as out:
         channels = reader.info.channels
         roles = (call["channel_roles"] or "").split(",")

@@ -1,4 +1,4 @@
-"""What the pages ask: each figure's statement, over views of sql/ alone. The page, its CSV and its SQL page use the same text."""
+"""The query behind each figure, over views of sql/ only. The page, its CSV and its SQL page use the same text."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_
 
 
 @dataclass(frozen=True)
-class Question:
+class Query:
     title: str
     sql: str
     """One statement. Its parameters are those of ``Filters``, and latest, week and unit (``overview.values_of``)."""
@@ -38,16 +38,16 @@ class Question:
         return set(re.findall(r"\$(\w+)", self.sql))
 
     def views(self) -> list[catalog.View]:
-        """The views that it names."""
+        """The views that the statement reads."""
         return [view for view in catalog.views() if re.search(rf"\b(FROM|JOIN) {view.name}\b", self.sql)]
 
     def with_values(self, values: dict[str, Any]) -> str:
-        """The statement with its values written in: what `ser sql` can run."""
-        return re.sub(r"\$(\w+)", lambda found: literal(values[found[1]]), self.sql)
+        """The statement with literal values, as ``ser sql`` can run it."""
+        return re.sub(r"\$(\w+)", lambda match: literal(values[match[1]]), self.sql)
 
 
-QUESTIONS = {
-    "totals": Question(
+QUERIES = {
+    "totals": Query(
         "How did callers sound over the whole period?",
         f"""{_CALLS}, grouped AS (
     SELECT
@@ -70,15 +70,15 @@ SELECT
     wilson_interval(escalated / nullif(escalation_known, 0), escalation_known).high AS share_escalated_high
 FROM grouped""",
     ),
-    "latest_day": Question(
+    "latest_day": Query(
         "Which queues lie outside their usual range on the newest day?",
         f"""SELECT call_date, queue, calls, share_anger, usual_low, usual_anger, usual_high, usual_days, share_comparable, outside
 FROM queue_days_against_usual
 WHERE call_date = $latest AND {OF_QUEUES}
 ORDER BY coalesce(outside NOT IN ('above', 'below'), true), outside IS NULL, abs(share_anger - usual_anger) DESC, queue""",
     ),
-    "over_time": Question(
-        "How did anger and negativity go over time?",
+    "over_time": Query(
+        "How did anger and negative emotions develop over time?",
         f"""{_CALLS}, grouped AS (
     SELECT date_trunc($unit, call_date)::DATE AS start, count(*) AS calls, count(seconds) AS scored, {_SHARES}
     FROM calls
@@ -88,23 +88,23 @@ SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
 FROM grouped
 ORDER BY start""",
     ),
-    "turns": Question(
-        "Which queues have sounded angrier or calmer since a week of the period, and stayed so?",
+    "turns": Query(
+        "Which queues became angrier or calmer during the period, and stayed so?",
         f"""SELECT *
 FROM turning_weeks
 WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $latest AND {OF_QUEUES}
 ORDER BY week DESC, p_value, queue""",
     ),
-    "queues": Question(
-        "In which queues did anger change from one week of the period to the next, and is it more than chance or a change of codec?",
+    "queues": Query(
+        "In which queues did anger change from one week of the period to the next, and is it more than chance or a codec change?",
         f"""SELECT *
 FROM week_on_week
 WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {OF_QUEUES}
--- of each queue the week with the clearest change
+-- the week with the clearest change of each queue
 QUALIFY row_number() OVER (PARTITION BY queue ORDER BY verdict NOT IN ('rose', 'fell'), p_adjusted, week DESC) = 1
 ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjusted, queue""",
     ),
-    "hours": Question(
+    "hours": Query(
         "At which hours of the week do callers sound angry?",
         f"""{_CALLS}, grouped AS (
     SELECT isodow(call_date) AS weekday, local_hour AS hour, count(*) AS calls, count(seconds) AS scored, {_SHARES}
@@ -115,7 +115,7 @@ SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
 FROM grouped
 ORDER BY weekday, hour""",
     ),
-    "not_scored": Question(
+    "not_scored": Query(
         "Which recordings were not scored, and why?",
         f"""WITH ended AS (
     SELECT outcomes.*, coalesce(call_date, outcomes.day) AS call_date, queue
@@ -128,7 +128,7 @@ WHERE {_IN_PERIOD}
 GROUP BY outcome, reason_code
 ORDER BY outcome <> 'scored', recordings DESC, reason_code""",
     ),
-    "sources": Question(
+    "sources": Query(
         "Which kinds of audio did the calls come in, and how sure is the model about each?",
         f"""{_CALLS}, grouped AS (
     SELECT
@@ -142,7 +142,7 @@ SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
 FROM grouped
 ORDER BY calls DESC, codec, sampling_rate_hz, channels""",
     ),
-    "nights": Question(
+    "nights": Query(
         "Which nights are missing, or did not end well?",
         """WITH by_night AS (
     SELECT
@@ -164,4 +164,4 @@ LEFT JOIN by_night USING (night)
 ORDER BY night DESC""",
     ),
 }
-"""By the name that addresses use: /sql/<name>, /csv/<name>."""
+"""The queries by their names in addresses: /sql/<name>, /csv/<name>."""

@@ -1,11 +1,11 @@
-"""Where a figure comes from: its SQL on a page, and its rows as CSV."""
+"""The source of each figure: its SQL as a page, and its rows as CSV."""
 
 import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ser_tasks.dashboard.overview import values_of
 from ser_tasks.dashboard.pages import TheFilters, page
-from ser_tasks.dashboard.queries import QUESTIONS, Question
+from ser_tasks.dashboard.queries import QUERIES, Query
 from ser_tasks.lake import catalog
 from ser_tasks.query import formats
 
@@ -14,32 +14,34 @@ router = APIRouter()
 
 @router.get("/sql/{name}")
 def sql(request: Request, name: str, filters: TheFilters) -> Response:
-    """The statement of a question with the filters' values written in, or a view; and the views that it reads."""
+    """The statement of a query with literal values, or a view; and the views that it reads."""
     views = {view.name: view for view in catalog.views()}
-    if name in QUESTIONS:
-        question = QUESTIONS[name]
-        statement = question.with_values(values_of(request.state.snapshot, request.state.viewer, filters))
-        read = question.views()
+    if name in QUERIES:
+        query = QUERIES[name]
+        statement = query.with_values(values_of(request.state.snapshot, request.state.viewer, filters))
+        read = query.views()
     elif name in views:
         statement, read = f"FROM {name} LIMIT 20", [views[name]]
-        question = Question(views[name].question, statement)
+        query = Query(views[name].question, statement)
     else:
-        raise HTTPException(404, "There is no such question or view.")
+        raise HTTPException(404, "There is no such query or view.")
     files = [{"view": view, "path": f"sql/{view.folder}/{view.name}.sql", "text": _text(view)} for view in read]
-    return page(request, "sql.html", filters=filters, name=name, question=question, statement=statement, files=files)
+    return page(request, "sql.html", filters=filters, name=name, query=query, statement=statement, files=files)
 
 
 @router.get("/csv/{name}")
 def csv(request: Request, name: str, filters: TheFilters) -> Response:
-    """A question's rows, for a spreadsheet."""
-    if name not in QUESTIONS:
+    """The rows of a query, for a spreadsheet."""
+    if name not in QUERIES:
         raise HTTPException(404, "There is no such table.")
-    snapshot, viewer, question = request.state.snapshot, request.state.viewer, QUESTIONS[name]
+    snapshot, viewer, query = request.state.snapshot, request.state.viewer, QUERIES[name]
     values = values_of(snapshot, viewer, filters)
-    rows = snapshot.ask(viewer, question.sql, {name: values[name] for name in question.parameters})
+    rows = snapshot.query(viewer, query.sql, {name: values[name] for name in query.parameters})
     text = formats.render(_spreadsheet_safe(rows), "csv")
+    assert isinstance(text, str)  # only Parquet is bytes
     headers = {"Content-Disposition": f'attachment; filename="{name}_{filters.first}_{filters.last}.csv"'}
-    return Response("\ufeff" + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)  # the mark by which Excel knows UTF-8
+    byte_order_mark = "\ufeff"  # Excel recognises UTF-8 by it
+    return Response(byte_order_mark + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _spreadsheet_safe(rows: pa.Table) -> pa.Table:

@@ -1,7 +1,7 @@
-"""A call drawn over time: who speaks, where nobody does, the customer's emotion as bands, its quarters, loudness.
+"""A call's timeline as SVG: speech of each role, overlaps and pauses, the customer's emotions as stacked bands, negativity, loudness.
 
-An SVG of few paths, however many segments: shapes have seconds across and are stretched to the page's width, texts stand at
-percentages. So it needs no script to fit a phone, and the player zooms by making it wider.
+The SVG has few paths, however many segments there are. The x unit of shapes is a second, stretched to the page's width; texts are placed
+at percentages. So it fits a phone without a script, and the player zooms by widening it.
 """
 
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ ROLE_NAMES = {"customer": "Customer", "agent": "Agent", "mixed": "Both on one ch
 SPOKEN_PX, BANDS_PX, QUARTERS_PX, LOUDNESS_PX = 18, 120, 44, 70
 LABEL_PX, GAP_PX, AXIS_PX = 20, 12, 24
 QUIETEST_DBFS = -60.0
-"""The bottom of the lane of loudness."""
+"""The lower end of the loudness scale."""
 PAUSE_S = 2.0
-"""Shorter silence is breath."""
+"""Shorter silence is not drawn as a pause."""
 ZOOMS = (1, 4, 16)
-"""How many times as wide as the page the drawing may be made. Each has its own steps of the time axis."""
+"""Widths of the drawing relative to the page. Each has its own steps of the time axis."""
 TICKS = 6
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 
@@ -32,29 +32,29 @@ class Timeline:
     svg: str
     duration_s: float
     roles: list[str]
-    """Roles that speak in some segment."""
+    """Roles with at least one segment."""
     emotions: list[str]
-    """Emotions that the bands show."""
+    """Emotions in the bands."""
     overlaps: list[Span]
     pauses: list[Span]
 
 
 def clock(seconds: float) -> str:
-    """Seconds as a person reads them on a player: ``2:03``, ``1:02:03``."""
+    """Seconds as a player shows them: ``2:03``, ``1:02:03``."""
     whole = max(0, int(seconds))
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def span(seconds: float) -> str:
-    """A length of time in words: ``155 s``, ``42 min``, ``1,234 h``."""
+    """A duration as text: ``155 s``, ``42 min``, ``1,234 h``."""
     if seconds < 300:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 18_000 else f"{seconds / 3600:,.0f} h"
 
 
 def draw(segments: list[Segment], duration_s: float, emotion_role: str | None, quarters: list[float | None]) -> Timeline:
-    """``segments`` are rows of the lake's table; emotion is drawn of ``emotion_role`` alone, ``quarters`` is its negativity."""
+    """The timeline of ``segments`` (rows of the lake's table). Emotions are those of ``emotion_role``; ``quarters`` is its negativity."""
     duration_s = max([duration_s, 0.1, *(each["end_s"] for each in segments)])
     spoken = {role: _merged(_span(each) for each in segments if each["role"] == role) for role in ROLE_NAMES}
     roles = [role for role in ROLE_NAMES if spoken[role]]
@@ -67,43 +67,44 @@ def draw(segments: list[Segment], duration_s: float, emotion_role: str | None, q
     canvas = _Canvas(duration_s)
     for role in roles:
         canvas.label(f"{ROLE_NAMES[role]} speaks" if role in ("customer", "agent") else ROLE_NAMES[role])
-        canvas.lane(SPOKEN_PX, _path(f"role-{role}", spoken[role], 0, SPOKEN_PX))
+        canvas.track(SPOKEN_PX, _path(f"role-{role}", spoken[role], 0, SPOKEN_PX))
     if len([role for role in roles if role in ("customer", "agent")]) == 2:
-        canvas.label(f"Both at once (above), nobody for {PAUSE_S:.0f} s (below)")
-        canvas.lane(SPOKEN_PX, _path("overlap", overlaps, 0, SPOKEN_PX / 2) + _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
+        canvas.label(f"Both speak (above), nobody speaks for {PAUSE_S:.0f} s or more (below)")
+        canvas.track(SPOKEN_PX, _path("overlap", overlaps, 0, SPOKEN_PX / 2) + _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
     elif roles:
         canvas.label(f"Nobody speaks for {PAUSE_S:.0f} s or more")
-        canvas.lane(SPOKEN_PX, _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
-    if scored:
+        canvas.track(SPOKEN_PX, _path("pause", pauses, SPOKEN_PX / 2, SPOKEN_PX / 2))
+    if scored and emotion_role:
         sure, unsure = [each for each in scored if not each["unsure"]], [_span(each) for each in scored if each["unsure"]]
         canvas.label(f"{ROLE_NAMES[emotion_role]}: emotion probabilities, stacked")
-        canvas.lane(BANDS_PX, "".join(_bands(sure, emotions)), hatched=unsure)
+        canvas.track(BANDS_PX, "".join(_bands(sure, emotions)), hatched=unsure)
     if any(value is not None for value in quarters):
         canvas.label("Negativity by quarter of the call, 0 to 1")
         canvas.quarters(quarters)
     loudness = [each for each in segments if each["loudness_dbfs"] is not None]
     if loudness:
         canvas.label(f"Loudness, {QUIETEST_DBFS:.0f} to 0 dBFS")
-        canvas.lane(LOUDNESS_PX, "".join(_levels(role, [each for each in loudness if each["role"] == role]) for role in roles))
+        canvas.track(LOUDNESS_PX, "".join(_levels(role, [each for each in loudness if each["role"] == role]) for role in roles))
     canvas.axis()
     return Timeline(canvas.svg(), duration_s, roles, emotions, overlaps, pauses)
 
 
 class _Canvas:
     def __init__(self, duration_s: float):
-        self.duration_s, self.y, self.parts = duration_s, 0.0, []
+        self.duration_s, self.y = duration_s, 0.0
+        self.parts: list[str] = []
 
     def label(self, text: str) -> None:
         self.y += LABEL_PX
         self.parts.append(f'<text class="label" x="0" y="{self.y - 6:.0f}">{escape(text)}</text>')
 
-    def lane(self, height: float, shapes: str, hatched: Iterable[Span] = ()) -> None:
-        self.parts.append(f'<rect class="lane" x="0" y="{self.y:.0f}" width="100%" height="{height:.0f}"/>')
+    def track(self, height: float, shapes: str, hatched: Iterable[Span] = ()) -> None:
+        self.parts.append(f'<rect class="track" x="0" y="{self.y:.0f}" width="100%" height="{height:.0f}"/>')
         self.parts.append(
             f'<svg x="0" y="{self.y:.0f}" width="100%" height="{height:.0f}" viewBox="0 0 {self.duration_s:.2f} {height:.0f}" '
             f'preserveAspectRatio="none">{shapes}</svg>'
         )
-        if hatched := list(hatched):  # a pattern would be stretched along with the shapes: so it is clipped to them instead
+        if hatched := list(hatched):  # a pattern inside the shapes would be stretched with them, so a rectangle is clipped to them
             scale = 1 / self.duration_s
             where = "".join(f"M{start * scale:.6f} 0H{end * scale:.6f}V1H{start * scale:.6f}z" for start, end in hatched)
             self.parts.append(f'<clipPath id="unsure" clipPathUnits="objectBoundingBox"><path d="{where}"/></clipPath>')
@@ -120,7 +121,7 @@ class _Canvas:
             if value is not None
         )
         top = self.y
-        self.lane(QUARTERS_PX, bars)
+        self.track(QUARTERS_PX, bars)
         for place, value in enumerate(values):
             text = "no speech" if value is None else f"{value:.2f}"
             self.parts.append(f'<text class="figure" x="{25 * place + 12.5}%" y="{top + QUARTERS_PX - 6:.0f}">{text}</text>')
@@ -153,7 +154,7 @@ def _path(name: str, spans: Iterable[Span], y: float, height: float) -> str:
 
 
 def _bands(scored: list[Segment], emotions: list[str]) -> Iterable[str]:
-    """The emotions stacked, one path each, the first at the bottom."""
+    """One path for each emotion, stacked, the first at the bottom."""
     below = [0.0] * len(scored)
     for emotion in emotions:
         shapes = []
@@ -176,7 +177,7 @@ def _levels(role: str, segments: list[Segment]) -> str:
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, those that touch or overlap as one."""
+    """The spans in order, with touching and overlapping ones merged."""
     merged: list[Span] = []
     for start, end in sorted(spans):
         if merged and start <= merged[-1][1]:
@@ -192,7 +193,7 @@ def _between(merged: list[Span], duration_s: float) -> list[Span]:
 
 
 def _shared(one: list[Span], other: list[Span]) -> list[Span]:
-    """Where both have a span; each list is in order and without overlaps of its own."""
+    """The intersection of two lists of spans, each in order and without overlaps."""
     shared, i, j = [], 0, 0
     while i < len(one) and j < len(other):
         start, end = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])

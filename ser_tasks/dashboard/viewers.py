@@ -1,7 +1,7 @@
-"""Who looks, and what they may see: a reverse proxy signs people in, their groups name their queues.
+"""Viewers and their rights: a reverse proxy signs people in, and their groups determine their queues.
 
-The proxy says in headers who it is, and proves that it is the proxy by a password that only it and we know, as HTTP Basic
-(oauth2-proxy: ``--pass-basic-auth --basic-auth-password``). Without sign-in the page answers this machine alone.
+The proxy names the viewer in headers, and authenticates itself with a shared password as HTTP Basic (oauth2-proxy:
+``--pass-basic-auth --basic-auth-password``). Without sign-in, the dashboard answers requests from its own machine only.
 """
 
 import base64
@@ -16,40 +16,40 @@ from fastapi import HTTPException, Request
 from ser_tasks.settings import GroupRights, Settings
 
 SECRET_CHARACTERS = 16
-"""A shorter secret could be guessed."""
+"""Minimum length of the shared password: a shorter one could be guessed."""
 
 
 @dataclass(frozen=True)
 class Viewer:
     name: str
     queues: tuple[str, ...] = ()
-    """The queues whose calls are shown; none shows nothing."""
+    """The queues whose calls the viewer may see; without any, none."""
     everything: bool = False
-    """Every call, those without a queue too."""
+    """Whether the viewer may see every call, including those without a queue."""
     may_play: bool = False
-    """Whether every recording of a call that is shown may be played."""
-    played_queues: tuple[str, ...] = ()
-    """The queues whose recordings may be played all the same: a right to hear one queue is none to hear another."""
+    """Whether the viewer may play the recordings of all visible calls."""
+    playable_queues: tuple[str, ...] = ()
+    """Queues whose recordings the viewer may play without that right: it holds for each queue separately."""
 
-    def may_hear(self, queue: str | None) -> bool:
-        return self.may_play or queue in self.played_queues
+    def may_play_queue(self, queue: str | None) -> bool:
+        return self.may_play or queue in self.playable_queues
 
 
 OWNER = Viewer("this machine", everything=True, may_play=True)
-"""Who looks from the machine itself, without sign-in."""
+"""The viewer without sign-in, on the machine itself."""
 
 
 def check_sign_in(settings: Settings, host: str) -> None:
-    """Raises ValueError where the page would be open to others, or where sign-in is set up by half."""
+    """Raises ValueError if the dashboard would be open to other machines, or if sign-in is configured incompletely."""
     secret = settings.dashboard_secret
     if secret is None and settings.dashboard_groups:
-        raise ValueError("SER_DASHBOARD_GROUPS is set, but SER_DASHBOARD_SECRET is not: nobody could be believed. Set both.")
+        raise ValueError("SER_DASHBOARD_GROUPS is set, but SER_DASHBOARD_SECRET is not: the proxy could not authenticate itself. Set both.")
     if secret is not None and len(secret.get_secret_value()) < SECRET_CHARACTERS:
         raise ValueError(f"SER_DASHBOARD_SECRET has fewer than {SECRET_CHARACTERS} characters: openssl rand -hex 32 makes a good one.")
     if secret is None and not is_loopback(host):
         raise ValueError(
-            f"Without sign-in the dashboard listens on this machine alone, not on {host}: leave --host out, or put a reverse proxy "
-            "with sign-in before it and set SER_DASHBOARD_SECRET and SER_DASHBOARD_GROUPS (deploy/OPERATIONS.md)."
+            f"Without sign-in the dashboard listens on this machine only, not on {host}: omit --host, or put a reverse proxy "
+            "with sign-in in front of it and set SER_DASHBOARD_SECRET and SER_DASHBOARD_GROUPS (deploy/OPERATIONS.md)."
         )
 
 
@@ -61,23 +61,23 @@ def is_loopback(host: str) -> bool:
 
 
 def viewer(request: Request) -> Viewer:
-    """Who asks. Raises 401 for a request that did not come by the proxy, 403 for one from elsewhere where there is no sign-in."""
+    """The viewer of a request. Raises HTTPException 401 for requests that bypass the proxy, and 403 for other machines without sign-in."""
     settings: Settings = request.app.state.settings
     if settings.dashboard_secret is None:
         if request.client is None or not is_loopback(request.client.host):
-            raise HTTPException(403, "Without sign-in this page answers the machine that it runs on, nobody else.")
+            raise HTTPException(403, "Without sign-in, the dashboard answers only requests from the machine that it runs on.")
         return OWNER
     if not _proves_itself(request, settings.dashboard_secret.get_secret_value()):
-        raise HTTPException(401, "Sign in first: this page is reached through its sign-in only.")
+        raise HTTPException(401, "Sign in first: this page can be reached only through its sign-in.")
     name = _one_header(request, settings.dashboard_user_header)
     if not name:
-        raise HTTPException(401, "The sign-in did not say who you are.")
+        raise HTTPException(401, "The sign-in did not name you.")
     groups = {group.strip() for group in _one_header(request, settings.dashboard_groups_header).split(",")}
     return of_groups(name, groups, settings)
 
 
 def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
-    """A viewer with the rights of those groups that SER_DASHBOARD_GROUPS knows; others give none."""
+    """A viewer with the rights of the groups in SER_DASHBOARD_GROUPS; other groups give none."""
     rights = [right for group, right in settings.dashboard_groups.items() if group in groups]
     playing = [right for right in rights if right.may_play]
     return Viewer(
@@ -85,7 +85,7 @@ def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
         queues=_queues(rights),
         everything=any(right.queues == "all" for right in rights),
         may_play=any(right.queues == "all" for right in playing),
-        played_queues=_queues(playing),
+        playable_queues=_queues(playing),
     )
 
 
@@ -94,10 +94,10 @@ def _queues(rights: list[GroupRights]) -> tuple[str, ...]:
 
 
 def _one_header(request: Request, name: str) -> str:
-    """A header's value, empty without it. Two of one name mean that somebody added one of their own."""
+    """A header's value, empty if it is missing. Raises 401 for two headers of one name: the visitor has added one."""
     values = request.headers.getlist(name)
     if len(values) > 1:
-        raise HTTPException(401, f"The header {name} came twice: the proxy must replace it, not add to it.")
+        raise HTTPException(401, f"The request has the header {name} twice: the proxy must replace it, not add to it.")
     return values[0].strip() if values else ""
 
 

@@ -1,4 +1,4 @@
-"""The weekly page: one HTML file that stands alone, to be mailed. It asks what the overview asks, about a whole week."""
+"""The weekly page: one self-contained HTML file, to be mailed, with the figures of the overview for a whole week."""
 
 import re
 from dataclasses import dataclass, replace
@@ -7,38 +7,38 @@ from importlib.resources import files
 from typing import Any
 
 from ser_tasks.dashboard.filters import Filters
-from ser_tasks.dashboard.overview import answer, figures, heat_map
+from ser_tasks.dashboard.overview import figures, heat_map, rows_of
 from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent
-from ser_tasks.dashboard.queries import QUESTIONS
+from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import Viewer
 
 WEEKS = 13
-"""Weeks up to the page's own that its chart, its heat map and the changes that stayed look at."""
-LONG = ("turns", "over_time", "hours")
-"""The questions that are asked about all of them."""
+"""Weeks, up to and including the page's own, that the chart, the heat map and lasting changes cover."""
+LONG_QUERIES = ("turns", "over_time", "hours")
+"""The queries that cover all WEEKS."""
 
 
 @dataclass(frozen=True)
 class Weekly:
     title: str
     text: str
-    """The main figures as plain text: what the letter says."""
+    """The main figures as plain text, for the body of the mail."""
     html: str
 
 
 def monday_of(week: str) -> date:
-    """The first day of a week such as 2026-W47 (ISO 8601). Raises ValueError with a sentence for a person."""
+    """The first day of a week such as 2026-W47 (ISO 8601). Raises ValueError if it is none."""
     try:
         if not re.fullmatch(r"\d{4}-W\d\d", week):
             raise ValueError
         return date.fromisoformat(f"{week}-1")
     except ValueError:
-        raise ValueError(f"{week!r} is no week: write it as 2026-W47.") from None
+        raise ValueError(f"{week!r} is not a week: write it as 2026-W47.") from None
 
 
 def newest_week(last_day: date | None, today: date) -> date:
-    """Monday of the newest week that is over and is not after the last day with calls."""
+    """The Monday of the newest complete week, not after the last day with calls."""
     over = today - timedelta(days=today.weekday() + 7)
     return min(over, last_day - timedelta(days=last_day.weekday())) if last_day else over
 
@@ -49,35 +49,37 @@ def name_of(monday: date) -> str:
 
 
 def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None) -> Weekly:
-    """The page of a week with the viewer's rows alone. ``site``: the dashboard that its figures link to; None leaves links out."""
+    """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links."""
     filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
     long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
     values = filters.parameters | {"unit": "week", "latest": filters.last, "week": monday}
     long_values = values | long_filters.parameters
 
     def of(name: str) -> list[Row]:
-        return answer(snapshot, viewer, name, long_values if name in LONG else values)
+        return rows_of(snapshot, viewer, name, long_values if name in LONG_QUERIES else values)
 
-    shown = figures({name: of(name) for name in QUESTIONS}, values)
-    [totals] = answer(snapshot, viewer, "totals", long_values)
+    shown = figures({name: of(name) for name in QUERIES}, values)
+    [totals] = rows_of(snapshot, viewer, "totals", long_values)
     shown |= {
         "heat": heat_map(shown["hours"], totals["share_anger"]),
         "heat_share": totals["share_anger"],
         "without_start": totals["calls"] - sum(row["calls"] for row in shown["hours"]),
     }
-    asked = {name: QUESTIONS[name].with_values(long_values if name in LONG else values) for name in QUESTIONS if name != "latest_day"}
+    statements = {
+        name: QUERIES[name].with_values(long_values if name in LONG_QUERIES else values) for name in QUERIES if name != "latest_day"
+    }
     title = f"Calls and moods, week {monday.isocalendar().week} of {monday.isocalendar().year}"
     queues = "every queue" if viewer.everything else ", ".join(viewer.queues) or "no queue"
     html = ENVIRONMENT.get_template("weekly.html").render(
         shown,
         title=title,
-        seen=queues,
+        queue_names=queues,
         viewer=viewer,
         filters=filters,
         long_filters=long_filters,
         weeks=WEEKS,
         site=site,
-        asked={QUESTIONS[name].title: sql for name, sql in asked.items()},
+        statements={QUERIES[name].title: sql for name, sql in statements.items()},
         taken_at=snapshot.taken_at,
         style=(files("ser_tasks.dashboard") / "static" / "style.css").read_text(encoding="utf-8"),
     )
@@ -88,7 +90,7 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
     totals = shown["totals"]
     lines = [f"{title}: {filters.first} to {filters.last}, {queues}.", ""]
     if not totals["calls"]:
-        lines.append("There are no calls of this week.")
+        lines.append("There are no calls in this week.")
     elif totals["share_anger"] is None:
         lines.append(f"{totals['calls']:,} calls, none of them scored.")
     else:
@@ -107,17 +109,17 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
     for row in shown["queues_turned"]:
         lines.append(
             f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
-            f"{row['week']}, anger {percent(row['share_anger_after'], 1)} after {percent(row['share_anger_before'], 1)}."
+            f"{row['week']}, anger {percent(row['share_anger_after'], 1)}, before {percent(row['share_anger_before'], 1)}."
         )
     if totals["calls"] and not any(row["verdict"] in ("rose", "fell") for row in shown["queues_changed"]):
-        lines.append("Against the week before, no queue changed by more than chance.")
+        lines.append("No queue changed from the week before by more than chance.")
     if shown["missing_nights"]:
         lines.append("Nights missing: " + ", ".join(map(str, shown["missing_nights"])) + ".")
-    behind = f" The calls behind it: {site}/?{filters.query()}" if site else ""
+    behind = f" The calls: {site}/?{filters.query()}" if site else ""
     lines += [
         "",
         f"The page with the charts is attached: open it in a browser.{behind}",
-        "It is a model's guess from the sound of customers' voices. It does not judge a single caller, and nobody at work is scored.",
+        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and agents are never scored.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -29,9 +29,9 @@ def throughput_svg(nights: Sequence[dict[str, Any]], stages: Sequence[str]) -> b
     dates = json.dumps([f"{night['started_at']:%m-%d}" for night in nights])
     axis = alt.Axis(title=None, labelAngle=-45, labelExpr=f"{dates}[datum.value]")  # several nights may have one date
     colours = alt.Scale(domain=names[::-1], range=list(COLOURS[: len(names)])[::-1])
-    speed = alt.Chart(alt.Data(values=speeds)).mark_line(point=alt.OverlayMarkDef(color="black"), color="black")
+    speed = alt.Chart(alt.InlineData(values=speeds)).mark_line(point=alt.OverlayMarkDef(color="black"), color="black")
     speed = speed.encode(x=alt.X("night:O", axis=alt.Axis(title=None, labels=False)), y=alt.Y("speed:Q", title=["audio-hours", "per hour"]))
-    bars = alt.Chart(alt.Data(values=times)).mark_bar()
+    bars = alt.Chart(alt.InlineData(values=times)).mark_bar()
     bars = bars.encode(
         x=alt.X("night:O", axis=axis),
         y=alt.Y("seconds:Q", title=["seconds per audio-hour,", "all workers"]),

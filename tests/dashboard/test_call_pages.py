@@ -84,7 +84,7 @@ def test_short_calls_do_not_lead_an_order_by_share(tmp_path):
     with browser(lake) as page:
         assert listed(page, "sort=angriest")[:2] == ["long", "short"]
         assert listed(page, "emotion=anger") == ["long", "short"], "a condition on an emotion sorts by it"
-        mart = page.app.state.snapshots.current.ask(OWNER, "SELECT call_id FROM worst_calls")["call_id"].to_pylist()
+        mart = page.app.state.snapshots.current.query(OWNER, "SELECT call_id FROM worst_calls")["call_id"].to_pylist()
         assert listed(page, "sort=angriest") == mart, "as the mart ranks them"
 
 
@@ -136,8 +136,8 @@ def test_the_best_calls_lead_to_their_happiest_moment(lake):
     with browser(lake) as page:
         text = page.get("/calls?sort=happiness&outcome=scored").text
         assert listed(page, "sort=happiness&outcome=scored")[0] == "worse"
-        assert "Peak of happiness" in text and "0.80 at 0:00" in text and re.search(r"/calls/id-worse\?[^\"]*#t=0.0", text)
-        assert "Peak of happiness" not in page.get("/calls").text
+        assert "Peak happiness" in text and "0.80 at 0:00" in text and re.search(r"/calls/id-worse\?[^\"]*#t=0.0", text)
+        assert "Peak happiness" not in page.get("/calls").text
 
 
 def test_hours_and_days_are_those_of_the_site(tmp_path):
@@ -159,7 +159,7 @@ def test_a_calls_page_says_what_the_lake_holds(lake):
         text = page.get("/calls/id-angry").text
         for said in (
             "angry",
-            "Read from",
+            "Based on",
             "3 segments, 10 s of speech",
             "40 %",
             "20 %",
@@ -170,7 +170,7 @@ def test_a_calls_page_says_what_the_lake_holds(lake):
         ):
             assert said in text, said
         assert text.count('class="emotion-anger"') >= 1 and 'href="#t=2.0"' in text
-        assert "nobody at work is scored" in text
+        assert "agents are never scored" in text
         rows = re.findall(r'<tr data-start="([\d.]+)">.*?</tr>', text, re.DOTALL)
         assert [float(start) for start in rows] == [2, 10, 20, 36]
         agent = re.search(r'<tr data-start="10.0">.*?</tr>', text, re.DOTALL)[0]
@@ -197,13 +197,13 @@ def test_there_is_no_page_of_a_call_that_is_not_there(lake):
         assert page.get("/calls/id-angry?segments=x").status_code == 400
 
 
-def test_every_version_of_a_call_stands_below(tmp_path):
+def test_all_versions_of_a_call_are_listed(tmp_path):
     lake = str(tmp_path / "lake")
     write_calls(lake, [angry(), angry(model=NEWER_MODEL, scored_at=NIGHT + timedelta(days=1))])
     with browser(lake) as page:
         text = page.get("/calls/id-angry").text
-        assert "Every version of this call" in text
-        assert text.index("crnn-2-bbbb", text.index("Every version")) < text.index("cnn_lstm-1-aaaa", text.index("Every version"))
+        assert "All versions of this call" in text
+        assert text.index("crnn-2-bbbb", text.index("All versions")) < text.index("cnn_lstm-1-aaaa", text.index("All versions"))
 
 
 def test_the_same_callers_calls_are_listed_without_a_pseudonym(tmp_path):

@@ -59,7 +59,7 @@ def lake(tmp_path_factory):
 
 
 def calls(snapshot, viewer, view="call_emotions"):
-    return sorted(snapshot.ask(viewer, f"SELECT call_id FROM {view}")["call_id"].to_pylist())
+    return sorted(snapshot.query(viewer, f"SELECT call_id FROM {view}")["call_id"].to_pylist())
 
 
 # Who sees what
@@ -216,8 +216,8 @@ def test_a_viewer_sees_the_calls_of_their_queues_in_every_view(lake):
         seen = set(calls(snapshot, SALES, view))
         assert seen and seen <= {"angry", "silent", "worse"}, view
         assert calls(snapshot, Viewer("nobody"), view) == [], view
-    assert snapshot.ask(SALES, "SELECT DISTINCT queue FROM calls_by_day_and_queue")["queue"].to_pylist() == ["sales"]
-    assert len(snapshot.ask(Viewer("nobody"), "FROM recordings")) == 0
+    assert snapshot.query(SALES, "SELECT DISTINCT queue FROM calls_by_day_and_queue")["queue"].to_pylist() == ["sales"]
+    assert len(snapshot.query(Viewer("nobody"), "FROM recordings")) == 0
 
 
 def test_views_say_the_same_as_those_of_the_lake(lake):
@@ -230,7 +230,7 @@ def test_views_say_the_same_as_those_of_the_lake(lake):
                 order = "ORDER BY ALL" if view.folder == "staging" else ""
                 wanted = connection.execute(f"SELECT COLUMNS(c -> c <> 'agent_pseudonym') FROM {view.name} {order}").fetchall()
                 sql = f"SELECT COLUMNS(c -> c <> 'agent_pseudonym') FROM {view.name} {order}"
-                assert [tuple(row.values()) for row in snapshot.ask(OWNER, sql).to_pylist()] == wanted, view.name
+                assert [tuple(row.values()) for row in snapshot.query(OWNER, sql).to_pylist()] == wanted, view.name
 
 
 def test_a_queue_cannot_break_out_of_the_filter(tmp_path):
@@ -240,7 +240,7 @@ def test_a_queue_cannot_break_out_of_the_filter(tmp_path):
     snapshot = Snapshot(str(tmp_path))
     assert len(calls(snapshot, OWNER)) == len(hostile)
     for name in hostile:
-        rows = snapshot.ask(Viewer("x", queues=(name,)), "SELECT queue FROM call_emotions")["queue"].to_pylist()
+        rows = snapshot.query(Viewer("x", queues=(name,)), "SELECT queue FROM call_emotions")["queue"].to_pylist()
         assert rows == [name]
     assert calls(snapshot, Viewer("x", queues=("sales", "support", "*"))) == []
 
@@ -254,11 +254,15 @@ def test_no_emotion_of_an_agent_is_in_it(tmp_path):
     snapshot = Snapshot(lake)
     emotions = [f"{prefix}_{each}" for prefix in ("share", "mean_p") for each in schemas.EMOTIONS] + ["share_unsure"]
     emotions += ["emotion_role", "peak_anger", "peak_anger_at_s", "escalated", "negativity_change", "scored_speech_s", "dominant_emotion"]
-    for row in snapshot.ask(OWNER, "FROM call_emotions WHERE call_id <> 'angry'").to_pylist():
+    for row in snapshot.query(OWNER, "FROM call_emotions WHERE call_id <> 'angry'").to_pylist():
         assert row["outcome"] == "withheld" and {row[name] for name in emotions} == {None}
-    assert snapshot.ask(OWNER, "SELECT outcome FROM outcomes ORDER BY call_id")["outcome"].to_pylist() == ["withheld", "scored", "withheld"]
+    assert snapshot.query(OWNER, "SELECT outcome FROM outcomes ORDER BY call_id")["outcome"].to_pylist() == [
+        "withheld",
+        "scored",
+        "withheld",
+    ]
     for view in ("segments", "segments_all"):
-        rows = snapshot.ask(OWNER, f"FROM {view} WHERE role IN ('agent', 'unknown')").to_pylist()
+        rows = snapshot.query(OWNER, f"FROM {view} WHERE role IN ('agent', 'unknown')").to_pylist()
         assert len(rows) == 3
         assert {row[name] for row in rows for name in ("emotion", "confidence", "p_anger", "unsure")} == {None}
     assert calls(snapshot, OWNER, "angriest_calls") == ["angry"]
@@ -270,7 +274,7 @@ def test_no_pseudonym_of_an_agent_is_in_it(tmp_path):
     write_calls(str(tmp_path), [call])
     snapshot = Snapshot(str(tmp_path))
     for view in ("call_emotions", "call_emotions_all"):
-        assert snapshot.ask(OWNER, f"SELECT agent_pseudonym FROM {view}")["agent_pseudonym"].to_pylist() == [None]
+        assert snapshot.query(OWNER, f"SELECT agent_pseudonym FROM {view}")["agent_pseudonym"].to_pylist() == [None]
 
 
 @pytest.mark.parametrize("lake", ["nowhere", "."])
@@ -303,7 +307,7 @@ def test_a_snapshot_follows_the_lake(tmp_path):
     assert snapshots.refresh() is False
     write_calls(lake, [angry(scored_at=NIGHT + timedelta(days=1), outcome="no_speech", reason_code="no_speech")])
     assert snapshots.refresh() is True
-    assert snapshots.current.ask(OWNER, "SELECT outcome FROM call_emotions")["outcome"].to_pylist() == ["no_speech"]
+    assert snapshots.current.query(OWNER, "SELECT outcome FROM call_emotions")["outcome"].to_pylist() == ["no_speech"]
     for item in list(open_store(lake).list("outcomes/")):
         open_store(lake).delete(item.key)
     assert snapshots.refresh() is True and calls(snapshots.current, OWNER) == []
@@ -324,11 +328,11 @@ def test_the_usual_page_is_ready_before_a_visitor_comes(lake):
     for settings in (Settings(), SIGN_IN):
         app = create_app(lake, settings=settings, wait=False)
         app.state.snapshots.refresh(app.state.snapshots.prepare)
-        before = dict(app.state.snapshots.current._remembered)
+        before = dict(app.state.snapshots.current._cache)
         client = browser(app)
         for group in GROUPS:
             assert client.get("/", headers=by_proxy(group)).status_code == 200
-        assert app.state.snapshots.current._remembered == before != {}
+        assert app.state.snapshots.current._cache == before != {}
 
 
 def test_a_lake_that_cannot_be_read_at_first_is_told_and_tried_again(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli import app as cli
 from ser_tasks.dashboard import weekly
 from ser_tasks.dashboard.app import create_app
-from ser_tasks.dashboard.queries import QUESTIONS
+from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER
 from ser_tasks.lake import catalog
@@ -90,8 +90,8 @@ def statement(text):
     return html.unescape(re.search(r"<h2>Statement</h2>\s*<pre[^>]*><code>(.*?)</code>", text, re.DOTALL)[1])
 
 
-def asked(page, name, **query):
-    """The rows of a question's CSV."""
+def csv_rows(page, name, **query):
+    """The rows of a query's CSV."""
     answer = page.get(f"/csv/{name}?" + urlencode(query, doseq=True))
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/csv")
     return list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
@@ -114,7 +114,7 @@ def test_the_queue_that_turned_angry_comes_first(page, period):
     first, *others = rows(part)
     assert first.startswith(f"{ANGRY_QUEUE} week of 21 July") and first.endswith("▲ rose")
     assert len(others) == len(QUEUES) - 1
-    assert asked(page, "queues", **period)[0]["queue"] == ANGRY_QUEUE
+    assert csv_rows(page, "queues", **period)[0]["queue"] == ANGRY_QUEUE
 
 
 def test_a_queue_that_stays_angry_is_told_where_the_period_holds_the_week(page):
@@ -143,12 +143,12 @@ def test_a_change_of_codec_is_not_told_as_anger(page):
     assert "rose" not in told
     for days in range(7):
         latest = CODEC_FROM + timedelta(days=days)
-        [day] = asked(page, "latest_day", first=latest, last=latest, queue=CODEC_QUEUE)
+        [day] = csv_rows(page, "latest_day", first=latest, last=latest, queue=CODEC_QUEUE)
         assert (day["call_date"], day["outside"]) == (str(latest), "usual")
 
 
 def test_the_other_codec_is_shown_as_less_sure_and_noisier(page):
-    by_codec = {row["codec"]: row for row in asked(page, "sources", **AROUND_CODEC, queue=CODEC_QUEUE)}
+    by_codec = {row["codec"]: row for row in csv_rows(page, "sources", **AROUND_CODEC, queue=CODEC_QUEUE)}
     assert float(by_codec["GSM610"]["share_unsure_low"]) > float(by_codec["ULAW"]["share_unsure_high"])
     assert float(by_codec["GSM610"]["mean_snr_db"]) < float(by_codec["ULAW"]["mean_snr_db"]) - 5
 
@@ -159,7 +159,7 @@ def test_the_missing_night_is_named_and_what_was_not_scored(page):
     told = rows(part)
     assert told[0].startswith("scored ") and "no speech no speech no_speech: made up" in told[1]
     assert [row.split(",")[0] for row in told if row.endswith(" dB")] == ["ULAW", "GSM610"]
-    ended = asked(page, "not_scored", first="2025-11-01", last="2025-11-30")
+    ended = csv_rows(page, "not_scored", first="2025-11-01", last="2025-11-30")
     assert math.isclose(sum(float(row["share_of_recordings"]) for row in ended), 1)
     assert {row["reason_code"] for row in ended} == {"", "no_speech", "notice_missing", "not_audio"}
 
@@ -167,14 +167,14 @@ def test_the_missing_night_is_named_and_what_was_not_scored(page):
 # Each figure and its SQL
 
 
-@pytest.mark.parametrize("name", QUESTIONS)
+@pytest.mark.parametrize("name", QUERIES)
 def test_the_statement_that_is_shown_makes_the_rows_of_the_csv(page, lake_itself, name):
     """It is run over the lake's own parts, as `ser sql` does: not over the dashboard's copy."""
     query = AROUND_ANGER if name in ("nights", "totals", "turns") else {**AROUND_CODEC, "queue": ["returns", "sales"]}
     shown = page.get(f"/sql/{name}?" + urlencode(query, doseq=True))
     assert shown.status_code == 200
     wanted = lake_itself.execute(statement(shown.text)).to_arrow_table().to_pylist()
-    found = asked(page, name, **query)
+    found = csv_rows(page, name, **query)
     assert wanted and len(found) == len(wanted)
     for row, other in zip(found, wanted, strict=True):
         assert row.keys() == other.keys()
@@ -182,14 +182,14 @@ def test_the_statement_that_is_shown_makes_the_rows_of_the_csv(page, lake_itself
 
 
 def test_the_tiles_say_what_the_totals_are(page):
-    [totals] = asked(page, "totals", **AROUND_ANGER)
+    [totals] = csv_rows(page, "totals", **AROUND_ANGER)
     tiles = dict(re.findall(r"<dt>([^<]*)</dt><dd>(.*?)</dd>", section(overview(page, **AROUND_ANGER), "period")))
     shown = {name: re.sub("<[^>]*>", "", tile) for name, tile in tiles.items()}
     assert shown == {
         "Calls": f"{int(totals['calls']):,}",
         "Scored": f"{int(totals['scored']):,}",
         "Anger": f"{100 * float(totals['share_anger']):.1f} %",
-        "Negative in all": f"{100 * float(totals['share_negative']):.1f} %",
+        "Negative emotions": f"{100 * float(totals['share_negative']):.1f} %",
         "Not sure": f"{100 * float(totals['share_unsure']):.1f} %",
         "Escalated": f"{int(totals['escalated']):,}",
     }
@@ -197,18 +197,18 @@ def test_the_tiles_say_what_the_totals_are(page):
 
 def test_each_number_leads_to_its_calls(page):
     text = overview(page, **AROUND_ANGER)
-    [totals] = asked(page, "totals", **AROUND_ANGER)
+    [totals] = csv_rows(page, "totals", **AROUND_ANGER)
     tiles = re.findall(r'<dt>([^<]*)</dt><dd><a href="([^"]*)"', section(text, "period"))
     calls = {"Calls": "calls", "Escalated": "escalated"}
     wanted = [(html.unescape(link), totals[calls.get(name, "scored")]) for name, link in tiles]
     assert len(wanted) == 6
-    queues = asked(page, "queues", **AROUND_ANGER)
+    queues = csv_rows(page, "queues", **AROUND_ANGER)
     wanted += [(_link(section(text, "queues"), row["queue"]), row["calls"]) for row in queues]
-    latest = asked(page, "latest_day", **AROUND_ANGER)
+    latest = csv_rows(page, "latest_day", **AROUND_ANGER)
     wanted += [(_link(section(text, "latest"), row["queue"]), row["calls"]) for row in latest]
-    ended = [row for row in asked(page, "not_scored", **AROUND_ANGER) if row["outcome"] not in ("quarantined", "failed")]
+    ended = [row for row in csv_rows(page, "not_scored", **AROUND_ANGER) if row["outcome"] not in ("quarantined", "failed")]
     wanted += [(_link(section(text, "health"), row["outcome"].replace("_", " ")), row["recordings"]) for row in ended]
-    cells = asked(page, "hours", **AROUND_ANGER)
+    cells = csv_rows(page, "hours", **AROUND_ANGER)
     links = [html.unescape(link) for link in re.findall(r'<td class="(?:level-\d|few)"><a href="([^"]*)"', section(text, "hours"))]
     assert len(links) == len(cells)
     for cell in cells[::60]:
@@ -226,7 +226,7 @@ def _link(part, name):
 
 def test_every_section_leads_to_its_sql_and_its_csv_for_the_same_filters(page):
     text = overview(page, **AROUND_ANGER, queue="billing")
-    for name in QUESTIONS:
+    for name in QUERIES:
         query = f"{name}?first={AROUND_ANGER['first']}&amp;last={AROUND_ANGER['last']}&amp;queue=billing"
         assert f'href="/sql/{query}"' in text and f'href="/csv/{query}"' in text
 
@@ -251,9 +251,9 @@ def test_views_are_shown_with_a_statement_that_runs(page, lake_itself):
 
 def test_a_queue_in_the_address_narrows_every_figure(page):
     [everything], [one], [two] = (
-        asked(page, "totals", **AROUND_ANGER, **more) for more in ({}, {"queue": "billing"}, {"queue": ["billing", "sales"]})
+        csv_rows(page, "totals", **AROUND_ANGER, **more) for more in ({}, {"queue": "billing"}, {"queue": ["billing", "sales"]})
     )
-    [sales] = asked(page, "totals", **AROUND_ANGER, queue="sales")
+    [sales] = csv_rows(page, "totals", **AROUND_ANGER, queue="sales")
     assert int(one["calls"]) + int(sales["calls"]) == int(two["calls"]) < int(everything["calls"])
     text = overview(page, **AROUND_ANGER, queue="billing")
     assert [row.split()[0] for row in rows(section(text, "queues"))] == ["billing"]
@@ -265,11 +265,11 @@ def test_nothing_of_an_address_becomes_sql(page, lake_itself):
     query = {**AROUND_ANGER, "queue": HOSTILE}
     text = overview(page, **query)
     assert "There are no calls in this period" in text and "<script>" not in text
-    assert [row["calls"] for row in asked(page, "totals", **query)] == ["0"]
+    assert [row["calls"] for row in csv_rows(page, "totals", **query)] == ["0"]
     sql = statement(page.get("/sql/not_scored?" + urlencode(query, doseq=True)).text)
     assert lake_itself.execute(sql).fetchall() == []
-    assert asked(page, "not_scored", **AROUND_ANGER, queue="\x00 OR 1=1") == []
-    assert asked(page, "totals", **AROUND_ANGER)[0]["calls"] != "0"
+    assert csv_rows(page, "not_scored", **AROUND_ANGER, queue="\x00 OR 1=1") == []
+    assert csv_rows(page, "totals", **AROUND_ANGER)[0]["calls"] != "0"
 
 
 @pytest.mark.parametrize("name", ["nothing", "call_emotions; DROP TABLE x", "read_text('x')", "..%2f..%2fetc%2fpasswd", "parts.outcomes"])
@@ -285,16 +285,16 @@ def test_a_period_without_calls_says_so(page):
 
 def test_hostile_names_are_text_and_no_formula_in_a_spreadsheet(small_page):
     assert "<img" not in overview(small_page)
-    assert sorted(row["queue"] for row in asked(small_page, "latest_day", queue=NAMES)) == sorted(["'=HYPERLINK(1)", *NAMES[1:]])
+    assert sorted(row["queue"] for row in csv_rows(small_page, "latest_day", queue=NAMES)) == sorted(["'=HYPERLINK(1)", *NAMES[1:]])
 
 
 def test_few_days_are_not_called_usual(small_page):
     text = section(overview(small_page), "latest")
-    assert "There are too few earlier days to say what is usual." in text and "cannot tell: 0 earlier days" in text
+    assert "There are too few earlier days for a usual range." in text and "unknown: only 0 earlier days" in text
     assert "0.0 to 100.0" not in text
 
 
 def test_the_note_on_what_the_model_cannot_tell_is_on_every_overview(page, small_page):
     for text in (overview(small_page), overview(page, first="2020-01-01", last="2020-01-31")):
         part = section(text, "limits")
-        assert "What this page cannot tell you" in part and "agents are not scored" in part and "about 5 in 10" in part
+        assert "Limits of these figures" in part and "agents are never scored" in part and "about 5 in 10" in part

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from ser_tasks.calls.metadata import masked_key, recording_id
 from ser_tasks.dashboard import playback
 from ser_tasks.dashboard.app import create_app
-from ser_tasks.dashboard.playback import NotPlayed, Playback
+from ser_tasks.dashboard.playback import PlaybackError, Playback
 from ser_tasks.dashboard.viewers import OWNER, Viewer
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
@@ -85,34 +85,34 @@ def test_who_has_the_right_may_hear_a_scored_call(player):
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"notice_given": False}, "not told"),
+        ({"notice_given": False}, "not informed"),
         ({"outcome": "withheld"}, "withheld"),
         ({"outcome": "quarantined"}, "quarantined"),
         ({"outcome": "failed"}, "failed"),
-        ({"policy": "customers_with_notice", "notice_given": None}, "demands it"),
-        ({"policy": "of_old_code"}, "no policy"),
+        ({"policy": "customers_with_notice", "notice_given": None}, "requires it"),
+        ({"policy": "of_old_code"}, "is not a policy"),
     ],
 )
 def test_what_the_policy_does_not_allow_is_not_played(player, change, why):
-    with pytest.raises(NotPlayed, match=why):
+    with pytest.raises(PlaybackError, match=why):
         player.may_play(CALL | change, OWNER)
 
 
 def test_the_policy_of_today_counts_beside_that_of_the_row(folder):
     stricter = Playback(folder.uri, Settings(policy="customers_with_notice"))
     stricter.may_play(CALL, OWNER)
-    with pytest.raises(NotPlayed, match="demands it"):
+    with pytest.raises(PlaybackError, match="requires it"):
         stricter.may_play(CALL | {"notice_given": None}, OWNER)
 
 
 def test_a_viewer_without_the_right_and_a_page_without_recordings_play_nothing(player):
-    with pytest.raises(NotPlayed, match="not listen"):
+    with pytest.raises(PlaybackError, match="not listen"):
         player.may_play(CALL, Viewer("ann", everything=True))
-    player.may_play(CALL, Viewer("ann", everything=True, played_queues=("sales",)))
+    player.may_play(CALL, Viewer("ann", everything=True, playable_queues=("sales",)))
     for queue in ("support", None):
-        with pytest.raises(NotPlayed, match="not listen"):
-            player.may_play(CALL | {"queue": queue}, Viewer("ann", everything=True, played_queues=("sales",)))
-    with pytest.raises(NotPlayed, match="without --recordings"):
+        with pytest.raises(PlaybackError, match="not listen"):
+            player.may_play(CALL | {"queue": queue}, Viewer("ann", everything=True, playable_queues=("sales",)))
+    with pytest.raises(PlaybackError, match="without --recordings"):
         Playback(None, Settings()).may_play(CALL, OWNER)
 
 
@@ -178,12 +178,12 @@ def test_a_new_upload_and_a_deleted_recording_are_said_and_not_played(folder, pl
     call = put(folder, "2026-11-20/a.wav", two_tones())
     put(folder, "2026-11-20/a.wav", two_tones(1))
     for ask in (player.file, lambda call: player.link(call, "/sound")):
-        with pytest.raises(NotPlayed, match="uploaded again") as error:
+        with pytest.raises(PlaybackError, match="uploaded again") as error:
             ask(call)
         assert error.value.status == 409
     folder.delete("2026-11-20/a.wav")
     for name in (call, CALL | {"recording_id": recording_id(PERSON), "key": masked_key(PERSON, Settings())}):
-        with pytest.raises(NotPlayed, match="no longer in the store") as error:
+        with pytest.raises(PlaybackError, match="no longer in the store") as error:
             player.link(name, "/sound")
         assert error.value.status == 404
 
@@ -192,7 +192,7 @@ def test_a_decoded_recording_is_not_played_past_its_upload(folder, player):
     call = put(folder, "2026-11-20/a.ogg", two_tones(), format="OGG", subtype="OPUS") | {"container": "OGG", "codec": "OPUS"}
     player.file(call)
     folder.delete("2026-11-20/a.ogg")
-    with pytest.raises(NotPlayed, match="no longer in the store"):
+    with pytest.raises(PlaybackError, match="no longer in the store"):
         player.link(call, "/sound")
 
 
@@ -213,7 +213,7 @@ def test_scratch_keeps_to_its_room_and_goes_with_the_page(folder, tmp_path, monk
 def test_what_cannot_be_decoded_is_said(folder, player):
     folder.write_bytes("2026-11-20/a.wav", b"no sound at all")
     call = CALL | {"etag": next(folder.list()).etag, "codec": "GSM610"}
-    with pytest.raises(NotPlayed, match="Not played"):
+    with pytest.raises(PlaybackError, match="Not played"):
         player.file(call)
 
 
@@ -266,7 +266,7 @@ def test_a_store_that_refuses_or_is_away_is_said_without_a_key(s3, monkeypatch, 
     call = put(store, PERSON, two_tones())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     open_store.cache_clear()
-    with pytest.raises(NotPlayed, match="does not give the recording out just now") as error:
+    with pytest.raises(PlaybackError, match="cannot deliver the recording at the moment") as error:
         Playback(store.uri, Settings()).link(call, "/sound")
     assert error.value.status == 503 and "4711" not in caplog.text
 
@@ -278,7 +278,7 @@ def test_a_key_that_leads_out_of_the_store_is_not_followed(folder, player, caplo
     for wanted in (key, "../outside.wav"):
         call = CALL | {"recording_id": recording_id(wanted), "key": key}
         for ask in (player.file, lambda call: player.link(call, "/sound")):
-            with pytest.raises(NotPlayed):
+            with pytest.raises(PlaybackError):
                 ask(call)
     assert "outside" not in caplog.text
 
@@ -290,7 +290,7 @@ def test_a_file_that_may_not_be_read_is_said_without_its_name(folder, player, mo
         raise PermissionError(13, "Permission denied", key)
 
     monkeypatch.setattr(folder, "fetch", forbidden)
-    with pytest.raises(NotPlayed, match="just now") as error:
+    with pytest.raises(PlaybackError, match="at the moment") as error:
         player.file(call)
     assert error.value.status == 503 and "PermissionError" in caplog.text and "4711" not in caplog.text + str(error.value)
 

@@ -76,9 +76,9 @@ def test_its_figures_lead_to_the_dashboard_where_there_is_one(snapshot):
 def test_it_shows_the_week_and_says_what_it_rests_on(snapshot):
     made = weekly.make(snapshot, OWNER, MONDAY)
     assert made.title == "Calls and moods, week 47 of 2026"
-    assert "16 November 2026 to 22 November 2026" in made.html and "What this page cannot tell you" in made.html
+    assert "16 November 2026 to 22 November 2026" in made.html and "Limits of these figures" in made.html
     assert "4 calls, 2 of them scored. Anger: " in made.text and "every queue" in made.text
-    assert "There are no calls of this week" in weekly.make(snapshot, OWNER, MONDAY - timedelta(weeks=3)).text
+    assert "There are no calls in this week" in weekly.make(snapshot, OWNER, MONDAY - timedelta(weeks=3)).text
 
 
 def test_it_holds_the_rows_of_its_queues_alone(snapshot):
@@ -87,7 +87,7 @@ def test_it_holds_the_rows_of_its_queues_alone(snapshot):
     nobody = weekly.make(snapshot, Viewer(""), MONDAY)
     assert "3 calls, 2 of them scored" in sales.text and "support" not in sales.html + sales.text
     assert "1 calls, none of them scored" in support.text and "sales" not in support.html + support.text
-    assert "no calls of this week" in nobody.text and "sales" not in nobody.html and "support" not in nobody.html
+    assert "no calls in this week" in nobody.text and "sales" not in nobody.html and "support" not in nobody.html
 
 
 def test_its_statements_run_in_ser_sql(snapshot, lake, tmp_path):
@@ -103,7 +103,7 @@ def test_its_statements_run_in_ser_sql(snapshot, lake, tmp_path):
 
 @pytest.mark.parametrize("week", ["2026-47", "2026-W54", "2026-W00", "2026-W47-1", "W47", "", "2026-W4७"])
 def test_what_is_no_week_is_named(week):
-    with pytest.raises(ValueError, match="is no week: write it as 2026-W47"):
+    with pytest.raises(ValueError, match="is not a week: write it as 2026-W47"):
         weekly.monday_of(week)
 
 
@@ -122,7 +122,7 @@ def test_the_command_writes_it(lake, tmp_path, monkeypatch):
     assert answer.exit_code == 0, answer.output
     assert f"Wrote {out}" in answer.stdout and "support" in out.read_text() and "sales" not in out.read_text()
     for wrong, says in (
-        (["--week", "47"], "is no week"),
+        (["--week", "47"], "is not a week"),
         (["--group", "x"], "has no group 'x': it has sales-leads"),
         (["--again"], "give --mail, too"),
         (["--mail", "--queue", "sales"], "leave --queue and --group out"),
@@ -166,8 +166,8 @@ def test_who_could_not_be_mailed_is_mailed_by_the_next_run(own_lake, post_office
     refused = CliRunner().invoke(app, ["weekly", "--lake", own_lake, "--week", "2026-W47", "--mail"])
     assert refused.exit_code == 1 and "The next run tries again" in refused.output
     post_office.refused = set()
-    told = CliRunner().invoke(app, ["weekly", "--lake", own_lake, "--week", "2026-W47", "--mail"])
-    assert told.exit_code == 0 and "sales@example.org was mailed 2026-W47: sales" in told.output
+    mailed = CliRunner().invoke(app, ["weekly", "--lake", own_lake, "--week", "2026-W47", "--mail"])
+    assert mailed.exit_code == 0 and "sales@example.org was mailed 2026-W47: sales" in mailed.output
     assert [address for address, _ in post_office.letters[2:]] == ["sales@example.org"]
 
 

@@ -1,4 +1,4 @@
-// A call's page: plays from where one clicks, moves the playhead, says what is heard, and asks for a new link when one has expired.
+// The page of a call: plays from a clicked position, moves the playhead, shows who speaks, and requests a new link when one has expired.
 "use strict";
 
 const ZOOMS = [1, 4, 16];
@@ -22,7 +22,7 @@ function clock(seconds) {
   return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
 
-function heardAt(seconds) {
+function segmentsAt(seconds) {
   return spoken.filter(([start, end]) => start <= seconds && seconds < end);
 }
 
@@ -32,12 +32,12 @@ function show(seconds) {
   const x = `${(100 * place) / duration}%`;
   playhead.setAttribute("x1", x);
   playhead.setAttribute("x2", x);
-  const heard = heardAt(place);
-  const said = heard.length ? heard.map(each => each[2]).join("; ") : "nobody speaks";
-  now.textContent = `${clock(place)} of ${clock(duration)}: ${said}`;
+  const segments = segmentsAt(place);
+  const caption = segments.length ? segments.map(each => each[2]).join("; ") : "nobody speaks";
+  now.textContent = `${clock(place)} of ${clock(duration)}: ${caption}`;
   timeline.setAttribute("aria-valuenow", place.toFixed(1));
-  timeline.setAttribute("aria-valuetext", `${clock(place)}, ${said}`);
-  const row = heard.length ? rows.get(heard[0][0]) : null;
+  timeline.setAttribute("aria-valuetext", `${clock(place)}, ${caption}`);
+  const row = segments.length ? rows.get(segments[0][0]) : null;
   if (row !== shown) {
     if (shown) shown.classList.remove("playing");
     if (row) row.classList.add("playing");
@@ -45,7 +45,7 @@ function show(seconds) {
   }
 }
 
-function into(view) {
+function scrollToPlace(view) {
   const scroll = timeline.parentElement;
   const x = (place / duration) * svg.getBoundingClientRect().width;
   if (x < scroll.scrollLeft || x > scroll.scrollLeft + scroll.clientWidth) scroll.scrollLeft = x - scroll.clientWidth / 2;
@@ -54,7 +54,7 @@ function into(view) {
 
 function go(seconds, play) {
   show(seconds);
-  if (timeline) into(false);
+  if (timeline) scrollToPlace(false);
   if (!audio || !problem.hidden) return;
   audio.currentTime = place;
   if (play) audio.play().catch(() => {});
@@ -65,25 +65,25 @@ function momentOf(hash) {
   return found ? Number(found[1]) : null;
 }
 
-async function explain() {
+async function fetchProblem() {
   return (await (await fetch(audio.dataset.check)).json()).problem;
 }
 
-function tell(text) {
+function showProblem(text) {
   problem.textContent = text;
   problem.hidden = false;
   audio.hidden = true;
 }
 
 if (audio) {
-  explain().then(text => text && tell(text)).catch(() => {});
-  audio.addEventListener("timeupdate", () => { show(audio.currentTime); if (timeline && !audio.paused) into(false); });
+  fetchProblem().then(text => text && showProblem(text)).catch(() => {});
+  audio.addEventListener("timeupdate", () => { show(audio.currentTime); if (timeline && !audio.paused) scrollToPlace(false); });
   audio.addEventListener("seeking", () => show(audio.currentTime));
   audio.addEventListener("error", async () => {
-    const text = await explain().catch(() => "The page does not answer: it was stopped, or the network is away.");
-    if (text) return tell(text);
-    if (Date.now() - renewed < 10000) return tell("This browser can not play the recording.");
-    renewed = Date.now();  // the link had expired: its address leads to a new one
+    const text = await fetchProblem().catch(() => "The dashboard does not answer: it was stopped, or the network is unavailable.");
+    if (text) return showProblem(text);
+    if (Date.now() - renewed < 10000) return showProblem("This browser cannot play the recording.");
+    renewed = Date.now();  // the link had expired: loading again requests a new one
     const at = place;
     audio.load();
     audio.currentTime = at;
@@ -149,5 +149,5 @@ if (timeline) {
 const moment = momentOf(location.hash);
 if (moment !== null) {
   go(moment, false);
-  if (timeline) into(true);
+  if (timeline) scrollToPlace(true);
 }
