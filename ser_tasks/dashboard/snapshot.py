@@ -61,7 +61,8 @@ class Snapshot:
         _copy(self.connection)
         counted = self.connection.execute("SELECT count(*), min(call_date), max(call_date) FROM copy.call_emotions").fetchall()
         [(self.calls, self.first_day, self.last_day)] = counted
-        self._cache: dict[Hashable, Any] = {}
+        self.cache: dict[Hashable, Any] = {}
+        """Results of ``cached`` by key."""
         self._lock = threading.Lock()
 
     def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
@@ -79,13 +80,13 @@ class Snapshot:
 
     def cached(self, key: Hashable, compute: Callable[[], Any]) -> Any:
         """The result of ``compute`` for a key, computed once; the last MAX_CACHED results are kept."""
-        result = self._cache.get(key)
+        result = self.cache.get(key)
         if result is None:
             result = compute()
             with self._lock:
-                while len(self._cache) >= MAX_CACHED:
-                    del self._cache[next(iter(self._cache))]
-                self._cache[key] = result
+                while len(self.cache) >= MAX_CACHED:
+                    del self.cache[next(iter(self.cache))]
+                self.cache[key] = result
         return result
 
 

@@ -1,7 +1,8 @@
-"""The dashboard's frame: who sees what, what an address may say, a snapshot that follows the lake."""
+"""The dashboard's frame: rights of viewers, valid addresses, a snapshot that follows the lake."""
 
 import base64
 import functools
+import time
 from datetime import date, timedelta
 
 import pytest
@@ -58,6 +59,14 @@ def lake(tmp_path_factory):
     return folder
 
 
+def wait(condition, limit_s=20):
+    """Waits until the condition holds."""
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end, f"not within {limit_s} s"
+        time.sleep(0.02)
+
+
 def calls(snapshot, viewer, view="call_emotions"):
     return sorted(snapshot.query(viewer, f"SELECT call_id FROM {view}")["call_id"].to_pylist())
 
@@ -65,7 +74,7 @@ def calls(snapshot, viewer, view="call_emotions"):
 # Who sees what
 
 
-def test_without_sign_in_only_this_machine_is_answered(lake):
+def test_without_sign_in_only_this_machine_gets_answers(lake):
     app = open_app(lake)
     assert browser(app).get("/").status_code == 200
     assert TestClient(app, base_url="http://127.0.0.1", client=("192.0.2.7", 50000)).get("/").status_code == 403
@@ -73,18 +82,18 @@ def test_without_sign_in_only_this_machine_is_answered(lake):
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org", ""])
-def test_without_sign_in_no_other_address_is_listened_on(host):
+def test_without_sign_in_only_loopback_addresses_are_allowed(host):
     with pytest.raises(ValueError, match="Without sign-in"):
         check_sign_in(Settings(), host)
     check_sign_in(SIGN_IN, host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_loopback_needs_no_sign_in(host):
+def test_loopback_without_sign_in_does_not_raise(host):
     check_sign_in(Settings(), host)
 
 
-def test_half_a_sign_in_is_refused():
+def test_an_incomplete_sign_in_is_refused():
     with pytest.raises(ValueError, match="SER_DASHBOARD_SECRET is not"):
         check_sign_in(Settings(dashboard_groups=GROUPS), "127.0.0.1")
     with pytest.raises(ValueError, match="fewer than 16"):
@@ -105,7 +114,7 @@ def test_half_a_sign_in_is_refused():
     ],
     ids=["nothing", "no password", "wrong", "empty", "no base64", "bearer", "bare", "nobody"],
 )
-def test_headers_that_did_not_come_by_the_proxy_are_not_believed(lake, headers):
+def test_headers_that_bypass_the_proxy_are_refused(lake, headers):
     app = signed_app(lake)
     answer = browser(app).get("/", headers=headers)
     assert answer.status_code == 401
@@ -113,7 +122,7 @@ def test_headers_that_did_not_come_by_the_proxy_are_not_believed(lake, headers):
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-User", "X-Forwarded-Groups", "Authorization"])
-def test_a_header_that_came_twice_is_not_believed(lake, name):
+def test_a_repeated_header_is_refused(lake, name):
     """A proxy that adds its header to the visitor's own, instead of replacing it."""
     headers = [*by_proxy("support-leads").items(), (name, "quality")]
     assert browser(signed_app(lake)).get("/", headers=headers).status_code == 401
@@ -136,7 +145,7 @@ def test_groups_decide_what_is_seen(lake, groups, seen):
 
 
 @pytest.mark.parametrize("groups", ["", "other", "Sales-Leads", "sales"])
-def test_who_is_in_no_group_sees_nothing(lake, groups):
+def test_without_a_group_nothing_is_visible(lake, groups):
     answer = browser(signed_app(lake)).get("/", headers=by_proxy(groups))
     assert answer.status_code == 200
     assert "sales" not in answer.text.replace(groups, "") and "support" not in answer.text
@@ -303,7 +312,7 @@ def test_a_snapshot_follows_the_lake(tmp_path):
     assert snapshots.refresh() is False and snapshots.current is before
     write_calls(lake, [angry()])
     assert snapshots.refresh() is True and calls(snapshots.current, OWNER) == ["angry"]
-    assert calls(before, OWNER) == []  # whoever still asks it gets one state
+    assert calls(before, OWNER) == []  # an open snapshot keeps its state
     assert snapshots.refresh() is False
     write_calls(lake, [angry(scored_at=NIGHT + timedelta(days=1), outcome="no_speech", reason_code="no_speech")])
     assert snapshots.refresh() is True
@@ -324,20 +333,18 @@ def test_while_the_lake_is_read_each_page_says_so(lake):
     assert client.get("/", headers=by_proxy("quality")).status_code == 200
 
 
-def test_the_usual_page_is_ready_before_a_visitor_comes(lake):
+def test_the_default_page_is_cached_before_the_first_visit(lake):
     for settings in (Settings(), SIGN_IN):
         app = create_app(lake, settings=settings, wait=False)
         app.state.snapshots.refresh(app.state.snapshots.prepare)
-        before = dict(app.state.snapshots.current._cache)
+        before = dict(app.state.snapshots.current.cache)
         client = browser(app)
         for group in GROUPS:
             assert client.get("/", headers=by_proxy(group)).status_code == 200
-        assert app.state.snapshots.current._cache == before != {}
+        assert app.state.snapshots.current.cache == before != {}
 
 
-def test_a_lake_that_cannot_be_read_at_first_is_told_and_tried_again(tmp_path, monkeypatch):
-    import time
-
+def test_a_lake_that_cannot_be_read_at_first_is_reported_and_retried(tmp_path, monkeypatch):
     from ser_tasks.dashboard import snapshot
 
     write_calls(str(tmp_path), good_calls())
@@ -348,28 +355,16 @@ def test_a_lake_that_cannot_be_read_at_first_is_told_and_tried_again(tmp_path, m
 
     monkeypatch.setattr(snapshot, "Snapshot", away)
     with browser(app) as client:
-        end = time.monotonic() + 20
-        while not app.state.snapshots.problem and time.monotonic() < end:
-            time.sleep(0.02)
+        wait(lambda: app.state.snapshots.problem)
         answer = client.get("/")
         assert answer.status_code == 503 and "The lake cannot be read" in answer.text and "the store is away" not in answer.text
         monkeypatch.undo()
-        while client.get("/").status_code == 503 and time.monotonic() < end:
-            time.sleep(0.02)
-        assert client.get("/").status_code == 200
+        wait(lambda: client.get("/").status_code == 200)
 
 
-def test_it_is_watched_in_the_background_and_a_lake_that_is_away_is_told(tmp_path, monkeypatch):
-    import time
-
+def test_it_is_refreshed_in_the_background_and_an_unreachable_lake_is_reported(tmp_path, monkeypatch):
     lake = str(tmp_path)
     app = create_app(lake, settings=Settings(dashboard_refresh_s=0.05))
-
-    def wait(condition):
-        end = time.monotonic() + 20
-        while not condition() and time.monotonic() < end:
-            time.sleep(0.02)
-        assert condition()
 
     with browser(app) as client:
         write_calls(lake, good_calls())
@@ -378,7 +373,7 @@ def test_it_is_watched_in_the_background_and_a_lake_that_is_away_is_told(tmp_pat
         def away(*_):
             raise ConnectionError("the store is away")
 
-        monkeypatch.setattr(Snapshots, "_listing", away)
+        monkeypatch.setattr(Snapshots, "fingerprint", away)
         wait(lambda: app.state.snapshots.problem)
         answer = client.get("/")
         assert answer.status_code == 200 and "could not be read since" in answer.text and "the store is away" not in answer.text

@@ -1,7 +1,8 @@
-"""Who may hear which recording, and the links by which it is played: over a folder and over a real S3 server."""
+"""Rights of playback, and the links by which recordings are played: over a folder and over a real S3 server."""
 
 import base64
 import io
+import os
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from fastapi.testclient import TestClient
 from ser_tasks.calls.metadata import masked_key, recording_id
 from ser_tasks.dashboard import playback
 from ser_tasks.dashboard.app import create_app
-from ser_tasks.dashboard.playback import PlaybackError, Playback
+from ser_tasks.dashboard.playback import Playback, PlaybackError
 from ser_tasks.dashboard.viewers import OWNER, Viewer
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
@@ -73,10 +74,10 @@ def player(folder, tmp_path):
     made.close()
 
 
-# Who may hear what
+# Rights
 
 
-def test_who_has_the_right_may_hear_a_scored_call(player):
+def test_a_scored_call_may_be_played_and_does_not_raise(player):
     player.may_play(CALL, OWNER)
     player.may_play(CALL | {"notice_given": None}, OWNER)
     player.may_play(CALL | {"outcome": "no_speech"}, OWNER)
@@ -116,10 +117,10 @@ def test_a_viewer_without_the_right_and_a_page_without_recordings_play_nothing(p
         Playback(None, Settings()).may_play(CALL, OWNER)
 
 
-# Where it lies, and what comes
+# The audio
 
 
-def test_what_browsers_play_comes_as_it_lies_there(folder, player):
+def test_native_files_are_served_unchanged(folder, player):
     call = put(folder, "2026-11-20/a.wav", two_tones())
     path, media_type = player.file(call)
     assert (path, media_type) == (Path(folder.uri) / "2026-11-20/a.wav", "audio/wav")
@@ -135,7 +136,7 @@ def test_what_browsers_play_comes_as_it_lies_there(folder, player):
         ("a.wav", {"rate_hz": 44100}, {"note": "truncated: the header promises more"}),
     ],
 )
-def test_what_browsers_do_not_play_well_is_decoded_to_what_the_model_heard(folder, player, name, options, row):
+def test_other_files_are_decoded_to_what_the_model_gets(folder, player, name, options, row):
     mono = "GSM610" in options.values() or "RAW" in options.values()
     sound = two_tones(rate_hz=options.get("rate_hz", RATE_HZ))
     call = put(folder, f"2026-11-20/{name}", sound[:, 1] if mono else sound, **options) | row
@@ -174,7 +175,7 @@ def test_a_key_that_is_no_utf8_is_found(folder, player):
     assert "\\" in call["key"] and player.file(call)[0].name.startswith("caf")
 
 
-def test_a_new_upload_and_a_deleted_recording_are_said_and_not_played(folder, player):
+def test_a_new_upload_and_a_deleted_recording_are_reported_and_not_played(folder, player):
     call = put(folder, "2026-11-20/a.wav", two_tones())
     put(folder, "2026-11-20/a.wav", two_tones(1))
     for ask in (player.file, lambda call: player.link(call, "/sound")):
@@ -196,13 +197,13 @@ def test_a_decoded_recording_is_not_played_past_its_upload(folder, player):
         player.link(call, "/sound")
 
 
-def test_scratch_keeps_to_its_room_and_goes_with_the_page(folder, tmp_path, monkeypatch):
+def test_scratch_has_a_bounded_size_and_is_removed_on_close(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(playback, "DECODED_BYTES", 100_000)
     player = Playback(folder.uri, Settings(scratch=str(tmp_path / "scratch")))
-    for name in "abc":
+    for played_at, name in enumerate("abc"):
         call = put(folder, f"2026-11-20/{name}.ogg", two_tones(2), format="OGG", subtype="OPUS") | {"container": "OGG", "codec": "OPUS"}
-        player.file(call)  # some 64 kB each
-        time.sleep(0.01)
+        path, _ = player.file(call)  # some 64 kB each
+        os.utime(path, (played_at, played_at))
     [folder_of_scratch] = [path for path in (tmp_path / "scratch").iterdir() if path.is_dir()]
     assert folder_of_scratch.stat().st_mode & 0o77 == 0
     assert [path.name for path in folder_of_scratch.iterdir()] == [player.file(call)[0].name]
@@ -210,7 +211,7 @@ def test_scratch_keeps_to_its_room_and_goes_with_the_page(folder, tmp_path, monk
     assert not list((tmp_path / "scratch").iterdir())
 
 
-def test_what_cannot_be_decoded_is_said(folder, player):
+def test_an_undecodable_recording_is_reported(folder, player):
     folder.write_bytes("2026-11-20/a.wav", b"no sound at all")
     call = CALL | {"etag": next(folder.list()).etag, "codec": "GSM610"}
     with pytest.raises(PlaybackError, match="Not played"):
@@ -236,7 +237,7 @@ def test_a_link_is_good_for_its_call_its_upload_and_its_time(folder, player, mon
     assert not player.is_signed(call, **signed)
 
 
-def test_s3_gives_a_presigned_link_where_the_file_plays_and_its_key_names_nobody(s3):
+def test_s3_gives_a_presigned_link_for_native_files_without_masked_ids(s3):
     store = open_store(f"s3://{s3.bucket('calls')}/2026")
     player = Playback(store.uri, Settings())
     call = put(store, "2026-11-20/a.wav", two_tones())
@@ -261,7 +262,7 @@ def test_s3_keys_with_masked_ids_and_what_browsers_do_not_play_come_through_the_
     player.close()
 
 
-def test_a_store_that_refuses_or_is_away_is_said_without_a_key(s3, monkeypatch, caplog):
+def test_the_error_of_a_store_that_refuses_omits_the_key(s3, monkeypatch, caplog):
     store = open_store(f"s3://{s3.bucket('calls')}")
     call = put(store, PERSON, two_tones())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
@@ -283,7 +284,7 @@ def test_a_key_that_leads_out_of_the_store_is_not_followed(folder, player, caplo
     assert "outside" not in caplog.text
 
 
-def test_a_file_that_may_not_be_read_is_said_without_its_name(folder, player, monkeypatch, caplog):
+def test_the_error_of_an_unreadable_file_omits_its_name(folder, player, monkeypatch, caplog):
     call = put(folder, PERSON, two_tones(1))
 
     def forbidden(key, *_):
@@ -309,10 +310,10 @@ def recorded(call: MadeCall, store, key: str, sound: np.ndarray, **facts) -> Mad
 
 @pytest.fixture
 def app(folder, tmp_path):
-    untold = MadeCall("untold", [segment(1, 5)], notice_given=False, outcome="withheld", reason_code="no_notice")
+    uninformed = MadeCall("uninformed", [segment(1, 5)], notice_given=False, outcome="withheld", reason_code="no_notice")
     calls = [
         recorded(angry(), folder, "2026-11-20/angry.wav", two_tones(40)),
-        recorded(untold, folder, "u.wav", two_tones(5)),
+        recorded(uninformed, folder, "u.wav", two_tones(5)),
     ]
     write_calls(str(tmp_path / "lake"), calls)
     return create_app(str(tmp_path / "lake"), folder.uri, Settings(scratch=str(tmp_path / "scratch")))
@@ -335,17 +336,17 @@ def test_the_player_is_sent_on_to_a_link_that_gives_any_piece(app):
         assert browser.get(link.partition("?")[0]).status_code == 403
 
 
-def test_a_call_whose_caller_was_not_told_has_no_sound_and_says_so(app):
+def test_a_call_whose_caller_was_not_informed_has_no_player_and_says_so(app):
     path = f"/calls/{recording_id('u.wav')}"
     with page_of(app, follow_redirects=False) as browser:
         shown = browser.get(path).text
-        assert "the caller was not told" in shown and "<audio" not in shown
+        assert "the caller was not informed" in shown and "<audio" not in shown
         assert browser.get(f"{path}/recording").status_code == 403
-        assert "not told" in browser.get(f"{path}/playable").json()["problem"]
+        assert "not informed" in browser.get(f"{path}/playable").json()["problem"]
 
 
-def test_the_right_to_hear_is_asked_again_where_the_sound_is(folder, tmp_path, app):
-    """A link does not outlive the right: who only may look gets nothing by another's link."""
+def test_the_right_to_play_is_checked_again_for_the_audio(folder, tmp_path, app):
+    """A link does not outlive the right: a viewer without it gets nothing by another viewer's link."""
     secret = "0123456789abcdef"
     groups = {"hears": {"queues": ["sales"], "may_play": True}, "looks": {"queues": ["sales"]}}
     groups["other"] = {"queues": ["support"], "may_play": True}
@@ -366,8 +367,8 @@ def test_the_right_to_hear_is_asked_again_where_the_sound_is(folder, tmp_path, a
         assert browser.get(link).status_code == 401
 
 
-def test_a_right_to_hear_one_queue_is_none_to_hear_another(folder, tmp_path):
-    """Somebody of two groups, of which one hears sales and the other sees everything."""
+def test_the_right_to_play_holds_for_each_queue_separately(folder, tmp_path):
+    """A viewer of two groups: one may play sales, the other sees every queue."""
     lake, secret = str(tmp_path / "lake"), "0123456789abcdef"
     of_support = recorded(worse(queue="support"), folder, "2026-11-20/worse.wav", two_tones(20))
     write_calls(lake, [recorded(angry(), folder, "2026-11-20/angry.wav", two_tones(40)), of_support])
@@ -381,7 +382,7 @@ def test_a_right_to_hear_one_queue_is_none_to_hear_another(folder, tmp_path):
             assert browser.get(path).status_code == 200 and browser.get(f"{path}/recording").status_code == status
 
 
-def test_no_link_and_no_header_goes_on_to_others_or_stays_in_a_cache(app):
+def test_links_and_headers_neither_leak_nor_are_cached(app):
     path = f"/calls/{recording_id('2026-11-20/angry.wav')}"
     with page_of(app, follow_redirects=False) as browser:
         link = browser.get(f"{path}/recording").headers["location"]
@@ -410,7 +411,7 @@ def test_odd_ranges_are_answered_and_break_nothing(app, asked, status, length):
         assert answer.status_code == status and (length is None or len(answer.content) == length)
 
 
-def test_no_page_names_who_the_key_names(folder, tmp_path):
+def test_no_page_shows_the_person_in_a_key(folder, tmp_path):
     lake = str(tmp_path / "lake2")
     call = MadeCall("77", [segment(0, 2, (0.7, 0.1, 0.1, 0.1))])
     recorded(call, folder, PERSON, speechlike(3, 1)[:, None], agent_pseudonym="f" * 32, customer_pseudonym="c" * 32)

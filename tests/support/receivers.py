@@ -1,4 +1,4 @@
-"""Real receivers on loopback: an HTTP server that takes alerts, and a mail server with STARTTLS and a login."""
+"""Real receivers on loopback: an HTTP server for alerts, and a mail server with STARTTLS and a login."""
 
 import contextlib
 import datetime
@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 
 class WebhookReceiver:
-    """Takes POSTs on ``url``, after ``wait_s``. ``answers`` holds the status codes of the next ones; then 200. Use it in a ``with``."""
+    """Accepts POSTs on ``url`` after ``wait_s``. ``answers`` are the status codes of the next ones; then 200. A context manager."""
 
     def __init__(self, secret: str = "secret-path"):
         self.taken: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ class WebhookReceiver:
 
 
 class HangingReceiver:
-    """Takes connections on ``url`` and never answers; or it ``drips``: one byte of an endless header now and then."""
+    """Accepts connections on ``url`` and never answers, or with ``drips`` sends an endless header byte by byte."""
 
     def __init__(self, drips: bool = False):
         self.asked = 0
@@ -94,14 +94,15 @@ class HangingReceiver:
 
 
 class MailReceiver:
-    """A mail server on ``port``. With a user and password it wants STARTTLS and that login; the certificate is in ``authority``.
+    """A mail server on ``port``. With a user and password it requires STARTTLS and that login; ``authority`` is its certificate.
 
-    ``down`` makes it refuse every letter for a while (451), ``refused`` those to certain addresses for good (550).
+    While ``down``, it refuses every mail with 451; mails to addresses in ``refused`` are refused with 550.
     """
 
     def __init__(self, folder: Path, user: str | None = None, password: str | None = None):
         self.letters: list[tuple[str, EmailMessage]] = []
-        self.down, self.refused, self.asked = False, set(), 0
+        self.down, self.asked = False, 0
+        self.refused: set[str] = set()
         self._login = (user, password)
         self.authority, key = _certificate(folder)
         options: dict[str, Any] = {}
@@ -124,13 +125,13 @@ class MailReceiver:
         given = (data.login.decode(), data.password.decode()) if isinstance(data, LoginPassword) else None
         return AuthResult(success=given == self._login, handled=False)
 
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 (aiosmtpd's name)
         if address in self.refused:
             return "550 no such user"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 (aiosmtpd's name)
         self.asked += 1
         if self.down:
             return "451 try again later"
@@ -141,14 +142,14 @@ class MailReceiver:
 
 @contextlib.contextmanager
 def free_port():
-    """A port on which nobody answers."""
+    """A port on which nothing listens."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
 
 
 def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of its own for 127.0.0.1, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)

@@ -1,7 +1,7 @@
-"""The pages in a real browser: filters, ways to a call, its timeline and sound, what others wrote, and who can use them (axe).
+"""The pages in a real browser: filters, links to calls, timeline and audio, hostile names, and accessibility (axe).
 
-Needs Chromium: that of the system, or `playwright install chromium`; the tests are skipped without. A page that complains in the
-console, asks any other address, or gets an answer of 400 or more fails its test.
+Needs Chromium: the system's, or `playwright install chromium`; without it the tests are skipped. A page that logs an error to the
+console, requests another origin, or gets a response of 400 or more fails its test.
 """
 
 import base64
@@ -301,7 +301,7 @@ def test_a_list_is_downloaded_as_it_is_shown(chromium, demo):
 # A call
 
 
-def test_the_timeline_shows_who_speaks_and_how_and_goes_where_one_asks(chromium, demo):
+def test_the_timeline_shows_speech_and_emotions_and_can_be_navigated(chromium, demo):
     with visiting(chromium, demo.site) as page:
         page.goto(demo.opus)
         labels = page.locator("#timeline .label").all_text_contents()
@@ -354,7 +354,7 @@ def test_a_demo_call_plays_from_where_one_clicks(chromium, demo, name):
         wait(page, f"!audio.paused && audio.currentTime > {at}")
 
 
-def test_a_link_that_has_expired_is_renewed_without_a_word(chromium, demo, monkeypatch):
+def test_an_expired_link_is_renewed_silently(chromium, demo, monkeypatch):
     made = Playback.link
     links = []
 
@@ -393,7 +393,7 @@ def test_a_recording_in_s3_plays_by_a_presigned_link(chromium, s3, tmp_path):
         assert "X-Amz" not in page.content() and s3.secret_key not in page.content()
 
 
-def test_a_recording_that_has_gone_is_said_in_the_page(chromium, tmp_path):
+def test_a_deleted_recording_is_reported_on_the_page(chromium, tmp_path):
     (tmp_path / "calls" / OPUS).parent.mkdir(parents=True)
     shutil.copy2(CALLS / OPUS, tmp_path / "calls" / OPUS)
     write_calls(str(tmp_path / "lake"), [recorded(angry(duration_s=OPUS_S), OPUS, container="OGG", codec="OPUS")])
@@ -446,7 +446,8 @@ def test_a_viewer_of_one_queue_reaches_no_call_of_another_by_its_address(chromiu
                 assert answer.status == 404, path
                 assert "no such call" in page.inner_text("body") and "angry" not in page.content()
             page.goto(f"/calls?queue=sales&first={DAY}&last={DAY}")
-            assert "No call fits" in page.inner_text("main") and page.locator("input[name=queue][value=sales]:not(:checked)").count() == 0
+            assert "No call matches" in page.inner_text("main")
+            assert page.locator("input[name=queue][value=sales]:not(:checked)").count() == 0
             page.goto("/")
             assert "sales" not in page.inner_text("main")
         with visiting(chromium, site, expected=(403,), extra_http_headers=signed_in("sees-sales")) as page:
@@ -459,7 +460,7 @@ def test_a_viewer_of_one_queue_reaches_no_call_of_another_by_its_address(chromiu
                 assert page.goto(path).status == 401 and "angry" not in page.content()
 
 
-def test_what_the_policy_keeps_unheard_has_no_player_and_says_why(chromium, demo):
+def test_calls_that_may_not_be_played_have_no_player_and_say_why(chromium, demo):
     with visiting(chromium, demo.site) as page:
         for name, why in (("mono", "withheld"), ("broken", "quarantined"), ("unlucky", "failed")):
             page.goto(f"/calls/id-{name}")
@@ -530,7 +531,7 @@ def test_half_a_night_shows_what_is_done_and_later_the_rest(chromium, tmp_path):
 # Who can use them, and where
 
 
-def test_nobody_is_shut_out_and_nothing_overflows_at_any_width(chromium, demo):
+def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo):
     """axe finds nothing serious on any kind of page, on a desk, on a phone, and in the dark; what it calls minor is let be."""
     most = ["/", "/calls", demo.opus, "/sql/totals"]
     rest = ["/calls?page=9", "/calls/id-mono", "/calls/id-unlucky", "/calls/none"]
@@ -549,7 +550,7 @@ def test_nobody_is_shut_out_and_nothing_overflows_at_any_width(chromium, demo):
     assert not found, "\n".join(found)
 
 
-def test_paper_gets_the_figures_and_not_the_buttons(chromium, demo):
+def test_print_has_the_figures_and_no_buttons(chromium, demo):
     with visiting(chromium, demo.site) as page:
         page.emulate_media(media="print")
         for path, kept, left_out in (
@@ -585,7 +586,7 @@ def test_the_demo_from_its_command_to_its_sound(chromium, tmp_path):
                 sounds(page)
                 assert began(page) == pytest.approx(page.evaluate("0.3 * timeline.dataset.duration"), abs=0.5)
                 played += 1
-        assert played == 11, "all but the one whose caller was not told"
+        assert played == 11, "all but the one whose caller was not informed"
 
 
 @pytest.mark.slow
