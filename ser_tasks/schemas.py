@@ -213,19 +213,19 @@ ALERT_EVENTS = ("began", "stays", "ended")
 
 ALERTS = _schema(
     ("rule", pa.string(), "name of the rule in the rule file (deploy/alerts.yaml)"),
-    ("subject", pa.string(), "what of several the rule found, such as a queue; empty where the rule tells of one thing only"),
+    ("subject", pa.string(), "what the alert is about, such as a queue; empty where the rule has one alert only"),
     ("severity", pa.string(), "info, warning or error, as the rule says"),
-    ("event", pa.string(), "began, stays (told again) or ended"),
-    ("message", pa.string(), "the line that was told"),
-    ("since", UTC, "when the alert began"),
-    ("target", pa.string(), "who was told: prefect, webhook or an e-mail address"),
-    ("found_at", UTC, "when the rules were asked"),
+    ("event", pa.string(), "began (firing), stays (a reminder that it still fires) or ended (resolved)"),
+    ("message", pa.string(), "the line that was sent"),
+    ("since", UTC, "when the alert started to fire"),
+    ("target", pa.string(), "who was notified: prefect, webhook or an e-mail address"),
+    ("found_at", UTC, "when the rules were evaluated"),
     (
         "told_at",
         UTC,
-        "when the target took the message; null while it is told, and where it could not be: the next run tells it",
+        "when the target accepted the message; null while it is sent, and where it was not accepted: the next run retries it",
     ),
-    ("why_not_told", pa.string(), "why the message could not be handed over; null where it was, and while it is told"),
+    ("why_not_told", pa.string(), "why the target did not accept the message; null where it did, and while it is sent"),
     ("code_version", pa.string(), "version of this package"),
 )
 

@@ -352,7 +352,8 @@ def test_the_report_is_written_after_each_night(system):
     newest = system.rows("SELECT max(run_id) FROM runs")[0][0]
     [page] = wait_for(lambda: list((system.lake / "reports").rglob(f"{newest}.md")), LIMIT_S, "the newest night's report")
     assert (
-        "| segments_overlapping | 1 " in page.read_text() and "**Needs attention:** the check segments_overlapping failed" in page.read_text()
+        "| segments_overlapping | 1 " in page.read_text()
+        and "**Needs attention:** the check segments_overlapping failed" in page.read_text()
     )
     artifacts = {"artifacts": {"key": {"any_": ["night-report"]}}}
     wait_for(
