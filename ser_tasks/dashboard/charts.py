@@ -71,7 +71,7 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
 
     ``rows`` have start, scored, and share_anger, share_negative and share_unsure, each with its ``_low`` and ``_high``.
     """
-    series = {"anger": "share_anger", "negative emotions": "share_negative", "not sure": "share_unsure"}
+    series = {"anger": "share_anger", "negative": "share_negative", "not sure": "share_unsure"}
     long = [
         {"start": str(row["start"]), "series": name, "share": row[column], "low": row[f"{column}_low"], "high": row[f"{column}_high"]}
         for row in rows

@@ -305,7 +305,7 @@ def test_the_timeline_shows_speech_and_emotions_and_can_be_navigated(chromium, d
     with visiting(chromium, demo.site) as page:
         page.goto(demo.opus)
         labels = page.locator("#timeline .label").all_text_contents()
-        for wanted in ("Customer speaks", "Agent speaks", "Both at once", "emotion probabilities", "Negativity by quarter", "Loudness"):
+        for wanted in ("Customer speaks", "Agent speaks", "Both speak", "emotion probabilities", "Negativity by quarter", "Loudness"):
             assert any(wanted in label for label in labels), (wanted, labels)
         box = page.locator("#timeline > svg").bounding_box()
         places = {".role-customer": (2, 40), ".role-agent": (10, 14), ".emotion-anger": (2, 40), ".pause": (0, OPUS_S)}
