@@ -187,7 +187,7 @@ def test_calls_that_are_not_scored_say_why(lake):
         assert "Quarantined" in page.get("/calls/id-broken").text
         assert "No speech" in page.get("/calls/id-silent").text
         for name in ("id-broken", "id-silent"):
-            assert "No segments of this call" in page.get(f"/calls/{name}").text
+            assert "The lake has no segments of this call" in page.get(f"/calls/{name}").text
 
 
 def test_there_is_no_page_of_a_call_that_is_not_there(lake):
