@@ -5,6 +5,8 @@ columns of the file. ``version`` is ``<model>.<policy>``: what a re-score change
 (and unit) as metadata, so the catalogue can print it.
 """
 
+from typing import Any
+
 import pyarrow as pa
 
 EMOTIONS = ("anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
@@ -251,7 +253,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
 """Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
 
 
-def table(name: str, rows: list[dict]) -> pa.Table:
+def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table of schema ``name``. A missing or an unknown column raises, so no column can be forgotten."""
     schema = TABLES[name]
     for row in rows:

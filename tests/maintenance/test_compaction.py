@@ -359,7 +359,7 @@ def test_the_doctor_finds_a_merged_lake_healthy_and_mends_a_broken_merged_part(t
     [part] = (lake / table).rglob("merged-*.parquet")
     part.write_bytes(part.read_bytes()[:-100])
     report = doctor.examine(str(lake), str(calls))
-    assert [(finding.what, Path(finding.where).name) for finding in report.findings] == [("broken_part", part.name)]
+    assert [(finding.kind, Path(finding.where).name) for finding in report.findings] == [("broken_part", part.name)]
     doctor.repair(report)
     assert not list(lake.glob("*/day=*/version=*/merged-*")) and len(list((lake / "quarantine").rglob("merged-*"))) == 3
     run = run_night(calls, lake, bundle, workers, settings=one_each)
