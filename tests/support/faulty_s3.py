@@ -90,7 +90,7 @@ class FaultyS3:
             def do_GET(self) -> None:
                 proxy._serve(self)
 
-            do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
+            do_PUT = do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815  http.server looks for these names
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -135,15 +135,17 @@ class FaultyS3:
         fault = self._fault_of(handler)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         if fault == "reset_before":
-            return _reset(handler)
-        if fault in _ANSWERS:
+            _reset(handler)
+        elif fault in _ANSWERS:
             status, code, message = _ANSWERS[fault]
             error = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            return _answer(handler, status, [("Content-Type", "application/xml")], error)
-        status, headers, answer = self._forward(handler, body)
-        if fault == "reset_after":
-            return _reset(handler)
-        _answer(handler, status, headers, answer, fault)
+            _answer(handler, status, [("Content-Type", "application/xml")], error)
+        else:
+            status, headers, answer = self._forward(handler, body)
+            if fault == "reset_after":
+                _reset(handler)
+            else:
+                _answer(handler, status, headers, answer, fault)
 
     def _forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
@@ -171,17 +173,17 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[st
         handler.send_header("Content-Length", (length or "0") if handler.command == "HEAD" else str(len(body)))
     handler.end_headers()
     if handler.command == "HEAD":
-        return None
+        return
     if fault == "cut_body":
         handler.wfile.write(body[: len(body) // 2])
-        return _reset(handler)
-    if fault == "slow_body":
+        _reset(handler)
+    elif fault == "slow_body":
         step = max(1, len(body) // 10)
         for first in range(0, len(body), step):
             handler.wfile.write(body[first : first + step])
             time.sleep(SLOW_BODY_S / 10)
-        return None
-    handler.wfile.write(body)
+    else:
+        handler.wfile.write(body)
 
 
 def _reset(handler: BaseHTTPRequestHandler) -> None:
