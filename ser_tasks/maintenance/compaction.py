@@ -3,7 +3,7 @@
 No reader of the views sees a row twice or misses one. A merged part is named ``merged-<number>-...``; the views (and parts.py)
 read a chunk's rows from the part with the greatest number that has its outcomes. The steps are:
 
-1. write the merged segments and call_emotions: nobody reads them yet;
+1. write the merged segments and call_emotions: no query reads them yet;
 2. when every query that listed the old parts has finished its listing, write the merged outcomes: one write a part, and from then on
    the merged parts are read, while a query that reads the small ones still finds them;
 3. when every query that began before is over, delete the small ones, outcomes first.

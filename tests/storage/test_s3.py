@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from ser_tasks.storage import ObjectChangedError, StoreAccessError, open_store
-from ser_tasks.storage import s3 as door
+from ser_tasks.storage import s3 as s3_module
 from tests.support.faulty_s3 import at, sometimes
 
 ODD_KEYS = [  # but for the backslash, which the test server takes for a slash
@@ -41,7 +41,7 @@ def store(faulty_s3, s3):
 def quick(monkeypatch):
     """Two attempts instead of five, so that a test of the last one does not wait for four pauses."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    monkeypatch.setattr(door, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_module, "ATTEMPTS", 2)
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
@@ -101,7 +101,7 @@ def test_an_object_uploaded_in_pieces_is_fetched_by_its_etag(store, s3, tmp_path
 
 
 def test_a_large_part_is_written_in_pieces_and_an_upload_that_fails_leaves_none(store, s3, faulty_s3, monkeypatch):
-    monkeypatch.setattr(door, "UPLOAD_BYTES", 5 << 20)
+    monkeypatch.setattr(s3_module, "UPLOAD_BYTES", 5 << 20)
     data = random.Random(1).randbytes(11 << 20)
     faulty_s3.choose(at({2: "reset_before", 4: "reset_after"}))
     store.write_bytes("big", data)

@@ -1,6 +1,6 @@
-"""A proxy between boto3 or DuckDB and a real S3 server that breaks chosen requests, and remembers all of them.
+"""A proxy between boto3 or DuckDB and a real S3 server that breaks chosen requests and records all of them.
 
-The client's Host header, which it signed, goes on as it came, so the server checks every signature itself.
+The client's signed Host header is forwarded unchanged, so the server checks every signature itself.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 FAULTS = ("slow_down", "server_error", "reset_before", "reset_after", "cut_body", "slow_body", "down", "expired")
-"""slow_down: 503. server_error: 500. reset_before, reset_after: the connection is reset before, or after, the server got the
-request: of a write that was done, the answer is lost. cut_body: half the answer, then a reset. slow_body: the answer in ten
-pieces. down: this request and the next ten are reset. expired: the credentials are, which no client tries again."""
+"""slow_down: 503. server_error: 500. reset_before, reset_after: the connection is reset before, or after, the server received the
+request; after it, a write is done and its response is lost. cut_body: half the response, then a reset. slow_body: the response in ten
+pieces. down: this request and the next ten are reset. expired: the credentials have expired, which no client retries."""
 DOWN_REQUESTS = 10
 SLOW_BODY_S = 0.3
 
@@ -36,7 +36,7 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as it came. ``key`` is unquoted and empty for what concerns the bucket."""
+    """One request as received. ``key`` is unquoted, and empty for requests about the bucket."""
 
     index: int
     method: str
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def prefix(self) -> str | None:
-        """A listing's."""
+        """The prefix of a listing."""
         return self.query.get("prefix")
 
 
