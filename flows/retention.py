@@ -15,7 +15,7 @@ def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
     log, store = get_run_logger(), open_store(lake)
     found = library.expired(store, Settings())
     for each in found:
-        log.info(each.told())
+        log.info(each.summary())
     if delete:
         log.info(f"{library.delete(store, found)} parts deleted")
     return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in found]

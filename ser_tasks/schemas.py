@@ -1,17 +1,18 @@
-"""Every table's Arrow schema: the one place where a column of the lake is named.
+"""The Arrow schema of every table of the lake.
 
-A part lies at ``<table>/day=<day>[/version=<version>]/<name>.parquet``. ``day`` and ``version`` are hive folders, not
-columns of the file. ``version`` is ``<model>.<policy>``: what a re-score changes. Every field carries its meaning
-(and unit) as metadata, so the catalogue can print it.
+A part's key is ``<table>/day=<day>[/version=<version>]/<name>.parquet``. ``day`` and ``version`` are hive folders, not columns of the
+file; ``version`` is ``<model>.<policy>``. Each field has its meaning and unit as metadata, from which the data dictionary is made.
 """
+
+from typing import Any
 
 import pyarrow as pa
 
 EMOTIONS = ("anger", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise")
-"""The project's taxonomy. A model may know fewer; the columns of the others are null in its rows."""
+"""The emotions that the tables have columns for. A model may classify fewer; the other columns are null in its rows."""
 
 NEGATIVE_EMOTIONS = ("anger", "disgust", "fear", "sadness")
-"""Their summed probability is what the tables call negativity."""
+"""The sum of their probabilities is called negativity."""
 
 OUTCOMES = ("scored", "no_speech", "withheld", "quarantined", "failed")
 ROLES = ("customer", "agent", "mixed", "unknown")
@@ -29,7 +30,7 @@ def _per_emotion(prefix: str, meaning: str) -> list[tuple[str, pa.DataType, str]
 
 _IDENTITY = [
     ("recording_id", pa.string(), "hash of the recording's key in the store; the same for every version of the recording"),
-    ("etag", pa.string(), "the store's mark of these bytes; a re-uploaded recording has another"),
+    ("etag", pa.string(), "the store's identifier of the content; a recording that is uploaded again has another"),
 ]
 
 _PROVENANCE = [
@@ -38,7 +39,7 @@ _PROVENANCE = [
     (
         "priors",
         pa.string(),
-        "base rates that probabilities are corrected to, as anger=0.05,...; null: as trained, all emotions equally frequent",
+        "base rates that probabilities are corrected to, as anger=0.05,...; null where they are as trained: all emotions equally frequent",
     ),
     ("policy", pa.string(), "policy that decided whose emotion is scored"),
     ("run_id", pa.string(), "run that wrote the row"),
@@ -54,7 +55,7 @@ RECORDINGS = _schema(
     ("last_modified", UTC, "the store's time of the last upload"),
     ("day_source", pa.string(), "where the day folder's date comes from: key, file_name or object"),
     ("estimated_s", pa.float64(), "audio seconds guessed from size and suffix, for the chunk's budget only"),
-    ("chunk_id", pa.string(), "chunk that the recording belongs to, for ever"),
+    ("chunk_id", pa.string(), "chunk that the recording belongs to; it never changes"),
     ("planned_at", UTC, "when the chunk was planned"),
     ("run_id", pa.string(), "run that planned the chunk"),
 )
@@ -67,11 +68,11 @@ OUTCOME_ROWS = _schema(
     ("outcome", pa.string(), "scored, no_speech, withheld, quarantined or failed"),
     ("reason_code", pa.string(), "one word for the reason, to group by; null when scored"),
     ("reason", pa.string(), "what happened and what a person can do about it; null when scored"),
-    ("note", pa.string(), "a remark on a recording that was used all the same, such as a truncated file"),
-    ("attempts", pa.int32(), "how often this recording was tried"),
+    ("note", pa.string(), "a remark on a recording that was used nevertheless, such as a truncated file"),
+    ("attempts", pa.int32(), "number of attempts at this recording"),
     ("audio_s", pa.float64(), "seconds of audio decoded"),
     ("spent_s", pa.float64(), "worker seconds spent on it: read, decode, detect speech, features"),
-    ("planned_at", UTC, "when its chunk was planned: of two uploads, the one planned last is the newer; null in older parts"),
+    ("planned_at", UTC, "when its chunk was planned: of two uploads the later planned one is newer; null in older parts"),
     *_PROVENANCE,
 )
 
@@ -87,7 +88,7 @@ SEGMENTS = _schema(
     ("confidence", pa.float32(), "calibrated probability of `emotion`, 0 to 1"),
     *_per_emotion("p_", "calibrated probability of {}, 0 to 1; null where the model does not know it or none is scored"),
     ("unsure", pa.bool_(), "true where the confidence is below the bundle's threshold; null where none is scored"),
-    ("not_scored_reason", pa.string(), "why no emotion is given; null where one is"),
+    ("not_scored_reason", pa.string(), "why the segment has no emotion; null where it has one"),
     ("loudness_dbfs", pa.float32(), "RMS level of the segment in dB relative to full scale"),
     ("snr_db", pa.float32(), "level of the segment above the channel's noise floor in dB; null without a floor to measure"),
     *_PROVENANCE,
@@ -101,15 +102,15 @@ CALL_EMOTIONS = _schema(
     ("key", pa.string(), "key in the recordings' store, ids of people masked as ~"),
     ("chunk_id", pa.string(), "chunk that the recording belongs to"),
     ("outcome", pa.string(), "scored, no_speech or withheld"),
-    ("started_at", UTC, "start of the call; null where nothing says it"),
+    ("started_at", UTC, "start of the call; null where unknown"),
     ("call_date", pa.date32(), "date of started_at in the settings' time zone, else the day folder's date"),
     ("call_date_source", pa.string(), "where call_date comes from: sidecar, file_name, key or object"),
-    ("local_hour", pa.int32(), "hour of started_at in the settings' time zone, 0 to 23; null where started_at is, and in older parts"),
+    ("local_hour", pa.int32(), "hour of started_at in the settings' time zone, 0 to 23; null where started_at is null, and in older parts"),
     ("agent_pseudonym", pa.string(), "keyed HMAC-SHA256 of the agent's id; null without SER_PSEUDONYM_KEY or id"),
     ("customer_pseudonym", pa.string(), "keyed HMAC-SHA256 of the customer's id; null without SER_PSEUDONYM_KEY or id"),
     ("queue", pa.string(), "queue of the call"),
     ("language", pa.string(), "language of the call, as the source wrote it"),
-    ("notice_given", pa.bool_(), "whether the caller was told (AI Act, Art. 50); null where nothing says it"),
+    ("notice_given", pa.bool_(), "whether the caller was informed (AI Act, Art. 50); null where unknown"),
     ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
     *[
         (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
@@ -124,8 +125,8 @@ CALL_EMOTIONS = _schema(
     ("customer_speech_s", pa.float64(), "seconds in which a customer speaks; null without a customer channel"),
     ("agent_speech_s", pa.float64(), "seconds in which an agent speaks; null without an agent channel"),
     ("unattributed_speech_s", pa.float64(), "seconds of speech on mixed and unknown channels; null without such a channel"),
-    ("silence_s", pa.float64(), "seconds in which nobody speaks"),
-    ("longest_silence_s", pa.float64(), "longest stretch in which nobody speaks, seconds"),
+    ("silence_s", pa.float64(), "seconds without speech"),
+    ("longest_silence_s", pa.float64(), "longest stretch without speech, seconds"),
     ("overlap_s", pa.float64(), "seconds in which agent and customer speak at once; null unless both have a channel"),
     ("interruptions_by_agent", pa.int32(), "times the agent starts within customer speech and both go on for 0.5 s or more"),
     ("interruptions_by_customer", pa.int32(), "times the customer starts within agent speech and both go on for 0.5 s or more"),
@@ -157,8 +158,8 @@ CALL_EMOTIONS = _schema(
     (
         "onset_s",
         pa.float64(),
-        "where an escalated call turns: start of the segment that best parts lower from higher negativity, seconds from the start of the "
-        "recording; null where not escalated, and in older parts",
+        "where an escalated call turns: start of the segment that best separates lower from higher negativity, seconds from the start of "
+        "the recording; null where not escalated, and in older parts",
     ),
     *_PROVENANCE,
 )
@@ -177,7 +178,7 @@ RUNS = _schema(
     ("listed", pa.int64(), "recordings listed in the store"),
     ("ignored_keys", pa.int64(), "keys listed that are neither recordings nor sidecars of one"),
     ("planned", pa.int64(), "recordings put into new chunks by this run"),
-    *[(outcome, pa.int64(), f"recordings that this run ended as {outcome}") for outcome in OUTCOMES],
+    *[(outcome, pa.int64(), f"recordings with the outcome {outcome} in this run") for outcome in OUTCOMES],
     ("failed_chunks", pa.int64(), "chunks that a broken machine stopped"),
     ("checks_failed", pa.int64(), "checks that returned rows at the end of the run"),
     ("pseudonyms", pa.bool_(), "whether SER_PSEUDONYM_KEY was set"),
@@ -191,20 +192,20 @@ RUNS = _schema(
     ("score_s", pa.float64(), "seconds spent in the model"),
     ("write_s", pa.float64(), "seconds spent summarising and writing parts"),
     ("wall_s", pa.float64(), "seconds from the end of start-up to the last part"),
-    ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, start-up left out"),
-    ("machines", pa.int32(), "machines that handled chunks; 1 where none was left to do; null in older parts"),
+    ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, without start-up"),
+    ("machines", pa.int32(), "machines that handled chunks; 1 where there was nothing to do; null in older parts"),
     (
         "written_bytes",
         pa.int64(),
-        "bytes of the parts that the run wrote to the lake, also in place of others; null in older parts",
+        "bytes of the parts that the run wrote to the lake, replaced ones included; null in older parts",
     ),
 )
 
 DELETIONS = _schema(
-    ("table_name", pa.string(), "what was deleted of the day: segments, call_emotions, reports or alerts"),
+    ("table_name", pa.string(), "table or reports of which the day was deleted: segments, call_emotions, reports or alerts"),
     ("parts", pa.int64(), "parts deleted"),
     ("size_bytes", pa.int64(), "their size in bytes"),
-    ("keep_days", pa.int32(), "age in days from which the settings said to delete it"),
+    ("keep_days", pa.int32(), "number of days for which the settings kept it"),
     ("deleted_at", UTC, "when they were deleted"),
     ("code_version", pa.string(), "version of this package"),
 )
@@ -251,7 +252,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
 """Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
 
 
-def table(name: str, rows: list[dict]) -> pa.Table:
+def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table of schema ``name``. A missing or an unknown column raises, so no column can be forgotten."""
     schema = TABLES[name]
     for row in rows:

@@ -55,7 +55,7 @@ def quick_views(views_file, monkeypatch):
 
 @dataclass(frozen=True)
 class S3Server:
-    """A real S3 server on this machine, for as long as the tests run."""
+    """A real S3 server on this machine, which runs as long as the tests."""
 
     endpoint_url: str
     access_key: str
@@ -69,7 +69,7 @@ class S3Server:
         return bucket
 
     def variables(self, endpoint_url: str | None = None) -> dict[str, str]:
-        """The environment of somebody who may do everything, here or behind a proxy."""
+        """The environment variables of the administrator, for this server or a proxy in front of it."""
         return {
             "AWS_ENDPOINT_URL": endpoint_url or self.endpoint_url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -83,7 +83,7 @@ class S3Server:
         }
 
     def identity(self, *statements: dict[str, Any]) -> dict[str, str]:
-        """Somebody new with these statements of an IAM policy as their only rights: the AWS variables of their keys."""
+        """The AWS variables of a new user whose only rights are these statements of an IAM policy."""
         name = f"user-{secrets.token_hex(4)}"
         iam = boto3.client(
             "iam",
@@ -137,25 +137,25 @@ def s3_server(tmp_path_factory):
             _wait_until_ready(client, server, folder / "log")
             yield S3Server(endpoint_url, access_key, secret_key, client)
         finally:
-            server.kill()  # a polite end takes four seconds, and nobody needs the data
+            server.kill()  # a regular shutdown takes four seconds, and the data is not needed
             server.wait()
 
 
 @pytest.fixture
 def s3(s3_server, monkeypatch):
-    """The S3 server, with the standard AWS variables pointing at it for the length of one test."""
+    """The S3 server. The standard AWS variables point at it during one test."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in s3_server.variables().items():
         monkeypatch.setenv(name, value)
-    open_store.cache_clear()  # a store keeps the credentials that it began with
+    open_store.cache_clear()  # a store keeps the credentials that it was opened with
     yield s3_server
     open_store.cache_clear()
 
 
 @pytest.fixture
 def faulty_s3(s3, monkeypatch):
-    """The AWS variables point at a proxy before the S3 server, whose faults the test chooses."""
+    """A proxy in front of the S3 server, whose faults the test chooses. The AWS variables point at it."""
     with FaultyS3(s3.endpoint_url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         yield proxy

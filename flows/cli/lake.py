@@ -60,7 +60,7 @@ def retention(
     store = open_store(lake)
     found = library.expired(store, Settings())
     for each in found:
-        typer.echo(each.told())
+        typer.echo(each.summary())
     if not found:
         typer.echo("Nothing is past the retention.")
     elif delete:

@@ -17,7 +17,7 @@ MANIFEST = re.compile(r"/manifest-(\d{6,})\.parquet$")
 
 def deleted_days(lake: Store) -> set[date]:
     """Days of which the retention deleted something."""
-    return {date.fromisoformat(key.split("/")[1].removeprefix("day=")) for key in parts.keys(lake, "deletions/day=")}
+    return {part.day for part, _ in parts.listed(lake, "deletions/")}
 
 
 def version_of(model_id: str, policy: str) -> str:

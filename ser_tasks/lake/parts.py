@@ -1,9 +1,14 @@
-"""Parts: Parquet files of the lake under hive folders, named so that a rerun writes the same names."""
+"""Parts: the lake's Parquet files. Their keys, their bytes, and which of several parts holds a chunk.
+
+A part's key is ``<table>/day=<day>[/version=<version>]/<name>.parquet``; ``PartKey`` parses it, ``folder`` makes its first pieces.
+Names are deterministic: a rerun writes the same names.
+"""
 
 import io
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
@@ -11,22 +16,52 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_tasks.schemas import PARTITIONS, TABLES
-from ser_tasks.storage import Store
+from ser_tasks.storage import Store, StoredObject
 
 MERGED = "merged-"
-"""Names of parts that replace others begin so, and go on with a number: see compact.py. Any other part is named after its chunk."""
+"""Prefix of the names of parts that replace others; a number follows: see compaction.py. Any other part is named after its chunk."""
 FOOTER_BYTES = 1 << 16
-"""The end of a part that is fetched at first to read its footer: larger ones are fetched again."""
-_NOWHERE = {"day": date(1970, 1, 1), "version": "none"}
+"""Bytes from the end of a part that are fetched to read its footer. A longer footer costs a second request."""
+_DAY_FOLDER = re.compile(r"\w+/day=(\d{4}-\d\d-\d\d)/")
+_KEY = re.compile(r"(?P<table>\w+)/day=[^/]+(/version=(?P<version>[\w.-]+))?/(?P<name>[^/]+)\.parquet")
 _UNREADABLE = (pa.ArrowException, OSError, struct.error)
 
 
 class BrokenPartError(ValueError):
-    """A part that cannot be read: cut off, overwritten, or no Parquet at all. ``key`` names it."""
+    """A part that cannot be read: truncated, overwritten, or not Parquet. ``key`` is the part's key."""
 
     def __init__(self, key: str, why: object):
         super().__init__(f"The part {key} cannot be read ({str(why).splitlines()[0][:200]}): ser doctor says what to do.")
         self.key = key
+
+
+@dataclass(frozen=True, slots=True)
+class PartKey:
+    """A part's key in its pieces. ``version`` is None for tables without version folders."""
+
+    table: str
+    day: date
+    version: str | None
+    name: str
+
+    @classmethod
+    def parse(cls, key: str) -> "PartKey | None":
+        """The pieces of a key; None where the key is not that of a part: another table, other folders, another suffix."""
+        match, day = _KEY.fullmatch(key), day_of(key)
+        if match is None or day is None or match["table"] not in PARTITIONS:
+            return None
+        if ("version" in PARTITIONS[match["table"]]) != (match["version"] is not None):
+            return None
+        return cls(match["table"], day, match["version"], match["name"])
+
+
+def day_of(key: str) -> date | None:
+    """The date of the day folder that a key lies in, be it a part or another file; None where there is no such folder."""
+    match = _DAY_FOLDER.match(key)
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:  # such as 2026-99-99
+        return None
 
 
 def folder(table: str, **partitions: date | str) -> str:
@@ -44,31 +79,34 @@ def folder(table: str, **partitions: date | str) -> str:
 
 
 def encode(table: str, rows: pa.Table) -> bytes:
-    """A part's bytes: zstd Parquet with the table's schema. Raises where the rows have another schema."""
+    """A part's bytes: Parquet with zstd compression. Raises ValueError where the rows do not have the table's schema."""
     if not rows.schema.equals(TABLES[table]):
-        raise ValueError(f"Rows for {table} have another schema than schemas.py says: {rows.schema.to_string()}")
+        raise ValueError(f"The rows do not have the schema of {table}: {rows.schema.to_string()}")
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def write_empty(store: Store) -> None:
-    """An empty part of each table, for readers whose pattern must match some file: DuckDB's views. Its name is hidden, so that no
-    listing here knows it, and it is never deleted."""
+    """Writes an empty part of each table for readers whose file pattern must match some file, as that of a DuckDB view must.
+
+    Its name is hidden, so that no store lists it, and it is never deleted.
+    """
     for table, schema in TABLES.items():
-        place = folder(table, **{key: _NOWHERE[key] for key in PARTITIONS[table]})
-        store.create_bytes(f"{place}.empty.parquet", encode(table, schema.empty_table()))
+        prefix = f"{table}/day=1970-01-01/" + ("version=none/" if "version" in PARTITIONS[table] else "")
+        store.create_bytes(f"{prefix}.empty.parquet", encode(table, schema.empty_table()))
 
 
 def read(store: Store, key: str, table: str, columns: list[str] | None = None) -> pa.Table:
-    """A part's rows with today's schema: a column that an older part lacks is null."""
+    """A part's rows in the current schema: a column that an older part lacks is null. Raises BrokenPartError, FileNotFoundError."""
     schema = TABLES[table] if columns is None else pa.schema([TABLES[table].field(name) for name in columns])
     data = store.read_bytes(key)
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        found = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
+        stored = file.read(columns=[name for name in schema.names if name in file.schema_arrow.names])
         arrays = [
-            found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type) for field in schema
+            stored[field.name].cast(field.type) if field.name in stored.column_names else pa.nulls(len(stored), field.type)
+            for field in schema
         ]
     except _UNREADABLE as error:
         raise BrokenPartError(key, error) from error
@@ -76,47 +114,54 @@ def read(store: Store, key: str, table: str, columns: list[str] | None = None) -
 
 
 def footer(store: Store, key: str, size_bytes: int) -> pq.FileMetaData:
-    """A part's footer: its schema, rows and statistics, from the end of the file alone. Raises BrokenPartError, FileNotFoundError."""
+    """A part's footer: schema, number of rows and statistics, read from the end of the file. Raises BrokenPartError, FileNotFoundError."""
     tail = store.tail_bytes(key, FOOTER_BYTES)
     try:
         length = struct.unpack("<I", tail[-8:-4])[0] + 8 if tail[-4:] == b"PAR1" else 0
         if len(tail) < length <= size_bytes:
             tail = store.tail_bytes(key, length)
-        found = pq.read_metadata(pa.BufferReader(tail))
-        groups = [found.row_group(number) for number in range(found.num_row_groups)]
-        data_bytes = sum(group.column(place).total_compressed_size for group in groups for place in range(group.num_columns))
+        metadata = pq.read_metadata(pa.BufferReader(tail))
+        groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        data_bytes = sum(group.column(index).total_compressed_size for group in groups for index in range(group.num_columns))
     except _UNREADABLE as error:
         raise BrokenPartError(key, error) from error
     if data_bytes + length > size_bytes:
-        raise BrokenPartError(key, f"{size_bytes:,} bytes, its footer speaks of {data_bytes + length:,}")
-    return found
+        raise BrokenPartError(key, f"it has {size_bytes:,} bytes, its footer describes {data_bytes + length:,}")
+    return metadata
 
 
 def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[str, BrokenPartError]:
-    """Parts whose footer (``deep``: or any page) cannot be read, by key; with ``since``, of day folders from that day on."""
-    found = {}
+    """Parts whose footer (``deep``: or any page) cannot be read, by key; with ``since``, only those of this day and later days."""
+    errors = {}
     for table in TABLES:
-        first = folder(table, day=since) if since else ""
-        for item in store.list(f"{table}/"):
-            if item.key.endswith(".parquet") and item.key >= first:
+        for part, item in listed(store, f"{table}/"):
+            if since is None or part.day >= since:
                 try:
                     footer(store, item.key, item.size_bytes)
                     if deep:
                         read(store, item.key, table)
                 except BrokenPartError as error:
-                    found[item.key] = error
+                    errors[item.key] = error
                 except FileNotFoundError:  # replaced or removed since
                     continue
-    return found
+    return errors
+
+
+def listed(store: Store, prefix: str) -> Iterator[tuple[PartKey, StoredObject]]:
+    """The parts under a prefix, each with the store's entry. Other files are left out."""
+    for item in store.list(prefix):
+        part = PartKey.parse(item.key)
+        if part is not None:
+            yield part, item
 
 
 def keys(store: Store, prefix: str) -> Iterator[str]:
     """Keys of the parts under a prefix."""
-    return (item.key for item in store.list(prefix) if item.key.endswith(".parquet"))
+    return (item.key for _, item in listed(store, prefix))
 
 
 def name_of(key: str) -> str:
-    """A part's name: the last piece of its key, without ``.parquet``."""
+    """The name in a part's key: the last piece without ``.parquet``."""
     return key.rpartition("/")[2].removesuffix(".parquet")
 
 
@@ -125,27 +170,27 @@ def find_chunk(store: Store, day: date, version: str, chunk_id: str) -> tuple[st
 
     Of several parts with rows of the chunk the latest merged one counts, then its own, as in ``sql/staging/chunks.sql``.
     """
-    place = folder("outcomes", day=day, version=version)
-    for key in sorted(keys(store, place + MERGED), reverse=True):
+    prefix = folder("outcomes", day=day, version=version)
+    for key in sorted(keys(store, prefix + MERGED), reverse=True):
         rows = read(store, key, "outcomes")
         rows = rows.filter(pc.equal(rows["chunk_id"], chunk_id))
         if len(rows):
             return name_of(key), rows
     try:
-        return chunk_id, read(store, f"{place}{chunk_id}.parquet", "outcomes")
+        return chunk_id, read(store, f"{prefix}{chunk_id}.parquet", "outcomes")
     except FileNotFoundError:
         return None
 
 
 def name_to_write(held_by: str | None, chunk_id: str) -> str:
-    """The name under which a chunk's rows are written: anew where merged parts hold it, else where they are."""
+    """The name under which a chunk's rows are written: a new merged name where a merged part holds them, else the name they have."""
     if held_by is None or held_by.endswith(chunk_id):
         return held_by or chunk_id
     return f"{MERGED}{merged_number(held_by) + 1:06}-{chunk_id}"
 
 
 def rank(name: str) -> str:
-    """What decides between parts with rows of one chunk: the greatest counts. A chunk's own part has the least."""
+    """Sort key of part names: of several parts with rows of one chunk the greatest counts. A chunk's own part ranks lowest."""
     return name if name.startswith(MERGED) else ""
 
 

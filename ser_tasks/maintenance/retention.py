@@ -1,8 +1,8 @@
-"""Retention: deletes the parts of days that are older than the settings keep them; and drops a model's version.
+"""Retention: deletes the parts of days that the settings no longer keep, and drops a version of the scores.
 
-Only what tells of emotion is deleted. The manifest (``recordings``) and the ``outcomes`` stay: by them the planner knows
-that a recording was handled, even while it is still in the store. ``deletions`` tells what was deleted when, and a day
-in it is closed to every model (``ingest.Listing``), as is every day past the retention: nothing comes back.
+Only what describes emotion is deleted. The manifest (``recordings``) and the ``outcomes`` stay: they tell the planner that a recording
+was handled, even while the store still holds it. ``deletions`` records what was deleted and when. A day in it is closed to every model
+(``pipeline.listing``), as is every day past the retention: nothing that was deleted is scored again.
 """
 
 from collections.abc import Iterable
@@ -21,15 +21,15 @@ KEPT = {
     "reports": "keep_calls_days",
     "alerts": "keep_calls_days",
 }
-"""Top folders of the lake that tell of emotion, and the setting that says for how many days."""
+"""Top folders of the lake that describe emotion, and the setting with the number of days that they are kept."""
 
 VERSIONED = ("outcomes", "call_emotions", "segments")
-"""Tables with a folder for each version, in the order in which they are deleted: without its outcomes a version is not seen."""
+"""Tables with a folder for each version, in the order of deletion: without its outcomes a version is not read."""
 
 
 @dataclass(frozen=True)
 class Expired:
-    """A day of a table that is to be deleted."""
+    """A day of a table that the settings no longer keep."""
 
     table: str
     day: date
@@ -37,31 +37,35 @@ class Expired:
     keys: list[str]
     size_bytes: int
 
-    def told(self) -> str:
+    def summary(self) -> str:
+        """The day, its parts and their size, in one line."""
         return f"{self.table} of {self.day}: {len(self.keys)} parts, {self.size_bytes:,} bytes, kept for {self.keep_days} days"
 
 
 def expired(lake: Store, settings: Settings, today: date | None = None) -> list[Expired]:
-    """What the settings no longer keep, oldest first; nothing where they are unset. ``today`` is a date in UTC."""
+    """The days that the settings no longer keep, oldest first; empty where the settings are unset. ``today`` is a date in UTC."""
     today = today or datetime.now(UTC).date()
-    found = []
+    days = []
     for table, setting in KEPT.items():
         keep_days = getattr(settings, setting)
         if keep_days is None:
             continue
         limit = today - timedelta(days=keep_days)
-        for day, items in groupby(lake.list(f"{table}/day="), key=lambda item: _day_of(item.key)):
+        for day, items in groupby(lake.list(f"{table}/day="), key=lambda item: parts.day_of(item.key)):
             if day is not None and day < limit:
-                own = list(items)
-                found.append(Expired(table, day, keep_days, [item.key for item in own], sum(item.size_bytes for item in own)))
-    return sorted(found, key=lambda each: (each.day, each.table))
+                listed = list(items)
+                days.append(Expired(table, day, keep_days, [item.key for item in listed], sum(item.size_bytes for item in listed)))
+    return sorted(days, key=lambda each: (each.day, each.table))
 
 
-def delete(lake: Store, what: Iterable[Expired]) -> int:
-    """Deletes it and returns the number of parts. Each deletion is written down before it is done: a killed one is
-    completed by the next, and the checks miss nothing that was to go."""
+def delete(lake: Store, days: Iterable[Expired]) -> int:
+    """Deletes these days' parts and returns their number.
+
+    Each deletion is recorded before it is done: the next run completes one that was killed, and the checks expect the deleted rows
+    to be missing.
+    """
     deleted = 0
-    for each in what:
+    for each in days:
         row = {
             "table_name": each.table,
             "parts": len(each.keys),
@@ -80,16 +84,9 @@ def delete(lake: Store, what: Iterable[Expired]) -> int:
 
 def parts_of_version(lake: Store, version: str) -> list[str]:
     """Keys of every part of a version (``<model>.<policy>``), the outcomes first. Raises ValueError where there are none."""
-    folder = f"/version={version}/"
-    found = [item.key for table in VERSIONED for item in lake.list(f"{table}/day=") if folder in item.key]
-    if not found:
-        versions = sorted({key.partition("/version=")[2].partition("/")[0] for key in parts.keys(lake, "outcomes/day=")})
+    tables = [list(parts.listed(lake, f"{table}/")) for table in VERSIONED]
+    keys = [item.key for table in tables for part, item in table if part.version == version]
+    if not keys:
+        versions = sorted({part.version for part, _ in tables[0] if part.version})
         raise ValueError(f"No part of the version {version!r} is in {lake.uri}. There are: {', '.join(versions) or 'none'}.")
-    return found
-
-
-def _day_of(key: str) -> date | None:
-    try:
-        return date.fromisoformat(key.split("/")[1].removeprefix("day="))
-    except ValueError:  # a folder of somebody else's
-        return None
+    return keys

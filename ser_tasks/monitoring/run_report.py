@@ -48,7 +48,7 @@ def write_night_report(lake: str, run_id: str | None = None) -> tuple[str, str]:
 
 def find_run(lake: Store, run_id: str | None = None) -> Row:
     """The row of a run (default: the newest; ids begin with the time). Raises ValueError if there is none."""
-    names = {key.rpartition("/")[2].removesuffix(".parquet"): key for key in parts.keys(lake, "runs/day=")}
+    names = {part.name: item.key for part, item in parts.listed(lake, "runs/")}
     if not names:
         raise ValueError(f"{lake.uri} has no run: name the lake of a night that has ended.")
     run_id = run_id or max(names)

@@ -1,13 +1,13 @@
 """The prompt of ``ser sql``: a line editor with history and completion around a Shell."""
 
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import platformdirs
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -108,8 +108,8 @@ class _Names(Completer):
 
 
 def _history_file() -> Path:
-    """In the user's state folder; what was asked may hold ids of calls, so nobody else may read it."""
-    path = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "ser-nightly" / "sql_history"
+    """``sql_history`` in the user's state folder. Only the user may read it: queries may hold ids of calls."""
+    path = platformdirs.user_state_path("ser-nightly", appauthor=False) / "sql_history"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
     return path

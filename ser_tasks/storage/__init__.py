@@ -1,7 +1,8 @@
-"""The door to object storage: a local folder or ``s3://bucket/prefix``, the same few verbs for both.
+"""Access to object storage: a local folder or ``s3://bucket/prefix``, behind one protocol.
 
-Every write is whole or not there at all. S3 credentials, region and endpoint come from the standard AWS chain
-(environment, profile, instance role; ``AWS_ENDPOINT_URL_S3`` for another server than Amazon's).
+``open_store`` is the way in; the other names are the protocol (``Store``), what it lists (``StoredObject``), its errors, and the two
+implementations. Every write is atomic: a reader finds the old object or the new, never a half. S3 credentials, region and endpoint come
+from the standard AWS chain (environment, profile, instance role; ``AWS_ENDPOINT_URL_S3`` for another server than Amazon's).
 """
 
 import functools
@@ -12,21 +13,24 @@ from ser_tasks.storage.local import LocalStore
 from ser_tasks.storage.s3 import S3Store
 
 __all__ = [
+    "LocalStore",
     "ObjectChangedError",
     "ObjectGoneError",
-    "LocalStore",
+    "ObjectUnusableError",
     "S3Store",
     "Store",
     "StoreAccessError",
     "StoredObject",
-    "ObjectUnusableError",
     "open_store",
 ]
 
 
 @functools.lru_cache(maxsize=16)
 def open_store(uri: str) -> Store:
-    """The store at a URI: ``s3://bucket/prefix``, ``file:///folder`` or a folder's path. A folder need not exist yet."""
+    """The store at ``s3://bucket/prefix``, ``file:///folder`` or the path of a folder, which need not exist yet.
+
+    Raises ValueError for any other address. Nothing is read: ``Store.check`` tells whether the store can be used.
+    """
     uri = str(uri)
     if not uri.strip():
         raise ValueError("The address of a store is empty: give a folder's path or s3://bucket/prefix.")

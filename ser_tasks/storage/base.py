@@ -1,4 +1,8 @@
-"""What a store is."""
+"""The protocol of a store, what it lists, and the errors that all stores share.
+
+Two stores implement it: ``local.py`` for a folder and ``s3.py`` for a prefix of a bucket. Callers use this protocol only and never ask
+which of the two they hold.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,22 +22,24 @@ class StoredObject:
 
 
 class ObjectChangedError(Exception):
-    """The object is no longer the one that was listed: it vanished, or it has another etag."""
+    """The object is no longer the one that was listed: it was deleted, or its etag differs."""
 
 
 class ObjectGoneError(ObjectChangedError):
-    """The object vanished."""
+    """The object was deleted after it was listed."""
 
 
 class ObjectUnusableError(Exception):
-    """What is listed is no file that may be read: a pipe, a device, a link that leads nowhere or out of the folder."""
+    """The listed object is not a regular file inside the store: a pipe, a device, or a link that is broken or leads out of the folder."""
 
 
 class StoreAccessError(PermissionError):
-    """The store is there, but does not serve us: credentials, rights, clock, bucket. To try again does not help; a person does."""
+    """The store exists but refuses access: credentials, rights, clock or bucket. A retry does not help; a person must act."""
 
 
 class Store(Protocol):
+    """Objects under one URI. A store that cannot be reached raises ConnectionError, one that refuses access StoreAccessError."""
+
     uri: str
 
     @property
@@ -44,45 +50,54 @@ class Store(Protocol):
         """Raises the error that a run would raise where the store can't be listed; FileNotFoundError for a folder that does not exist."""
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Objects whose key starts with ``prefix``, one page in memory at a time."""
+        """Objects whose key starts with ``prefix``, one page in memory at a time. Hidden files are left out."""
 
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
-        """The object's first ``limit_bytes`` bytes, or all. Raises FileNotFoundError, and ObjectChangedError where an etag is
-        given and the object has another."""
+        """The object's first ``limit_bytes`` bytes, or all of them.
+
+        Raises FileNotFoundError, and ObjectChangedError where ``etag`` is given and the object has another.
+        """
 
     def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
-        """The object's last ``limit_bytes`` bytes, or all. Raises FileNotFoundError."""
+        """The object's last ``limit_bytes`` bytes, or all of a shorter object. Raises FileNotFoundError."""
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        """Writes or replaces the object, whole or not at all."""
+        """Writes or replaces the object atomically."""
 
     def create_bytes(self, key: str, data: bytes) -> bool:
-        """Writes the object if the key is free. False, and nothing written, if it is taken."""
+        """Writes the object atomically if the key is free. Returns False and writes nothing if it is taken."""
 
-    def exists(self, key: str) -> bool: ...
+    def exists(self, key: str) -> bool:
+        """Whether there is an object with this key."""
 
     def delete(self, key: str) -> None:
-        """Removes the object; nothing happens where there is none."""
+        """Deletes the object. Does nothing where there is none."""
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
-        """A local path of the object with this etag (downloaded into ``folder`` where it is not local), and the
-        object's own metadata. Raises ObjectChangedError where the object is gone or has another etag, ObjectUnusableError where it is no file."""
+        """A local path of the object with this etag, and the object's own metadata. A remote object is downloaded into ``folder``.
+
+        Raises ObjectChangedError where the object was deleted or has another etag, ObjectUnusableError where it is not a regular file.
+        """
 
     def link(self, key: str, etag: str, seconds: int) -> str | None:
-        """An address at which whoever has it can read the object for so many seconds; None where the store has none (a folder).
-        Raises ObjectChangedError where the object is gone or has another etag, ObjectUnusableError where it is no file."""
+        """A URL at which anybody who has it can read the object for ``seconds``; None where the store has no URLs (a folder).
+
+        Raises ObjectChangedError where the object was deleted or has another etag, ObjectUnusableError where it is not a regular file.
+        """
 
     @property
     def link_origin(self) -> str | None:
-        """Scheme, host and port that every link begins with; None where there are no links."""
+        """Scheme, host and port of every link; None where there are no links."""
 
     def url(self, key: str) -> str:
         """The object's address, for people."""
 
 
-GONE = "It was listed, but is no longer in the store."
+DELETED = "It was listed, but is no longer in the store."
+"""Message of ObjectGoneError."""
 
 
-def check_etag(listed: str, found: str) -> None:
-    if listed != found:
-        raise ObjectChangedError(f"It changed after it was listed: etag {listed} became {found}.")
+def check_etag(listed: str, current: str) -> None:
+    """Raises ObjectChangedError where an object's etag is no longer the listed one."""
+    if listed != current:
+        raise ObjectChangedError(f"It changed after it was listed: etag {listed} became {current}.")

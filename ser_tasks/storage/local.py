@@ -1,4 +1,7 @@
-"""A folder as a store."""
+"""A local folder as a store: objects are files, keys are their paths relative to the folder.
+
+The etag is made of the file's size and time of change. Hidden files are not objects, and linked folders are not entered.
+"""
 
 import os
 import stat
@@ -7,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ser_tasks.scratch import atomic_write, temporary_file
-from ser_tasks.storage.base import GONE, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
+from ser_tasks.storage.base import DELETED, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
 
 
 class LocalStore:
-    """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
+    """The store of the folder ``local_root``. See ``Store`` for the methods."""
 
     def __init__(self, root: Path):
         self.local_root = root
@@ -26,11 +29,11 @@ class LocalStore:
         self._check_is_folder()
         start = self.local_root / prefix.rpartition("/")[0]
 
-        def broken(error: OSError) -> None:
+        def raise_unless_deleted(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 raise error
 
-        for folder, folders, names in os.walk(start, onerror=broken):
+        for folder, folders, names in os.walk(start, onerror=raise_unless_deleted):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
@@ -38,17 +41,17 @@ class LocalStore:
                 if name.startswith(".") or not key.startswith(prefix):
                     continue
                 try:
-                    found = _stat(path)
-                except FileNotFoundError:  # deleted while we list
+                    status = _stat(path)
+                except FileNotFoundError:  # deleted during the listing
                     continue
-                yield StoredObject(key, _local_etag(found), found.st_size, _moment(found.st_mtime))
+                yield StoredObject(key, _etag(status), status.st_size, _utc(status.st_mtime))
 
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         path = self._path(key)
         self._check_usable(path, _stat(path))
         with path.open("rb") as file:
             if etag is not None:
-                check_etag(etag, _local_etag(os.fstat(file.fileno())))
+                check_etag(etag, _etag(os.fstat(file.fileno())))
             return file.read(limit_bytes)
 
     def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
@@ -79,11 +82,11 @@ class LocalStore:
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         path = self._path(key)
         try:
-            found = _stat(path)
+            status = _stat(path)
         except FileNotFoundError:
-            raise ObjectGoneError(GONE) from None
-        self._check_usable(path, found)
-        check_etag(etag, _local_etag(found))
+            raise ObjectGoneError(DELETED) from None
+        self._check_usable(path, status)
+        check_etag(etag, _etag(status))
         return path, {}
 
     def link(self, key: str, etag: str, seconds: int) -> None:
@@ -106,15 +109,15 @@ class LocalStore:
             raise ValueError(f"The key {key!r} leads out of {self.local_root}: keys are relative and have no '..'.")
         return path
 
-    def _check_usable(self, path: Path, found: os.stat_result) -> None:
-        """Raises ObjectUnusableError for what would block, never end, or be somebody else's."""
+    def _check_usable(self, path: Path, status: os.stat_result) -> None:
+        """Raises ObjectUnusableError for what is not a regular file of this folder: a read could block, never end, or leave it."""
         target = Path(os.path.realpath(path))
-        if stat.S_ISLNK(found.st_mode):
-            raise ObjectUnusableError("It is a link that leads nowhere: put the file itself there, or remove the link.")
+        if stat.S_ISLNK(status.st_mode):
+            raise ObjectUnusableError("It is a broken link: put the file itself there, or remove the link.")
         if path.is_symlink() and not target.is_relative_to(self.local_root):
             raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
-        if not stat.S_ISREG(found.st_mode):
-            raise ObjectUnusableError("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
+        if not stat.S_ISREG(status.st_mode):
+            raise ObjectUnusableError("It is not a file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
     def _path_to_write(self, key: str) -> Path:
         path = self._path(key)
@@ -130,19 +133,19 @@ def _write_to_disk(path: Path, data: bytes) -> None:
 
 
 def _stat(path: Path) -> os.stat_result:
-    """What a path leads to; the link itself where it leads nowhere or in a circle. Raises FileNotFoundError for no path."""
+    """The status of the file that a path leads to, or of the link itself where it is broken or circular. Raises FileNotFoundError."""
     try:
         return path.stat()
     except OSError:
         return path.lstat()
 
 
-def _local_etag(found: os.stat_result) -> str:
-    return f"{found.st_size:x}-{found.st_mtime_ns:x}"
+def _etag(status: os.stat_result) -> str:
+    return f"{status.st_size:x}-{status.st_mtime_ns:x}"
 
 
-def _moment(seconds: float) -> datetime:
-    """A file's time; a disk may hold times that the calendar does not: they count as its first day."""
+def _utc(seconds: float) -> datetime:
+    """A file's time in UTC. Times outside the calendar's range, which a disk may hold, become 1970-01-01."""
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):

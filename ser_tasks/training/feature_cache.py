@@ -3,13 +3,13 @@
 import functools
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import platformdirs
 import soxr
 from rich.progress import Progress
 
@@ -81,8 +81,8 @@ def pool_of(
 
 
 def cache_folder() -> Path:
-    """Where features are kept if nothing else is said: ``ser-nightly`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser-nightly"
+    """The default folder for features: ``ser-nightly`` in the user's cache folder."""
+    return platformdirs.user_cache_path("ser-nightly", appauthor=False)
 
 
 def _key(clips: pd.DataFrame, feature_name: str, params: dict[str, Any], copies: int) -> str:

@@ -124,9 +124,10 @@ def test_wherever_it_is_killed_readers_see_the_same_and_a_rerun_completes(tmp_pa
         for stop in range(6 + 15):  # two days: 6 writes, 15 deletions
             shutil.rmtree(lake)
             shutil.copytree(made, lake)
-            with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+            with pytest.MonkeyPatch.context() as patch:
                 stopped_at(patch, stop)
-                compact(open_store(lake), Settings(), ANY_DAY, 0, 0)
+                with pytest.raises(Stop):
+                    compact(open_store(lake), Settings(), ANY_DAY, 0, 0)
             assert seen(connection) == before, stop
             compact(open_store(lake), Settings(), ANY_DAY, 0, 0)
             assert seen(connection) == before, stop
@@ -185,8 +186,8 @@ def test_readers_see_every_row_once_while_parts_are_merged(tmp_path, monkeypatch
 READER = """
 import sys
 from pathlib import Path
-from test_compact import seen
-from ser_tasks import catalog
+from ser_tasks.lake import catalog
+from tests.maintenance.test_compaction import seen
 connection = catalog.connect(sys.argv[1])
 first = seen(connection)
 print("ready", flush=True)
@@ -359,7 +360,7 @@ def test_the_doctor_finds_a_merged_lake_healthy_and_mends_a_broken_merged_part(t
     [part] = (lake / table).rglob("merged-*.parquet")
     part.write_bytes(part.read_bytes()[:-100])
     report = doctor.examine(str(lake), str(calls))
-    assert [(finding.what, Path(finding.where).name) for finding in report.findings] == [("broken_part", part.name)]
+    assert [(finding.kind, Path(finding.where).name) for finding in report.findings] == [("broken_part", part.name)]
     doctor.repair(report)
     assert not list(lake.glob("*/day=*/version=*/merged-*")) and len(list((lake / "quarantine").rglob("merged-*"))) == 3
     run = run_night(calls, lake, bundle, workers, settings=one_each)

@@ -52,7 +52,7 @@ def found(lake: str, **options) -> dict[str, int]:
     """Findings: kind and the number of recordings or files."""
     counts: dict[str, int] = {}
     for finding in examine(lake, **options).findings:
-        counts[finding.what] = counts.get(finding.what, 0) + finding.count
+        counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
     return counts
 
 
@@ -91,7 +91,7 @@ def test_a_truncated_part_is_found_by_its_footer(lake, table, keep):
     size = path.stat().st_size
     os.truncate(path, size + keep if keep < 0 else int(size * keep) if keep < 1 else keep)
     report = examine(lake)
-    assert [finding.what for finding in report.findings] == ["broken_part"]
+    assert [finding.kind for finding in report.findings] == ["broken_part"]
     assert set(report.to_move) == {part(lake, each).relative_to(lake).as_posix() for each in ("outcomes", "segments", "call_emotions")}
     assert report.to_move[0].startswith("outcomes/")  # without it the chunk is not done
 
@@ -143,7 +143,7 @@ def test_outcomes_without_rows_and_rows_without_outcomes(lake):
 def test_a_chunk_that_a_killed_night_left_half_published_is_the_next_night_s_work(lake):
     part(lake, "outcomes").unlink()
     report = examine(lake)
-    assert {finding.what for finding in report.findings} == {"half_published", "not_handled"}
+    assert {finding.kind for finding in report.findings} == {"half_published", "not_handled"}
     assert report.to_move == []
     assert not any("repair" in line for line in report.lines())
 
@@ -200,7 +200,7 @@ def test_parts_in_another_version_s_or_day_s_folder(lake):
         other.parent.mkdir(parents=True)
         shutil.copy(path, other)
     report = examine(lake)
-    assert "foreign_part" in {finding.what for finding in report.findings}
+    assert "foreign_part" in {finding.kind for finding in report.findings}
     repair(report)
     assert found(lake) == {}
 
@@ -220,7 +220,7 @@ def test_a_manifest_is_made_anew_from_outcomes(lake, tmp_path):
     planned = pq.ParquetFile(manifest).read().to_pylist()
     os.truncate(manifest, 50)
     report = examine(lake)
-    assert {finding.what for finding in report.findings} == {"broken_manifest", "unplanned_outcomes"}
+    assert {finding.kind for finding in report.findings} == {"broken_manifest", "unplanned_outcomes"}
     assert "left the manifest" in repair(report)[0] and manifest.stat().st_size == 50  # only the store knows the sidecars
     told = repair(examine(lake, str(recordings)))
     assert any("5 recordings" in line for line in told)
@@ -236,7 +236,7 @@ def test_what_the_store_holds_and_no_manifest_has(lake, tmp_path):
         (recordings / "2026-11-20").mkdir(parents=True, exist_ok=True)
         (recordings / "2026-11-20" / name).write_bytes(b"x")
     report = examine(lake, str(recordings))
-    assert [(finding.what, finding.count, finding.day) for finding in report.findings] == [("not_planned", 2, date(2026, 11, 20))]
+    assert [(finding.kind, finding.count, finding.day) for finding in report.findings] == [("not_planned", 2, date(2026, 11, 20))]
 
 
 def test_a_run_s_part_that_is_broken(lake):
@@ -269,7 +269,7 @@ def test_a_lake_on_s3_is_examined_and_repaired(s3):
     body = s3.client.get_object(Bucket=bucket, Key=key)["Body"].read()
     s3.client.put_object(Bucket=bucket, Key=key, Body=body[:-20])
     report = examine(lake)
-    assert [finding.what for finding in report.findings] == ["broken_part"]
+    assert [finding.kind for finding in report.findings] == ["broken_part"]
     assert len(repair(report)) == 3
     assert found(lake) == {"not_handled": 5}
     kept = [item["Key"] for item in s3.client.list_objects_v2(Bucket=bucket, Prefix="deep/er/quarantine/")["Contents"]]

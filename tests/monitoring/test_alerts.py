@@ -305,7 +305,7 @@ def test_the_doctor_the_compaction_and_the_retention_know_the_table(lake):
     [gone] = retention.expired(store, settings, day + 31 * DAY)
     assert (gone.table, gone.day, len(gone.keys)) == ("alerts", day, 1)
     part.write_bytes(part.read_bytes()[:-9])
-    assert [finding.what for finding in examine(lake).findings] == ["broken_part"]
+    assert [finding.kind for finding in examine(lake).findings] == ["broken_part"]
 
 
 def test_a_dry_run_sends_and_writes_nothing(lake):

@@ -1,4 +1,4 @@
-"""The door to storage, over a folder and over a real S3 server: the same promises for both. Faults of S3: test_s3_store.py."""
+"""The store protocol over a folder and over a real S3 server: both keep the same promises. Faults of S3: test_s3.py."""
 
 import os
 import time
@@ -14,6 +14,23 @@ def store(request, tmp_path):
     if request.param == "folder":
         return open_store(str(tmp_path / "store"))
     return open_store(f"s3://{request.getfixturevalue('s3').bucket('store')}/some/prefix")
+
+
+def test_a_store_that_can_be_listed_passes_the_check(store):
+    store.write_bytes("a", b"x")
+    assert store.check() is None
+
+
+def test_only_a_folder_has_a_local_root(store, tmp_path):
+    assert store.local_root == (None if store.uri.startswith("s3://") else tmp_path / "store")
+
+
+def test_the_check_of_a_folder_names_what_is_not_there_or_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        open_store(str(tmp_path / "none")).check()
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(NotADirectoryError, match="is a file"):
+        open_store(str(tmp_path / "file")).check()
 
 
 def test_an_empty_store_lists_nothing(store):

@@ -6,7 +6,10 @@
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
+import duckdb
 import pytest
 
 from ser_tasks.lake.catalog import connect
@@ -54,6 +57,14 @@ def faults_of_a_night(rng: random.Random, requests: list[Request]) -> dict[int, 
     return faults
 
 
+def end_of_a_night(run: Callable[[], dict[str, Any]]) -> tuple[str, Exception | None]:
+    """How a night under faults ends, and its error: one of the store's, or one of DuckDB's while it checks. Other errors are raised."""
+    try:
+        return ("failed recordings" if run()["failed"] else "whole at once"), None
+    except (OSError, duckdb.Error) as error:
+        return ("stopped" if isinstance(error, OSError) else "stopped at the checks"), error
+
+
 def test_nights_broken_at_200_random_requests_end_as_an_undisturbed_one(faulty_s3, s3, calls, bundle, monkeypatch, capsys):
     """Every night runs with the rights of the storage policy, in real worker processes, against a real server."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # two faults in a row are enough to lose a request
@@ -77,15 +88,9 @@ def test_nights_broken_at_200_random_requests_end_as_an_undisturbed_one(faulty_s
             lake, faults = f"s3://{lakes}/nights/{number}", faults_of_a_night(rng, undisturbed)
             told = f"SER_FAULT_SEED={SEED}, night {number}, faults {faults}"
             faulty_s3.choose(at(faults))
-            try:
-                run = run_night(recordings, lake, bundle, workers, settings=SETTINGS)
-                ends["failed recordings" if run["failed"] else "whole at once"] += 1
-            except OSError as error:
-                ends["stopped"] += 1
-                assert s3.secret_key not in str(error)
-            except Exception as error:
-                assert type(error).__module__.partition(".")[0] in ("_duckdb", "duckdb"), f"{told}: {error!r}"
-                ends["stopped at the checks"] += 1
+            end, error = end_of_a_night(lambda lake=lake: run_night(recordings, lake, bundle, workers, settings=SETTINGS))
+            assert s3.secret_key not in str(error), told
+            ends[end] += 1
             happened.update(fault for fault, _ in faulty_s3.broken)
             faulty_s3.choose(lambda request: None)
             run = run_night(recordings, lake, bundle, workers, settings=SETTINGS)

@@ -17,7 +17,7 @@ from ser_tasks.monitoring.alert_rules import load
 from ser_tasks.monitoring.run_report import write_night_report
 from ser_tasks.settings import Settings
 from ser_tasks.storage import StoreAccessError, open_store
-from ser_tasks.storage import s3 as door
+from ser_tasks.storage import s3 as s3_module
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from tests.support.faulty_s3 import Request
 from tests.support.s3 import POLICY, night_policy, upload
@@ -66,7 +66,7 @@ def night(faulty_s3, s3, monkeypatch, tmp_path):
     assert len(told) == 1
     write_catalog(lake, tmp_path / "warehouse.duckdb")
     requests = faulty_s3.requests
-    monkeypatch.setattr(door, "UPLOAD_BYTES", 5 << 20)
+    monkeypatch.setattr(s3_module, "UPLOAD_BYTES", 5 << 20)
     faulty_s3.choose(lambda request: "expired" if request.query.get("partNumber") == "2" else None)
     with pytest.raises(StoreAccessError):
         open_store(lake).write_bytes("large", bytes(11 << 20))

@@ -1,6 +1,6 @@
-"""A proxy between boto3 or DuckDB and a real S3 server that breaks chosen requests, and remembers all of them.
+"""A proxy between boto3 or DuckDB and a real S3 server that breaks chosen requests and records all of them.
 
-The client's Host header, which it signed, goes on as it came, so the server checks every signature itself.
+The client's signed Host header is forwarded unchanged, so the server checks every signature itself.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 FAULTS = ("slow_down", "server_error", "reset_before", "reset_after", "cut_body", "slow_body", "down", "expired")
-"""slow_down: 503. server_error: 500. reset_before, reset_after: the connection is reset before, or after, the server got the
-request: of a write that was done, the answer is lost. cut_body: half the answer, then a reset. slow_body: the answer in ten
-pieces. down: this request and the next ten are reset. expired: the credentials are, which no client tries again."""
+"""slow_down: 503. server_error: 500. reset_before, reset_after: the connection is reset before, or after, the server received the
+request; after it, a write is done and its response is lost. cut_body: half the response, then a reset. slow_body: the response in ten
+pieces. down: this request and the next ten are reset. expired: the credentials have expired, which no client retries."""
 DOWN_REQUESTS = 10
 SLOW_BODY_S = 0.3
 
@@ -36,7 +36,7 @@ _ANSWERS = {
 
 @dataclass(frozen=True)
 class Request:
-    """One request, as it came. ``key`` is unquoted and empty for what concerns the bucket."""
+    """One request as received. ``key`` is unquoted, and empty for requests about the bucket."""
 
     index: int
     method: str
@@ -46,7 +46,7 @@ class Request:
 
     @property
     def prefix(self) -> str | None:
-        """A listing's."""
+        """The prefix of a listing."""
         return self.query.get("prefix")
 
 
@@ -90,7 +90,7 @@ class FaultyS3:
             def do_GET(self) -> None:
                 proxy._serve(self)
 
-            do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
+            do_PUT = do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815  http.server looks for these names
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -135,15 +135,17 @@ class FaultyS3:
         fault = self._fault_of(handler)
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
         if fault == "reset_before":
-            return _reset(handler)
-        if fault in _ANSWERS:
+            _reset(handler)
+        elif fault in _ANSWERS:
             status, code, message = _ANSWERS[fault]
             error = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
-            return _answer(handler, status, [("Content-Type", "application/xml")], error)
-        status, headers, answer = self._forward(handler, body)
-        if fault == "reset_after":
-            return _reset(handler)
-        _answer(handler, status, headers, answer, fault)
+            _answer(handler, status, [("Content-Type", "application/xml")], error)
+        else:
+            status, headers, answer = self._forward(handler, body)
+            if fault == "reset_after":
+                _reset(handler)
+            else:
+                _answer(handler, status, headers, answer, fault)
 
     def _forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self._upstream, timeout=60)
@@ -171,17 +173,17 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, headers: list[tuple[st
         handler.send_header("Content-Length", (length or "0") if handler.command == "HEAD" else str(len(body)))
     handler.end_headers()
     if handler.command == "HEAD":
-        return None
+        return
     if fault == "cut_body":
         handler.wfile.write(body[: len(body) // 2])
-        return _reset(handler)
-    if fault == "slow_body":
+        _reset(handler)
+    elif fault == "slow_body":
         step = max(1, len(body) // 10)
         for first in range(0, len(body), step):
             handler.wfile.write(body[first : first + step])
             time.sleep(SLOW_BODY_S / 10)
-        return None
-    handler.wfile.write(body)
+    else:
+        handler.wfile.write(body)
 
 
 def _reset(handler: BaseHTTPRequestHandler) -> None:

@@ -1,4 +1,4 @@
-"""What nights on S3 need: an upload of made-up calls, the rights of a night, and a lake's rows as they lie there."""
+"""Helpers for nights on S3: an upload of synthetic calls, the rights of a night, and the rows of a lake's parts."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from ser_tasks.storage import open_store
 
 POLICY = Path(__file__).parents[2] / "deploy" / "storage-policy.json"
 VOLATILE = ("run_id", "scored_at", "planned_at", "spent_s", "attempts", "last_modified")
-"""Columns that tell of a run, not of a call."""
+"""Columns that describe a run, not a call."""
 TABLES = ("outcomes", "call_emotions", "segments", "recordings")
 
 

@@ -384,7 +384,7 @@ def test_a_part_that_somebody_truncated_is_named_and_repaired_by_one_command(tab
     assert not seen_by_checks or run["checks"]["broken_parts"] == 1
 
     report = examine(str(lake), str(calls))
-    assert key in [finding.where for finding in report.findings if finding.what in ("broken_part", "broken_manifest")]
+    assert key in [finding.where for finding in report.findings if finding.kind in ("broken_part", "broken_manifest")]
     told = repair(report)
     assert any(key in line for line in told)
     kept = list((lake / "quarantine").rglob(victim.name))
@@ -496,7 +496,7 @@ def test_a_write_cut_off_leaves_a_temporary_file_that_the_doctor_removes(calls, 
     healthy(lake, calls)  # a night at work has such files
     os.utime(left, (time.time() - 7200,) * 2)
     report = examine(str(lake))
-    assert [finding.what for finding in report.findings] == ["temporary_file"]
+    assert [finding.kind for finding in report.findings] == ["temporary_file"]
     repair(report)
     assert not left.exists()
     healthy(lake, calls)

@@ -1,0 +1,172 @@
+"""The reconciliation: manifests, outcomes and rows of a lake are compared with each other and with the recordings' store.
+
+DuckDB reads the columns that it needs, within MEMORY_LIMIT.
+"""
+
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from ser_tasks.lake import catalog, parts
+from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
+from ser_tasks.lake.sql_text import literal
+from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
+from ser_tasks.maintenance.doctor.inventory import Inventory, parts_of_chunk
+from ser_tasks.pipeline.listing import Listing
+from ser_tasks.settings import Settings
+from ser_tasks.storage import Store, open_store
+
+MEMORY_LIMIT = "512MB"
+
+_TABLES = """
+    CREATE TEMP TABLE deleted AS SELECT DISTINCT day FROM parts.deletions;
+    CREATE TEMP TABLE planned AS SELECT recording_id, etag, sidecar_etag, chunk_id, day FROM recordings_all ANTI JOIN deleted USING (day);
+    CREATE TEMP TABLE handled AS SELECT recording_id, etag, chunk_id, day, version, outcome FROM outcomes_all ANTI JOIN deleted USING (day);
+    CREATE TEMP TABLE call_rows AS
+        SELECT DISTINCT recording_id, etag, chunk_id, day, version FROM parts.call_emotions ANTI JOIN deleted USING (day);
+    CREATE TEMP TABLE segment_rows AS
+        SELECT recording_id, etag, chunk_id, day, version, bool_or(emotion IS NOT NULL) AS scored
+        FROM parts.segments ANTI JOIN deleted USING (day) GROUP BY ALL;
+    CREATE TEMP TABLE all_rows AS SELECT * FROM call_rows UNION SELECT * EXCLUDE (scored) FROM segment_rows;
+"""
+"""Days with deletions by the retention are left out: there is nothing to reconcile."""
+
+_UNTOUCHED = """NOT EXISTS (
+    FROM broken_parts AS b
+    WHERE b.day = x.day AND (b.tbl = 'recordings'
+        OR (b.name = x.chunk_id OR b.name LIKE 'merged-%') AND b.version IS NOT DISTINCT FROM x.version))"""
+"""Only chunks whose parts and whose day's manifests can all be read. A merged part may hold any chunk."""
+
+_OUTCOMES_READ = """NOT EXISTS (
+    FROM broken_parts AS b WHERE b.day = x.day AND b.tbl = 'outcomes' AND (b.name = x.chunk_id OR b.name LIKE 'merged-%'))"""
+
+_BY_CHUNK = {
+    "rows_missing": f"""
+        SELECT day, version, chunk_id, count(*) AS recordings FROM handled AS x
+        WHERE {_UNTOUCHED} AND (
+            outcome IN ('scored', 'no_speech', 'withheld')
+                AND NOT EXISTS (FROM call_rows AS c WHERE (c.recording_id, c.etag, c.chunk_id, c.day, c.version)
+                    = (x.recording_id, x.etag, x.chunk_id, x.day, x.version))
+            OR outcome = 'scored'
+                AND NOT EXISTS (FROM segment_rows AS s WHERE s.scored AND (s.recording_id, s.etag, s.chunk_id, s.day, s.version)
+                    = (x.recording_id, x.etag, x.chunk_id, x.day, x.version)))
+        GROUP BY ALL""",
+    "rows_without_outcome": f"""
+        SELECT day, version, chunk_id, count(*) AS recordings FROM all_rows AS x
+        ANTI JOIN handled USING (recording_id, etag, chunk_id, day, version)
+        WHERE {_UNTOUCHED} AND EXISTS (FROM handled AS h WHERE (h.chunk_id, h.day, h.version) = (x.chunk_id, x.day, x.version))
+        GROUP BY ALL""",
+    "half_published": f"""
+        SELECT day, version, chunk_id, count(*) AS recordings FROM all_rows AS x
+        WHERE {_UNTOUCHED} AND NOT EXISTS (FROM handled AS h WHERE (h.chunk_id, h.day, h.version) = (x.chunk_id, x.day, x.version))
+            AND EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
+        GROUP BY ALL""",
+    "unplanned_rows": f"""
+        SELECT day, version, chunk_id, count(*) AS recordings FROM all_rows AS x
+        WHERE {_OUTCOMES_READ}
+            AND NOT EXISTS (FROM handled AS h WHERE (h.chunk_id, h.day, h.version) = (x.chunk_id, x.day, x.version))
+            AND NOT EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
+        GROUP BY ALL""",
+    "foreign_part": """
+        SELECT day, version, chunk_id, count(*) AS recordings FROM handled AS x
+        WHERE NOT EXISTS (FROM planned AS p WHERE (p.chunk_id, p.day) = (x.chunk_id, x.day))
+            AND EXISTS (FROM planned AS p WHERE p.chunk_id = x.chunk_id)
+        GROUP BY ALL""",
+    "not_handled": f"""
+        SELECT day, NULL AS version, chunk_id, count(*) AS recordings
+        FROM (SELECT *, NULL::VARCHAR AS version FROM planned) AS x ANTI JOIN handled USING (recording_id, etag, chunk_id, day)
+        WHERE {_OUTCOMES_READ}
+        GROUP BY ALL""",
+}
+"""Queries for faulty chunks, by kind: day, version, chunk and number of recordings."""
+
+_UNPLANNED = """
+    SELECT day, count(*) AS recordings FROM (
+        SELECT DISTINCT recording_id, etag, chunk_id, day FROM handled AS x
+        ANTI JOIN planned USING (recording_id, etag, chunk_id, day)
+        WHERE NOT EXISTS (FROM planned AS p WHERE p.chunk_id = x.chunk_id AND p.day <> x.day)
+    ) GROUP BY day"""
+
+_NOT_IN_VERSION = """
+    SELECT v.day, v.version, v.chunk_id, p.recording_id, p.etag
+    FROM (SELECT DISTINCT day, version, chunk_id FROM handled) AS v JOIN planned AS p USING (day, chunk_id)
+    ANTI JOIN handled AS h USING (day, version, chunk_id, recording_id, etag)
+    SEMI JOIN handled AS other ON other.recording_id = p.recording_id AND other.etag = p.etag"""
+"""Recordings without an outcome in a version that handled the rest of their chunk. Those that no version handled are in not_handled."""
+
+_DOUBLED = {
+    "outcomes_doubled": """
+        SELECT recording_id, version, count(*), string_agg(DISTINCT chunk_id, ', ' ORDER BY chunk_id)
+        FROM handled LEFT JOIN (SELECT DISTINCT recording_id, etag, chunk_id, day, sidecar_etag FROM planned)
+            USING (recording_id, etag, chunk_id, day)
+        GROUP BY recording_id, etag, sidecar_etag, version HAVING count(*) > 1""",
+    "planned_twice": """
+        SELECT recording_id, min(day), count(*), string_agg(DISTINCT chunk_id, ', ' ORDER BY chunk_id)
+        FROM planned GROUP BY recording_id, etag, sidecar_etag HAVING count(*) > 1""",
+}
+
+
+def reconcile(store: Store, report: Report, inventory: Inventory, settings: Settings, scratch: Path) -> None:
+    """Adds to the report what does not agree. Raises duckdb.Error where a part cannot be read after all."""
+    with catalog.connect(report.lake, without=inventory.left_out) as lake:
+        lake.execute(f"SET memory_limit = '{MEMORY_LIMIT}'; SET preserve_insertion_order = false")
+        lake.execute(f"SET temp_directory = {literal(str(scratch))}")
+        lake.register("broken_parts", inventory.broken)
+        lake.execute(_TABLES)
+        _find_faulty_chunks(store, report, lake)
+        for day, count in lake.execute(_UNPLANNED + " ORDER BY day").fetchall():
+            report.add("unplanned_outcomes", f"the day {day}", count, day=day)
+            report.unplanned.add(day)
+            report.to_rebuild.setdefault(day, [])
+        for kind, query in _DOUBLED.items():
+            for recording_id, _, count, chunks in lake.execute(query + " ORDER BY ALL").fetchall():
+                report.add(kind, f"recording {recording_id}", count, f"chunks {chunks}")
+        _find_manifest_gaps(report, inventory)
+        if report.recordings:
+            missing = lake.execute(_NOT_IN_VERSION).to_arrow_table()
+            _compare_with_recordings(store, report, missing, settings, scratch)
+
+
+def _find_faulty_chunks(store: Store, report: Report, lake: duckdb.DuckDBPyConnection) -> None:
+    for kind, query in _BY_CHUNK.items():
+        for day, version, chunk_id, count in lake.execute(query + " ORDER BY ALL").fetchall():
+            if version is None:
+                report.add(kind, f"chunk {chunk_id} of {day}", count, day=day)
+                continue
+            report.add(kind, f"chunk {chunk_id} of {day}, version {version},", count, day=day)
+            if KINDS[kind][1] == REPAIR:
+                report.move(*parts_of_chunk(store, day, version, chunk_id))
+
+
+def _find_manifest_gaps(report: Report, inventory: Inventory) -> None:
+    numbers: dict[date, list[int]] = {}
+    for table in (inventory.readable, inventory.broken):
+        for name, day, key in zip(*(table[column].to_pylist() for column in ("tbl", "day", "key")), strict=True):
+            if name == "recordings" and (match := MANIFEST.search(key)):
+                numbers.setdefault(day, []).append(int(match[1]))
+    for day, present in sorted(numbers.items()):
+        for number in sorted(set(range(1, max(present) + 1)) - set(present)):
+            key = f"{parts.folder('recordings', day=day)}manifest-{number:06}.parquet"
+            report.add("manifest_gap", key, day=day)
+            report.to_rebuild.setdefault(day, []).append(key)
+
+
+def _compare_with_recordings(store: Store, report: Report, missing: pa.Table, settings: Settings, scratch: Path) -> None:
+    """Finds recordings that no manifest has, and of ``missing`` (recordings without an outcome in a version) those that still exist."""
+    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted_days(store))
+    for day in listing.days():
+        try:
+            manifest = read_manifest(store, day)
+        except parts.BrokenPartError:
+            continue
+        count = sum(1 for _ in listing.new(day, manifest))
+        if count:
+            report.add("not_planned", f"{report.recordings}, day {day},", count, day=day)
+    cursor = listing.database.cursor()
+    cursor.register("missing", missing)
+    query = "SELECT day, version, chunk_id, count(*) FROM missing SEMI JOIN listing USING (recording_id, etag) GROUP BY ALL ORDER BY ALL"
+    for day, version, chunk_id, count in cursor.execute(query).fetchall():
+        report.add("not_in_version", f"chunk {chunk_id} of {day}, version {version},", count, day=day)
+        report.move(*parts_of_chunk(store, day, version, chunk_id))

@@ -1,0 +1,13 @@
+from pathlib import Path
+
+import pytest
+
+from ser_tasks.training.feature_cache import cache_folder
+
+
+@pytest.mark.parametrize(("variables", "folder"), [({"HOME": "/home/ann"}, "/home/ann/.cache"), ({"XDG_CACHE_HOME": "/data"}, "/data")])
+def test_features_are_kept_in_the_user_s_cache_folder(variables, folder, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder) / "ser-nightly"
