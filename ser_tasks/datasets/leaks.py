@@ -31,7 +31,7 @@ class Leak:
     def __bool__(self) -> bool:
         return bool(self.speakers or self.clips or self.sentences)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What is shared, in words."""
         kinds = {"speakers": self.speakers, "identical clips": self.clips, "sentences": self.sentences}
         return "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names) or "nothing"
@@ -72,7 +72,7 @@ def refuse_leaks(clips: pd.DataFrame, allow: bool = False, apart: Collection[str
     leak = shared(clips)
     if leak.of(apart) and not allow:
         raise ValueError(
-            f"The split leaks. Its sides share {leak.of(apart).told()}: name speakers alike in all folders, and take copies out "
+            f"The split leaks. Its sides share {leak.of(apart).describe()}: name speakers alike in all folders, and take copies out "
             "(--allow-leak goes on, and says so in the report's title)."
         )
     return leak

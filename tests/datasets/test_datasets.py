@@ -244,8 +244,8 @@ def test_what_sides_share_is_named_and_refused():
         columns=["side", "corpus", "speaker", "sentence", "digest", "file"],
     )
     honest = refuse_leaks(clips)
-    assert honest.sentences == ["one/s1"] and not (honest.speakers or honest.clips) and honest.told() == "1 sentences (one/s1)"
-    assert shared(clips[:2]).told() == "nothing"
+    assert honest.sentences == ["one/s1"] and not (honest.speakers or honest.clips) and honest.describe() == "1 sentences (one/s1)"
+    assert shared(clips[:2]).describe() == "nothing"
     planted = clips.assign(speaker=["ann", "bob", "bob", "ann"])
     with pytest.raises(ValueError, match=r"The split leaks. Its sides share 1 speakers \(one/bob\)"):
         refuse_leaks(planted)
