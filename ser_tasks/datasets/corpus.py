@@ -101,7 +101,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     """
     rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *rows.columns])))
     licence = CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN
-    rows = rows.assign(corpus=name, licence=rows["licence"].fillna(licence))
+    rows = rows.assign(corpus=name, licence=rows["licence"].astype(object).fillna(licence))
     for column in ("gender", "label"):
         rows[column] = rows[column].astype("string").str.strip().str.lower().astype(object)
     rows["gender"] = rows["gender"].replace({"f": "female", "m": "male", "w": "female"})

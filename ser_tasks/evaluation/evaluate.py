@@ -76,8 +76,9 @@ def evaluate(model: str, data: list[Path], plan: Plan | None = None, *, robustne
     clips = all_clips[known & (~in_training | allow_leak)].reset_index(drop=True)
     if clips.empty:
         raise ValueError(
-            f"No clip is left to score of {len(all_clips)}: {int((~known).sum())} have an emotion that is no label of {bundle.model_id} (it "
-            f"knows {', '.join(bundle.labels)}), {int((known & in_training).sum())} are of speakers it was trained on (--allow-leak keeps those)."
+            f"No clip is left to score of {len(all_clips)}: {int((~known).sum())} have an emotion that is no label of {bundle.model_id} "
+            f"(it knows {', '.join(bundle.labels)}), {int((known & in_training).sum())} are of speakers it was trained on "
+            "(--allow-leak keeps those)."
         )
     conditions = list(CONDITIONS) if robustness else [REFERENCE]
     probabilities = _score(clips, ClipScorer(model, bundle.model_id, plan.device, conditions, plan.seed), plan)

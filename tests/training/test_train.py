@@ -29,7 +29,6 @@ from ser_tasks.training.trainer import ModelSpec, learn
 from tests.factories.calls import speechlike, tiny_bundle
 from tests.factories.speakers import LABELS, made_corpus
 
-
 PLAN = Plan()
 
 
