@@ -1,4 +1,4 @@
-"""The alerts: asks the rules, and tells who is to be told. As an event on the Prefect server, deploy/automations.yaml passes it on."""
+"""The flow of the alerts: evaluates the rules and sends notifications, to Prefect as an event that deploy/automations.yaml passes on."""
 
 import asyncio
 import hashlib
@@ -11,41 +11,44 @@ from prefect.settings import PREFECT_API_URL
 
 from ser_tasks.monitoring import alert_rules
 from ser_tasks.monitoring import alerts as library
-from ser_tasks.monitoring.notifiers import Message, NotSent
+from ser_tasks.monitoring.notifiers import Message, SendError
 from ser_tasks.settings import Settings
 
 EVENT = "ser.alerts"
-"""One such event for each message; its payload has title, text, severity, lake, and the alerts that began, stay and ended."""
+"""Name of the event, one for each message. Its payload has title, text, severity, lake, and alerts under began, stays and ended."""
+
+
+LOGGED_ALERTS = 100
 
 
 @flow(name="alerts", persist_result=False)
 def alerts(lake: str, rules: str | None = None) -> list[str]:
-    """Asks every rule of a file (SER_ALERTS or the shipped one if not given), tells what is due, and returns who was told what.
+    """Evaluates every rule of a file (default: SER_ALERTS or the shipped one), and sends the notifications that are due.
 
-    Raises ValueError for a faulty file, and Untold, after all else was told, where somebody was not.
+    Returns a line for each target. Raises ValueError for an invalid file, and NotificationError after all targets were tried.
     """
     return run(lake, rules, get_run_logger().info)
 
 
 def run(lake: str, rules: str | None, say: Callable[[str], None]) -> list[str]:
-    """The same without a flow."""
+    """``alerts`` without a flow; ``say`` receives each line of the log."""
     settings = Settings()
     page = alert_rules.load(rules or settings.alerts)
-    asked = library.ask(lake, page, settings)
-    for finding in asked.findings[:100]:
-        say(f"{finding.severity}  {finding.rule}: {finding.message}")
-    if len(asked.findings) > 100:
-        say(f"and {len(asked.findings) - 100} more")
-    told = library.tell(lake, asked, page, settings, {"prefect": send_event})
-    for line in told:
-        say(f"Told {line}")
-    return told
+    evaluation = library.evaluate(lake, page, settings)
+    for alert in evaluation.alerts[:LOGGED_ALERTS]:
+        say(f"{alert.severity}  {alert.rule}: {alert.message}")
+    if len(evaluation.alerts) > LOGGED_ALERTS:
+        say(f"and {len(evaluation.alerts) - LOGGED_ALERTS} more")
+    sent = library.notify(lake, evaluation, page, settings, {"prefect": send_event})
+    for line in sent:
+        say(f"Sent to {line}")
+    return sent
 
 
 def send_event(message: Message, settings: Settings) -> None:
-    """Sends a message as an event, and waits until the server has it. Raises NotSent."""
+    """Sends a message as an event, and waits until the server has accepted it. Raises SendError."""
     if not PREFECT_API_URL.value():
-        raise NotSent("PREFECT_API_URL is not set: give the address of the Prefect server")
+        raise SendError("PREFECT_API_URL is not set: set the address of the Prefect server")
     lake = message.data["lake"]
     event = Event(
         event=EVENT,
@@ -63,5 +66,5 @@ def send_event(message: Message, settings: Settings) -> None:
 
     try:
         asyncio.run(send())
-    except Exception as error:  # its clients raise what their libraries do
-        raise NotSent(f"the Prefect server did not take the event ({type(error).__name__})") from None
+    except Exception as error:  # the clients raise whatever their libraries raise
+        raise SendError(f"the Prefect server did not accept the event ({type(error).__name__})") from None

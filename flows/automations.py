@@ -1,7 +1,7 @@
-"""Puts the automations of ``deploy/automations.yaml`` on the Prefect server, with a webhook for their alerts.
+"""Installs the automations of ``deploy/automations.yaml`` on the Prefect server, with the webhook that they call.
 
-``python -m flows.automations`` from the checkout; call it again after a change. The webhook's address is a secret: it is read from
-``SER_ALERT_WEBHOOK_URL`` and lies encrypted in the server's block.
+Run ``python -m flows.automations`` after every change. The webhook's URL is a secret: it is read from ``SER_ALERT_WEBHOOK_URL`` and
+stored encrypted, in a block on the server.
 """
 
 import sys
@@ -21,12 +21,12 @@ BLOCK = "ser-alerts"
 
 
 def apply(page: Path = PAGE) -> list[str]:
-    """Makes or replaces the webhook and the automations, and returns their names. Raises ValueError where an address is missing."""
+    """Creates or replaces the webhook and the automations, and returns their names. Raises ValueError if an address is not set."""
     url = Settings().alert_webhook_url
     if not url or not url.get_secret_value():
-        raise ValueError("SER_ALERT_WEBHOOK_URL is not set: give the address that takes the alerts as a POST of JSON.")
+        raise ValueError("SER_ALERT_WEBHOOK_URL is not set: set the URL that accepts alerts as a POST of JSON.")
     if not PREFECT_API_URL.value():
-        raise ValueError("PREFECT_API_URL is not set: give the address of the Prefect server, such as http://127.0.0.1:4200/api.")
+        raise ValueError("PREFECT_API_URL is not set: set the address of the Prefect server, such as http://127.0.0.1:4200/api.")
     block = Webhook(method="POST", url=url, allow_private_urls=True).save(BLOCK, overwrite=True)
     text = page.read_text(encoding="utf-8").replace("{{ webhook }}", str(block))
     automations = [AutomationCore.model_validate(each) for each in yaml.safe_load(text)["automations"]]
@@ -40,6 +40,6 @@ def apply(page: Path = PAGE) -> list[str]:
 
 if __name__ == "__main__":
     try:
-        print("On the server: " + "; ".join(apply()))
+        print("Installed: " + "; ".join(apply()))
     except ValueError as error:
         sys.exit(f"ser: {error}")

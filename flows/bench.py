@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks.settings import Settings, code_version
-from ser_tasks.storage import LocalStore, open_store
+from ser_tasks.storage import open_store
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,11 @@ def bench(recordings: str, model: str | None, device: str, workers: int | None, 
     a handful of calls would time the start and the end of a run. Raises ValueError where there is nothing to time.
     """
     store = open_store(recordings)
-    if not isinstance(store, LocalStore):
+    folder = store.local_root
+    if folder is None:
         raise ValueError(f"{recordings} is not a local folder: the bench times the pipeline, not a network; copy some calls here.")
     settings = Settings()
-    paths = [store.root / item.key for item in store.list() if Path(item.key).suffix.lower() in settings.recording_suffixes]
+    paths = [folder / item.key for item in store.list() if Path(item.key).suffix.lower() in settings.recording_suffixes]
     if not paths:
         raise ValueError(f"No recordings in {recordings}: give a folder with calls.")
     with _fresh_process() as process:
@@ -59,7 +60,7 @@ def bench(recordings: str, model: str | None, device: str, workers: int | None, 
     with _fresh_process() as process:
         floor = process.submit(_floor, paths, repeats).result()
     with _fresh_process() as process:
-        ours = process.submit(_this_pipeline, store, repeats, model, device, workers, policy).result()
+        ours = process.submit(_this_pipeline, folder, repeats, model, device, workers, policy).result()
     return {"a": plain, "b": ours, "c": floor}
 
 
@@ -90,7 +91,7 @@ def report(timings: dict[str, Timing], recordings: str, model: str, policy: str)
     return "\n".join(lines)
 
 
-def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: str, workers: int | None, policy: str) -> Timing:
+def _this_pipeline(source: Path, repeats: int, model: str | None, device: str, workers: int | None, policy: str) -> Timing:
     """The nightly flow itself, over copies of the calls, into a lake that is thrown away."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     begun = time.perf_counter()
@@ -101,13 +102,13 @@ def _this_pipeline(store: LocalStore, repeats: int, model: str | None, device: s
     with tempfile.TemporaryDirectory() as folder:
         recordings, lake = Path(folder, "recordings"), Path(folder, "lake")
         for number in range(repeats):
-            for item in store.list():
+            for item in open_store(str(source)).list():
                 copy = recordings / f"{number:04}" / item.key
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 if number:
                     os.link(recordings / "0000" / item.key, copy)
                 else:
-                    shutil.copyfile(store.root / item.key, copy)
+                    shutil.copyfile(source / item.key, copy)
         with _largest_worker() as largest:
             run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
         worker_mb = largest()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -47,3 +49,22 @@ def svg_of(chart: altair.TopLevelMixin) -> str:
     import vl_convert  # starts a JavaScript engine, which takes half a second
 
     return str(vl_convert.vegalite_to_svg(chart.to_dict() | {"config": CHART_CONFIG}))
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], aligned: bool = False) -> str:
+    """A Markdown table without a last line break. The cells are Markdown: text from outside goes through ``markdown_text`` first.
+
+    With ``aligned``, columns are padded so that they line up as plain text, too, except for the last, whose text may be long.
+    """
+    lines = [header, ["---"] * len(header), *rows]
+    if not aligned:
+        return "\n".join("|---" * len(header) + "|" if number == 1 else f"| {' | '.join(line)} |" for number, line in enumerate(lines))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header) - 1)] + [0]
+    lines[1] = ["-" * max(3, width) for width in widths]
+    return "\n".join(f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in lines)
+
+
+def markdown_text(value: Any) -> str:
+    """A value as plain text on one line of Markdown: what Markdown or HTML would interpret is escaped. None is empty."""
+    text = "" if value is None else str(value)
+    return re.sub(r"([\\`*\[\]<>|!])", r"\\\1", " ".join(text.split()))

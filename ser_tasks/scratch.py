@@ -1,10 +1,14 @@
-"""A private folder for one run: downloads and frame features, which are as private as speech.
+"""Private and temporary paths: a folder for one run, and names for files that are being written.
 
-It is removed at the end of the run. A killed run can't remove its own: the next run on the machine does, since the
-lock on it is then free.
+``scratch_folder`` holds downloads and frame features, which are as private as speech. It is removed at the end of the run.
+A killed run can't remove its own: the next run on the machine does, since the lock on it is then free.
+
+``atomic_write`` and ``atomic_folder`` give a temporary path beside the final one, and rename it when the block ends without an
+error: a reader finds the old content or the new, never a half. A killed process leaves the temporary file behind.
 """
 
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -32,10 +36,46 @@ def scratch_folder(parent: str | None) -> Iterator[Path]:
             Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def temporary_file(path: Path) -> Iterator[Path]:
+    """An unused, hidden name beside ``path``, such as ``.part.parquet.0a1b2c3d.tmp``. What is there at the end of the block is removed.
+
+    The folder of ``path`` must exist.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary file to write, which replaces ``path`` at the end of the block. After an error ``path`` is as it was."""
+    with temporary_file(path) as temporary:
+        yield temporary
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which only this user may read and which becomes ``path`` at the end of the block.
+
+    Raises OSError where ``path`` is then a folder with files in it. After an error there is no trace of the temporary folder.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield temporary
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def _remove_abandoned(root: Path) -> None:
-    for mark in root.glob(f"{_PREFIX}*.lock"):
-        folder = mark.with_suffix("")
+    for lock in root.glob(f"{_PREFIX}*.lock"):
+        folder = lock.with_suffix("")
         with contextlib.suppress(Timeout, OSError):
-            with FileLock(mark, timeout=0):
+            with FileLock(lock, timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
-            mark.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)

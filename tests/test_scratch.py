@@ -3,8 +3,12 @@ import signal
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from ser_tasks.scratch import scratch_folder
+import pytest
+
+from ser_tasks.scratch import atomic_folder, atomic_write, scratch_folder
 
 
 def test_scratch_is_private_and_goes_with_its_run(tmp_path):
@@ -32,3 +36,52 @@ def test_a_killed_run_s_scratch_is_removed_by_the_next_and_a_living_one_s_is_not
         living.wait()
         killed.stdout.close()
         living.stdout.close()
+
+
+def test_an_atomic_write_replaces_the_file_at_the_end_of_the_block(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old" and temporary.name.startswith(".a.txt.") and temporary.suffix == ".tmp"
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def write_half(path: Path) -> None:
+    with atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+
+def fill(folder: Path, text: str, before_the_end: Callable[[], None]) -> None:
+    with atomic_folder(folder) as temporary:
+        (temporary / "a").write_text(text)
+        before_the_end()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_failed_atomic_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        write_half(path)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_an_atomic_folder_is_there_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        fill(folder, "half", interrupt)
+    assert os.listdir(tmp_path) == []
+    fill(folder, "whole", lambda: None)
+    assert (folder / "a").read_text() == "whole" and os.listdir(tmp_path) == ["made"]
+
+
+def test_of_two_writers_of_an_atomic_folder_the_first_wins(tmp_path):
+    folder = tmp_path / "made"
+    with pytest.raises(OSError, match="not empty"):
+        fill(folder, "late", lambda: fill(folder, "early", lambda: None))
+    assert (folder / "a").read_text() == "early" and os.listdir(tmp_path) == ["made"]

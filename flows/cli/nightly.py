@@ -36,7 +36,8 @@ def nightly(
     recordings: Recordings,
     lake: Lake,
     day: Annotated[
-        str | None, typer.Option(help="Only recordings of this day, YYYY-MM-DD (see the README for how a day is found).")
+        str | None,
+        typer.Option(help="Only recordings of this day, YYYY-MM-DD: that of the file name, else the date folder, else the upload."),
     ] = None,
     model: Model = None,
     device: RunsOn = Device.auto,

@@ -37,11 +37,11 @@ def dashboard(
 def alerts(
     lake: Lake,
     rules: Annotated[str | None, typer.Option(help="File of the rules; SER_ALERTS or deploy/alerts.yaml if not given.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rules, show what would be told; nothing is sent.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the rules and show the notifications; nothing is sent.")] = False,
 ) -> None:
-    """Ask the rules of the alerts, and tell what began, what stays and what ended: by Prefect, a webhook or e-mail.
+    """Evaluate the alert rules, and send notifications of alerts that are firing or resolved: by Prefect, a webhook or e-mail.
 
-    Exit code 1 where somebody could not be told, or a rule not be asked: the next run tries again.
+    Exit code 1 if a notification could not be sent or a rule not be evaluated; the next run tries again.
 
     Example: `ser alerts --lake s3://lake/emotions --dry-run`
     """
@@ -52,17 +52,17 @@ def alerts(
     if dry_run:
         settings = Settings()
         page = alert_rules.load(rules or settings.alerts)
-        typer.echo(library.rehearse(lake, page, settings))
+        typer.echo(library.dry_run(lake, page, settings))
         return
     from flows.alerts import run
 
     try:
-        told = run(lake, rules, typer.echo)
-    except library.Untold as error:
+        sent = run(lake, rules, typer.echo)
+    except library.NotificationError as error:
         typer.secho(f"ser: {error}", err=True, fg="red")
         raise SystemExit(1) from None
-    if not told:
-        typer.echo("Nobody had to be told anything.")
+    if not sent:
+        typer.echo("No notification was due.")
 
 
 def weekly(
@@ -86,11 +86,11 @@ def weekly(
     if mail:
         if queue or group:
             raise ValueError("--mail goes by SER_WEEKLY_TO, which says who sees which queues: leave --queue and --group out.")
-        from ser_tasks.dashboard.mailing import Unmailed, mail_week
+        from ser_tasks.dashboard.mailing import MailingError, mail_week
 
         try:
             mail_week(lake, week, again, dry_run, typer.echo)
-        except Unmailed as error:
+        except MailingError as error:
             typer.secho(f"ser: {error}", err=True, fg="red")
             raise SystemExit(1) from None
         return

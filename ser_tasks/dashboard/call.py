@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 from ser_tasks.dashboard.calls import in_zone
 from ser_tasks.dashboard.pages import Row, TheFilters, TheViewer, ask, page
 from ser_tasks.dashboard.playback import NotPlayed, Playback
-from ser_tasks.dashboard.queries import literal
 from ser_tasks.dashboard.timeline import ROLE_NAMES, clock, draw
+from ser_tasks.lake.sql_text import literal
 from ser_tasks.schemas import EMOTIONS
 
 log = logging.getLogger("uvicorn.error")

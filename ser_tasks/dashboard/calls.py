@@ -15,6 +15,7 @@ from ser_tasks.dashboard.overview import queue_names
 from ser_tasks.dashboard.pages import TheFilters, ask, page
 from ser_tasks.dashboard.queries import Question
 from ser_tasks.dashboard.timeline import clock, span
+from ser_tasks.query.formats import spreadsheet_safe
 from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 
 router = APIRouter()
@@ -227,9 +228,6 @@ def _lines(cursor: Any, sql: str, parameters: dict[str, Any]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a spreadsheet may have it: text that it would run as a formula begins with an apostrophe."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else value
+    return f"{value:.6g}" if isinstance(value, float) else spreadsheet_safe(value)

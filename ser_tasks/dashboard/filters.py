@@ -11,6 +11,9 @@ USUAL_DAYS, MOST_DAYS = 28, 1100
 """Days of the period where the address says none, and the most that it may say."""
 MOST_QUEUES, LONGEST_QUEUE = 50, 500
 
+OF_QUEUES = "($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))"
+"""The condition for a view with queue; its values are ``Filters.parameters``."""
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -35,11 +38,7 @@ class Filters:
     @property
     def where(self) -> str:
         """The condition for a view with call_date and queue; its values are ``parameters``."""
-        return f"(call_date BETWEEN $first AND $last) AND {self.where_queue}"
-
-    @property
-    def where_queue(self) -> str:
-        return "($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))"
+        return f"(call_date BETWEEN $first AND $last) AND {OF_QUEUES}"
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Mails the weekly page."""
+"""Mails the weekly page: one page for each address of SER_WEEKLY_TO, with the rows of its queues only, once a week.
+
+A copy of each mailed page is kept in the lake, as ``reports/day=<Monday>/weekly-<hash of the address>.html``. It is written after
+the mail server has accepted the message. Where the copy exists, the page is not mailed again unless ``again`` asks for it.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -8,51 +12,56 @@ from zoneinfo import ZoneInfo
 from ser_tasks.dashboard import weekly as page
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import Viewer, of_groups
-from ser_tasks.monitoring.notifiers import Message, NotSent, mail_page
+from ser_tasks.monitoring.notifiers import Message, SendError, mail_page
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 
-class Unmailed(RuntimeError):
-    """Somebody did not get the page. Everybody else did; the next mail_week mails those who did not."""
+class MailingError(RuntimeError):
+    """At least one address did not receive the page. All others did; the next run retries those that did not."""
 
 
 def mail_week(lake: str, week: str | None, again: bool, dry_run: bool, say: Callable[[str], None]) -> list[str]:
-    """The same without a flow."""
+    """Mails the page of a week such as 2026-W47 (None: the newest complete week) to every address that has not received it.
+
+    ``again`` also mails it to addresses that have; ``dry_run`` sends and writes nothing. ``say`` receives a line for each address
+    as it is done. Returns those lines. Raises ValueError for an invalid week or invalid settings, and MailingError after all
+    other addresses were mailed.
+    """
     settings = Settings()
     monday = page.monday_of(week) if week else None
     viewers = recipients(settings)
     store, snapshot = open_store(lake), Snapshot(lake)
     monday = monday or page.newest_week(snapshot.last_day, datetime.now(ZoneInfo(settings.time_zone)).date())
     made: dict[tuple[tuple[str, ...], bool], page.Weekly] = {}
-    done, troubles = [], []
+    done, errors = [], []
     for address, viewer in viewers.items():
         copy = key_of(monday, address)
         known = store.exists(copy)
         if known and not again:
-            done.append(f"{address} has had {page.name_of(monday)} already")
+            done.append(f"{address} has already received {page.name_of(monday)}")
         else:
             seen = (viewer.queues, viewer.everything)
             if seen not in made:
                 made[seen] = page.make(snapshot, viewer, monday, settings.dashboard_url)
-            trouble = None if dry_run else _mail(made[seen], address, monday, settings, known)
-            if trouble:
-                troubles.append(f"{address}: {trouble}")
+            error = None if dry_run else _mail(made[seen], address, monday, settings, known)
+            if error:
+                errors.append(f"{address}: {error}")
                 continue
             if not dry_run:
                 store.write_bytes(copy, made[seen].html.encode())
             queues = "every queue" if viewer.everything else ", ".join(viewer.queues) or "no queue"
             done.append(f"{address} {'would get' if dry_run else 'was mailed'} {page.name_of(monday)}: {queues}")
         say(done[-1])
-    if troubles:
-        raise Unmailed(f"{page.name_of(monday)} was not mailed to {'; '.join(troubles)}. The next mail_week tries again.")
+    if errors:
+        raise MailingError(f"{page.name_of(monday)} was not mailed to {'; '.join(errors)}. The next run tries again.")
     return done
 
 
 def recipients(settings: Settings) -> dict[str, Viewer]:
-    """Who is mailed, and with whose rights. Raises ValueError where nobody is, or where a group is not known."""
+    """Each address of SER_WEEKLY_TO with the rights of its groups. Raises ValueError if there are none, or for an unknown group."""
     if not settings.weekly_to:
-        raise ValueError('SER_WEEKLY_TO is not set: say who gets the page, as {"lead@example.org": ["billing-leads"]}.')
+        raise ValueError('SER_WEEKLY_TO is not set: name the recipients, such as {"lead@example.org": ["billing-leads"]}.')
     for address, groups in settings.weekly_to.items():
         for group in groups:
             if group not in settings.dashboard_groups:
@@ -61,15 +70,15 @@ def recipients(settings: Settings) -> dict[str, Viewer]:
 
 
 def key_of(monday: date, address: str) -> str:
-    """Where the copy of what was mailed lies in the lake."""
+    """The lake key of the copy of the page mailed to an address."""
     return f"reports/day={monday}/weekly-{hashlib.sha256(address.encode()).hexdigest()[:16]}.html"
 
 
 def _mail(made: page.Weekly, address: str, monday: date, settings: Settings, known: bool) -> str | None:
-    """Mails the page; returns why it was not taken, None where it was."""
-    text = made.text + ("\nYou have had this page before; it was asked for again.\n" if known else "")
+    """Mails the page. Returns why the mail server did not accept it, or None if it did."""
+    text = made.text + ("\nYou have received this page before; it was sent again on request.\n" if known else "")
     try:
         mail_page(made.html, Message(made.title, text), address, settings, f"calls-and-moods-{page.name_of(monday)}.html")
-    except NotSent as error:
+    except SendError as error:
         return str(error)
     return None

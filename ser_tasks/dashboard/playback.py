@@ -28,9 +28,9 @@ from ser_tasks.audio.samples import SAMPLING_RATE_HZ, at_8_khz
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
-from ser_tasks.scratch import scratch_folder
+from ser_tasks.scratch import atomic_write, scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.storage import ChangedObject, GoneObject, LocalStore, Store, StoreRefused, UnusableObject, open_store
+from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
 
 Answer = TypeVar("Answer")
 
@@ -125,7 +125,7 @@ class Playback:
 
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
         """A local file with the call's sound, and its media type. Raises NotPlayed as ``link`` does."""
-        if _as_it_is(call) and isinstance(self._store, LocalStore):
+        if _as_it_is(call) and self._store and self._store.local_root:
             path, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], self._scratch))
             return path, AS_THEY_ARE[call["container"], call["codec"]]
         return self._decoded(call), "audio/wav"
@@ -135,13 +135,12 @@ class Playback:
         path = self._scratch / f"{name[:32]}.wav"
         with self._one_at_a_time:  # so that memory holds one decoder
             if not path.exists():
-                with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+                with tempfile.TemporaryDirectory(dir=self._scratch) as folder, atomic_write(path) as temporary:
                     source, _ = self._asked(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
                     try:
-                        _write_wav(source, Path(folder) / "decoded.wav", call, self._settings.max_duration_s)
+                        _write_wav(source, temporary, call, self._settings.max_duration_s)
                     except AudioError as error:
                         raise NotPlayed(f"Not played: {error}", 409) from None
-                    (Path(folder) / "decoded.wav").rename(path)
                 self._make_room(path)
             os.utime(path)
         return path
@@ -158,15 +157,15 @@ class Playback:
         assert self._store is not None, "may_play comes first"
         try:
             return ask(self._store, self._key(call))
-        except (GoneObject, FileNotFoundError):
+        except (ObjectGoneError, FileNotFoundError):
             self._keys.pop(call["recording_id"], None)
             raise NotPlayed("The recording is no longer in the store: it was deleted or moved.", 404) from None
-        except ChangedObject:
+        except ObjectChangedError:
             raise NotPlayed("The recording was uploaded again: what is shown here belongs to the former upload.", 409) from None
-        except UnusableObject as error:
+        except ObjectUnusableError as error:
             raise NotPlayed(f"Not played: {error}", 409) from None
         except (OSError, ValueError) as error:  # a plain OSError names the file, a ValueError the key
-            says = error if isinstance(error, StoreRefused | ConnectionError) else type(error).__name__
+            says = error if isinstance(error, StoreAccessError | ConnectionError) else type(error).__name__
             log.warning("A recording could not be had: %s", says)
             raise NotPlayed("The store does not give the recording out just now: the log of ser dashboard says why.", 503) from None
 

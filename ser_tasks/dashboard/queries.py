@@ -2,14 +2,14 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from ser_tasks import schemas
+from ser_tasks.dashboard.filters import OF_QUEUES
 from ser_tasks.lake import catalog
+from ser_tasks.lake.sql_text import literal
 
-_OF_QUEUES = "($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))"
-_IN_PERIOD = f"call_date BETWEEN $first AND $last AND {_OF_QUEUES}"
+_IN_PERIOD = f"call_date BETWEEN $first AND $last AND {OF_QUEUES}"
 
 _CALLS = f"""WITH calls AS (
     SELECT
@@ -46,19 +46,6 @@ class Question:
         return re.sub(r"\$(\w+)", lambda found: literal(values[found[1]]), self.sql)
 
 
-def literal(value: Any) -> str:
-    """A value as SQL writes it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, date):
-        return f"DATE '{value}'"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(literal, value)) + "]"
-    return "'" + str(value).replace("'", "''") + "'"
-
-
 QUESTIONS = {
     "totals": Question(
         "How did callers sound over the whole period?",
@@ -87,7 +74,7 @@ FROM grouped""",
         "Which queues lie outside their usual range on the newest day?",
         f"""SELECT call_date, queue, calls, share_anger, usual_low, usual_anger, usual_high, usual_days, share_comparable, outside
 FROM queue_days_against_usual
-WHERE call_date = $latest AND {_OF_QUEUES}
+WHERE call_date = $latest AND {OF_QUEUES}
 ORDER BY coalesce(outside NOT IN ('above', 'below'), true), outside IS NULL, abs(share_anger - usual_anger) DESC, queue""",
     ),
     "over_time": Question(
@@ -105,14 +92,14 @@ ORDER BY start""",
         "Which queues have sounded angrier or calmer since a week of the period, and stayed so?",
         f"""SELECT *
 FROM turning_weeks
-WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $latest AND {_OF_QUEUES}
+WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $latest AND {OF_QUEUES}
 ORDER BY week DESC, p_value, queue""",
     ),
     "queues": Question(
         "In which queues did anger change from one week of the period to the next, and is it more than chance or a change of codec?",
         f"""SELECT *
 FROM week_on_week
-WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {_OF_QUEUES}
+WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {OF_QUEUES}
 -- of each queue the week with the clearest change
 QUALIFY row_number() OVER (PARTITION BY queue ORDER BY verdict NOT IN ('rose', 'fell'), p_adjusted, week DESC) = 1
 ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjusted, queue""",

@@ -1,7 +1,6 @@
 """Where a figure comes from: its SQL on a page, and its rows as CSV."""
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ser_tasks.dashboard.overview import values_of
@@ -38,18 +37,16 @@ def csv(request: Request, name: str, filters: TheFilters) -> Response:
     snapshot, viewer, question = request.state.snapshot, request.state.viewer, QUESTIONS[name]
     values = values_of(snapshot, viewer, filters)
     rows = snapshot.ask(viewer, question.sql, {name: values[name] for name in question.parameters})
-    text = formats.render(_harmless(rows), "csv")
+    text = formats.render(_spreadsheet_safe(rows), "csv")
     headers = {"Content-Disposition": f'attachment; filename="{name}_{filters.first}_{filters.last}.csv"'}
     return Response("\ufeff" + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)  # the mark by which Excel knows UTF-8
 
 
-def _harmless(rows: pa.Table) -> pa.Table:
-    """Text that a spreadsheet would run as a formula begins with an apostrophe."""
+def _spreadsheet_safe(rows: pa.Table) -> pa.Table:
     for place, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
-            text = rows.column(place)
-            formula = pc.match_substring_regex(text, r"^[=+\-@\t\r]")
-            rows = rows.set_column(place, field, pc.if_else(formula, pc.binary_join_element_wise("'", text, ""), text))
+            safe = [formats.spreadsheet_safe(value) for value in rows.column(place).to_pylist()]
+            rows = rows.set_column(place, field, pa.array(safe, field.type))
     return rows
 
 

@@ -7,8 +7,6 @@ import hashlib
 import itertools
 import json
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -22,6 +20,7 @@ from torch import nn
 from ser_tasks.features import feature_set
 from ser_tasks.models import load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
+from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, open_store
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -225,19 +224,14 @@ def save_bundle(bundle: Bundle, folder: Path) -> Path:
     if folder.exists():
         raise FileExistsError(f"{folder} exists: name another folder, or remove it.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as temporary:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in bundle.module.state_dict().items()}
-        (partial / "model.safetensors").write_bytes(safetensors.torch.save(weights))
-        (partial / "bundle.json").write_text(_json(bundle.description()), encoding="utf-8")
-        (partial / "training_clips.txt").write_text("".join(f"{digest}\n" for digest in sorted(bundle.training_clips)), encoding="utf-8")
-        (partial / "MODEL_CARD.md").write_text(bundle.card, encoding="utf-8")
-        (partial / "LICENSE").write_text(bundle.licence_text, encoding="utf-8")
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        (temporary / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+        (temporary / "bundle.json").write_text(_json(bundle.description()), encoding="utf-8")
+        (temporary / "training_clips.txt").write_text("".join(f"{digest}\n" for digest in sorted(bundle.training_clips)), encoding="utf-8")
+        (temporary / "MODEL_CARD.md").write_text(bundle.card, encoding="utf-8")
+        (temporary / "LICENSE").write_text(bundle.licence_text, encoding="utf-8")
+        temporary.chmod(0o755)
     return folder
 
 

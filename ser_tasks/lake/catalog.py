@@ -9,7 +9,6 @@ import functools
 import logging
 import os
 import re
-import secrets
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -22,7 +21,9 @@ import pyarrow as pa
 from ser_tasks import resource
 from ser_tasks.lake import parts
 from ser_tasks.lake.read_only import has_no_part, query, retried
+from ser_tasks.lake.sql_text import identifier, literal
 from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.scratch import atomic_write
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def connect(
     a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
     ``without`` names parts (keys) to leave out: those that cannot be read.
     With ``as_of``, every view shows what was known at that moment, UTC unless it says a zone: rows made later are left out.
-    What later nights replaced or deleted in the lake itself is not to be had: see README, As of a day.
+    What later nights replaced or deleted in the lake itself cannot be shown: see sql/ANALYSTS.md, As of a day.
     A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
     """
     connection = duckdb.connect()
@@ -106,7 +107,7 @@ def connect(
     _create_views(connection)
     if as_of is not None:
         moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
-        connection.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {_text(moment.isoformat())}")
+        connection.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {literal(moment.isoformat())}")
     _lay_over_parts(connection, lake, since, without)
     return connection
 
@@ -124,27 +125,25 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder: name a file in it, such as {out / 'warehouse.duckdb'}.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with duckdb.connect(temporary) as connection:
-            connection.begin()  # one write to disk instead of hundreds
-            _create_views(connection)
-            _comment_on_columns(connection)
-            connection.commit()
-            refused = _write_empty_parts(lake)
-            for table in _lay_over_parts(connection, lake):
-                log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
-        Path(f"{temporary}.wal").unlink(missing_ok=True)
+    with atomic_write(out) as temporary:
+        try:
+            with duckdb.connect(temporary) as connection:
+                connection.begin()  # one write to disk instead of hundreds
+                _create_views(connection)
+                _comment_on_columns(connection)
+                connection.commit()
+                refused = _write_empty_parts(lake)
+                for table in _lay_over_parts(connection, lake):
+                    log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
+        finally:
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
     return out
 
 
 def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Offending rows by check, for every view of ``sql/checks``; 0 is good. ``FROM <check>`` shows the rows."""
     return {
-        view.name: query(connection, f"SELECT count(*) AS rows FROM {_name(view.name)}")["rows"][0].as_py()
+        view.name: query(connection, f"SELECT count(*) AS rows FROM {identifier(view.name)}")["rows"][0].as_py()
         for view in views()
         if view.folder == "checks"
     }
@@ -188,8 +187,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
                 if path.parent.name == "macros":
                     connection.execute(sql)
                 else:
-                    connection.execute(f"CREATE VIEW {_name(path.stem)} AS\n{sql}")
-                    connection.execute(f"COMMENT ON VIEW {_name(path.stem)} IS {_text(_question(sql))}")
+                    connection.execute(f"CREATE VIEW {identifier(path.stem)} AS\n{sql}")
+                    connection.execute(f"COMMENT ON VIEW {identifier(path.stem)} IS {literal(_question(sql))}")
             except duckdb.CatalogException as error:  # it needs a view that comes later, or one that is nowhere
                 too_early.append(path)
                 fault = ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}")
@@ -205,7 +204,7 @@ def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
         known = meanings(view)
         for column in connection.table(view.name).columns:
             if column in known:
-                connection.execute(f"COMMENT ON COLUMN {_name(view.name)}.{_name(column)} IS {_text(known[column])}")
+                connection.execute(f"COMMENT ON COLUMN {identifier(view.name)}.{identifier(column)} IS {literal(known[column])}")
 
 
 def _write_empty_parts(lake: str) -> OSError | None:
@@ -231,7 +230,7 @@ def _lay_over_parts(
     without_parts = []
     for table in TABLES:
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
-        left_out = [_text(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
+        left_out = [literal(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
         wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
         wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
         try:
@@ -250,7 +249,7 @@ def _empty(table: str) -> str:
     columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]
     if "version" in PARTITIONS[table]:
         columns.append(("part", "VARCHAR"))
-    return "SELECT " + ", ".join(f"NULL::{type_} AS {_name(name)}" for name, type_ in columns) + " WHERE false"
+    return "SELECT " + ", ".join(f"NULL::{type_} AS {identifier(name)}" for name, type_ in columns) + " WHERE false"
 
 
 def _over_parts(table: str, root: str) -> str:
@@ -262,35 +261,27 @@ def _over_parts(table: str, root: str) -> str:
     """
     pattern = "/".join([_glob_literal(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
     schema = ", ".join(
-        f"{_text(field.name)}: {{name: {_text(field.name)}, type: {_text(DUCKDB_TYPES[field.type])}, default_value: NULL}}"
+        f"{literal(field.name)}: {{name: {literal(field.name)}, type: {literal(DUCKDB_TYPES[field.type])}, default_value: NULL}}"
         for field in TABLES[table]
     )
-    columns = [_name(field.name) for field in TABLES[table]]
+    columns = [identifier(field.name) for field in TABLES[table]]
     for key in PARTITIONS[table]:
-        columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {_name(key)}")
+        columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {identifier(key)}")
     columns.append("filename")
     if "version" in PARTITIONS[table]:
         columns.append(f"regexp_extract(filename, '/({parts.MERGED}[^/]*)[.]parquet$', 1) AS part")
-    return f"SELECT {', '.join(columns)} FROM read_parquet({_text(pattern)}, filename = true, schema = MAP {{{schema}}})"
+    return f"SELECT {', '.join(columns)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 
 def _glob_literal(path: str) -> str:
     return re.sub(r"[*?\[\\]", r"[\g<0>]", path)
 
 
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
-
-
 def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
     import boto3
 
-    open_store(root).probe()  # it says what is wrong better than DuckDB
+    open_store(root).check()  # it says what is wrong better than DuckDB
     _load_httpfs(connection)
     connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
     session = boto3.Session()
@@ -298,16 +289,16 @@ def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
     endpoint = urlsplit(client.meta.endpoint_url)
     options = {
         "TYPE": "s3",
-        "SCOPE": _text("s3://" + root.removeprefix("s3://").partition("/")[0]),
-        "ENDPOINT": _text(endpoint.netloc),
+        "SCOPE": literal("s3://" + root.removeprefix("s3://").partition("/")[0]),
+        "ENDPOINT": literal(endpoint.netloc),
         "URL_STYLE": "'vhost'" if "amazonaws.com" in endpoint.netloc else "'path'",
         "USE_SSL": str(endpoint.scheme == "https").lower(),
-        "REGION": _text(client.meta.region_name or "us-east-1"),
+        "REGION": literal(client.meta.region_name or "us-east-1"),
     }
     frozen = session.get_credentials().get_frozen_credentials()
-    options |= {"KEY_ID": _text(frozen.access_key), "SECRET": _text(frozen.secret_key)}
+    options |= {"KEY_ID": literal(frozen.access_key), "SECRET": literal(frozen.secret_key)}
     if frozen.token:
-        options["SESSION_TOKEN"] = _text(frozen.token)
+        options["SESSION_TOKEN"] = literal(frozen.token)
     try:
         connection.execute(f"CREATE OR REPLACE TEMPORARY SECRET lake ({', '.join(f'{key} {value}' for key, value in options.items())})")
     except duckdb.Error:
@@ -323,7 +314,7 @@ def _load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
         folder = Path(duckdb_extension_httpfs.__file__).parent / "extensions"
     extension = folder / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
     try:
-        connection.execute(f"LOAD {_text(str(extension))}" if extension.exists() else "INSTALL httpfs; LOAD httpfs")
+        connection.execute(f"LOAD {literal(str(extension))}" if extension.exists() else "INSTALL httpfs; LOAD httpfs")
     except duckdb.Error as error:
         raise RuntimeError(
             f"DuckDB {duckdb.__version__} has no httpfs extension, which reads S3: "

@@ -21,7 +21,7 @@ _NOWHERE = {"day": date(1970, 1, 1), "version": "none"}
 _UNREADABLE = (pa.ArrowException, OSError, struct.error)
 
 
-class BrokenPart(ValueError):
+class BrokenPartError(ValueError):
     """A part that cannot be read: cut off, overwritten, or no Parquet at all. ``key`` names it."""
 
     def __init__(self, key: str, why: object):
@@ -71,12 +71,12 @@ def read(store: Store, key: str, table: str, columns: list[str] | None = None) -
             found[field.name].cast(field.type) if field.name in found.column_names else pa.nulls(len(found), field.type) for field in schema
         ]
     except _UNREADABLE as error:
-        raise BrokenPart(key, error) from error
+        raise BrokenPartError(key, error) from error
     return pa.table(arrays, schema=schema)
 
 
 def footer(store: Store, key: str, size_bytes: int) -> pq.FileMetaData:
-    """A part's footer: its schema, rows and statistics, from the end of the file alone. Raises BrokenPart, FileNotFoundError."""
+    """A part's footer: its schema, rows and statistics, from the end of the file alone. Raises BrokenPartError, FileNotFoundError."""
     tail = store.tail_bytes(key, FOOTER_BYTES)
     try:
         length = struct.unpack("<I", tail[-8:-4])[0] + 8 if tail[-4:] == b"PAR1" else 0
@@ -86,13 +86,13 @@ def footer(store: Store, key: str, size_bytes: int) -> pq.FileMetaData:
         groups = [found.row_group(number) for number in range(found.num_row_groups)]
         data_bytes = sum(group.column(place).total_compressed_size for group in groups for place in range(group.num_columns))
     except _UNREADABLE as error:
-        raise BrokenPart(key, error) from error
+        raise BrokenPartError(key, error) from error
     if data_bytes + length > size_bytes:
-        raise BrokenPart(key, f"{size_bytes:,} bytes, its footer speaks of {data_bytes + length:,}")
+        raise BrokenPartError(key, f"{size_bytes:,} bytes, its footer speaks of {data_bytes + length:,}")
     return found
 
 
-def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[str, BrokenPart]:
+def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[str, BrokenPartError]:
     """Parts whose footer (``deep``: or any page) cannot be read, by key; with ``since``, of day folders from that day on."""
     found = {}
     for table in TABLES:
@@ -103,7 +103,7 @@ def broken(store: Store, since: date | None = None, deep: bool = False) -> dict[
                     footer(store, item.key, item.size_bytes)
                     if deep:
                         read(store, item.key, table)
-                except BrokenPart as error:
+                except BrokenPartError as error:
                     found[item.key] = error
                 except FileNotFoundError:  # replaced or removed since
                     continue

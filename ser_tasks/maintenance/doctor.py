@@ -24,7 +24,7 @@ from ser_tasks.lake.manifest import MANIFEST, deleted_days, next_manifest, read_
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, Store, StoredObject, open_store
+from ser_tasks.storage import Store, StoredObject, open_store
 
 MEMORY_LIMIT = "512MB"
 OLD_S = 3600.0
@@ -122,9 +122,9 @@ def examine(lake: str, recordings: str | None = None, settings: Settings | None 
     """
     settings = settings or Settings()
     store = open_store(lake)
-    for each in (store, open_store(recordings) if recordings else store):
-        if isinstance(each, LocalStore) and not each.root.is_dir():
-            raise FileNotFoundError(f"There is no folder {each.uri}.")
+    store.check()
+    if recordings:
+        open_store(recordings).check()
     for every_page in (deep, deep, True):
         report = Report(store.uri, recordings)
         with scratch_folder(settings.scratch) as scratch:
@@ -238,7 +238,7 @@ def _parts_of_chunk(store: Store, day: date, version: str, chunk_id: str) -> lis
     """The parts that hold a chunk in one version: its own, or merged ones, with all the chunks in them."""
     try:
         held = parts.find_chunk(store, day, version, chunk_id)
-    except parts.BrokenPart:
+    except parts.BrokenPartError:
         held = None
     return _same_name(day, version, held[0] if held else chunk_id)
 
@@ -257,7 +257,7 @@ def _trouble(store: Store, item: StoredObject, deep: bool) -> tuple[str, str] | 
             parts.read(store, item.key, table)
     except FileNotFoundError:  # replaced or moved since it was listed
         return None
-    except parts.BrokenPart as error:
+    except parts.BrokenPartError as error:
         return ("broken_manifest" if table == "recordings" else "broken_part"), str(error.__cause__ or error)[:200]
     expected = {"run_id": {place.name}} if table == "runs" else {}
     if place.version is not None:
@@ -285,13 +285,13 @@ def _extremes(footer: pq.FileMetaData, column: str) -> set[Any]:
 
 
 def _temporary_files(store: Store, report: Report) -> None:
-    if not isinstance(store, LocalStore):  # an object store has none: a put is whole or not there
+    if store.local_root is None:  # an object store has none: a put is whole or not there
         return
     for table in schemas.TABLES:
-        for path in (store.root / table).rglob(".*.tmp"):
+        for path in (store.local_root / table).rglob(".*.tmp"):
             age_s = time.time() - path.stat().st_mtime
             if age_s > OLD_S:
-                report.add("temporary_file", path.relative_to(store.root).as_posix(), detail=f"{age_s / 3600:.0f} hours old")
+                report.add("temporary_file", path.relative_to(store.local_root).as_posix(), detail=f"{age_s / 3600:.0f} hours old")
                 report.to_remove.append(path)
 
 
@@ -428,7 +428,7 @@ def _compare_with_store(store: Store, report: Report, missing: pa.Table, setting
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
         count = sum(1 for _ in listing.new(day, manifest))
         if count:
@@ -465,12 +465,12 @@ def _planned_again(store: Store, report: Report, day: date, settings: Settings) 
     for key in parts.keys(store, folder):
         try:
             readable.append(parts.read(store, key, "recordings"))
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
     for key in parts.keys(store, parts.folder("outcomes", day=day)):
         try:
             ended.append(parts.read(store, key, "outcomes", ["recording_id", "etag", "key", "chunk_id", "scored_at", "run_id"]))
-        except parts.BrokenPart:
+        except parts.BrokenPartError:
             continue
     with scratch_folder(settings.scratch) as scratch:
         listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb")

@@ -1,4 +1,4 @@
-"""The rules of the alerts: what the rule file may say (``deploy/alerts.yaml``, or SER_ALERTS), and what a rule finds in a lake."""
+"""Alert rules: the format of the rule file (``deploy/alerts.yaml``, or SER_ALERTS), and the evaluation of a rule on a lake."""
 
 import re
 import shutil
@@ -19,36 +19,36 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ser_tasks import resource
 from ser_tasks.lake import catalog, read_only
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, open_store
+from ser_tasks.storage import open_store
 
 SHIPPED = resource("deploy/alerts.yaml")
 READY_FOLDER = catalog.SQL_FOLDER / "alerts"
-"""Ready-made questions, one SELECT a file; they are no views, since they have parameters."""
-LONGEST_LINE = 400
-"""Characters of a rule's line: a name from outside may be of any length."""
-LONGEST_QUESTION_S = 300.0
-"""A rule whose question takes longer is told as faulty: the others are to be asked."""
+"""The ready-made queries, one SELECT for each file. They are not views, since they have parameters."""
+MAX_LINE_CHARACTERS = 400
+"""Longest line of an alert: names from outside may have any length."""
+QUERY_LIMIT_S = 300.0
+"""A rule whose query takes longer fails, so that the other rules are still evaluated."""
 
 
 class Rule(BaseModel):
-    """One rule. Its question's rows are the alert; none means that all is well."""
+    """One rule. The rows of its query are the alerts; no rows means that all is well."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     ready: str | None = None
-    """A ready-made question: a file of ``sql/alerts``."""
+    """A ready-made query: the name of a file of ``sql/alerts``."""
     sql: str | None = None
-    """A question of one's own over the views, instead."""
+    """Instead of ``ready``: a query over the views."""
     given: dict[str, Any] = Field({}, alias="with")
-    """Values of the question's parameters, such as above for $above."""
+    """Values of the query's parameters, such as above for $above."""
     severity: Literal["info", "warning", "error"]
     message: str
-    """The line that is told, with the question's columns in braces: ``{queue}: {share:.0%}``."""
+    """The line of an alert, with the query's columns in braces: ``{queue}: {share:.0%}``."""
     to: tuple[str, ...] = ()
-    """Who is told: prefect, webhook, mail (SER_MAIL_TO), or an e-mail address; as the file says where it is left out."""
+    """Targets: prefect, webhook, mail (SER_MAIL_TO), or an e-mail address. Default: those of the file."""
     remind_after_h: float | None = Field(None, gt=0)
-    """As the file says where it is left out; null: never."""
+    """Default: that of the file; null: never."""
 
 
 class Rules(BaseModel):
@@ -58,11 +58,11 @@ class Rules(BaseModel):
 
     to: tuple[str, ...] = ()
     remind_after_h: float | None = Field(24, gt=0)
-    """An alert that stays is told again after so many hours; null: never."""
+    """Hours after which a reminder of an alert that still fires is sent; null: never."""
     lines_a_rule: int = Field(10, ge=1)
-    """Lines of a rule in a message, and how many more there are."""
+    """Most lines of a rule in a message; further ones are counted."""
     flaps_after: int = Field(3, ge=2)
-    """An alert that began so often within 24 hours is told as coming and going, and its end only when it has been quiet."""
+    """An alert that fired so often within 24 hours is flapping: it is reported as resolved only once it stays quiet."""
     rules: tuple[Rule, ...]
 
     def reminds_after_h(self, rule: Rule) -> float | None:
@@ -70,22 +70,22 @@ class Rules(BaseModel):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """An alert: what a rule found."""
+class Alert:
+    """One alert that a rule found."""
 
     rule: str
     subject: str
-    """What of several; empty where the question has no column ``subject``."""
+    """What the alert is about, such as a queue; empty where the query has no column ``subject``."""
     severity: str
     message: str
 
 
-class FaultyRule(ValueError):
-    """A rule that cannot be asked, or whose message cannot be made; names the rule and what is wrong."""
+class RuleError(ValueError):
+    """A rule cannot be evaluated, or its message cannot be filled. The text names the rule and the cause."""
 
 
 def load(path: str | Path | None = None) -> Rules:
-    """The rules of a file, of the shipped one if not given. Raises FileNotFoundError, and ValueError that names each fault."""
+    """The rules of a file (default: the shipped one). Raises FileNotFoundError, and ValueError that names every fault of the file."""
     path = Path(path or SHIPPED)
     if not path.is_file():
         raise FileNotFoundError(f"There is no rule file {path}: name one with --rules or SER_ALERTS, or leave both out.")
@@ -93,13 +93,13 @@ def load(path: str | Path | None = None) -> Rules:
         text = path.read_text(encoding="utf-8")
         page, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise ValueError(f"{path} refers to itself: write it without & and *.") from None
+        raise ValueError(f"{path} refers to itself: remove the anchors (&) and aliases (*).") from None
     if not isinstance(page, dict):
-        raise ValueError(f"{path} holds no rules: it begins with to, remind_after_h, lines_a_rule, flaps_after or rules.")
-    if doubled := [f"line {numbers[1]}: {place[-1]} is there twice" for place, numbers in lines.items() if len(numbers) > 1]:
-        raise ValueError(f"{path}, " + "; ".join(doubled))
+        raise ValueError(f"{path} has no rules: its top-level keys are to, remind_after_h, lines_a_rule, flaps_after and rules.")
+    if duplicates := [f"line {numbers[1]}: the key {keys[-1]} is repeated" for keys, numbers in lines.items() if len(numbers) > 1]:
+        raise ValueError(f"{path}, " + "; ".join(duplicates))
     try:
         rules = Rules.model_validate(page)
     except ValidationError as error:
@@ -110,40 +110,41 @@ def load(path: str | Path | None = None) -> Rules:
 
 
 Lines = dict[tuple[str | int, ...], list[int]]
+"""Line numbers of a YAML file by the path of keys and list positions; several where a key is repeated."""
 
 
-def _lines(node: yaml.Node | None, place: tuple[str | int, ...] = ()) -> Lines:
-    """The lines on which each key and item of a YAML file begins, by its place in it; several where a key is there twice."""
-    found: Lines = {}
+def _lines(node: yaml.Node | None, parent: tuple[str | int, ...] = ()) -> Lines:
+    lines: Lines = {}
     pairs: list[tuple[Any, yaml.Node, yaml.Node]] = []
     if isinstance(node, yaml.MappingNode):
         pairs = [(key.value, key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
     elif isinstance(node, yaml.SequenceNode):
         pairs = [(number, value, value) for number, value in enumerate(node.value)]
     for name, at, value in pairs:
-        own = (*place, name)
-        found.setdefault(own, []).append(at.start_mark.line + 1)
-        if len(found[own]) == 1:
-            found |= _lines(value, own)
-    return found
+        path = (*parent, name)
+        lines.setdefault(path, []).append(at.start_mark.line + 1)
+        if len(lines[path]) == 1:
+            lines |= _lines(value, path)
+    return lines
 
 
-def _at(lines: Lines, place: tuple[str | int, ...]) -> str:
-    """The line of a place, or of what it stands in, to begin a message with."""
-    while place and place not in lines:
-        place = place[:-1]
-    return f"line {lines[place][0]}: " if place else ""
+def _at(lines: Lines, path: tuple[str | int, ...]) -> str:
+    """The line of a path, or of the nearest parent that has one, as the beginning of a message."""
+    while path and path not in lines:
+        path = path[:-1]
+    return f"line {lines[path][0]}: " if path else ""
 
 
 def _fault(error: Any, page: dict[str, Any], lines: Lines) -> str:
-    """One of pydantic's errors in plain words."""
-    place = error["loc"]
-    model, where = (Rules, "") if place[0] != "rules" or len(place) < 3 else (Rule, _title(page, place[1]))
-    where = _at(lines, place) + where
-    key = place[2] if model is Rule else place[-1]
+    """One of pydantic's errors as a sentence."""
+    path = error["loc"]
+    model: type[BaseModel]
+    model, title = (Rules, "") if path[0] != "rules" or len(path) < 3 else (Rule, _title(page, path[1]))
+    where = _at(lines, path) + title
+    key = path[2] if model is Rule else path[-1]
     if error["type"] == "extra_forbidden":
         known = ", ".join(field.alias or name for name, field in model.model_fields.items())
-        return f"{where}there is no key {key!r}: choose of {known}"
+        return f"{where}there is no key {key!r}: choose from {known}"
     if error["type"] == "missing":
         return f"{where}{key} is missing"
     return f"{where}{key}: {error['msg']} (it is {str(error['input'])[:60]!r})"
@@ -157,12 +158,12 @@ def _title(page: dict[str, Any], number: Any) -> str:
 
 
 def _faults(rules: Rules) -> Iterator[tuple[int, str]]:
-    """What pydantic cannot know, each with the number of its rule."""
+    """Faults that pydantic cannot find, each with the position of its rule."""
     names = [rule.name for rule in rules.rules]
     ready = sorted(path.stem for path in READY_FOLDER.glob("*.sql"))
     for number, rule in enumerate(rules.rules):
         if names.count(rule.name) > 1 and names.index(rule.name) == number:
-            yield number, f"there are {names.count(rule.name)} rules {rule.name}: give each a name of its own"
+            yield number, f"there are {names.count(rule.name)} rules named {rule.name}: names must be unique"
         for fault in _faults_of(rule, rules, ready):
             yield number, f"rule {rule.name}: {fault}"
 
@@ -171,99 +172,103 @@ def _faults_of(rule: Rule, rules: Rules, ready: list[str]) -> Iterator[str]:
     if (rule.ready is None) == (rule.sql is None):
         yield "write either ready or sql"
     elif rule.ready is not None and rule.ready not in ready:
-        yield f"there is no ready-made question {rule.ready!r}: choose of {', '.join(ready)}"
+        yield f"there is no ready-made query {rule.ready!r}: choose from {', '.join(ready)}"
     else:
-        used = set(_parameters(_question(rule)))
-        for name in sorted(used - rule.given.keys() - FACTS):
-            yield f"its question asks for ${name}: give it under with"
-        for name in sorted(rule.given.keys() - (used - FACTS)):
-            yield f"its question has no parameter ${name} to give, only {', '.join(sorted(used - FACTS)) or 'none'}"
+        used = set(_parameters(_query(rule)))
+        for name in sorted(used - rule.given.keys() - GIVEN_PARAMETERS):
+            yield f"its query needs the parameter ${name}: add it under with"
+        for name in sorted(rule.given.keys() - (used - GIVEN_PARAMETERS)):
+            yield f"its query has no parameter ${name}, only {', '.join(sorted(used - GIVEN_PARAMETERS)) or 'none'}"
         if rule.ready is not None:
             for name in sorted({"from", "by"} & rule.given.keys()):
                 if not isinstance(rule.given[name], str):
-                    yield f'{name} is {rule.given[name]!r}: write a time in quotes, as "06:00"; YAML takes it for a number without'
+                    yield f'{name} is {rule.given[name]!r}: write the time in quotes, as "06:00"; without quotes YAML reads a number'
     if not (rule.to or rules.to):
-        yield "nobody is told: write to, here or for the whole file"
+        yield "it has no target: add to, to the rule or to the file"
     for target in rule.to or rules.to:
         if target not in ("prefect", "webhook", "mail") and not re.fullmatch(r"[^@\s,]+@[^@\s,]+", target):
-            yield f"{target!r} can be told nothing: write prefect, webhook, mail or an e-mail address"
+            yield f"{target!r} is not a target: write prefect, webhook, mail or an e-mail address"
     try:
         list(_columns(rule.message))
     except ValueError as error:
         yield f"message: {error}"
 
 
-FACTS = {"now", "time_zone"}
-"""Parameters that every question may use: the moment at which the rules are asked, and SER_TIME_ZONE. There is also the table ``disks``."""
+GIVEN_PARAMETERS = {"now", "time_zone"}
+"""Parameters that every query may use: the time of the evaluation, and SER_TIME_ZONE. There is also the table ``disks``."""
 
 
-def ask(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, settings: Settings) -> list[Finding]:
-    """What a rule finds. Raises FaultyRule for SQL that the lake's views can't answer, and for a message that its columns can't fill."""
-    sql = _question(rule)
+def evaluate(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, settings: Settings) -> list[Alert]:
+    """The alerts that a rule finds. Raises RuleError for SQL that fails, and for a message that does not fit the query's columns."""
+    sql = _query(rule)
     values = rule.given | {"now": now, "time_zone": settings.time_zone}
-    limit = threading.Timer(LONGEST_QUESTION_S, connection.interrupt)
+    limit = threading.Timer(QUERY_LIMIT_S, connection.interrupt)
     limit.start()
     try:
         if any(read_only.sets_a_variable(statement) for statement in read_only.statements(connection, sql)):
-            raise PermissionError("SET is not allowed here: other rules would be asked otherwise. Write one SELECT.")
+            raise PermissionError("SET is not allowed here, since it would change other rules. Write one SELECT.")
         answer = read_only.query(connection, sql, {name: values[name] for name in set(_parameters(sql))})
     except duckdb.InterruptException:
-        raise FaultyRule(f"rule {rule.name}: its question took longer than {LONGEST_QUESTION_S:g} s: ask for fewer days") from None
+        raise RuleError(f"rule {rule.name}: its query took longer than {QUERY_LIMIT_S:g} s: query fewer days") from None
     except (duckdb.Error, ValueError, PermissionError) as error:
         given = f" (with {rule.given})" if rule.given else ""
-        raise FaultyRule(f"rule {rule.name}: {str(error).strip()}{given}") from None
+        raise RuleError(f"rule {rule.name}: {str(error).strip()}{given}") from None
     finally:
         limit.cancel()
     columns = [column for column in _columns(rule.message) if column not in answer.column_names]
     if columns:
-        raise FaultyRule(
-            f"rule {rule.name}: its message names {', '.join(columns)}, its question answers only {', '.join(answer.column_names)}"
+        raise RuleError(
+            f"rule {rule.name}: its message uses {', '.join(columns)}, but its query returns only {', '.join(answer.column_names)}"
         )
     rows = answer.to_pylist()
     _fill(rule, rows[0] if rows else {field.name: _sample(field.type) for field in answer.schema})
-    found: dict[str, list[str]] = {}
+    lines_by_subject: dict[str, list[str]] = {}
     for row in rows:
-        found.setdefault(as_line("none" if row.get("subject", "") is None else row.get("subject", "")), []).append(_fill(rule, row))
-    more = {subject: f" (and {len(lines) - 1} more rows)" if len(lines) > 1 else "" for subject, lines in found.items()}
-    return [Finding(rule.name, subject, rule.severity, lines[0] + more[subject]) for subject, lines in found.items()]
+        subject = row.get("subject", "")
+        lines_by_subject.setdefault(as_line("none" if subject is None else subject), []).append(_fill(rule, row))
+    alerts = []
+    for subject, lines in lines_by_subject.items():
+        more = f" (and {len(lines) - 1} more rows)" if len(lines) > 1 else ""
+        alerts.append(Alert(rule.name, subject, rule.severity, lines[0] + more))
+    return alerts
 
 
 def prepare(connection: duckdb.DuckDBPyConnection, lake: str, settings: Settings) -> None:
-    """Makes the table ``disks`` (place: lake where it is a folder, scratch; free_bytes, total_bytes), and sets the month of reference."""
+    """Creates the table ``disks`` (place: scratch, and lake if it is a folder; free_bytes, total_bytes), and sets the reference month."""
     set_reference_month(connection, settings)
     connection.execute("CREATE TEMP TABLE disks (place VARCHAR, free_bytes BIGINT, total_bytes BIGINT)")
-    for place, (free_bytes, total_bytes) in room(lake, settings).items():
+    for place, (free_bytes, total_bytes) in disk_space(lake, settings).items():
         connection.execute("INSERT INTO disks VALUES (?, ?, ?)", [place, free_bytes, total_bytes])
 
 
 def set_reference_month(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Has the view ``drift`` measure against SER_REFERENCE_MONTH, where it is set."""
+    """Makes the view ``drift`` compare with SER_REFERENCE_MONTH, if it is set."""
     if settings.reference_month:
         connection.execute(f"SET VARIABLE reference_month = DATE '{settings.reference_month:%Y-%m-%d}'")
 
 
-def room(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:
-    """Free and total bytes of the disks under the lake, where it is a folder, and under scratch."""
+def disk_space(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:
+    """Free and total bytes of the disks that hold the lake, if it is a folder, and scratch."""
     store = open_store(lake)
-    places = {"lake": store.root} if isinstance(store, LocalStore) else {}
-    places["scratch"] = Path(settings.scratch or tempfile.gettempdir())
-    found = {}
-    for place, folder in places.items():
-        there = next((each for each in (folder, *folder.absolute().parents) if each.exists()), None)
-        if there:
-            usage = shutil.disk_usage(there)
-            found[place] = (usage.free, usage.total)
-    return found
+    folders = {"lake": store.local_root} if store.local_root else {}
+    folders["scratch"] = Path(settings.scratch or tempfile.gettempdir())
+    space = {}
+    for place, folder in folders.items():
+        existing = next((each for each in (folder, *folder.absolute().parents) if each.exists()), None)
+        if existing:
+            usage = shutil.disk_usage(existing)
+            space[place] = (usage.free, usage.total)
+    return space
 
 
 def as_line(value: object) -> str:
-    """Text from outside as one line that only shows, of bounded length."""
+    """Text from outside as one printable line of at most MAX_LINE_CHARACTERS."""
     text = " ".join(str(value).split())
     text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-    return text if len(text) <= LONGEST_LINE else text[: LONGEST_LINE - 1] + "…"
+    return text if len(text) <= MAX_LINE_CHARACTERS else text[: MAX_LINE_CHARACTERS - 1] + "…"
 
 
-def _question(rule: Rule) -> str:
+def _query(rule: Rule) -> str:
     return rule.sql if rule.sql is not None else (READY_FOLDER / f"{rule.ready}.sql").read_text(encoding="utf-8")
 
 
@@ -272,7 +277,7 @@ def _parameters(sql: str) -> list[str]:
 
 
 class _Line(string.Formatter):
-    """Fills a message; what is null is unknown. Columns only: no attributes, no items."""
+    """Fills a message; null reads as unknown. Columns only: no attributes, no items."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
         return "unknown" if value is None else as_line(super().format_field(value, format_spec))
@@ -281,7 +286,7 @@ class _Line(string.Formatter):
 def _columns(message: str) -> Iterator[str]:
     for _, name, _, _ in string.Formatter().parse(message):
         if name is not None and not re.fullmatch(r"\w+", name):
-            raise ValueError(f"{{{name}}} is no column: write a column's name alone, such as {{queue}}")
+            raise ValueError(f"{{{name}}} is not a column: write only a column's name, such as {{queue}}")
         if name is not None:
             yield name
 
@@ -290,11 +295,11 @@ def _fill(rule: Rule, row: dict[str, Any]) -> str:
     try:
         return as_line(_Line().vformat(rule.message, (), row))
     except (ValueError, TypeError) as error:
-        raise FaultyRule(f"rule {rule.name}: its message does not fit its columns: {error}") from None
+        raise RuleError(f"rule {rule.name}: its message does not fit its columns: {error}") from None
 
 
 def _sample(type_: pa.DataType) -> Any:
-    """A value of a column's type, to try a message on where there are no rows."""
+    """A value of a column's type, to check a message without rows."""
     if pa.types.is_integer(type_):
         return 1
     if pa.types.is_floating(type_) or pa.types.is_decimal(type_):

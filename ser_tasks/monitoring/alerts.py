@@ -1,8 +1,9 @@
-"""The alerts: asks every rule, and tells each target what began, what stays and what ended since it was told last.
+"""The alerts: evaluates every rule, and notifies each target of alerts that fire, keep firing, or are resolved.
 
-What is told stands in the lake's table ``alerts``: written when a run begins to tell it, and again when the target has taken it.
-So an alert that stays is told once (and again after ``remind_after_h``), of two runs at once only one tells it, what a target did
-not take is told by the next run, and the other targets hear nothing twice. One that comes and goes is told ``flaps_after`` times.
+The lake's table ``alerts`` records every notification. A row is written before a notification is sent, and again once the target has
+accepted it. An alert that keeps firing is therefore sent once (and again after ``remind_after_h``), concurrent runs never send the
+same notification twice, the next run retries what a target did not accept, and other targets receive nothing twice. A flapping alert
+is sent ``flaps_after`` times a day.
 """
 
 import contextvars
@@ -21,267 +22,285 @@ from zoneinfo import ZoneInfo
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, parts, read_only
 from ser_tasks.monitoring import alert_rules
-from ser_tasks.monitoring.alert_rules import FaultyRule, Finding, Rules
-from ser_tasks.monitoring.notifiers import Message, NotSent, mail, mail_addresses, post
+from ser_tasks.monitoring.alert_rules import Alert, RuleError, Rules
+from ser_tasks.monitoring.notifiers import Message, SendError, mail, mail_addresses, post
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import open_store
 
-Sender = Callable[[Message, Settings], None]
-"""Hands a message over, or raises NotSent."""
+Notifier = Callable[[Message, Settings], None]
+"""Sends a message, or raises SendError."""
 
 PAUSES_S = (2.0, 10.0)
-"""Before each further try to hand a message over."""
-LIMIT_S = 60.0
-"""A receiver that has not answered by then is given up for this run, however slowly it still talks."""
-TELLING = timedelta(minutes=15)
-"""A run is done with a target within this time: what it began to tell earlier, and did not write down as told, it was killed at."""
-EARLY = timedelta(minutes=15)
-"""So much before its time a reminder is due: a schedule of every 24 hours is never quite on time."""
-LAST_TOLD = """
+"""Waiting time before the second and third attempt to send a message."""
+SEND_LIMIT_S = 60.0
+"""A target that has not finished accepting a message by then is abandoned for this run, even if it still sends bytes."""
+IN_PROGRESS = timedelta(minutes=15)
+"""A run is done with a target within this time: a notification without a result that is older was interrupted."""
+REMINDER_TOLERANCE = timedelta(minutes=15)
+"""A reminder is due this much early, since runs every 24 hours are never exactly 24 hours apart."""
+LAST_NOTIFICATIONS = """
     SELECT *, count(*) FILTER (event = 'began' AND told_at IS NOT NULL AND found_at > $now - INTERVAL 24 HOUR) OVER own AS begins
     FROM alerts
     WINDOW own AS (PARTITION BY rule, subject, target)
     QUALIFY row_number() OVER (PARTITION BY rule, subject, target ORDER BY found_at DESC, told_at DESC NULLS LAST) = 1
 """
-"""The last row of each alert and target, and how often it was told as begun within a day."""
-LONGEST_TITLE = 150
+"""The last row of each alert and target, and how often the alert was sent as firing within 24 hours."""
+MAX_TITLE_CHARACTERS = 150
 SEVERITIES = ("error", "warning", "info")
-HEADINGS = {"began": "Began", "stays": "Stays", "ended": "Ended"}
+STATES = {"began": "firing", "stays": "reminder", "ended": "resolved"}
+"""Events as the table ``alerts`` and the data of a message name them -> the state that people read."""
 
 
 @dataclass(frozen=True)
-class Telling:
-    """A line for one target."""
+class Notification:
+    """One alert that is due to one target."""
 
-    finding: Finding
+    alert: Alert
     event: str
-    """began, stays or ended."""
+    """began, stays or ended; ``STATES`` has the words that people read."""
     since: datetime
     after: datetime | None = None
-    """``found_at`` of what was last written of it for this target."""
+    """``found_at`` of the last row of this alert for this target."""
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a run of the rules found, and what is due to whom."""
+class Evaluation:
+    """The alerts that the rules found, and the notifications that are due."""
 
-    findings: list[Finding]
-    faults: list[str]
-    """Rules that could not be asked, and why."""
-    due: dict[str, list[Telling]]
-    """By target; a target that need not be told anything is not in it."""
-
-
-class Untold(RuntimeError):
-    """Some of what was to be told was not, or a rule could not be asked: the next run tries again. Says who, what and why."""
+    alerts: list[Alert]
+    errors: list[str]
+    """Why some rules could not be evaluated."""
+    due: dict[str, list[Notification]]
+    """Notifications by target; a target without any is absent."""
 
 
-def ask(lake: str, rules: Rules, settings: Settings, now: datetime | None = None) -> Asked:
-    """Asks every rule. A rule that cannot be asked stops no other, and its alerts stay as they are."""
+class NotificationError(RuntimeError):
+    """Some notifications were not sent, or some rules not evaluated; the next run tries again. The message says which, and why."""
+
+
+def evaluate(lake: str, rules: Rules, settings: Settings, now: datetime | None = None) -> Evaluation:
+    """Evaluates every rule. A rule that fails stops no other rule, and its alerts keep their state."""
     now = now or datetime.now(UTC)
-    findings: list[Finding] = []
-    faults: list[str] = []
-    faulty: set[str] = set()
+    alerts: list[Alert] = []
+    errors: list[str] = []
+    failed_rules: set[str] = set()
     with catalog.connect(lake) as connection:
         alert_rules.prepare(connection, lake, settings)
         for rule in rules.rules:
             try:
-                findings += alert_rules.ask(connection, rule, now, settings)
-            except FaultyRule as error:
-                faults.append(str(error))
-                faulty.add(rule.name)
-        last = read_only.query(connection, LAST_TOLD, {"now": now}).to_pylist()
-    return Asked(findings, faults, _due(rules, findings, faulty, last, settings, now))
+                alerts += alert_rules.evaluate(connection, rule, now, settings)
+            except RuleError as error:
+                errors.append(str(error))
+                failed_rules.add(rule.name)
+        last = read_only.query(connection, LAST_NOTIFICATIONS, {"now": now}).to_pylist()
+    return Evaluation(alerts, errors, _due(rules, alerts, failed_rules, last, settings, now))
 
 
-def tell(lake: str, asked: Asked, rules: Rules, settings: Settings, senders: dict[str, Sender], now: datetime | None = None) -> list[str]:
-    """Hands one message to each target that something is due to, and writes down what was told. Returns who was told what.
+def notify(
+    lake: str,
+    evaluation: Evaluation,
+    rules: Rules,
+    settings: Settings,
+    notifiers: dict[str, Notifier],
+    now: datetime | None = None,
+) -> list[str]:
+    """Sends one message to each target with notifications due, and records them. Returns a line for each target.
 
-    ``senders`` has those of targets that are neither ``webhook`` nor an address. Raises Untold, after all others were told.
+    ``notifiers`` serve targets other than ``webhook`` and e-mail addresses. Raises NotificationError after all targets were tried.
     """
     now = now or datetime.now(UTC)
-    done, troubles = [], list(asked.faults)
-    for target, tellings in asked.due.items():
-        message = compose(lake, tellings, rules, settings, now)
+    done, errors = [], list(evaluation.errors)
+    for target, notifications in evaluation.due.items():
+        message = compose(lake, notifications, rules, settings, now)
         try:
-            key = _begin_to_tell(lake, target, tellings, now)
-        except OSError as error:  # a full disk is told all the same
+            key = _claim(lake, target, notifications, now)
+        except OSError as error:  # with a full disk, alerts are still sent
             key = ""
-            troubles.append(f"what {target} is told cannot be written down, and is told again by the next run: {error}")
+            errors.append(f"the notifications to {target} cannot be recorded, and the next run sends them again: {error}")
         if key is None:
-            done.append(f"{target}: nothing, another run is telling it")
+            done.append(f"{target}: nothing, another run is sending it")
             continue
-        trouble = _hand_over(message, target, senders, settings)
+        problem = send(message, target, notifiers, settings)
         if key:
             try:
-                open_store(lake).write_bytes(key, _rows(target, tellings, now, None if trouble else datetime.now(UTC), trouble))
+                open_store(lake).write_bytes(key, _rows(target, notifications, now, None if problem else datetime.now(UTC), problem))
             except OSError as error:
-                troubles.append(f"that {target} was told cannot be written down: {error}")
-        if trouble:
-            troubles.append(f"{target} was not told of {len(tellings)} alerts: {trouble}")
+                errors.append(f"the notifications sent to {target} cannot be recorded: {error}")
+        if problem:
+            errors.append(f"{target} was not notified of {len(notifications)} alerts: {problem}")
         else:
             done.append(f"{target}: {message.title}")
-    if troubles:
-        raise Untold("; ".join(troubles) + ". The next run tries again.")
+    if errors:
+        raise NotificationError("; ".join(errors) + ". The next run tries again.")
     return done
 
 
-def compose(lake: str, tellings: list[Telling], rules: Rules, settings: Settings, now: datetime) -> Message:
-    """One message of everything that is due to a target: by event, the worst first, ``lines_a_rule`` lines of each rule."""
-    counts = {event: sum(telling.event == event for telling in tellings) for event in HEADINGS}
-    open_ = [telling.finding.severity for telling in tellings if telling.event != "ended"]
-    severity = min(open_, key=SEVERITIES.index) if open_ else "info"
-    counted = ", ".join(f"{count} {event}" for event, count in counts.items() if count)
+def compose(lake: str, notifications: list[Notification], rules: Rules, settings: Settings, now: datetime) -> Message:
+    """One message of all notifications due to a target: by state, then by severity, at most ``lines_a_rule`` lines for each rule."""
+    counts = {event: sum(each.event == event for each in notifications) for event in STATES}
+    open_severities = [each.alert.severity for each in notifications if each.event != "ended"]
+    severity = min(open_severities, key=SEVERITIES.index) if open_severities else "info"
+    counted = ", ".join(f"{count} {STATES[event]}" for event, count in counts.items() if count)
     zone = ZoneInfo(settings.time_zone)
     lines = [f"Lake {lake}, {now.astimezone(zone):%Y-%m-%d %H:%M} {settings.time_zone}"]
     data: dict[str, Any] = {"severity": severity, "lake": lake, "asked_at": now.isoformat(), "counts": counts}
-    for event, heading in HEADINGS.items():
-        own = sorted((each for each in tellings if each.event == event), key=_order)
+    for event, state in STATES.items():
+        of_event = sorted((each for each in notifications if each.event == event), key=_order)
         data[event] = []
-        if own:
-            lines += ["", heading]
-        for name, group in groupby(own, key=lambda telling: telling.finding.rule):
+        if of_event:
+            lines += ["", state.capitalize()]
+        for name, group in groupby(of_event, key=lambda each: each.alert.rule):
             of_rule = list(group)
-            for telling in of_rule[: rules.lines_a_rule]:
-                found = telling.finding
-                since = "" if event == "began" else f" (since {telling.since.astimezone(zone):%Y-%m-%d %H:%M})"
-                lines.append(f"  {found.severity}  {name}: {found.message}{since}{telling.note}")
-                data[event].append({"rule": name, "subject": found.subject, "severity": found.severity, "message": found.message})
-            if left_out := len(of_rule) - rules.lines_a_rule:
-                lines += [f"  and {left_out} more of {name}: FROM alerts"] if left_out > 0 else []
-    only = f"{tellings[0].finding.rule} {tellings[0].event}: {tellings[0].finding.message}"
-    title = f"[{severity}] ser alerts: {counted}" if len(tellings) > 1 else f"[{severity}] ser alert {only}"
-    return Message(title[:LONGEST_TITLE], "\n".join(lines) + "\n", data)
+            for each in of_rule[: rules.lines_a_rule]:
+                alert = each.alert
+                since = "" if event == "began" else f" (since {each.since.astimezone(zone):%Y-%m-%d %H:%M})"
+                lines.append(f"  {alert.severity}  {name}: {alert.message}{since}{each.note}")
+                data[event].append({"rule": name, "subject": alert.subject, "severity": alert.severity, "message": alert.message})
+            left_out = len(of_rule) - rules.lines_a_rule
+            if left_out > 0:
+                lines.append(f"  and {left_out} more of {name}: FROM alerts")
+    first = notifications[0]
+    only = f"{first.alert.rule} {STATES[first.event]}: {first.alert.message}"
+    title = f"[{severity}] ser alerts: {counted}" if len(notifications) > 1 else f"[{severity}] ser alert {only}"
+    return Message(title[:MAX_TITLE_CHARACTERS], "\n".join(lines) + "\n", data)
 
 
-def rehearse(lake: str, rules: Rules, settings: Settings, now: datetime | None = None) -> str:
-    """What would be told to whom, as text. Nothing is sent or written. Raises ValueError where rules are faulty."""
+def dry_run(lake: str, rules: Rules, settings: Settings, now: datetime | None = None) -> str:
+    """The messages that ``notify`` would send, as text. Sends and writes nothing. Raises ValueError for rules that fail."""
     now = now or datetime.now(UTC)
-    asked = ask(lake, rules, settings, now)
-    if asked.faults:
-        raise ValueError("; ".join(asked.faults))
-    pages = [f"{len(rules.rules)} rules asked, {len(asked.findings)} alerts found."]
-    for target, tellings in asked.due.items():
-        message = compose(lake, tellings, rules, settings, now)
+    evaluation = evaluate(lake, rules, settings, now)
+    if evaluation.errors:
+        raise ValueError("; ".join(evaluation.errors))
+    pages = [f"{len(rules.rules)} rules evaluated, {len(evaluation.alerts)} alerts found."]
+    for target, notifications in evaluation.due.items():
+        message = compose(lake, notifications, rules, settings, now)
         pages.append(f"To {target}: {message.title}\n{message.text}")
-    return "\n".join(pages if asked.due else [*pages, "Nobody would be told anything."])
+    return "\n".join(pages if evaluation.due else [*pages, "No notification would be sent."])
 
 
 def targets(rules: Rules, settings: Settings) -> dict[str, list[str]]:
-    """Who is told of each rule; ``mail`` is each address of SER_MAIL_TO on its own."""
-    found: dict[str, list[str]] = {}
-    for rule in rules.rules:
-        named = [each for to in rule.to or rules.to for each in ((mail_addresses(settings) or ["mail"]) if to == "mail" else [to])]
-        found[rule.name] = list(dict.fromkeys(named))
-    return found
+    """The targets of each rule, by its name; ``mail`` becomes each address of SER_MAIL_TO."""
+    mail_targets = mail_addresses(settings) or ["mail"]
+    return {
+        rule.name: list(dict.fromkeys(each for to in rule.to or rules.to for each in (mail_targets if to == "mail" else [to])))
+        for rule in rules.rules
+    }
 
 
-def _due(
-    rules: Rules, findings: list[Finding], faulty: set[str], last: list[dict[str, Any]], settings: Settings, now: datetime
-) -> dict[str, list[Telling]]:
-    due: dict[str, list[Telling]] = {}
-    to = targets(rules, settings)
-    told = {(row["rule"], row["subject"], row["target"]): row for row in last}
-    remind_after_h = {rule.name: rules.reminds_after_h(rule) for rule in rules.rules}
-    for finding in findings:
-        for target in to[finding.rule]:
-            before = told.pop((finding.rule, finding.subject, target), None)
-            if before is not None and _being_told(before, now):
-                continue
-            if before is None or before["event"] == "ended":
-                times = 1 + (before["begins"] if before else 0)
-                note = f" (it comes and goes: {times} times in 24 hours, its end is not told before it is quiet)"
-                note = note if times >= rules.flaps_after else ""
-                due.setdefault(target, []).append(Telling(finding, "began", now, before and before["found_at"], note))
-            elif before["told_at"] is None:
-                due.setdefault(target, []).append(Telling(finding, before["event"], before["since"], before["found_at"]))
-            elif (hours := remind_after_h[finding.rule]) is not None and now - before["found_at"] >= timedelta(hours=hours) - EARLY:
-                due.setdefault(target, []).append(Telling(finding, "stays", before["since"], before["found_at"]))
-    used = {target for each in to.values() for target in each}
-    for (rule, subject, target), before in told.items():  # what no rule finds any more
-        over = before["event"] == "ended" and before["told_at"] is not None
-        flaps = before["told_at"] is not None and before["begins"] >= rules.flaps_after
-        if over or flaps or rule in faulty or target not in used or _being_told(before, now):
-            continue
-        why = "" if target in to.get(rule, ()) else " (no longer among the rules)"
-        ended = Finding(rule, subject, before["severity"], before["message"].removesuffix(why) + why)
-        due.setdefault(target, []).append(Telling(ended, "ended", before["since"], before["found_at"]))
-    return due
-
-
-def _being_told(row: dict[str, Any], now: datetime) -> bool:
-    """Whether another run is at it."""
-    return row["told_at"] is None and row["why_not_told"] is None and now - row["found_at"] < TELLING
-
-
-def _hand_over(message: Message, target: str, senders: dict[str, Sender], settings: Settings) -> str | None:
-    """Tries three times; returns why the target did not take it, None where it did."""
-    if target in senders:
-        send = functools.partial(senders[target], message, settings)
+def send(message: Message, target: str, notifiers: dict[str, Notifier], settings: Settings) -> str | None:
+    """Sends a message with up to three attempts. Returns why the target did not accept it, or None if it did."""
+    if target in notifiers:
+        attempt = functools.partial(notifiers[target], message, settings)
     elif target == "webhook":
-        send = functools.partial(post, message, settings)
+        attempt = functools.partial(post, message, settings)
     elif "@" in target:
-        send = functools.partial(mail, message, target, settings)
+        attempt = functools.partial(mail, message, target, settings)
     elif target == "mail":
-        return "SER_MAIL_TO holds no address: give those that get the alerts"
+        return "SER_MAIL_TO has no address: set the recipients of the alerts"
     else:
-        return f"nothing here can tell {target}"
+        return f"no notifier here serves {target}"
     for pause_s in (*PAUSES_S, None):
         try:
-            _within_the_limit(send)
+            _within_limit(attempt)
             return None
         except TimeoutError:
-            return f"it was not done within {LIMIT_S:g} s; it may have taken the message all the same"
-        except NotSent as error:
+            return f"it did not finish within {SEND_LIMIT_S:g} s; it may have accepted the message"
+        except SendError as error:
             if pause_s is None:
                 return str(error)
             time.sleep(pause_s)
     raise AssertionError("unreachable")
 
 
-def _within_the_limit(send: Callable[[], None]) -> None:
-    """Calls it in a thread that is left behind after LIMIT_S. Raises TimeoutError then: a socket's own limit holds for each byte only."""
-    answer: Future[None] = Future()
+def _due(
+    rules: Rules, alerts: list[Alert], failed_rules: set[str], last: list[dict[str, Any]], settings: Settings, now: datetime
+) -> dict[str, list[Notification]]:
+    due: dict[str, list[Notification]] = {}
+    targets_by_rule = targets(rules, settings)
+    last_rows = {(row["rule"], row["subject"], row["target"]): row for row in last}
+    remind_after_h = {rule.name: rules.reminds_after_h(rule) for rule in rules.rules}
+    for alert in alerts:
+        hours = remind_after_h[alert.rule]
+        for target in targets_by_rule[alert.rule]:
+            before = last_rows.pop((alert.rule, alert.subject, target), None)
+            if before is not None and _in_progress(before, now):
+                continue
+            if before is None or before["event"] == "ended":
+                times = 1 + (before["begins"] if before else 0)
+                note = f" (flapping: fired {times} times in 24 hours, reported as resolved only once it stays quiet)"
+                note = note if times >= rules.flaps_after else ""
+                after = before["found_at"] if before else None
+                due.setdefault(target, []).append(Notification(alert, "began", now, after, note))
+            elif before["told_at"] is None:
+                due.setdefault(target, []).append(Notification(alert, before["event"], before["since"], before["found_at"]))
+            elif hours is not None and now - before["found_at"] >= timedelta(hours=hours) - REMINDER_TOLERANCE:
+                due.setdefault(target, []).append(Notification(alert, "stays", before["since"], before["found_at"]))
+    used_targets = {target for each in targets_by_rule.values() for target in each}
+    for (rule, subject, target), before in last_rows.items():  # alerts that no rule finds any more
+        over = before["event"] == "ended" and before["told_at"] is not None
+        flaps = before["told_at"] is not None and before["begins"] >= rules.flaps_after
+        if over or flaps or rule in failed_rules or target not in used_targets or _in_progress(before, now):
+            continue
+        why = "" if target in targets_by_rule.get(rule, ()) else " (no longer among the rules)"
+        ended = Alert(rule, subject, before["severity"], before["message"].removesuffix(why) + why)
+        due.setdefault(target, []).append(Notification(ended, "ended", before["since"], before["found_at"]))
+    return due
+
+
+def _in_progress(row: dict[str, Any], now: datetime) -> bool:
+    """Whether another run is sending this notification."""
+    return row["told_at"] is None and row["why_not_told"] is None and now - row["found_at"] < IN_PROGRESS
+
+
+def _within_limit(attempt: Callable[[], None]) -> None:
+    """Calls ``attempt``. Raises TimeoutError after SEND_LIMIT_S, and abandons its thread: a socket's timeout covers a single read only."""
+    result: Future[None] = Future()
 
     def work() -> None:
         try:
-            answer.set_result(send())
+            attempt()
+            result.set_result(None)
         except BaseException as error:
-            answer.set_exception(error)
+            result.set_exception(error)
 
     threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    answer.result(LIMIT_S)
+    result.result(SEND_LIMIT_S)
 
 
-def _begin_to_tell(lake: str, target: str, tellings: list[Telling], now: datetime) -> str | None:
-    """Writes that these are being told, and returns the part's key, whose name follows from them; None where another run was quicker."""
-    what = sorted((each.finding.rule, each.finding.subject, each.event, str(each.after)) for each in tellings)
-    name = hashlib.sha256(repr((target, what)).encode()).hexdigest()[:20]
+def _claim(lake: str, target: str, notifications: list[Notification], now: datetime) -> str | None:
+    """Records that this run sends these notifications. Returns the part's key, or None where another run was first.
+
+    The key follows from the notifications, so concurrent runs compete for the same one.
+    """
+    identity = sorted((each.alert.rule, each.alert.subject, each.event, str(each.after)) for each in notifications)
+    name = hashlib.sha256(repr((target, identity)).encode()).hexdigest()[:20]
     key = f"{parts.folder('alerts', day=now.date())}{name}.parquet"
-    return key if open_store(lake).create_bytes(key, _rows(target, tellings, now)) else None
+    return key if open_store(lake).create_bytes(key, _rows(target, notifications, now)) else None
 
 
-def _rows(target: str, tellings: list[Telling], now: datetime, told_at: datetime | None = None, trouble: str | None = None) -> bytes:
-    """A part of the table ``alerts``; with neither a time nor a trouble it says that they are being told."""
+def _rows(
+    target: str, notifications: list[Notification], now: datetime, sent_at: datetime | None = None, problem: str | None = None
+) -> bytes:
+    """A part of the table ``alerts``. Neither ``sent_at`` nor ``problem``: the notifications are being sent."""
     rows = [
         {
-            "rule": telling.finding.rule,
-            "subject": telling.finding.subject,
-            "severity": telling.finding.severity,
-            "event": telling.event,
-            "message": telling.finding.message,
-            "since": telling.since,
+            "rule": each.alert.rule,
+            "subject": each.alert.subject,
+            "severity": each.alert.severity,
+            "event": each.event,
+            "message": each.alert.message,
+            "since": each.since,
             "target": target,
             "found_at": now,
-            "told_at": told_at,
-            "why_not_told": trouble,
+            "told_at": sent_at,
+            "why_not_told": problem,
             "code_version": code_version(),
         }
-        for telling in tellings
+        for each in notifications
     ]
     return parts.encode("alerts", schemas.table("alerts", rows))
 
 
-def _order(telling: Telling) -> tuple[int, str, str]:
-    return SEVERITIES.index(telling.finding.severity), telling.finding.rule, telling.finding.subject
+def _order(notification: Notification) -> tuple[int, str, str]:
+    return SEVERITIES.index(notification.alert.severity), notification.alert.rule, notification.alert.subject

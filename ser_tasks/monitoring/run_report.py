@@ -1,6 +1,5 @@
-"""The report of a night: outcomes, what was not scored and why, throughput, worst calls, drift, disk, cost, checks that failed."""
+"""The report of a night: outcomes, recordings not scored and why, throughput, worst calls, drift, disk, cost, failed checks."""
 
-import re
 from datetime import date, datetime
 from statistics import median
 from typing import Any
@@ -9,28 +8,29 @@ from urllib.parse import quote
 import duckdb
 
 from ser_tasks import html_page, schemas
+from ser_tasks.html_page import markdown_text
 from ser_tasks.lake import catalog, parts, read_only
 from ser_tasks.monitoring import alert_rules, costs
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store, open_store
 
 NIGHTS_BEFORE = 14
-"""Nights with audio that a night's throughput is compared with."""
+"""A night's throughput is compared with that of so many nights with audio."""
 SHOWN_ROWS = 5
-"""Offending rows of a check that the report shows."""
-THROUGHPUT = f"\n## Throughput, beside the median of the last {NIGHTS_BEFORE} nights"
+"""Offending rows of a failed check that the report shows."""
+THROUGHPUT = f"\n## Throughput, and the median of the last {NIGHTS_BEFORE} nights"
 STAGES = ("list_s", "fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s")
 
 Row = dict[str, Any]
 
 
 def write_night_report(lake: str, run_id: str | None = None) -> tuple[str, str]:
-    """Writes the report of a run (the newest if not given) to ``reports/day=<day>/<run>.md``. Returns its key and its text.
+    """Writes the report of a run (default: the newest) to ``reports/day=<day>/<run>.md``. Returns its key and its text.
 
-    Beside it, as ``<run>.html``, the same with a chart of the nights, and the chart alone as ``<run>.svg``. ``day`` is the day on
-    which the run began. Raises ValueError where there is no such run.
+    Also writes ``<run>.html``, the report with a chart of the nights, and ``<run>.svg``, the chart. ``day`` is the day on which the
+    run started. Raises ValueError if there is no such run.
     """
-    from ser_tasks.monitoring.run_chart import throughput_svg  # matplotlib is slow to import
+    from ser_tasks.monitoring.run_chart import throughput_svg  # Altair is slow to import
 
     store = open_store(lake)
     run = find_run(store, run_id)
@@ -47,14 +47,15 @@ def write_night_report(lake: str, run_id: str | None = None) -> tuple[str, str]:
 
 
 def find_run(lake: Store, run_id: str | None = None) -> Row:
-    """A run's row, the newest run's if not given: ids begin with the time. Raises ValueError where there is none."""
+    """The row of a run (default: the newest; ids begin with the time). Raises ValueError if there is none."""
     names = {key.rpartition("/")[2].removesuffix(".parquet"): key for key in parts.keys(lake, "runs/day=")}
     if not names:
-        raise ValueError(f"No run is written down in {lake.uri}: give the lake of a night that has ended.")
+        raise ValueError(f"{lake.uri} has no run: name the lake of a night that has ended.")
     run_id = run_id or max(names)
     if run_id not in names:
-        raise ValueError(f'No run {run_id!r} is written down in {lake.uri}: ser sql --lake {lake.uri} "FROM runs_overview" lists them.')
-    return parts.read(lake, names[run_id], "runs").to_pylist()[0]
+        raise ValueError(f'No run {run_id!r} in {lake.uri}: ser sql --lake {lake.uri} "FROM runs_overview" lists them.')
+    [run] = parts.read(lake, names[run_id], "runs").to_pylist()
+    return dict(run)
 
 
 def night_report(lake: str, run: Row, settings: Settings | None = None) -> str:
@@ -63,7 +64,7 @@ def night_report(lake: str, run: Row, settings: Settings | None = None) -> str:
 
 
 def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
-    """The report as text, and the nights of its chart: this one and those before it, oldest first, where they had audio."""
+    """The report as text, and the nights of its chart: those with audio, up to this one, oldest first."""
     with catalog.connect(lake) as connection:
         reasons = _ask(
             connection,
@@ -87,30 +88,30 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new.",
         summary(run, failed),
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
-        "## What was not scored and why\n\n"
+        "## Recordings not scored, and why\n\n"
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
         THROUGHPUT.strip() + "\n\n" + markdown_table(speed),
         "## Worst calls\n\n" + worst_calls_table(worst, run["recordings_uri"]),
         "## Drift of scores and audio quality\n\n" + _drift(drift),
         "## Disk\n\n" + _disk(lake, run, handled_before, settings),
         "## Cost\n\n" + _cost(run, handled_before, settings),
-        f"## Checks that failed, over the days from {first_day}\n\n" + markdown_table(failed),
+        f"## Failed checks, over the days from {first_day}\n\n" + markdown_table(failed),
     ]
     return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
 
 
 def summary(run: Row, failed: list[Row]) -> str:
-    """What of a night a person should look at, in one line. ``failed`` are the checks that failed."""
+    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``."""
     handled = sum(run[outcome] for outcome in schemas.OUTCOMES)
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
     faults += [f"{run['failed']} of {handled} recordings failed"] if run["failed"] else []
-    faults += ["no recording was new, and none waited"] if not run["planned"] and not handled else []
-    return f"**Look at this:** {'; '.join(faults)}." if faults else "Nothing to look at: no recording, chunk or check failed."
+    faults += ["there was no new recording, and none was pending"] if not run["planned"] and not handled else []
+    return f"**Needs attention:** {'; '.join(faults)}." if faults else "Nothing needs attention: no recording, chunk or check failed."
 
 
 def drift_rows(connection: duckdb.DuckDBPyConnection, day: date) -> list[Row]:
-    """The measures of the newest month up to a day beside the reference month, the most drifted first."""
+    """The measures of the newest month up to a day, compared with the reference month, the largest drift first."""
     query = "FROM drift WHERE month <= $day QUALIFY month = max(month) OVER () ORDER BY psi DESC, measure"
     return _ask(connection, query, day=day)
 
@@ -133,20 +134,24 @@ def _drift(rows: list[Row]) -> str:
     first = rows[0]
     text = (
         f"{first['month']:%Y-%m} against {first['reference_month']:%Y-%m} (SER_REFERENCE_MONTH) with {first['reference_calls']} calls. "
-        "psi: population stability index, 0.1 some drift, 0.25 much. By chance: what one month in 20 exceeds."
+        "psi: population stability index; 0.1 means some drift, 0.25 much. By chance: one month in 20 exceeds this."
     )
     return f"{text}\n\n{markdown_table(shown)}"
 
 
 def _disk(lake: str, run: Row, before: list[Row], settings: Settings) -> str:
-    """Bytes by table, what this night added beside those before it, and the room that is left."""
+    """Bytes by table, the bytes that this night and those before it wrote, and the free space."""
     sizes = [row | {"bytes": _bytes(row["bytes"])} for row in costs.size_by_table(open_store(lake))]
     written = [night["written_bytes"] for night in before if night["written_bytes"] is not None]
-    usual = f"{_bytes(median(written))} is the median of the {len(written)} before" if written else "what those before wrote is not known"
+    usual = (
+        f"the median of the {len(written)} nights before is {_bytes(median(written))}"
+        if written
+        else "for the nights before this is not known"
+    )
     here = "an unknown amount" if run["written_bytes"] is None else _bytes(run["written_bytes"])
     lines = [markdown_table(sizes), "", f"This night wrote {here}; {usual}."]
-    for place, (free_bytes, total_bytes) in alert_rules.room(lake, settings).items():
-        lines.append(f"Free where {place} lies: {_bytes(free_bytes)}, {free_bytes / total_bytes:.0%} of the disk.")
+    for place, (free_bytes, total_bytes) in alert_rules.disk_space(lake, settings).items():
+        lines.append(f"Free space for {place}: {_bytes(free_bytes)}, {free_bytes / total_bytes:.0%} of the disk.")
     return "\n".join(lines)
 
 
@@ -162,30 +167,30 @@ def _known(value: float | str | None) -> str:
 
 
 def outcome_rows(run: Row) -> list[Row]:
-    """How many recordings the run ended in which way."""
+    """The number of the run's recordings with each outcome."""
     return [{"what": outcome, "recordings": run[outcome]} for outcome in schemas.OUTCOMES]
 
 
 def throughput(connection: duckdb.DuckDBPyConnection, run: Row) -> list[Row]:
-    """The run's speed and worker seconds per audio-hour by stage, beside the medians of the nights before it.
+    """The run's speed and worker seconds per audio-hour by stage, and the medians of the nights before it.
 
-    None where the run, or no night before it, had audio.
+    A figure is None if the run, or every night before it, had no audio.
     """
     nights = nights_before(connection, run)
-    rows = [_beside("audio-hours per hour", run["audio_h_per_h"] or None, [night["audio_h_per_h"] for night in nights])]
+    rows = [_compared("audio-hours per hour", run["audio_h_per_h"] or None, [night["audio_h_per_h"] for night in nights])]
     for stage in STAGES:
         here = run[stage] / run["audio_s"] * 3600 if run["audio_s"] else None
-        rows.append(_beside(f"{stage[:-2]}, s per audio-hour", here, [night[stage] / night["audio_s"] * 3600 for night in nights]))
+        rows.append(_compared(f"{stage[:-2]}, s per audio-hour", here, [night[stage] / night["audio_s"] * 3600 for night in nights]))
     return rows
 
 
 def nights_before(connection: duckdb.DuckDBPyConnection, run: Row, which: str = "audio_s > 0") -> list[Row]:
-    """The last NIGHTS_BEFORE runs before this one of which the SQL condition holds, newest first."""
+    """The last NIGHTS_BEFORE runs before this one for which the SQL condition ``which`` holds, newest first."""
     query = f"FROM runs WHERE {which} AND started_at < $started_at ORDER BY started_at DESC LIMIT {NIGHTS_BEFORE}"
     return _ask(connection, query, started_at=run["started_at"])
 
 
-def _beside(what: str, here: float | None, before: list[float]) -> Row:
+def _compared(what: str, here: float | None, before: list[float]) -> Row:
     usual = median(before) if before else None
     return {"what": what, "this night": _rounded(here), f"median of {len(before)} nights before": _rounded(usual)}
 
@@ -200,17 +205,23 @@ def worst_calls(connection: duckdb.DuckDBPyConnection, run_id: str, limit: int =
 
 
 def worst_calls_table(calls: list[Row], recordings: str) -> str:
-    """Those calls as a table with links to the recordings; in a link, too, ids of people are masked as ~."""
+    """The calls as a Markdown table with links to the recordings; the keys in the links have people's ids masked as ~."""
     store = open_store(recordings)
     rows = []
     for call in calls:
-        place = [str(call["call_date"] or ""), as_cell(call["queue"]), f"{call['peak_anger']:.2f}", f"{call['peak_anger_at_s']:.0f} s"]
-        rows.append([*place, f"[{as_cell(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
-    return _table(["date", "queue", "peak anger", "at", "call"], rows) if calls else "None."
+        place = [
+            str(call["call_date"] or ""),
+            markdown_text(call["queue"]),
+            f"{call['peak_anger']:.2f}",
+            f"{call['peak_anger_at_s']:.0f} s",
+        ]
+        rows.append([*place, f"[{markdown_text(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
+    header = ["date", "queue", "peak anger", "at", "call"]
+    return html_page.markdown_table(header, rows, aligned=True) if calls else "None."
 
 
 def failed_checks(lake: str, first_day: date) -> list[Row]:
-    """The checks that return rows over the days from ``first_day``, and the first of their rows."""
+    """The checks that return rows for the days from ``first_day`` on, with the first of their rows."""
     with catalog.connect(lake, since=first_day) as connection:
         return [
             {"check": name, "offending rows": count, "first of them": "; ".join(row["detail"] for row in _offending(connection, name))}
@@ -224,9 +235,11 @@ def _offending(connection: duckdb.DuckDBPyConnection, check: str) -> list[Row]:
 
 
 def agreement(lake: str, run: Row) -> Row:
-    """How a re-score compares with what was there before: ``left_behind`` recordings have no outcome of its model and policy
-    (their newest upload is meant); of ``compared`` calls that it and the newest other version scored, ``same_emotion`` have
-    the same dominant emotion (or none in both)."""
+    """How a re-score compares with the versions before it.
+
+    ``left_behind``: recordings whose newest upload has no outcome of this model and policy. ``compared``: calls that both this run
+    and the newest other version scored. ``same_emotion``: those of them with the same dominant emotion (or none in both).
+    """
     query = """
         WITH own AS (FROM outcomes_all WHERE model = $model AND policy = $policy),
         other AS (
@@ -248,22 +261,10 @@ def agreement(lake: str, run: Row) -> Row:
 
 
 def markdown_table(rows: list[Row]) -> str:
-    """Rows as a Markdown table whose columns stand in line as plain text, too; text from outside stays text."""
-    return _table(list(rows[0]), [[as_cell(value) for value in row.values()] for row in rows]) if rows else "None."
-
-
-def _table(header: list[str], cells: list[list[str]]) -> str:
-    """The last column, which may hold long text or links, is not filled up."""
-    widths = [max(3, *(len(line[column]) for line in [header, *cells])) for column in range(len(header) - 1)]
-    lines = [header, ["-" * width for width in widths] + ["---"], *cells]
-    padded = [[*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[-1]] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
-
-
-def as_cell(value: Any) -> str:
-    """A value that others wrote, for a cell of a Markdown table: it shows, and does nothing."""
-    text = "" if value is None else str(value)
-    return re.sub(r"([\\`*\[\]<>|!])", r"\\\1", " ".join(text.split()))
+    """Rows as a Markdown table that is readable as plain text, too, their values escaped; "None." where there is no row."""
+    if not rows:
+        return "None."
+    return html_page.markdown_table(list(rows[0]), [[markdown_text(value) for value in row.values()] for row in rows], aligned=True)
 
 
 def _rounded(value: float | None) -> str | None:
@@ -283,4 +284,5 @@ def _minute(moment: datetime) -> str:
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, query: str, **parameters: Any) -> list[Row]:
-    return read_only.query(connection, query, parameters or None).to_pylist()
+    rows: list[Row] = read_only.query(connection, query, parameters or None).to_pylist()
+    return rows

@@ -33,7 +33,7 @@ from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.settings import Settings
-from ser_tasks.storage import ChangedObject, Store, UnusableObject, open_store
+from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, open_store
 
 BLOCK_S = 10.0
 WAVE_CHANNELS = 16
@@ -208,9 +208,9 @@ def _judged(result: Extracted) -> Iterator[None]:
         result.end("quarantined", "bad_facts", str(error))
     except AudioError as error:
         result.end("quarantined", error.code, str(error))
-    except UnusableObject as error:
+    except ObjectUnusableError as error:
         result.end("quarantined", "no_file", str(error))
-    except ChangedObject as error:
+    except ObjectChangedError as error:
         result.end("failed", "changed", f"{error} The next listing decides.")
     except Exception as error:
         if is_out_of_memory(error) or isinstance(error, OSError) and error.errno in MACHINE_ERRORS:
@@ -242,7 +242,7 @@ def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
     settings, recording = job.settings, result.recording
     clock = _Clock(result.seconds)
     if recording.key is None:
-        raise ChangedObject("It was planned, but is no longer in the store with that etag.")
+        raise ObjectChangedError("It was planned, but is no longer in the store with that etag.")
     store = open_store(job.recordings_uri)
     with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
         at("fetch")
@@ -264,12 +264,12 @@ def _sidecar(store: Store, recording: Recording) -> bytes | None:
         return None
     try:
         return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, recording.sidecar_etag)
-    except UnusableObject as error:
-        raise UnusableObject(f"Its sidecar: {error}") from None
+    except ObjectUnusableError as error:
+        raise ObjectUnusableError(f"Its sidecar: {error}") from None
     except FileNotFoundError:
-        raise ChangedObject("Its sidecar was listed, but is no longer in the store.") from None
-    except ChangedObject:
-        raise ChangedObject("Its sidecar changed after it was listed.") from None
+        raise ObjectChangedError("Its sidecar was listed, but is no longer in the store.") from None
+    except ObjectChangedError:
+        raise ObjectChangedError("Its sidecar changed after it was listed.") from None
 
 
 class _Clock:

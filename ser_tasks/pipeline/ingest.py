@@ -47,7 +47,7 @@ class Plan:
     """Recordings in those chunks."""
     closed: int = 0
     """Recordings in the store whose day is past the retention: nothing is done with them."""
-    broken: dict[str, parts.BrokenPart] = field(default_factory=dict)
+    broken: dict[str, parts.BrokenPartError] = field(default_factory=dict)
     """Parts of the lake that could not be read: what hangs on them is left alone."""
 
 
@@ -70,7 +70,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         try:
             planned, written_bytes = _plan_day(listing, lake, day, settings, run_id) if plan_new else (0, 0)
             waits, broken = _waiting_chunks(lake, day, version, settings)
-        except parts.BrokenPart as error:  # without it nobody knows what is planned: planning anew would double recordings
+        except parts.BrokenPartError as error:  # without it nobody knows what is planned: planning anew would double recordings
             result.broken[error.key] = error
             continue
         result.broken |= broken
@@ -84,7 +84,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     return result
 
 
-def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) -> tuple[dict[str, int], dict[str, parts.BrokenPart]]:
+def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) -> tuple[dict[str, int], dict[str, parts.BrokenPartError]]:
     """A day's chunks that wait for this version, and how many of their recordings do; and parts that cannot be read.
 
     A chunk whose outcomes cannot be read does not wait: nobody knows what it has. Where a merged part cannot be read, none of the
@@ -92,13 +92,13 @@ def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) ->
     """
     waits = dict(Counter(read_manifest(lake, day)["chunk_id"].to_pylist()))
     done: dict[str, int] = {}
-    broken: dict[str, parts.BrokenPart] = {}
+    broken: dict[str, parts.BrokenPartError] = {}
     keys = parts.keys(lake, parts.folder("outcomes", day=day, version=version))
     for key in sorted(keys, key=lambda key: parts.rank(parts.name_of(key))):
         left: Counter[str] = Counter()
         try:
             rows = parts.read(lake, key, "outcomes", ["chunk_id", "outcome", "attempts"]).to_pylist()
-        except parts.BrokenPart as error:
+        except parts.BrokenPartError as error:
             broken[key] = error
             waits = {} if parts.merged_number(parts.name_of(key)) else {**waits, parts.name_of(key): 0}
             continue
@@ -119,7 +119,7 @@ def last_scored_at(lake: Store, chunk: Chunk) -> datetime | None:
     """When any version's outcomes of a chunk were last made; what cannot be read is passed over."""
     found = []
     for version in versions_of(lake, chunk.day):
-        with contextlib.suppress(parts.BrokenPart, FileNotFoundError):
+        with contextlib.suppress(parts.BrokenPartError, FileNotFoundError):
             done = read_outcomes(lake, chunk.day, version, chunk.chunk_id)
             found += done["scored_at"].drop_null().to_pylist() if done else []
     return max(found, default=None)

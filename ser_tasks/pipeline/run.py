@@ -18,13 +18,14 @@ from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import choose_device, score_file
 from ser_tasks.lake import catalog, manifest, parts
+from ser_tasks.lake.sql_text import literal
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline import ingest, listing, publish
 from ser_tasks.pipeline.extract import Batch, Job
 from ser_tasks.pipeline.worker_pool import Workers, cores
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
-from ser_tasks.storage import LocalStore, S3Store, open_store
+from ser_tasks.storage import open_store
 
 CHECK_MEMORY = "512MB"
 """What DuckDB may take for the checks at a night's end."""
@@ -35,17 +36,14 @@ NIGHTS_LOOKED_AT = 31
 def preflight(recordings: str, lake: str, model: str, device: str, policy: str, priors: dict[str, float]) -> None:
     """Raises the error that a run with these would raise, before anything is started.
 
-    ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where no recordings can be;
-    StoreRefused or ConnectionError where S3 can't be listed.
+    ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where the recordings' folder
+    does not exist; StoreAccessError or ConnectionError where S3 can't be listed.
     """
     policy_named(policy)
     choose_device(device)
-    store = open_store(recordings)
-    if isinstance(store, LocalStore) and not store.root.is_dir():
-        raise FileNotFoundError(f"There is no folder {store.uri}: give the folder or s3://bucket/prefix that holds the recordings.")
-    for each in (store, open_store(lake)):
-        if isinstance(each, S3Store):
-            each.probe()
+    open_store(recordings).check()
+    with contextlib.suppress(FileNotFoundError):  # the first write makes the lake's folder
+        open_store(lake).check()
     load_bundle(model, priors)
 
 
@@ -81,7 +79,7 @@ class Night:
         """Withheld recordings of this run by reason code."""
         self.failed_chunks: dict[str, str] = {}
         """Chunks that a broken machine stopped, and the error."""
-        self.broken: dict[str, parts.BrokenPart] = {}
+        self.broken: dict[str, parts.BrokenPartError] = {}
         """Parts of the lake that cannot be read, by key."""
         self.machines: dict[str, tuple[int, str]] = {}
         """Processes of a cluster that handled chunks, as host:pid: their extraction processes, and the device that scored."""
@@ -186,7 +184,7 @@ class Night:
         except Exception as another:
             self.failed_chunks[chunk_id] += f" (nor could its outcomes be written: {type(another).__name__}: {another})"
             shutil.rmtree(self.scratch / chunk_id, ignore_errors=True)
-        if isinstance(error, parts.BrokenPart):
+        if isinstance(error, parts.BrokenPartError):
             self.broken[error.key] = error
 
     def check(self) -> dict[str, int]:
@@ -254,8 +252,8 @@ class Night:
         What a question needs beyond CHECK_MEMORY goes to scratch: a night of a million calls takes no more memory than one of a hundred.
         """
         connection = catalog.connect(self.lake.uri, since=self._since(), without=self.broken)
-        folder = str(self.scratch).replace("'", "''")
-        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false; SET temp_directory = '{folder}'")
+        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false")
+        connection.execute(f"SET temp_directory = {literal(str(self.scratch))}")
         return connection
 
     def _since(self) -> date | None:

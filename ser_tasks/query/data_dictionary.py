@@ -7,6 +7,7 @@ import re
 import tempfile
 from itertools import groupby
 
+from ser_tasks.html_page import markdown_table
 from ser_tasks.lake import catalog
 
 PAGE = catalog.SQL_FOLDER / "README.md"
@@ -44,25 +45,28 @@ def page() -> str:
     lines = [
         "# Every view, column, type, unit and meaning",
         "",
-        "Made by `python -m ser_tasks.query.data_dictionary` from the SELECTs here and `ser_tasks/schemas.py`: change those and run it again.",
+        "Made by `python -m ser_tasks.query.data_dictionary` from the SELECTs here and `ser_tasks/schemas.py`: "
+        "change those, then run it again.",
         "Columns are explained beside them in a view's last SELECT (`AS moment_s, -- start of ...`), or once for all in `schemas.py`.",
         "`macros/` holds the functions that views share. `ser sql` runs a question, `ser catalog` writes the views as a DuckDB file.",
         "Dates and hours of calls are the site's (`SER_TIME_ZONE`), timestamps are UTC.",
         "`SET VARIABLE as_of = '2026-11-03 12:00'` asks for what was known then, but not for what the lake replaced or deleted since:",
-        "see As of a day in the README of the project.",
+        "see As of a day in [ANALYSTS.md](ANALYSTS.md).",
     ]
     with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
         for folder, found in groupby(catalog.views(), lambda view: view.folder):
             heading, about = HEADINGS[folder]
             lines += ["", f"## {heading}", "", about]
             for view in found:
-                lines += ["", f"### {view.name}", "", *_comment(view), "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+                lines += ["", f"### {view.name}", "", *_comment(view), ""]
+                rows = []
                 known = catalog.meanings(view)
                 described = connection.table(view.name)
                 for column, type_ in zip(described.columns, described.types, strict=True):
                     if column not in known:
                         raise ValueError(f"{view.name}.{column} has no meaning: write one beside it in sql/{view.folder}/{view.name}.sql.")
-                    lines.append(f"| `{column}` | {type_} | {unit(column, str(type_))} | {known[column].replace('|', chr(92) + '|')} |")
+                    rows.append([f"`{column}`", str(type_), unit(column, str(type_)), known[column].replace("|", "\\|")])
+                lines.append(markdown_table(["column", "type", "unit", "meaning"], rows))
     return "\n".join(lines) + "\n"
 
 

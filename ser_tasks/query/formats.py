@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -22,8 +22,12 @@ import rich.table
 import rich.text
 from rich.cells import cell_len, set_cell_size
 
+from ser_tasks.lake.sql_text import identifier
+
 SHOWN_ROWS, SHOWN_CELL = 100, 40
 """Rows, and characters of a value, at which a table for a person ends."""
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 Batches = Iterator[pa.Table]
 
@@ -71,6 +75,11 @@ def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", wi
     file = io.BytesIO()
     write(answer.to_reader(), file, format, width, whole=whole)
     return file.getvalue() if format == "parquet" else file.getvalue().decode().removesuffix("\n")
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """The value for a CSV that a spreadsheet opens: text that it would run as a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
 def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
@@ -227,12 +236,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def _projected(
     connection: duckdb.DuckDBPyConnection, rows: pa.Table, expression: Callable[[str, pa.ChunkedArray], str]
 ) -> duckdb.DuckDBPyRelation:
-    columns = [f"{expression(_name(name), column)} AS {_name(name)}" for name, column in zip(rows.column_names, rows.columns, strict=True)]
+    columns = [f"{expression(identifier(name), column)} AS {identifier(name)}" for name, column in zip(rows.column_names, rows.columns, strict=True)]
     return connection.from_arrow(rows).project(", ".join(columns))
-
-
-def _name(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'
 
 
 def _distinct(given: list[str]) -> list[str]:

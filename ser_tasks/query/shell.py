@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import secrets
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from ser_tasks.lake import catalog, read_only
 from ser_tasks.query import describe, formats
+from ser_tasks.scratch import atomic_write
 
 Answer = TypeVar("Answer")
 
@@ -122,13 +122,8 @@ class Shell:
                 except BrokenPipeError:  # its reader has seen enough: | head
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return
-        temporary = self.out.with_name(f".{self.out.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                rows = write(file)
-            os.replace(temporary, self.out)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(self.out) as temporary, temporary.open("wb") as file:
+            rows = write(file)
         print(f"Wrote {rows:,} row{'s' * (rows != 1)} to {self.out}.", file=sys.stderr)
 
 

@@ -7,11 +7,21 @@ Every write is whole or not there at all. S3 credentials, region and endpoint co
 import functools
 from pathlib import Path
 
-from ser_tasks.storage.base import ChangedObject, GoneObject, Store, StoredObject, StoreRefused, UnusableObject
+from ser_tasks.storage.base import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, StoredObject
 from ser_tasks.storage.local import LocalStore
 from ser_tasks.storage.s3 import S3Store
 
-__all__ = ["ChangedObject", "GoneObject", "LocalStore", "S3Store", "Store", "StoreRefused", "StoredObject", "UnusableObject", "open_store"]
+__all__ = [
+    "ObjectChangedError",
+    "ObjectGoneError",
+    "LocalStore",
+    "S3Store",
+    "Store",
+    "StoreAccessError",
+    "StoredObject",
+    "ObjectUnusableError",
+    "open_store",
+]
 
 
 @functools.lru_cache(maxsize=16)

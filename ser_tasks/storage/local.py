@@ -1,26 +1,30 @@
 """A folder as a store."""
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ser_tasks.storage.base import GONE, GoneObject, StoredObject, UnusableObject, check_etag
+from ser_tasks.scratch import atomic_write, temporary_file
+from ser_tasks.storage.base import GONE, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
 
 
 class LocalStore:
     """A folder. Hidden files are no objects, linked folders are not entered; the etag is made of size and time of change."""
 
     def __init__(self, root: Path):
-        self.root = root
+        self.local_root = root
         self.uri = str(root)
 
+    def check(self) -> None:
+        self._check_is_folder()
+        if not self.local_root.exists():
+            raise FileNotFoundError(f"There is no folder {self.local_root}: give an existing folder or s3://bucket/prefix.")
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        if self.root.exists() and not self.root.is_dir():
-            raise NotADirectoryError(f"{self.root} is a file: give the folder that holds it.")
-        start = self.root / prefix.rpartition("/")[0]
+        self._check_is_folder()
+        start = self.local_root / prefix.rpartition("/")[0]
 
         def broken(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
@@ -30,7 +34,7 @@ class LocalStore:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
-                key = path.relative_to(self.root).as_posix()
+                key = path.relative_to(self.local_root).as_posix()
                 if name.startswith(".") or not key.startswith(prefix):
                     continue
                 try:
@@ -53,22 +57,18 @@ class LocalStore:
             return file.read()
 
     def write_bytes(self, key: str, data: bytes) -> None:
-        temporary = self._temporary(key, data)
-        try:
-            os.replace(temporary, self._path(key))
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with atomic_write(self._path_to_write(key)) as temporary:
+            _write_to_disk(temporary, data)
 
     def create_bytes(self, key: str, data: bytes) -> bool:
-        temporary = self._temporary(key, data)
-        try:
-            os.link(temporary, self._path(key))  # unlike a rename, a link never replaces
-            return True
-        except FileExistsError:
-            return False
-        finally:
-            temporary.unlink()
+        path = self._path_to_write(key)
+        with temporary_file(path) as temporary:
+            _write_to_disk(temporary, data)
+            try:
+                os.link(temporary, path)  # unlike a rename, a link never replaces
+            except FileExistsError:
+                return False
+        return True
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()
@@ -81,13 +81,13 @@ class LocalStore:
         try:
             found = _stat(path)
         except FileNotFoundError:
-            raise GoneObject(GONE) from None
+            raise ObjectGoneError(GONE) from None
         self._check_usable(path, found)
         check_etag(etag, _local_etag(found))
         return path, {}
 
     def link(self, key: str, etag: str, seconds: int) -> None:
-        self.fetch(key, etag, self.root)
+        self.fetch(key, etag, self.local_root)
 
     @property
     def link_origin(self) -> None:
@@ -96,35 +96,37 @@ class LocalStore:
     def url(self, key: str) -> str:
         return self._path(key).as_uri()
 
+    def _check_is_folder(self) -> None:
+        if self.local_root.exists() and not self.local_root.is_dir():
+            raise NotADirectoryError(f"{self.local_root} is a file: give the folder that holds it.")
+
     def _path(self, key: str) -> Path:
-        path = self.root / key
+        path = self.local_root / key
         if key.startswith("/") or ".." in Path(key).parts:
-            raise ValueError(f"The key {key!r} leads out of {self.root}: keys are relative and have no '..'.")
+            raise ValueError(f"The key {key!r} leads out of {self.local_root}: keys are relative and have no '..'.")
         return path
 
     def _check_usable(self, path: Path, found: os.stat_result) -> None:
-        """Raises UnusableObject for what would block, never end, or be somebody else's."""
+        """Raises ObjectUnusableError for what would block, never end, or be somebody else's."""
         target = Path(os.path.realpath(path))
         if stat.S_ISLNK(found.st_mode):
-            raise UnusableObject("It is a link that leads nowhere: put the file itself there, or remove the link.")
-        if path.is_symlink() and not target.is_relative_to(self.root):
-            raise UnusableObject("It is a link that leads out of its folder: put the file itself there.")
+            raise ObjectUnusableError("It is a link that leads nowhere: put the file itself there, or remove the link.")
+        if path.is_symlink() and not target.is_relative_to(self.local_root):
+            raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
         if not stat.S_ISREG(found.st_mode):
-            raise UnusableObject("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
+            raise ObjectUnusableError("It is no file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
-    def _temporary(self, key: str, data: bytes) -> Path:
+    def _path_to_write(self, key: str) -> Path:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        return temporary
+        return path
+
+
+def _write_to_disk(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from ser_tasks.storage.base import GONE, ChangedObject, GoneObject, StoredObject, StoreRefused, check_etag
+from ser_tasks.storage.base import GONE, ObjectChangedError, ObjectGoneError, StoreAccessError, StoredObject, check_etag
 
 ATTEMPTS = 5
 """For one S3 request (``AWS_MAX_ATTEMPTS`` says otherwise), and for one download that is cut off. With boto3's pauses, which
@@ -40,8 +40,10 @@ _REFUSALS = {
 
 
 class S3Store:
-    """A prefix of a bucket, through boto3. Beside what each verb raises: StoreRefused, and ConnectionError where the server
+    """A prefix of a bucket, through boto3. Beside what each verb raises: StoreAccessError, and ConnectionError where the server
     does not answer, or not in time, or only with errors. These two name the server and never a key, which may name a person."""
+
+    local_root: None = None
 
     def __init__(self, bucket: str, prefix: str):
         self.bucket = bucket
@@ -70,8 +72,7 @@ class S3Store:
             client = session.client("s3", config=config.merge(Config(s3={"addressing_style": "path"})))
         return client
 
-    def probe(self) -> None:
-        """Raises what a night would raise where the store can't be listed."""
+    def check(self) -> None:
         with self._plain_errors("list"):
             self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 
@@ -88,8 +89,8 @@ class S3Store:
         match = {} if etag is None else {"IfMatch": f'"{etag}"'}
         try:
             return self._read(key, **span, **match)
-        except ChangedObject:
-            raise ChangedObject(f"It changed after it was listed: it no longer has the etag {etag}.") from None
+        except ObjectChangedError:
+            raise ObjectChangedError(f"It changed after it was listed: it no longer has the etag {etag}.") from None
 
     def tail_bytes(self, key: str, limit_bytes: int) -> bytes:
         return self._read(key, Range=f"bytes=-{limit_bytes}")
@@ -103,7 +104,7 @@ class S3Store:
                 if _status(error) == 416:  # an empty object has no first byte
                     return b""
                 if _status(error) == 412:
-                    raise ChangedObject from None
+                    raise ObjectChangedError from None
                 if self._is_missing(error, key):
                     raise FileNotFoundError(self.url(key)) from None
                 raise
@@ -153,9 +154,9 @@ class S3Store:
                 return path, self._download(key, file, IfMatch=f'"{etag}"')["Metadata"]
             except self.client.exceptions.ClientError as error:
                 if _status(error) == 412:
-                    raise ChangedObject(f"It changed after it was listed: it no longer has the etag {etag}.") from None
+                    raise ObjectChangedError(f"It changed after it was listed: it no longer has the etag {etag}.") from None
                 if self._is_missing(error, key):
-                    raise GoneObject(GONE) from None
+                    raise ObjectGoneError(GONE) from None
                 raise
 
     def link(self, key: str, etag: str, seconds: int) -> str:
@@ -166,7 +167,7 @@ class S3Store:
                 check_etag(etag, self.client.head_object(**place)["ETag"].strip('"'))
             except self.client.exceptions.ClientError as error:
                 if self._is_missing(error, key):
-                    raise GoneObject(GONE) from None
+                    raise ObjectGoneError(GONE) from None
                 raise
             return self._signer.generate_presigned_url("get_object", Params=place, ExpiresIn=seconds)
 
@@ -223,9 +224,9 @@ class S3Store:
         except boto.ClientError as error:
             code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
             if code in _REFUSALS:
-                raise StoreRefused(f"{self.uri} at {self._server}: {_REFUSALS[code]} ({code}).") from None
+                raise StoreAccessError(f"{self.uri} at {self._server}: {_REFUSALS[code]} ({code}).") from None
             if status in (401, 403):
-                raise StoreRefused(
+                raise StoreAccessError(
                     f"{self.uri} at {self._server}: these credentials may not {verb} there ({code or status}); "
                     "deploy/storage-policy.json has the rights that a night needs."
                 ) from None
@@ -235,7 +236,7 @@ class S3Store:
                 ) from None
             raise
         except boto.NoCredentialsError:
-            raise StoreRefused(
+            raise StoreAccessError(
                 f"No credentials for {self.uri}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with AWS_PROFILE."
             ) from None
         except boto.ParamValidationError:
@@ -246,7 +247,7 @@ class S3Store:
                 "check AWS_ENDPOINT_URL_S3, the network, and that the server runs."
             ) from None
         except boto.BotoCoreError as error:  # a profile or a role that gives no credentials
-            raise StoreRefused(f"{self.uri}: {error}") from None
+            raise StoreAccessError(f"{self.uri}: {error}") from None
 
 
 def _status(error: Any) -> int:

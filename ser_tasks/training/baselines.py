@@ -28,6 +28,7 @@ from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimme
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
 

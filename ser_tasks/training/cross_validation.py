@@ -24,6 +24,7 @@ from ser_tasks.evaluation.evaluate import ClipScorer, Evaluation, babblers, clip
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.inference.bundle import save_bundle
 from ser_tasks.progress import TerminalProgress
+from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, functionals_for
 from ser_tasks.training.feature_cache import pool_of

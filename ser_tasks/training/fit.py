@@ -2,7 +2,6 @@
 
 import ast
 import copy
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -13,6 +13,7 @@ from ser_tasks.datasets import emotions_of, read_corpora
 from ser_tasks.datasets.telephone import RATE_HZ
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
+from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model

@@ -42,9 +42,7 @@ Callers in the EU must be informed that emotion recognition is in use (Art. 50(3
 
 ## Data
 
-| corpus | licence | clips: train, calibration, test |
-|---|---|---|
-{chr(10).join(corpora)}
+{markdown_table(["corpus", "licence", "clips: train, calibration, test"], corpora)}
 
 {_about_the_data(bundle)}
 Clips were trimmed of silence and brought to 8 kHz, -26 dBFS and G.711 mu-law. Training clips were augmented: speed, level, pauses,
@@ -171,7 +169,7 @@ than those above.
 def _robustness(bundle: Bundle) -> str:
     if not (scores := bundle.scores.get("robustness")):
         return ""
-    rows = [f"| {name} | {row['ua']:.2f} | {row['labels_flipped']:.0%} |" for name, row in scores.items()]
+    rows = [[name, f"{row['ua']:.2f}", f"{row['labels_flipped']:.0%}"] for name, row in scores.items()]
     return f"""
 ## Robustness
 
@@ -208,5 +206,5 @@ def _unseen(scores: Scores) -> Scores:
 def _score_row(corpus: str, row: dict[str, Any]) -> str:
     error = "none covered" if row["error_covered"] is None else f"{row['error_covered']:.2f}"
     interval = " ({:.2f} to {:.2f})".format(*row["ua_interval_95"]) if row.get("ua_interval_95") else ""
-    scores = f"{row['ua']:.2f}{interval} | {row['wa']:.2f} | {row['ece']:.2f} | {row['coverage']:.2f}"
-    return f"| {corpus} | {row['segments']} | {scores} | {error} |"
+    scores = [f"{row['ua']:.2f}{interval}", f"{row['wa']:.2f}", f"{row['ece']:.2f}", f"{row['coverage']:.2f}"]
+    return [corpus, str(row["segments"]), *scores, error]

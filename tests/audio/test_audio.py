@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ser_tasks.audio import MAX_AMPLITUDE, MAX_CHANNELS, AudioInfo, AudioError, open_audio
+from ser_tasks.audio import MAX_AMPLITUDE, MAX_CHANNELS, AudioError, AudioInfo, open_audio
 from tests.factories import audio as making
 
 LONGEST_S = 3600.0

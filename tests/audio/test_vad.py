@@ -142,7 +142,7 @@ def speech_s(path: Path) -> tuple[float, float]:
 
 
 def test_hold_music_and_beeps_hardly_count_as_speech(data):
-    """README: speech found in hold music and beeps; an IVR prompt is a voice, and is found as one."""
+    """MODEL.md: speech found in hold music and beeps; an IVR prompt is a voice, and is found as one."""
     for path in sorted((data / "not_speech").glob("*.flac")):
         found_s, total_s = speech_s(path)
         if path.name.startswith("hold-music") or path.name == "prompt-beep.flac":

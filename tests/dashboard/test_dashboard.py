@@ -126,7 +126,8 @@ def test_other_spellings_of_a_header_do_not_count(lake):
 
 
 @pytest.mark.parametrize(
-    "groups, seen", [("sales-leads", {"sales"}), ("x, support-leads,sales-leads", {"sales", "support"}), ("quality", {"sales", "support"})]
+    ("groups", "seen"),
+    [("sales-leads", {"sales"}), ("x, support-leads,sales-leads", {"sales", "support"}), ("quality", {"sales", "support"})],
 )
 def test_groups_decide_what_is_seen(lake, groups, seen):
     answer = browser(signed_app(lake)).get("/", headers=by_proxy(groups))

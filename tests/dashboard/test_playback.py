@@ -83,7 +83,7 @@ def test_who_has_the_right_may_hear_a_scored_call(player):
 
 
 @pytest.mark.parametrize(
-    "change, why",
+    ("change", "why"),
     [
         ({"notice_given": False}, "not told"),
         ({"outcome": "withheld"}, "withheld"),
@@ -126,7 +126,7 @@ def test_what_browsers_play_comes_as_it_lies_there(folder, player):
 
 
 @pytest.mark.parametrize(
-    "name, options, row",
+    ("name", "options", "row"),
     [
         ("a.wav", {"subtype": "GSM610"}, {"codec": "GSM610"}),
         ("a.ulaw", {"format": "RAW", "subtype": "ULAW"}, {"container": "RAW", "codec": "ULAW"}),
@@ -393,7 +393,7 @@ def test_no_link_and_no_header_goes_on_to_others_or_stays_in_a_cache(app):
 
 
 @pytest.mark.parametrize(
-    "asked, status, length",
+    ("asked", "status", "length"),
     [
         ("bytes=0-0", 206, 1),
         ("bytes=-4", 206, 4),

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from ser_tasks.dashboard import weekly
-from ser_tasks.dashboard.mailing import Unmailed, key_of, mail_week
+from ser_tasks.dashboard.mailing import MailingError, key_of, mail_week
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER, Viewer
 from ser_tasks.settings import Settings
@@ -149,17 +149,18 @@ def test_each_address_is_mailed_its_queues_once(own_lake, post_office):
     copy = open_store(own_lake).read_bytes(key_of(MONDAY, "sales@example.org")).decode()
     assert copy.split() == page_of(letters["sales@example.org"]).split()
 
-    assert mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)[0] == "sales@example.org has had 2026-W47 already"
+    second = mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=said.append)
+    assert second[0] == "sales@example.org has already received 2026-W47"
     assert len(post_office.letters) == 3
     mail_week(own_lake, "2026-W47", again=True, dry_run=False, say=said.append)
     assert len(post_office.letters) == 6
     again = post_office.letters[-1][1]
-    assert "asked for again" in again.get_body().get_content() and again["Message-ID"] != letter["Message-ID"]
+    assert "sent again on request" in again.get_body().get_content() and again["Message-ID"] != letter["Message-ID"]
 
 
 def test_who_could_not_be_mailed_is_mailed_by_the_next_run(own_lake, post_office):
     post_office.refused = {"sales@example.org"}
-    with pytest.raises(Unmailed, match="^2026-W47 was not mailed to sales@example.org: .* refused sales@example.org"):
+    with pytest.raises(MailingError, match="^2026-W47 was not mailed to sales@example.org: .* refused sales@example.org"):
         mail_week(own_lake, "2026-W47", again=False, dry_run=False, say=lambda line: None)
     assert [address for address, _ in post_office.letters] == ["support@example.org", "head@example.org"]
     refused = CliRunner().invoke(app, ["weekly", "--lake", own_lake, "--week", "2026-W47", "--mail"])

@@ -160,7 +160,7 @@ def test_the_catalogue_file_opens_anywhere(lake, tmp_path):
         (["retention", "--lake", "x"], "No night has planned a recording"),
         (["compact", "--lake", "x"], "No night has planned a recording"),
         (["rollback", "--lake", "x", "--version", "a.b"], "There are: none"),
-        (["report", "--lake", "x"], "No run is written down"),
+        (["report", "--lake", "x"], "has no run"),
         (["bench", "--recordings", "no-such-folder"], "No recordings"),
         (["evaluate", "--data", ".", "--out", "x", "--labels", "anger,neutral", "--epochs", "2"], "--labels, --epochs would be ignored"),
         (["evaluate", "--data", ".", "--out", "x", "--test", "emodb"], "Add --split"),

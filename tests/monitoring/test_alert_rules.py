@@ -1,4 +1,4 @@
-"""The rule file and its ready-made questions: clear faults, and findings worked out by hand."""
+"""The rule file and its ready-made queries: clear faults, and alerts worked out by hand."""
 
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import alert_rules
-from ser_tasks.monitoring.alert_rules import LONGEST_LINE, READY_FOLDER, FaultyRule, Rule, load
+from ser_tasks.monitoring.alert_rules import MAX_LINE_CHARACTERS, READY_FOLDER, Rule, RuleError, load
 from ser_tasks.settings import Settings
 from tests.factories.lakes import NIGHT, Call, run_row, segment, write, write_calls
 from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, DAYS, FIRST_DAY, make_year
@@ -31,13 +31,13 @@ def written(tmp_path, text: str):
     return path
 
 
-def ask(lake, now: datetime = NIGHT + timedelta(hours=6), settings: Settings | None = None, **rule) -> list[tuple[str, str]]:
-    """Subject and message of what a rule finds."""
+def evaluate(lake, now: datetime = NIGHT + timedelta(hours=6), settings: Settings | None = None, **rule) -> list[tuple[str, str]]:
+    """Subject and message of each alert that a rule finds."""
     made = Rule.model_validate({"name": "r", "severity": "error", "message": "found", "to": ["webhook"]} | rule)
     settings = settings or Settings()
     with catalog.connect(str(lake)) as connection:
         alert_rules.prepare(connection, str(lake), settings)
-        return [(found.subject, found.message) for found in alert_rules.ask(connection, made, now, settings)]
+        return [(alert.subject, alert.message) for alert in alert_rules.evaluate(connection, made, now, settings)]
 
 
 def run(lake, run_id: str, started_at: datetime, **changes) -> None:
@@ -48,51 +48,51 @@ def run(lake, run_id: str, started_at: datetime, **changes) -> None:
 # The file
 
 
-def test_the_shipped_file_is_good_and_uses_every_ready_made_question(tmp_path):
+def test_the_shipped_file_is_valid_and_uses_every_ready_made_query(tmp_path):
     rules = load()
     assert {rule.ready for rule in rules.rules} == {path.stem for path in READY_FOLDER.glob("*.sql")}
-    for rule in rules.rules:  # every message fits its question, on a lake in which nothing is found
-        ask(tmp_path, **rule.model_dump(by_alias=True, exclude={"name"}))
+    for rule in rules.rules:  # every message fits its query, on a lake without alerts
+        evaluate(tmp_path, **rule.model_dump(by_alias=True, exclude={"name"}))
 
 
-def test_a_rule_of_one_s_own_is_asked(tmp_path):
+def test_a_rule_with_its_own_sql_is_evaluated(tmp_path):
     write_calls(str(tmp_path / "lake"), [Call("a", [segment(0, 4, (0.8, 0.0, 0.1, 0.1)), segment(5, 9, (0.1, 0.0, 0.8, 0.1))])])
     [rule] = load(written(tmp_path, GOOD)).rules
-    assert ask(tmp_path / "lake", **rule.model_dump(by_alias=True, exclude={"name"})) == [("sales", "sales: 50.0% of 1 calls")]
+    assert evaluate(tmp_path / "lake", **rule.model_dump(by_alias=True, exclude={"name"})) == [("sales", "sales: 50.0% of 1 calls")]
 
 
 @pytest.mark.parametrize(
-    "old, new, fault",
+    ("old", "new", "fault"),
     [
         (
             "severity:",
             "severty:",
-            "line 7: rule mine: there is no key 'severty': choose of name, ready, sql, with, severity, message, to, remind",
+            "line 7: rule mine: there is no key 'severty': choose from name, ready, sql, with, severity, message, to, remind",
         ),
         (
             "to: [webhook]",
             "too: [webhook]",
-            "rules.yaml, line 2: there is no key 'too': choose of to, remind_after_h, lines_a_rule, ",
+            "rules.yaml, line 2: there is no key 'too': choose from to, remind_after_h, lines_a_rule, ",
         ),
         ("    severity: warning\n", "", "line 4: rule mine: severity is missing"),
         ("warning", "fatal", "rule mine: severity: .*'fatal'"),
         ("name: mine", "name: My rule", "rule My rule: name: "),
-        ("with: { least: 0 }", "", "line 4: rule mine: its question asks for \\$least: give it under with"),
-        ("least: 0", "least: 0, most: 1", "rule mine: its question has no parameter \\$most to give, only least"),
+        ("with: { least: 0 }", "", "line 4: rule mine: its query needs the parameter \\$least: add it under with"),
+        ("least: 0", "least: 0, most: 1", "rule mine: its query has no parameter \\$most, only least"),
         ("    sql:", "    ready: disk\n    sql:", "rule mine: write either ready or sql"),
-        ('sql: "', 'ready: "', "rule mine: there is no ready-made question '.*': choose of check_failed, disk, "),
-        ("[webhook]", "[pager]", "rule mine: 'pager' can be told nothing: write prefect, webhook, mail or an e-mail address"),
-        ("[webhook]", "[]", "rule mine: nobody is told"),
-        ("{calls}", "{calls.real}", "rule mine: message: {calls.real} is no column"),
+        ('sql: "', 'ready: "', "rule mine: there is no ready-made query '.*': choose from check_failed, disk, "),
+        ("[webhook]", "[pager]", "rule mine: 'pager' is not a target: write prefect, webhook, mail or an e-mail address"),
+        ("[webhook]", "[]", "rule mine: it has no target"),
+        ("{calls}", "{calls.real}", "rule mine: message: {calls.real} is not a column"),
         ("{calls}", "{calls", "rule mine: message: "),
-        ("rules:", "rules: [", "is no YAML: .*line "),
-        ("    severity: warning", "    severity: warning\n    severity: error", "line 8: severity is there twice"),
+        ("rules:", "rules: [", "is not valid YAML: .*line "),
+        ("    severity: warning", "    severity: warning\n    severity: error", "line 8: the key severity is repeated"),
         ("    sql:", "    remind_after_h: -1\n    sql:", "line 5: rule mine: remind_after_h: .*greater than 0"),
-        (GOOD, "- a", "holds no rules"),
-        (GOOD, "", "holds no rules"),
+        (GOOD, "- a", "has no rules"),
+        (GOOD, "", "has no rules"),
     ],
 )
-def test_a_faulty_file_is_told_with_its_place(tmp_path, old, new, fault):
+def test_a_faulty_file_is_refused_with_the_line(tmp_path, old, new, fault):
     assert old in GOOD
     with pytest.raises(ValueError, match=fault) as caught:
         load(written(tmp_path, GOOD.replace(old, new)))
@@ -100,33 +100,33 @@ def test_a_faulty_file_is_told_with_its_place(tmp_path, old, new, fault):
 
 
 def test_two_rules_of_one_name_and_no_file(tmp_path):
-    with pytest.raises(ValueError, match="there are 2 rules mine"):
+    with pytest.raises(ValueError, match="there are 2 rules named mine"):
         load(written(tmp_path, GOOD + GOOD.partition("rules:")[2]))
     with pytest.raises(FileNotFoundError, match="There is no rule file .*missing.yaml"):
         load(tmp_path / "missing.yaml")
 
 
-def test_a_time_without_quotes_is_told(tmp_path):
+def test_a_time_without_quotes_is_refused(tmp_path):
     given = "{from: 22:00, by: 06:00, mornings: [1]}"
     text = f"to: [mail]\nrules:\n  - {{name: late, ready: night_late, severity: error, message: x, with: {given}}}"
-    with pytest.raises(ValueError, match='line 3: rule late: from is 1320: write a time in quotes, as "06:00"'):
+    with pytest.raises(ValueError, match='line 3: rule late: from is 1320: write the time in quotes, as "06:00"'):
         load(written(tmp_path, text))
 
 
-def test_a_question_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(alert_rules, "LONGEST_QUESTION_S", 0.3)
+def test_a_query_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(alert_rules, "QUERY_LIMIT_S", 0.3)
     endless = "SELECT count(*) AS n FROM range(10000000) AS a(x), range(10000000) AS b(y) WHERE x * y % 7 = 3"
-    with pytest.raises(FaultyRule, match="rule r: its question took longer than 0.3 s"):
-        ask(tmp_path, sql=endless)
+    with pytest.raises(RuleError, match="rule r: its query took longer than 0.3 s"):
+        evaluate(tmp_path, sql=endless)
 
 
 @pytest.mark.parametrize(
-    "changes, fault",
+    ("changes", "fault"),
     [
         ({"sql": "SELEC 1"}, 'rule r: .*syntax error at or near "SELEC"'),
         ({"sql": "SELECT nothing FROM runs"}, 'rule r: .*"nothing" not found'),
         ({"sql": "FROM no_view"}, "rule r: .*no_view does not exist"),
-        ({"sql": "SELECT 1 AS a", "message": "{b}"}, "rule r: its message names b, its question answers only a"),
+        ({"sql": "SELECT 1 AS a", "message": "{b}"}, "rule r: its message uses b, but its query returns only a"),
         ({"sql": "SELECT 'x' AS a WHERE false", "message": "{a:.1%}"}, "rule r: its message does not fit its columns"),
         ({"sql": "CREATE TABLE t (a INT)"}, "rule r: CREATE is not allowed here"),
         ({"sql": "COPY (SELECT 1) TO 'out.csv'"}, "rule r: COPY is not allowed here"),
@@ -138,26 +138,26 @@ def test_a_question_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
         ({"sql": "SELECT $by::TIME AS a", "with": {"by": 360}}, r"rule r: .*\(with {'by': 360}\)"),
     ],
 )
-def test_a_rule_that_cannot_be_asked_is_told_even_where_nothing_would_be_found(tmp_path, changes, fault):
-    with pytest.raises(FaultyRule, match=f"(?s){fault}"):
-        ask(tmp_path, **changes)
+def test_a_rule_that_fails_is_reported_even_without_alerts(tmp_path, changes, fault):
+    with pytest.raises(RuleError, match=f"(?s){fault}"):
+        evaluate(tmp_path, **changes)
 
 
 def test_null_is_unknown_and_text_from_outside_is_one_short_line(tmp_path):
     hostile = "a\\nBcc: x\\x1b[31m" + "y" * 1000
-    [(subject, message)] = ask(tmp_path, sql=f"SELECT E'{hostile}' AS subject, NULL::DOUBLE AS share", message="{subject} {share:.1%}")
+    [(subject, message)] = evaluate(tmp_path, sql=f"SELECT E'{hostile}' AS subject, NULL::DOUBLE AS share", message="{subject} {share:.1%}")
     for text in (subject, message):
-        assert "\n" not in text and "\x1b" not in text and len(text) == LONGEST_LINE
-    assert ask(tmp_path, sql="SELECT NULL::DOUBLE AS share, NULL::VARCHAR AS subject", message="{share:.1%}") == [("none", "unknown")]
+        assert "\n" not in text and "\x1b" not in text and len(text) == MAX_LINE_CHARACTERS
+    assert evaluate(tmp_path, sql="SELECT NULL::DOUBLE AS share, NULL::VARCHAR AS subject", message="{share:.1%}") == [("none", "unknown")]
 
 
 def test_rows_of_one_subject_are_one_alert(tmp_path):
     sql = "SELECT * FROM (VALUES ('a', 1), ('a', 2), ('b', 3)) AS t(subject, n)"
-    assert ask(tmp_path, sql=sql, message="{n}") == [("a", "1 (and 1 more rows)"), ("b", "3")]
-    assert ask(tmp_path, sql="SELECT 1 AS n FROM range(3)", message="{n}") == [("", "1 (and 2 more rows)")]
+    assert evaluate(tmp_path, sql=sql, message="{n}") == [("a", "1 (and 1 more rows)"), ("b", "3")]
+    assert evaluate(tmp_path, sql="SELECT 1 AS n FROM range(3)", message="{n}") == [("", "1 (and 2 more rows)")]
 
 
-# Ready-made questions
+# Ready-made queries
 
 
 def test_failed_share_counts_the_last_night_with_recordings(tmp_path):
@@ -165,11 +165,11 @@ def test_failed_share_counts_the_last_night_with_recordings(tmp_path):
     run(tmp_path, "before", NIGHT - timedelta(days=1), scored=0, failed=50)
     run(tmp_path, "a", NIGHT, scored=15, no_speech=0, withheld=0, quarantined=0, failed=2)
     run(tmp_path, "idle", NIGHT + timedelta(hours=2), scored=0, no_speech=0, withheld=0, quarantined=0, failed=0)
-    assert ask(tmp_path, **rule) == [("", "2 of 17")]
-    assert ask(tmp_path, **rule | {"with": {"above": 2 / 17, "at_least": 10}}) == []
-    assert ask(tmp_path, **rule | {"with": {"above": 0.1, "at_least": 18}}) == []
+    assert evaluate(tmp_path, **rule) == [("", "2 of 17")]
+    assert evaluate(tmp_path, **rule | {"with": {"above": 2 / 17, "at_least": 10}}) == []
+    assert evaluate(tmp_path, **rule | {"with": {"above": 0.1, "at_least": 18}}) == []
     run(tmp_path, "again", NIGHT + timedelta(hours=3), scored=20, no_speech=0, withheld=0, quarantined=0, failed=0)
-    assert ask(tmp_path, **rule) == []  # 2 of 37
+    assert evaluate(tmp_path, **rule) == []  # 2 of 37
 
 
 BERLIN = Settings(time_zone="Europe/Berlin")
@@ -182,28 +182,28 @@ def test_no_recordings_by_six_is_six_in_the_site_s_zone(tmp_path):
     run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC), planned=4)  # 01:00 in Berlin
     run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
     before, after = datetime(2026, 11, 21, 4, 59, tzinfo=UTC), datetime(2026, 11, 21, 5, 0, tzinfo=UTC)  # 05:59 and 06:00 in Berlin
-    assert ask(tmp_path, before, BERLIN, **rule) == []  # the last night that is over is Friday's
-    assert ask(tmp_path, after, BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 1")]
-    assert ask(tmp_path, after, Settings(), **rule) == []  # in UTC it is five
+    assert evaluate(tmp_path, before, BERLIN, **rule) == []  # the last night that is over is Friday's
+    assert evaluate(tmp_path, after, BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 1")]
+    assert evaluate(tmp_path, after, Settings(), **rule) == []  # in UTC it is five
     run(tmp_path, "late", datetime(2026, 11, 21, 7, 0, tzinfo=UTC), planned=3)  # caught up
-    assert ask(tmp_path, datetime(2026, 11, 21, 8, 0, tzinfo=UTC), BERLIN, **rule) == []
+    assert evaluate(tmp_path, datetime(2026, 11, 21, 8, 0, tzinfo=UTC), BERLIN, **rule) == []
 
 
-@pytest.mark.parametrize("night, six_utc", [(date(2026, 3, 29), 4), (date(2026, 10, 25), 5), (date(2026, 7, 1), 4)])
+@pytest.mark.parametrize(("night", "six_utc"), [(date(2026, 3, 29), 4), (date(2026, 10, 25), 5), (date(2026, 7, 1), 4)])
 def test_the_hour_holds_when_the_clocks_change(tmp_path, night, six_utc):
     rule = {"ready": "no_recordings", "with": NEW, "message": "{night}"}
     six = datetime(night.year, night.month, night.day, six_utc, tzinfo=UTC)
     run(tmp_path, "before", six - timedelta(hours=29), planned=1)
-    assert ask(tmp_path, six - timedelta(seconds=1), BERLIN, **rule) == []
-    assert ask(tmp_path, six, BERLIN, **rule) == [("", str(night))]
+    assert evaluate(tmp_path, six - timedelta(seconds=1), BERLIN, **rule) == []
+    assert evaluate(tmp_path, six, BERLIN, **rule) == [("", str(night))]
 
 
 def test_mornings_after_days_without_calls_are_left_out(tmp_path):
     rule = {"ready": "no_recordings", "with": NEW | {"mornings": [2, 3, 4, 5, 6]}, "message": "{night}"}
     run(tmp_path, "saturday", datetime(2026, 11, 21, 1, tzinfo=UTC), planned=4)
     for day in (22, 23):  # Sunday and Monday: asked of Saturday's still
-        assert ask(tmp_path, datetime(2026, 11, day, 7, tzinfo=UTC), **rule) == []
-    assert ask(tmp_path, datetime(2026, 11, 24, 7, tzinfo=UTC), **rule) == [("", "2026-11-24")]
+        assert evaluate(tmp_path, datetime(2026, 11, day, 7, tzinfo=UTC), **rule) == []
+    assert evaluate(tmp_path, datetime(2026, 11, 24, 7, tzinfo=UTC), **rule) == [("", "2026-11-24")]
 
 
 @pytest.mark.parametrize("holidays", [["2026-12-24", "2026-12-25"], [date(2026, 12, 24), date(2026, 12, 25)]])
@@ -212,36 +212,36 @@ def test_the_nights_of_holidays_are_not_asked_for(tmp_path, holidays):
     rule = {"ready": "no_recordings", "with": NEW | {"mornings": [2, 3, 4, 5, 6], "holidays": holidays}, "message": "{night}"}
     run(tmp_path, "wednesday", datetime(2026, 12, 24, 1, tzinfo=UTC), planned=4)
     for day in (24, 25, 26, 27, 28):
-        assert ask(tmp_path, datetime(2026, 12, day, 7, tzinfo=UTC), **rule) == []
-    assert ask(tmp_path, datetime(2026, 12, 25, 7, tzinfo=UTC), **rule | {"with": NEW}) == [("", "2026-12-25")]
-    assert ask(tmp_path, datetime(2026, 12, 29, 7, tzinfo=UTC), **rule) == [("", "2026-12-29")]
+        assert evaluate(tmp_path, datetime(2026, 12, day, 7, tzinfo=UTC), **rule) == []
+    assert evaluate(tmp_path, datetime(2026, 12, 25, 7, tzinfo=UTC), **rule | {"with": NEW}) == [("", "2026-12-25")]
+    assert evaluate(tmp_path, datetime(2026, 12, 29, 7, tzinfo=UTC), **rule) == [("", "2026-12-29")]
 
 
 def test_a_night_that_begins_in_the_evening(tmp_path):
     for ready, given in (("no_recordings", NEW), ("night_late", MORNINGS)):
         rule = {"ready": ready, "with": given | {"from": "22:00"}, "message": "{night}"}
-        assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == [("", "2026-11-21")]
+        assert evaluate(tmp_path, NIGHT + timedelta(hours=6), **rule) == [("", "2026-11-21")]
     run(tmp_path, "evening", datetime(2026, 11, 20, 22, 30, tzinfo=UTC), planned=4)
     for ready, given in (("no_recordings", NEW), ("night_late", MORNINGS)):
         rule = {"ready": ready, "with": given | {"from": "22:00"}, "message": "{night}"}
-        assert ask(tmp_path, NIGHT + timedelta(hours=6), **rule) == []
+        assert evaluate(tmp_path, NIGHT + timedelta(hours=6), **rule) == []
 
 
 def test_a_night_is_late_until_it_has_ended(tmp_path):
     rule = {"ready": "night_late", "with": MORNINGS, "message": "{night} {by} {time_zone} {last_run_ended_at:%d %H:%M}"}
     run(tmp_path, "friday", datetime(2026, 11, 20, 0, 0, tzinfo=UTC))
-    assert ask(tmp_path, datetime(2026, 11, 21, 4, 59, tzinfo=UTC), BERLIN, **rule) == []
-    assert ask(tmp_path, datetime(2026, 11, 21, 5, 1, tzinfo=UTC), BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 20 01:20")]
+    assert evaluate(tmp_path, datetime(2026, 11, 21, 4, 59, tzinfo=UTC), BERLIN, **rule) == []
+    assert evaluate(tmp_path, datetime(2026, 11, 21, 5, 1, tzinfo=UTC), BERLIN, **rule) == [("", "2026-11-21 06:00 Europe/Berlin 20 01:20")]
     run(tmp_path, "saturday", datetime(2026, 11, 21, 0, 0, tzinfo=UTC), planned=0)
-    assert ask(tmp_path, datetime(2026, 11, 21, 6, 0, tzinfo=UTC), BERLIN, **rule) == []
+    assert evaluate(tmp_path, datetime(2026, 11, 21, 6, 0, tzinfo=UTC), BERLIN, **rule) == []
 
 
 def test_check_failed_looks_at_the_newest_run(tmp_path):
     rule = {"ready": "check_failed", "message": "{run_id} {checks_failed} {failed_chunks}"}
     run(tmp_path, "a", NIGHT, checks_failed=2, failed_chunks=1)
-    assert ask(tmp_path, **rule) == [("", "a 2 1")]
+    assert evaluate(tmp_path, **rule) == [("", "a 2 1")]
     run(tmp_path, "b", NIGHT + timedelta(hours=1), checks_failed=0, failed_chunks=0)
-    assert ask(tmp_path, **rule) == []
+    assert evaluate(tmp_path, **rule) == []
 
 
 def test_a_slow_night_is_slow_beside_the_nights_before(tmp_path):
@@ -250,9 +250,9 @@ def test_a_slow_night_is_slow_beside_the_nights_before(tmp_path):
         run(tmp_path, f"r{back}", NIGHT - timedelta(days=back), audio_s=7200.0, audio_h_per_h=100.0 + back)
     run(tmp_path, "tiny", NIGHT + timedelta(hours=3), audio_s=60.0, audio_h_per_h=1.0)
     run(tmp_path, "now", NIGHT, audio_s=7200.0, audio_h_per_h=51.4)  # the median is 103
-    assert ask(tmp_path, **rule) == [("", "51 103")]
+    assert evaluate(tmp_path, **rule) == [("", "51 103")]
     run(tmp_path, "now", NIGHT, audio_s=7200.0, audio_h_per_h=51.6)
-    assert ask(tmp_path, **rule) == []
+    assert evaluate(tmp_path, **rule) == []
 
 
 def test_share_unsure_is_that_of_the_newest_day_with_enough_calls_against_those_before(tmp_path):
@@ -263,7 +263,7 @@ def test_share_unsure_is_that_of_the_newest_day_with_enough_calls_against_those_
         parts = [segment(0, 3, unsure if back == 2 else sure), segment(5, 6, unsure)]
         day = date(2026, 11, 15 + back)
         write_calls(str(tmp_path), [Call(f"b{back}-{n}", parts, chunk=f"b{back}-{n}", day=day) for n in range(2)])
-    assert ask(tmp_path, **rule | {"with": given}) == []
+    assert evaluate(tmp_path, **rule | {"with": given}) == []
     day = date(2026, 11, 20)
     for number, queue in enumerate(("sales", "support")):
         parts = [segment(0, 4, sure), segment(5, 9 - number, unsure)]  # 4 of 8 s and 3 of 7 s unsure
@@ -271,8 +271,8 @@ def test_share_unsure_is_that_of_the_newest_day_with_enough_calls_against_those_
     alone = Call("alone", [segment(0, 4, sure)], day=date(2026, 11, 21), chunk="k9")
     tomorrow = [Call(f"t{n}", [segment(0, 4, sure)], day=date(2026, 11, 25), chunk=f"t{n}") for n in range(2)]  # a wrong clock
     write_calls(str(tmp_path), [alone, *tomorrow])
-    assert ask(tmp_path, **rule | {"with": given}) == [("", "2026-11-20 2 0.467 0.250")]  # 7 of 15
-    assert ask(tmp_path, **rule | {"with": given | {"above_usual": 0.22}}) == []
+    assert evaluate(tmp_path, **rule | {"with": given}) == [("", "2026-11-20 2 0.467 0.250")]  # 7 of 15
+    assert evaluate(tmp_path, **rule | {"with": given | {"above_usual": 0.22}}) == []
 
 
 def test_disk_tells_a_place_with_little_room(tmp_path, monkeypatch):
@@ -288,14 +288,14 @@ def test_disk_tells_a_place_with_little_room(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(*usage[str(path)]) if str(path) in usage else real(path))
     settings = Settings(scratch=str(tmp_path / "scratch"))
     rule = {"ready": "disk", "with": {"below": 0.1}, "message": "{free_gb:.0f} GB, {free_share:.0%}"}
-    assert ask(tmp_path / "lake", settings=settings, **rule) == [("lake", "5 GB, 5%")]
-    assert ask(tmp_path / "lake", settings=settings, **rule | {"with": {"below": 0.05}}) == []
+    assert evaluate(tmp_path / "lake", settings=settings, **rule) == [("lake", "5 GB, 5%")]
+    assert evaluate(tmp_path / "lake", settings=settings, **rule | {"with": {"below": 0.05}}) == []
 
 
-def test_the_room_of_a_lake_that_is_not_there_yet_is_that_of_the_disk_that_will_hold_it(tmp_path):
-    found = alert_rules.room(str(tmp_path / "a" / "lake"), Settings(scratch=str(tmp_path)))
+def test_the_disk_space_of_a_missing_lake_is_that_of_the_disk_that_will_hold_it(tmp_path):
+    found = alert_rules.disk_space(str(tmp_path / "a" / "lake"), Settings(scratch=str(tmp_path)))
     assert found.keys() == {"lake", "scratch"} and found["lake"][1] == shutil.disk_usage(tmp_path).total
-    assert alert_rules.room("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
+    assert alert_rules.disk_space("s3://bucket/lake", Settings(scratch=str(tmp_path))).keys() == {"scratch"}
 
 
 def queue_days(lake, shares: list[float], queue: str = "sales") -> datetime:
@@ -322,7 +322,7 @@ def queue_anger(lake, morning: datetime, **changes) -> list[tuple[str, str]]:
         "with": QUEUE | changes,
         "message": "{call_date:%d} {calls} {compared_anger:.2f} {days_outside}/{of_days}",
     }
-    return ask(lake, morning, **rule)
+    return evaluate(lake, morning, **rule)
 
 
 def test_queue_anger_tells_a_queue_far_outside_its_range_at_once(tmp_path):
@@ -360,10 +360,10 @@ def test_queue_angrier_tells_the_week_that_rose_once_it_is_over(tmp_path):
     rule = {"ready": "queue_angrier", "with": {"verdicts": ["rose"], "at_least_calls": 50}}
     rule |= {"message": "{week} {calls} {share_anger_before:.2f} {share_anger:.2f}"}
     monday = datetime(2026, 10, 26, 6, tzinfo=UTC)
-    assert ask(tmp_path, monday, **rule) == [("sales", "2026-10-19 84 0.10 0.30")]
-    assert ask(tmp_path, monday - timedelta(days=1), **rule) == []
-    assert ask(tmp_path, monday, **rule | {"with": {"verdicts": ["rose"], "at_least_calls": 85}}) == []
-    assert ask(tmp_path, monday, **rule | {"with": {"verdicts": ["fell"], "at_least_calls": 50}}) == []
+    assert evaluate(tmp_path, monday, **rule) == [("sales", "2026-10-19 84 0.10 0.30")]
+    assert evaluate(tmp_path, monday - timedelta(days=1), **rule) == []
+    assert evaluate(tmp_path, monday, **rule | {"with": {"verdicts": ["rose"], "at_least_calls": 85}}) == []
+    assert evaluate(tmp_path, monday, **rule | {"with": {"verdicts": ["fell"], "at_least_calls": 50}}) == []
 
 
 def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
@@ -375,12 +375,12 @@ def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):
             calls.append(Call(f"{month}-{number}", parts, day=date(2026, month, 1 + number % 28), chunk=f"{month}-{number % 28}"))
     write_calls(str(tmp_path), calls)
     rule = {"ready": "drifted", "with": {"drifts": ["much"], "at_least_calls": 60}, "message": "{month:%m} {reference_month:%m} {calls}"}
-    found = dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **rule))
+    found = dict(evaluate(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **rule))
     assert found["mean_p_anger"] == "10 08 60" and "duration_s" not in found
     few = rule | {"with": {"drifts": ["much"], "at_least_calls": 61}}
-    assert ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **few) == []
+    assert evaluate(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), **few) == []
     september = Settings(reference_month=date(2026, 9, 15))
-    assert "mean_p_anger" not in dict(ask(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), september, **rule))
+    assert "mean_p_anger" not in dict(evaluate(tmp_path, datetime(2026, 11, 1, 6, tzinfo=UTC), september, **rule))
 
 
 # The made-up year: a queue turns angry in week 30, another moves to a codec that sounds so in week 40
@@ -401,7 +401,7 @@ def test_the_shipped_rules_find_the_angry_queue_not_the_codec_and_little_else(tm
             day = FIRST_DAY + timedelta(days=number)
             morning = datetime(day.year, day.month, day.day, 6, tzinfo=UTC)
             for name, rule in rules.items():
-                for finding in alert_rules.ask(connection, rule, morning, Settings()):
+                for finding in alert_rules.evaluate(connection, rule, morning, Settings()):
                     found[name].setdefault(finding.subject, set()).add(day - timedelta(days=1))
     begun = {name: min(day for day in found[name].pop(ANGRY_QUEUE) if day >= ANGRY_FROM) for name in rules}
     assert begun["queue_anger"] < ANGRY_FROM + timedelta(days=3) and begun["queue_angrier"] < ANGRY_FROM + timedelta(days=7)

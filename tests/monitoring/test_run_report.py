@@ -1,6 +1,7 @@
 """The night's report: figures worked out by hand, and text from outside stays text."""
 
 import math
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.monitoring import alert_rules
 from ser_tasks.monitoring.run_report import (
     NIGHTS_BEFORE,
+    STAGES,
     find_run,
     night_report,
     summary,
@@ -36,12 +38,12 @@ def reported(**changes) -> dict:
     return run_row(**{"recordings_uri": "s3://calls/2026", "workers": 2, "list_s": 0.5} | changes)
 
 
-def test_the_report_tells_the_night(lake):
+def test_the_report_shows_outcomes_reasons_and_worst_calls(lake):
     key, text = write_night_report(lake)
     assert key == f"reports/day={NIGHT.date()}/r1.md"
     assert open_store(lake).read_bytes(key).decode() == text
     assert "# Night r1" in text and "5 recordings listed, 5 of them new" in text
-    assert "Nothing to look at: no recording, chunk or check failed." in text
+    assert "Nothing needs attention: no recording, chunk or check failed." in text
     for line in ("| scored      | 2 |", "| withheld    | 1 |", "| quarantined | 1 |", "| failed      | 0 |"):
         assert line in text
     assert "| withheld    | role_mixed  | 1          | role_mixed: do something about it |" in text
@@ -51,12 +53,22 @@ def test_the_report_tells_the_night(lake):
     assert text.rstrip().endswith("None.")  # no check failed
 
 
+def test_the_page_has_a_chart_of_the_nights(lake):
+    before = NIGHT - timedelta(days=1)
+    write(lake, "runs", [reported(run_id="r0", started_at=before, ended_at=before)], day=before.date(), chunk="r0")
+    key = write_night_report(lake)[0].removesuffix(".md")
+    svg = open_store(lake).read_bytes(f"{key}.svg").decode()
+    assert re.findall(r">(\d\d-\d\d)</text>", svg) == [f"{before:%m-%d}", f"{NIGHT:%m-%d}"]
+    assert svg.startswith("<svg") and {stage.removesuffix("_s") for stage in STAGES} <= set(re.findall(r">(\w+)</text>", svg))
+    assert "data:image/svg+xml;base64," in open_store(lake).read_bytes(f"{key}.html").decode()
+
+
 def test_a_failed_check_is_named_with_its_first_rows(lake):
     call = Call("doubled", [segment(0, 4, (0.8, 0.0, 0.1, 0.1)), segment(2, 6, (0.8, 0.0, 0.1, 0.1))], chunk="c2", duration_s=20.0)
     write_calls(lake, [call])
     text = night_report(lake, find_run(open_store(lake)))
-    assert "**Look at this:** the check segments_overlapping failed (1 rows)." in text
-    failed = text.partition("## Checks that failed")[2]
+    assert "**Needs attention:** the check segments_overlapping failed (1 rows)." in text
+    failed = text.partition("## Failed checks")[2]
     assert "| segments_overlapping | 1              | channel 1 from 2.000 s" in failed
 
 
@@ -76,10 +88,13 @@ def test_throughput_is_compared_with_the_median_of_the_last_nights(lake):
     assert speech == {"what": "speech, s per audio-hour", "this night": "80", name: "40"}
 
 
-def test_the_first_line_says_what_a_person_should_look_at():
+def test_the_first_line_says_what_needs_attention():
     run = reported(planned=0, scored=1, no_speech=0, withheld=0, quarantined=0, failed=3, failed_chunks=2)
-    assert summary(run, []) == "**Look at this:** 2 chunks failed; 3 of 4 recordings failed."
-    assert summary(run | {"scored": 0, "failed": 0, "failed_chunks": 0}, []) == "**Look at this:** no recording was new, and none waited."
+    assert summary(run, []) == "**Needs attention:** 2 chunks failed; 3 of 4 recordings failed."
+    assert (
+        summary(run | {"scored": 0, "failed": 0, "failed_chunks": 0}, [])
+        == "**Needs attention:** there was no new recording, and none was pending."
+    )
 
 
 def nights(lake, *rows: dict) -> None:
@@ -116,18 +131,18 @@ def test_cost_is_worked_out_for_1000_calls(tmp_path):
     assert "| machine-hours                   | not known  |" in old
 
 
-def test_disk_is_what_lies_in_the_lake_and_what_the_night_added(lake, monkeypatch):
+def test_disk_is_the_size_of_the_lake_and_what_the_night_wrote(lake, monkeypatch):
     write(lake, "runs", [reported(written_bytes=5_000_000)], chunk="r1")
     nights(lake, {"written_bytes": 1_000_000}, {"written_bytes": 3_000_000}, {"written_bytes": 8_000_000}, {"written_bytes": None})
-    monkeypatch.setattr(alert_rules, "room", lambda *_: {"lake": (25_000_000_000, 100_000_000_000)})
+    monkeypatch.setattr(alert_rules, "disk_space", lambda *_: {"lake": (25_000_000_000, 100_000_000_000)})
     files = [path for path in (Path(lake) / "segments").rglob("*") if path.is_file()]
     text = night_report(lake, find_run(open_store(lake), "r1"))
     assert f"| segments      | {len(files)}     | {sum(path.stat().st_size for path in files) / 1000:.3g} kB |" in text
-    assert "This night wrote 5 MB; 3 MB is the median of the 3 before." in text
-    assert "Free where lake lies: 25 GB, 25% of the disk." in text
+    assert "This night wrote 5 MB; the median of the 3 nights before is 3 MB." in text
+    assert "Free space for lake: 25 GB, 25% of the disk." in text
 
 
-def test_drift_is_that_of_the_night_s_month_against_the_month_of_reference(tmp_path):
+def test_drift_compares_the_months_of_the_night_and_of_reference(tmp_path):
     lake, calls = str(tmp_path), []
     for month, p_anger in ((9, 0.25), (10, 0.25), (11, 0.75)):
         for number in range(40):

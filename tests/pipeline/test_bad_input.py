@@ -23,7 +23,7 @@ from ser_tasks.pipeline.worker_pool import Workers
 from ser_tasks.query.formats import render
 from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
-from ser_tasks.storage import LocalStore, UnusableObject
+from ser_tasks.storage import LocalStore, ObjectUnusableError
 from tests.factories.broken_audio import HOSTILE_TEXTS, bad_sidecars, case_bytes, cases, good_files, nasty_folder
 from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
 
@@ -142,15 +142,15 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     (nasty / "circle.json").symlink_to("circle.json")
     (nasty / "out.json").symlink_to("/etc/hosts")
     for key in ("pipe.json", "circle.json", "out.json"):
-        with pytest.raises(UnusableObject, match="put (a|the) file"):
+        with pytest.raises(ObjectUnusableError, match="put (a|the) file"):
             store.read_bytes(key, 100)
     assert [item.key for item in store.list()] == ["circle.json", "out.json", "pipe.json"]
 
 
 def test_hostile_text_does_nothing_in_an_artifact():
-    from ser_tasks.monitoring.run_report import as_cell
+    from ser_tasks.html_page import markdown_text
 
-    assert as_cell("](http://x) <b>|\n# a") == r"\](http://x) \<b\>\| # a"
+    assert markdown_text("](http://x) <b>|\n# a") == r"\](http://x) \<b\>\| # a"
 
 
 # -- A whole night

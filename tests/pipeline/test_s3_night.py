@@ -13,12 +13,12 @@ from ser_tasks.lake.catalog import connect, write_catalog
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.worker_pool import Workers
 from ser_tasks.settings import Settings
-from ser_tasks.storage import StoreRefused, open_store
+from ser_tasks.storage import StoreAccessError, open_store
 from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
 from tests.support.faulty_s3 import FaultyS3
 from tests.support.s3 import contents, night_policy, rows_of, upload
 
-README = Path(__file__).parents[2] / "README.md"
+OPERATIONS = Path(__file__).parents[2] / "deploy" / "OPERATIONS.md"
 CALL = two_sided([("agent", 0.5, 3), ("customer", 4, 9)], 10, seed=3)
 
 
@@ -97,10 +97,10 @@ def test_a_night_with_the_storage_policy_s_rights_writes_the_lake_and_nothing_el
     for request in faulty_s3.requests:
         if request.method not in ("GET", "HEAD"):
             assert request.bucket == lakes and request.key.startswith("night/emotions/")
-    with pytest.raises(StoreRefused, match="may not write"):
+    with pytest.raises(StoreAccessError, match="may not write"):
         open_store(f"s3://{source}").write_bytes("x", b"")
     for ask_for in (lambda: open_store(f"s3://{lakes}/others").read_bytes("secret"), lambda: list(open_store(f"s3://{lakes}").list())):
-        with pytest.raises(StoreRefused):
+        with pytest.raises(StoreAccessError):
             ask_for()
 
 
@@ -282,8 +282,8 @@ BI_TOOL = "import sys, duckdb\nprint(duckdb.sql(sys.stdin.read()).fetchall())"
 
 
 def readme_lines_for_bi_tools(**values: str) -> str:
-    """The README's SQL for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
-    sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", README.read_text(), re.S)[1]
+    """The SQL of OPERATIONS.md for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
+    sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", OPERATIONS.read_text(), re.S)[1]
     sql = re.sub(r"\s*--.*", "", sql).replace("REGION 'eu-central-1'", "ENDPOINT 'endpoint', URL_STYLE 'path', USE_SSL false")
     for name, value in values.items():
         assert f"'{name}'" in sql or name in ("httpfs", "query"), name

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from ser_tasks.lake import catalog
+from ser_tasks.lake.sql_text import literal
 from ser_tasks.query.describe import describe
 from tests.factories.lakes import NIGHT, angry, worse, write_calls, write_good_lake
 
@@ -81,8 +82,8 @@ def test_a_lake_that_is_not_there_is_told(lake, tmp_path):
 
 def test_own_files_are_read_and_nothing_is_installed(lake, tmp_path):
     (tmp_path / "csat 'a'.csv").write_text("call_id,rating\nangry,1\n")
-    file = str(tmp_path / "csat 'a'.csv").replace("'", "''")
-    assert json.loads(ask(lake, f"SELECT queue, rating FROM '{file}' JOIN call_emotions USING (call_id)", "--format", "json")) == [
+    file = literal(str(tmp_path / "csat 'a'.csv"))
+    assert json.loads(ask(lake, f"SELECT queue, rating FROM {file} JOIN call_emotions USING (call_id)", "--format", "json")) == [
         {"queue": "sales", "rating": 1}
     ]
     assert "No files found that match" in ask(lake, "FROM 'nowhere.csv'", code=2)

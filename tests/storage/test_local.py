@@ -6,7 +6,7 @@ import time
 import httpx
 import pytest
 
-from ser_tasks.storage import ChangedObject, open_store
+from ser_tasks.storage import ObjectChangedError, open_store
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -69,9 +69,9 @@ def test_an_object_is_fetched_with_the_etag_it_was_listed_with(store, tmp_path):
     assert path.suffix == ".wav"
     assert metadata == {}
     store.write_bytes("a/1.wav", b"another")
-    with pytest.raises(ChangedObject, match="changed after it was listed"):
+    with pytest.raises(ObjectChangedError, match="changed after it was listed"):
         store.fetch("a/1.wav", item.etag, folder)
-    with pytest.raises(ChangedObject, match="no longer in the store"):
+    with pytest.raises(ObjectChangedError, match="no longer in the store"):
         store.fetch("a/2.wav", item.etag, folder)
 
 
@@ -80,7 +80,7 @@ def test_bytes_are_read_with_the_etag_they_were_listed_with(store):
     [item] = store.list()
     assert store.read_bytes("a/1.json", 10, item.etag) == b"{}"
     store.write_bytes("a/1.json", b'{"queue": "sales"}')
-    with pytest.raises(ChangedObject, match="changed after it was listed"):
+    with pytest.raises(ObjectChangedError, match="changed after it was listed"):
         store.read_bytes("a/1.json", 10, item.etag)
 
 
@@ -148,9 +148,9 @@ def test_a_link_is_made_for_the_object_that_was_listed_and_no_other(store):
     [item] = store.list()
     store.link("a/1.wav", item.etag, 60)
     store.write_bytes("a/1.wav", b"another")
-    with pytest.raises(ChangedObject, match="changed after it was listed"):
+    with pytest.raises(ObjectChangedError, match="changed after it was listed"):
         store.link("a/1.wav", item.etag, 60)
-    with pytest.raises(ChangedObject, match="no longer in the store"):
+    with pytest.raises(ObjectChangedError, match="no longer in the store"):
         store.link("a/2.wav", item.etag, 60)
 
 

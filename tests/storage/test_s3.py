@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_tasks.storage import ChangedObject, StoreRefused, open_store
+from ser_tasks.storage import ObjectChangedError, StoreAccessError, open_store
 from ser_tasks.storage import s3 as door
 from tests.support.faulty_s3 import at, sometimes
 
@@ -91,7 +91,7 @@ def test_an_object_uploaded_in_pieces_is_fetched_by_its_etag(store, s3, tmp_path
     assert item.etag.endswith("-3") and item.size_bytes == len(data)
     assert store.fetch("big.wav", item.etag, tmp_path)[0].read_bytes() == data
     s3.client.upload_file(str(tmp_path / "big"), store.bucket, f"{store.prefix}big.wav")
-    with pytest.raises(ChangedObject):
+    with pytest.raises(ObjectChangedError):
         store.fetch("big.wav", item.etag, tmp_path)
 
 
@@ -103,7 +103,7 @@ def test_a_large_part_is_written_in_pieces_and_an_upload_that_fails_leaves_none(
     assert len(faulty_s3.broken) == 2
     assert store.read_bytes("big") == data
     faulty_s3.choose(at({2: "expired"}))
-    with pytest.raises(StoreRefused, match="expired"):
+    with pytest.raises(StoreAccessError, match="expired"):
         store.write_bytes("big", data[::-1])
     assert faulty_s3.requests[-1].method == "DELETE"
     assert not s3.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads")
@@ -176,10 +176,10 @@ def test_an_object_that_changes_between_two_attempts_is_not_mixed(store, s3, fau
         return None
 
     faulty_s3.choose(cut_and_change)
-    with pytest.raises(ChangedObject, match="no longer has the etag"):
+    with pytest.raises(ObjectChangedError, match="no longer has the etag"):
         store.fetch("a.wav", item.etag, tmp_path)
     faulty_s3.choose(lambda request: s3.client.delete_object(Bucket=store.bucket, Key=f"{store.prefix}a.wav") and None)
-    with pytest.raises(ChangedObject, match="no longer in the store"):
+    with pytest.raises(ObjectChangedError, match="no longer in the store"):
         store.fetch("a.wav", item.etag, tmp_path)
 
 
@@ -202,7 +202,7 @@ def test_a_free_key_is_told_from_a_forbidden_one(s3, monkeypatch):
     open_store.cache_clear()
     store = open_store(f"s3://{bucket}/lake")
     for ask in (store.exists, store.read_bytes):
-        with pytest.raises(StoreRefused, match="may not read"):
+        with pytest.raises(StoreAccessError, match="may not read"):
             ask("closed/a")
     assert not store.exists("closed/b")
     with pytest.raises(FileNotFoundError):
@@ -213,7 +213,7 @@ def test_a_free_key_is_told_from_a_forbidden_one(s3, monkeypatch):
 
 
 def message(ask) -> str:
-    with pytest.raises((StoreRefused, ConnectionError)) as error:
+    with pytest.raises((StoreAccessError, ConnectionError)) as error:
         ask()
     return str(error.value)
 
@@ -241,7 +241,7 @@ def test_a_refused_request_says_whose_rights_are_missing(s3, monkeypatch):
 def test_wrong_credentials_are_named_and_not_shown(s3, monkeypatch, variable, value, advice):
     monkeypatch.setenv(variable, value)
     store = open_store(f"s3://{s3.bucket('secret')}")
-    for ask in (store.probe, lambda: list(store.list()), lambda: store.write_bytes("a", b"x"), lambda: store.read_bytes("a")):
+    for ask in (store.check, lambda: list(store.list()), lambda: store.write_bytes("a", b"x"), lambda: store.read_bytes("a")):
         text = message(ask)
         assert advice in text and s3.endpoint_url in text
         assert s3.secret_key not in text and value not in text
@@ -251,15 +251,15 @@ def test_no_credentials_say_where_to_put_them(s3, monkeypatch):
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message(open_store("s3://some-bucket").probe)
+    assert "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in message(open_store("s3://some-bucket").check)
     open_store.cache_clear()
     monkeypatch.setenv("AWS_PROFILE", "nights")
-    assert "nights" in message(open_store("s3://some-bucket").probe)
+    assert "nights" in message(open_store("s3://some-bucket").check)
 
 
 def test_a_missing_bucket_is_an_error_not_an_empty_list_or_a_free_key(faulty_s3, tmp_path):
     store = open_store("s3://no-such-bucket-here/lake")
-    for ask in (store.probe, lambda: list(store.list())):
+    for ask in (store.check, lambda: list(store.list())):
         assert "there is no such bucket" in message(ask)
     faulty_s3.choose(lambda request: "no_bucket")  # the test server makes buckets for an admin, and finds no key in none
     for ask in (lambda: store.read_bytes("a"), lambda: store.fetch("a", "e", tmp_path), lambda: store.create_bytes("a", b"x")):
@@ -275,33 +275,33 @@ def test_a_wrong_clock_is_named(s3, monkeypatch):
     store = open_store(f"s3://{s3.bucket('clock')}")
     late = datetime.now(UTC) - timedelta(hours=1)
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: late.replace(tzinfo=None))
-    assert "set the clock" in message(store.probe)
+    assert "set the clock" in message(store.check)
 
 
 @pytest.mark.parametrize("code", ["skewed", "forbidden", "expired"])
 def test_what_a_person_must_mend_is_not_tried_again(store, faulty_s3, code):
     faulty_s3.choose(lambda request: code)
     advice = {"skewed": "set the clock", "forbidden": "may not list", "expired": "renew them"}[code]
-    assert advice in message(store.probe)
+    assert advice in message(store.check)
     assert len(faulty_s3.requests) == 1
 
 
 def test_a_server_that_is_not_there_is_named(s3, quick, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://user:password@127.0.0.1:9")
-    text = message(open_store("s3://calls/2026").probe)
+    text = message(open_store("s3://calls/2026").check)
     assert "http://127.0.0.1:9 does not answer for s3://calls/2026" in text and "AWS_ENDPOINT_URL_S3" in text
     assert "password" not in text
 
 
 def test_a_server_that_stays_overloaded_is_named(store, faulty_s3, quick):
     faulty_s3.choose(lambda request: "slow_down")
-    assert f"{faulty_s3.url} could not list {store.uri} just now (SlowDown)" in message(store.probe)
+    assert f"{faulty_s3.url} could not list {store.uri} just now (SlowDown)" in message(store.check)
     assert len(faulty_s3.requests) == 2
 
 
 def test_a_request_is_tried_five_times(store, faulty_s3):
     faulty_s3.choose(at(dict.fromkeys(range(4), "slow_down")))
-    store.probe()
+    store.check()
     assert len(faulty_s3.requests) == 5
 
 

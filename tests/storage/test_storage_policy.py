@@ -16,7 +16,7 @@ from ser_tasks.monitoring import alerts
 from ser_tasks.monitoring.alert_rules import load
 from ser_tasks.monitoring.run_report import write_night_report
 from ser_tasks.settings import Settings
-from ser_tasks.storage import StoreRefused, open_store
+from ser_tasks.storage import StoreAccessError, open_store
 from ser_tasks.storage import s3 as door
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from tests.support.faulty_s3 import Request
@@ -59,16 +59,16 @@ def night(faulty_s3, s3, monkeypatch, tmp_path):
         assert connection.execute("SELECT outcome FROM outcomes").fetchall() == [("scored",)]
     write_night_report(lake)
     rules, told = load(), []
-    asked = alerts.ask(lake, rules, Settings(), datetime.now(UTC) + timedelta(days=2))  # then a night is late
-    alerts.tell(lake, asked, rules, Settings(), {"prefect": lambda message, _: told.append(message)})
+    evaluation = alerts.evaluate(lake, rules, Settings(), datetime.now(UTC) + timedelta(days=2))  # then a night is late
+    alerts.notify(lake, evaluation, rules, Settings(), {"prefect": lambda message, _: told.append(message)})
     with connect(lake) as connection:
-        assert connection.execute("SELECT count(*) FROM alerts WHERE told_at IS NOT NULL").fetchall() == [(len(asked.findings),)]
+        assert connection.execute("SELECT count(*) FROM alerts WHERE told_at IS NOT NULL").fetchall() == [(len(evaluation.alerts),)]
     assert len(told) == 1
     write_catalog(lake, tmp_path / "warehouse.duckdb")
     requests = faulty_s3.requests
     monkeypatch.setattr(door, "UPLOAD_BYTES", 5 << 20)
     faulty_s3.choose(lambda request: "expired" if request.query.get("partNumber") == "2" else None)
-    with pytest.raises(StoreRefused):
+    with pytest.raises(StoreAccessError):
         open_store(lake).write_bytes("large", bytes(11 << 20))
     return statements, requests + faulty_s3.requests
 
@@ -118,10 +118,10 @@ def test_the_policy_allows_no_more_than_it_says(s3):
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, number
 
 
-def test_the_readme_fills_the_policy_in(tmp_path):
-    """The README's own command gives the policy that the other tests use."""
+def test_the_documented_command_fills_the_policy_in(tmp_path):
+    """The command in OPERATIONS.md gives the policy that the other tests use."""
     root = POLICY.parent.parent
-    command = re.search(r"^sed .*storage-policy\.json > night-policy\.json$", (root / "README.md").read_text(), re.M)[0]
+    command = re.search(r"^sed .*storage-policy\.json > night-policy\.json$", (root / "deploy" / "OPERATIONS.md").read_text(), re.M)[0]
     subprocess.run(command.replace("> ", f"> {tmp_path}/"), shell=True, cwd=root, check=True)
     filled = json.loads((tmp_path / "night-policy.json").read_text())
     assert filled == {"Version": "2012-10-17", "Statement": night_policy("calls", "lake", "emotions")}

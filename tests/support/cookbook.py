@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, parts
+from ser_tasks.lake.sql_text import literal
 from ser_tasks.query.shell import Shell
 from tests.factories.year import KNOWN, POLICY, UNSURE_BELOW, VERSION, _summarise, make_year
 
@@ -55,7 +56,7 @@ def make_lake(folder: Path) -> str:
                 FROM (SELECT *, ('0x' || md5(call_id)[:4])::INT / 65536 - 0.5 AS luck FROM call_emotions)
                 WHERE call_date >= '2025-12-01' AND outcome = 'scored' AND md5(call_id)[-1] IN ('0', '1')
                 ORDER BY call_id
-            ) TO {catalog._text(str(folder / "csat.csv"))}
+            ) TO {literal(str(folder / "csat.csv"))}
             """
         )
     return str(lake)

@@ -24,7 +24,7 @@ def upload(s3: Any, folder: Path, bucket: str, prefix: str = "") -> None:
 
 
 def night_policy(recordings: str, lake: str, lake_prefix: str) -> list[dict[str, Any]]:
-    """The statements of deploy/storage-policy.json, filled in as the README says."""
+    """The statements of deploy/storage-policy.json, filled in as OPERATIONS.md says."""
     text = POLICY.read_text()
     for name, value in (("RECORDINGS_BUCKET", recordings), ("LAKE_BUCKET", lake), ("LAKE_PREFIX", lake_prefix)):
         text = text.replace(name, value)

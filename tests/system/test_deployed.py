@@ -1,4 +1,4 @@
-"""The deployed system: a real Prefect server and worker, started by the README's own commands, on loopback.
+"""The deployed system: a real Prefect server and worker, started by the commands of OPERATIONS.md, on loopback.
 
 One server, one worker and one lake for the whole file; the tests build on each other in their order.
 """
@@ -46,15 +46,15 @@ LIMIT_S = 300
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
-def readme_commands() -> list[str]:
-    """The commands of the README's section on a Prefect server, without their remarks."""
-    section = (ROOT / "README.md").read_text().partition("## On a Prefect server")[2]
+def documented_commands() -> list[str]:
+    """The commands of the section on a Prefect server in OPERATIONS.md, without their remarks."""
+    section = (ROOT / "deploy" / "OPERATIONS.md").read_text().partition("## On a Prefect server")[2]
     block = section.partition("```bash\n")[2].partition("```")[0]
     return [line.partition("  #")[0].strip() for line in block.splitlines()]
 
 
 def command_that(begins: str) -> str:
-    [found] = [command for command in readme_commands() if command.startswith(begins)]
+    [found] = [command for command in documented_commands() if command.startswith(begins)]
     return found
 
 
@@ -85,7 +85,7 @@ class System:
         self.mail = MailReceiver(folder, "night", SECRETS["SER_SMTP_PASSWORD"])
         self.mail.__enter__()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SER_", "AWS_"))}
-        exports = dict(pair.split("=", 1) for line in readme_commands() if line.startswith("export ") for pair in shlex.split(line)[1:])
+        exports = dict(pair.split("=", 1) for line in documented_commands() if line.startswith("export ") for pair in shlex.split(line)[1:])
         own = {
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
             "RECORDINGS_URI": str(self.calls),
@@ -352,7 +352,7 @@ def test_the_report_is_written_after_each_night(system):
     newest = system.rows("SELECT max(run_id) FROM runs")[0][0]
     [page] = wait_for(lambda: list((system.lake / "reports").rglob(f"{newest}.md")), LIMIT_S, "the newest night's report")
     assert (
-        "| segments_overlapping | 1 " in page.read_text() and "**Look at this:** the check segments_overlapping failed" in page.read_text()
+        "| segments_overlapping | 1 " in page.read_text() and "**Needs attention:** the check segments_overlapping failed" in page.read_text()
     )
     artifacts = {"artifacts": {"key": {"any_": ["night-report"]}}}
     wait_for(
