@@ -118,9 +118,8 @@ def functionals_for(clips: pd.DataFrame, baseline: str, plan: Plan, progress: Pr
         batches = [files[start : start + CLIPS_PER_TASK] for start in range(0, len(files), CLIPS_PER_TASK)]
         compute = functools.partial(functionals_of, name=name)
         computed = map_parallel(compute, batches, plan.workers, progress, f"{name} functionals")
-        partial = stored.with_suffix(".partial.npy")
-        np.save(partial, np.concatenate(computed))
-        partial.rename(stored)
+        with atomic_write(stored) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate(computed))
     functionals: np.ndarray = np.load(stored)
     return functionals
 

@@ -191,9 +191,8 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
         ],
         ignore_index=True,
     ).assign(fold=fold.name)
-    partial = fold.rows_file.with_suffix(".partial")
-    rows.to_parquet(partial, index=False)
-    partial.rename(fold.rows_file)
+    with atomic_write(fold.rows_file) as temporary:
+        rows.to_parquet(temporary, index=False)
 
 
 def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: OnProgress) -> tuple[np.ndarray, float, float]:

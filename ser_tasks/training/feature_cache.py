@@ -3,8 +3,6 @@
 import functools
 import hashlib
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.scratch import atomic_folder
 from ser_tasks.training.recipe import Recipe
 
 VERSION = 2
@@ -95,13 +94,11 @@ def compute_features(clips: pd.DataFrame, recipe: Recipe, stored: Path, workers:
     compute = functools.partial(features_of_copies, recipe=recipe)
     computed = map_parallel(compute, batches, workers, progress, f"features of {clips['corpus'].iloc[0]}")
     copies = range(recipe.copies + 1)
-    partial = Path(tempfile.mkdtemp(prefix=f".{stored.name}-", dir=stored.parent))
     try:
-        np.save(partial / "frames.npy", np.concatenate([batch[copy][0] for copy in copies for batch in computed]))
-        np.save(partial / "lengths.npy", np.stack([np.concatenate([batch[copy][1] for batch in computed]) for copy in copies]))
-        partial.rename(stored)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with atomic_folder(stored) as temporary:
+            np.save(temporary / "frames.npy", np.concatenate([batch[copy][0] for copy in copies for batch in computed]))
+            np.save(temporary / "lengths.npy", np.stack([np.concatenate([batch[copy][1] for batch in computed]) for copy in copies]))
+    except OSError:
         if not stored.exists():  # a concurrent training may have written it first
             raise
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import FeatureSet, feature_set
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.augment import BABBLE_VOICES, add_babble, add_offset, mask, mix_up
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.recipe import Recipe
@@ -125,11 +126,10 @@ class _Trainee:
     def save(self, checkpoint: Path, rng: np.random.Generator, losses: list[float]) -> None:
         """Writes the checkpoint atomically."""
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = checkpoint.with_suffix(".partial")
         states = {name: part.state_dict() for name, part in self.kept.items()}
         generator = {"numpy": repr(rng.bit_generator.state), "torch": torch.get_rng_state()}
-        torch.save({**states, "generator": generator, "losses": losses}, partial)
-        os.replace(partial, checkpoint)
+        with atomic_write(checkpoint) as temporary:
+            torch.save({**states, "generator": generator, "losses": losses}, temporary)
 
     def resume(self, checkpoint: Path, rng: np.random.Generator) -> list[float]:
         """Restores the checkpoint's state and returns the losses of its epochs; an empty list where there is no checkpoint."""

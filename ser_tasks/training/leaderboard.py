@@ -17,6 +17,7 @@ from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model
+from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, BaselineSpec, fitted_baseline, telephone_signals
 from ser_tasks.training.cross_validation import Folding, Spec, evaluate_across
 from ser_tasks.training.recipe import Recipe, recipe_of
@@ -56,8 +57,8 @@ def league(
             by_corpus = {"all": _overall(evaluation.metrics), **evaluation.metrics["by"]["corpus"]["groups"]}
             common = {"labels": len(labels), "folds": n_folds, "parameters": parameters, "audio_h_per_h": speed}
             rows = [{"model": learner, "corpus": corpus} | common | row for corpus, row in by_corpus.items()]
-            pd.DataFrame(rows).astype({"parameters": "Int64"}).to_parquet(stored.with_suffix(".partial"), index=False)
-            stored.with_suffix(".partial").rename(stored)
+            with atomic_write(stored) as temporary:
+                pd.DataFrame(rows).astype({"parameters": "Int64"}).to_parquet(temporary, index=False)
         tables.append(pd.read_parquet(stored))
     table = pd.concat(tables, ignore_index=True)
     table.to_parquet(out / "league.parquet", index=False)
@@ -83,16 +84,14 @@ def league_markdown(table: pd.DataFrame) -> str:
     """The table as Markdown, the best on all corpora first."""
     corpora = [name for name in table["corpus"].unique() if name != "all"]
     whole = table[table["corpus"] == "all"].sort_values("ua", ascending=False)
-    lines = [
-        f"| model | parameters | audio-hours/hour, one core | UA | ECE | {' | '.join(f'UA {name}' for name in corpora)} |",
-        "|---" * (5 + len(corpora)) + "|",
-    ]
+    header = ["model", "parameters", "audio-hours/hour, one core", "UA", "ECE", *(f"UA {name}" for name in corpora)]
+    rows = []
     for row in whole.to_dict("records"):
         by_corpus = table[table["model"] == row["model"]].set_index("corpus")["ua_among_its_emotions"]
         parameters = "" if pd.isna(row["parameters"]) else f"{row['parameters']:,}"
-        scores = " | ".join(f"{by_corpus[name]:.3f}" for name in corpora)
-        lines.append(f"| `{row['model']}` | {parameters} | {row['audio_h_per_h']:,.0f} | {row['ua']:.3f} | {row['ece']:.3f} | {scores} |")
-    return "\n".join(lines) + "\n"
+        scores = [row["ua"], row["ece"], *(by_corpus[name] for name in corpora)]
+        rows.append([f"`{row['model']}`", parameters, f"{row['audio_h_per_h']:,.0f}", *(f"{score:.3f}" for score in scores)])
+    return markdown_table(header, rows) + "\n"
 
 
 def _overall(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.evaluation.metrics import ECE_BINS
+from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
 
@@ -21,7 +22,7 @@ def model_card(bundle: Bundle) -> str:
     """The card, in Markdown, of a bundle that ``train_bundle`` made, from its ``scores`` and ``training_data``."""
     test = bundle.scores["test"]
     emotions = ", ".join(bundle.labels)
-    corpora = [f"| {entry['corpus']} | {entry['licence']} | {_sides(entry['clips'])} |" for entry in bundle.training_data]
+    corpora = [[entry["corpus"], entry["licence"], _sides(entry["clips"])] for entry in bundle.training_data]
     recalls = ", ".join(f"{label} {recall:.2f}" for label, recall in test["all"]["recall"].items())
     return f"""# {bundle.name}, version {bundle.version}
 
@@ -149,8 +150,8 @@ def _split(bundle: Bundle) -> str:
 
 
 def _table(scores: Scores) -> str:
-    header = "| corpus | segments | UA | WA | ECE | coverage | error when covered |\n|---|---|---|---|---|---|---|\n"
-    return header + "\n".join(_score_row(corpus, row) for corpus, row in scores.items())
+    header = ["corpus", "segments", "UA", "WA", "ECE", "coverage", "error when covered"]
+    return markdown_table(header, [_score_row(name, row) for name, row in scores.items()])
 
 
 def _unseen_corpora(bundle: Bundle) -> str:
@@ -175,9 +176,7 @@ def _robustness(bundle: Bundle) -> str:
 
 Scores on unseen speakers under codecs, packet loss, gain, noise and babble.
 
-| condition | UA | changed labels |
-|---|---|---|
-{chr(10).join(rows)}
+{markdown_table(["condition", "UA", "changed labels"], rows)}
 """
 
 
@@ -203,8 +202,8 @@ def _unseen(scores: Scores) -> Scores:
     return {name.replace("unheard", "unseen"): row for name, row in scores.items()}
 
 
-def _score_row(corpus: str, row: dict[str, Any]) -> str:
+def _score_row(name: str, row: dict[str, Any]) -> list[str]:
     error = "none covered" if row["error_covered"] is None else f"{row['error_covered']:.2f}"
     interval = " ({:.2f} to {:.2f})".format(*row["ua_interval_95"]) if row.get("ua_interval_95") else ""
     scores = [f"{row['ua']:.2f}{interval}", f"{row['wa']:.2f}", f"{row['ece']:.2f}", f"{row['coverage']:.2f}"]
-    return [corpus, str(row["segments"]), *scores, error]
+    return [name, str(row["segments"]), *scores, error]

@@ -70,7 +70,7 @@ def test_every_clip_is_scored_once_by_a_model_not_trained_on_its_speaker(evaluat
 def test_the_report_shows_honest_and_leaky_side_by_side_and_follows_from_its_rows(evaluation, tmp_path):
     write_report(evaluation, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "# cnn_lstm, k-fold, on 72 clips of 9 speakers\n" in text and "| | k-fold | random-clips (leaks) | difference |" in text
+    assert "# cnn_lstm, k-fold, on 72 clips of 9 speakers\n" in text and "| metric | k-fold | random-clips (leaks) | difference |" in text
     rows, metrics = pd.read_parquet(tmp_path / "rows.parquet"), json.loads((tmp_path / "metrics.json").read_text())
     for split, given in (("k-fold", metrics), ("random-clips", metrics["leaky"])):
         again = json.loads(json.dumps(measure(rows[rows.split == split], metrics["labels"], metrics["target_error"])))
