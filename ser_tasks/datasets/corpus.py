@@ -80,8 +80,8 @@ def speaker_ids(clips: pd.DataFrame) -> pd.Series:
 
 def emotions_of(clips: pd.DataFrame) -> tuple[str, ...]:
     """The emotions that clips have, in the taxonomy's order."""
-    found = set(clips["emotion"])
-    return tuple(emotion for emotion in EMOTIONS if emotion in found)
+    present = set(clips["emotion"])
+    return tuple(emotion for emotion in EMOTIONS if emotion in present)
 
 
 def audio_files(folder: Path) -> Iterator[Path]:

@@ -133,13 +133,13 @@ def _blocks(clips: pd.DataFrame, column: str, tested: list[str], n_folds: int, f
     """The block, from 0, of each clip's speaker or sentence among its corpus's in the order of names; -1 in corpora not tested."""
     block = np.full(len(clips), -1)
     for corpus in tested:
-        own = (clips["corpus"] == corpus).to_numpy()
-        names = sorted(clips[column][own].unique())
+        members = (clips["corpus"] == corpus).to_numpy()
+        names = sorted(clips[column][members].unique())
         if len(names) < n_folds and not fewer:
             raise ValueError(f"{corpus} has {len(names)} {column}s: that is too few for {n_folds} folds. Choose fewer.")
         parts = np.array_split(np.arange(len(names)), min(n_folds, len(names)))
         number_of = {names[index]: number for number, part in enumerate(parts) for index in part}
-        block[own] = clips[column][own].map(number_of)
+        block[members] = clips[column][members].map(number_of)
     return block
 
 

@@ -1,13 +1,14 @@
 """How a training or an evaluation runs, whatever the model and the data."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import platformdirs
 
 
 def default_cache() -> Path:
     """The folder ``ser-nightly`` in the user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser-nightly"
+    return platformdirs.user_cache_path("ser-nightly", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Augmentation of training features, drawn anew in every epoch: babble, masks, offsets and mixup."""
+"""Augmentation of training features, drawn in every epoch: babble, masks, offsets and mixup."""
 
 from typing import Any
 

@@ -64,11 +64,11 @@ class Validation:
 def train_bundle(data: list[Path], spec: ModelSpec, out: Path, plan: Plan, folds: int = 0) -> Training:
     """Trains a model on the corpora in the folders ``data`` and writes the bundle as the folder ``out``.
 
-    A folder of corpora stands for each of them (``read_corpora``). With ``folds`` 0 every speaker is on one of three sides: weights and
-    normalisation come from the training speakers, temperature and ``unsure_below`` from the calibration speakers, and the scores from the
-    test speakers. Otherwise the scores are those of a cross-validation by speaker with that many folds; temperature and ``unsure_below``
-    come from its logits, and the weights from all speakers. Raises ``ValueError`` where identical clips are on two sides, unless
-    ``plan.allow_leak``, where data can't be split, and where a label is on no clip; ``FileExistsError`` where ``out`` exists.
+    A folder of several corpora counts as each of them (``read_corpora``). With ``folds`` 0 every speaker is on one of three sides:
+    weights and normalisation come from the training speakers, temperature and ``unsure_below`` from the calibration speakers, and the
+    scores from the test speakers. Otherwise the scores are those of a cross-validation by speaker with that many folds; temperature and
+    ``unsure_below`` come from its logits, and the weights from all speakers. Raises ``ValueError`` where identical clips are on two sides,
+    unless ``plan.allow_leak``, where data can't be split, and where a label is on no clip; ``FileExistsError`` where ``out`` exists.
 
     The same seed on the same machine gives the same weights. An interrupted training resumes from the checkpoints in ``plan.cache``.
     """

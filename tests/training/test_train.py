@@ -57,19 +57,19 @@ def trained(corpus, cache, tmp_path_factory) -> Training:
     return train_bundle([corpus], spec_of("cnn_lstm", 25), out, Plan(seed=3, cache=cache))
 
 
-def test_training_learns_what_there_is_to_learn(trained):
+def test_training_separates_easy_emotions(trained):
     assert trained.bundle.scores["test"]["all"]["ua"] > 0.9
     assert trained.corpora == ["made: 72 clips of 6 speakers"]
     assert trained.seconds > 0 and len(trained.history) == 25 and trained.history[-1] < trained.history[0]
 
 
-def test_the_bundle_on_disk_scores_as_the_summary_says(trained, corpus):
+def test_the_bundle_on_disk_reproduces_its_scores(trained, corpus):
     bundle = load_bundle(str(trained.folder))
     assert bundle.model_id == trained.bundle.model_id and bundle.scores == json.loads(json.dumps(trained.bundle.scores))
-    told = bundle.training_data[0]
+    entry = bundle.training_data[0]
     clips = read_labels_csv(corpus).clips
-    test = clips[clips.speaker.isin(told["speakers"]["test"]) & clips.emotion.isin(LABELS)]
-    assert told["clips"]["test"] == len(test) == trained.bundle.scores["test"]["all"]["segments"]
+    test = clips[clips.speaker.isin(entry["speakers"]["test"]) & clips.emotion.isin(LABELS)]
+    assert entry["clips"]["test"] == len(test) == trained.bundle.scores["test"]["all"]["segments"]
     right = 0
     for file, emotion in zip(test.file, test.emotion, strict=True):
         flat, lengths = features_of(bundle.feature_set, bundle.feature_params, [soundfile.read(file, dtype="float32")[0]], 8000)
@@ -149,7 +149,7 @@ def test_a_killed_training_ends_with_the_same_weights(corpus, cache, tmp_path):
     assert steps[0][0] == steps[0][1] * 2 // 3 + 1 and not checkpoint.exists()
 
 
-def test_a_killed_training_is_not_taken_up_by_one_on_other_sides(corpus):
+def test_a_checkpoint_is_not_used_by_a_training_on_other_sides(corpus):
     clips, spec = read_labels_csv(corpus).clips, spec_of("cnn_tcn", 3)
     keys = [training_key(clips, spec, PLAN, folds) for folds in (0, 3, 6, 3)]
     assert len(set(keys)) == 3 and keys[1] == keys[3]
@@ -171,19 +171,19 @@ def test_features_are_computed_once_and_a_corpus_keeps_them_in_any_mix(corpus, t
     assert first.lengths[1, 5] != first.lengths[0, 5]
 
 
-def test_cross_validated_training_scores_everybody_and_keeps_nobody_out(corpus, cache, tmp_path):
+def test_cross_validated_training_scores_and_trains_on_every_speaker(corpus, cache, tmp_path):
     training = train_bundle([corpus], spec_of("cnn_lstm", 8), tmp_path / "b", Plan(seed=1, cache=cache), folds=3)
     bundle = load_bundle(tmp_path / "b")
     assert bundle.scores["folds"] == 3 and bundle.scores["test"]["all"]["segments"] == 48
     assert set(bundle.training_data[0]["speakers"]["train"]) == {f"s{index}" for index in range(6)}
-    assert len(bundle.training_clips) == 72, "clips of fear were heard too, though the bundle has no output for it"
+    assert len(bundle.training_clips) == 72, "clips of fear are trained on as well, though the bundle has no output for it"
     reference = training.rows[training.rows["condition"] == "mu-law"]
     assert len(reference) == 48 and reference.groupby("speaker")["fold"].nunique().max() == 1
     assert bundle.scores["test"]["all"]["ua"] == pytest.approx(
         recall_score(reference.emotion, reference.predicted, average="macro"), abs=1e-4
     )
     assert "3-fold cross-validation" in bundle.card and "| babble 10 dB |" in bundle.card
-    assert not list(cache.glob("training-*")), "what only served to go on is gone"
+    assert not list(cache.glob("training-*")), "checkpoints are removed at the end"
 
 
 def test_the_same_seed_gives_the_same_bundle(corpus, cache, tmp_path):
@@ -206,7 +206,7 @@ def test_another_model_feature_set_and_name(corpus, tmp_path):
     assert (bundle.feature_set_id, bundle.feature_params["n_mels"], bundle.feature_params["top_db"]) == ("logmel8k-1", 16, 60.0)
 
 
-def test_what_cannot_be_trained_is_refused(corpus, tmp_path):
+def test_invalid_trainings_are_refused(corpus, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(ValueError, match="No train speaker has sadness: give corpora of 3 speakers or more, or fewer labels"):
         train_bundle([corpus], spec_of("cnn_lstm", labels=("anger", "sadness")), out, PLAN)
@@ -271,14 +271,14 @@ def test_a_threshold_allows_for_speakers_that_differ():
     assert threshold(probabilities, truth, np.ones(500), speakers, 0.25) == pytest.approx(0.9)
 
 
-def test_the_threshold_of_a_cross_validation_keeps_the_target_on_unheard_speakers_and_on_unheard_corpora(tmp_path):
-    """Known corpora are told well, strange ones badly, and with the same confidence."""
+def test_the_threshold_of_a_cross_validation_keeps_the_target_on_unseen_speakers_and_on_unseen_corpora(tmp_path):
+    """The model is more often wrong on new corpora, at the same confidence."""
     bundle = load_bundle(tiny_bundle(tmp_path, temperature=1.0))
     passes = []
     for seed, noise in ((0, 0.0), (1, 0.7)):
         logits, truth = made_logits(seed)
-        told = torch.softmax(torch.from_numpy(logits + noise * np.random.default_rng(9).standard_normal(logits.shape)), dim=1).numpy()
-        rows = pd.DataFrame(told, columns=[f"p_{label}" for label in bundle.labels])
+        scores = torch.softmax(torch.from_numpy(logits + noise * np.random.default_rng(9).standard_normal(logits.shape)), dim=1).numpy()
+        rows = pd.DataFrame(scores, columns=[f"p_{label}" for label in bundle.labels])
         rows["emotion"], rows["corpus"] = np.array(bundle.labels)[truth], "made"
         passes.append(rows.assign(speaker=[f"s{number % 40}" for number in range(len(rows))], temperature=1.0))
     target = 0.35
@@ -286,8 +286,8 @@ def test_the_threshold_of_a_cross_validation_keeps_the_target_on_unheard_speaker
     both = calibrated_across(replace(bundle, target_error=target), passes)
     assert known.unsure_below < both.unsure_below < 1
     for rows in passes:
-        told = recalibrated(rows, both)
-        sure = told[~told.unsure]
+        after = recalibrated(rows, both)
+        sure = after[~after.unsure]
         right = sure[[f"p_{label}" for label in bundle.labels]].to_numpy().argmax(axis=1) == sure.emotion.map(list(bundle.labels).index)
         assert len(sure) > 50 and 1 - right.mean() <= target
 
@@ -318,7 +318,7 @@ def test_every_emotion_of_a_speaker_weighs_the_same():
     np.testing.assert_allclose(cells, cells[0])
 
 
-def test_emotions_are_heard_equally_often_and_small_corpora_more_than_their_clips_say():
+def test_emotions_are_drawn_equally_often_and_small_corpora_more_than_in_proportion():
     speakers = np.array(["big/a"] * 60 + ["big/b"] * 40 + ["small/c"] * 25)
     truth = np.array([0] * 90 + [1] * 10 + [0] * 5 + [1] * 20)
     shares = Examples(None, np.arange(125), truth, speakers, 2).shares
@@ -328,7 +328,7 @@ def test_emotions_are_heard_equally_often_and_small_corpora_more_than_their_clip
         assert shares[corpus & (truth == 0)].sum() == pytest.approx(shares[corpus & (truth == 1)].sum())
 
 
-def test_babble_in_features_is_as_babble_in_sound():
+def test_babble_in_features_matches_babble_in_sound():
     """Two voices at one level, added up in their bands, and added up as sound."""
 
     class InStep:
