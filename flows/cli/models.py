@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.app import Cache, Corpora, Device, Model, Processes, RunsOn
+
+if TYPE_CHECKING:
+    from ser_tasks.evaluation.plan import Plan
 
 
 def train(
@@ -36,29 +39,24 @@ def train(
     Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
     """
     from ser_tasks.evaluation.report import write_history
+    from ser_tasks.training.recipe import recipe_of
+    from ser_tasks.training.train import train_bundle
+    from ser_tasks.training.trainer import ModelSpec
+
+    spec = ModelSpec(model, _emotions(labels) or (), recipe_of(model, features, epochs=epochs), name or model)
+    training = train_bundle(data, spec, out, _plan(seed, device, workers, cache, allow_leak), folds)
+    write_history(training.history, out / "history.svg")
+    training.rows.to_parquet(out / "rows.parquet", index=False)
+    typer.echo("\n".join(training.corpora))
+    typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+def _plan(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":
+    from ser_tasks.evaluation.plan import Plan, default_cache
     from ser_tasks.inference.scorer import choose_device
     from ser_tasks.pipeline.worker_pool import cores
-    from ser_tasks.training.train import train_bundle
 
-    summary = train_bundle(
-        data,
-        model,
-        out,
-        _emotions(labels) or (),
-        feature_set_name=features,
-        name=name,
-        epochs=epochs,
-        folds=folds,
-        seed=seed,
-        allow_leak=allow_leak,
-        device=choose_device(device.value).type,
-        workers=workers or cores(),
-        cache=cache,
-    )
-    write_history(summary["history"], out / "history.svg")
-    summary["rows"].to_parquet(out / "rows.parquet", index=False)
-    typer.echo("\n".join(summary["corpora"]))
-    typer.echo(f"Wrote {summary['bundle']} ({summary['model_id']}) in {summary['seconds']:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+    return Plan(seed, choose_device(device.value).type, workers or cores(), cache or default_cache(), allow_leak)
 
 
 def _emotions(labels: str | None) -> tuple[str, ...] | None:
@@ -101,8 +99,6 @@ def evaluate(
     or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
     """
     from ser_tasks.evaluation.report import write_report
-    from ser_tasks.inference.scorer import choose_device
-    from ser_tasks.pipeline.worker_pool import cores
     from ser_tasks.settings import Settings
 
     only_with_split = {"--test": test, "--labels": labels, "--epochs": epochs}
@@ -110,38 +106,17 @@ def evaluate(
         raise ValueError(f"{', '.join(ignored)} would be ignored: a bundle is scored as it is. Add --split to train anew.")
     if unheard_only and split:
         raise ValueError("--unheard-only would be ignored: with --split, every clip is unheard by the model that scores it. Leave it out.")
-    model, where = model or Settings().model, choose_device(device.value).type
+    model, plan = model or Settings().model, _plan(seed, device, workers, cache, allow_leak)
     if split:
-        from ser_tasks.training.cross_validation import evaluate_across
-        from ser_tasks.training.leaderboard import planned
+        from ser_tasks.training.cross_validation import Folding, evaluate_across
+        from ser_tasks.training.leaderboard import spec_of
 
-        evaluation = evaluate_across(
-            planned(model, _emotions(labels), epochs, seed, where),
-            data,
-            labels=_emotions(labels),
-            split=split,
-            n_folds=folds,
-            tested=test,
-            robustness=robustness,
-            beside_leaky=leaky,
-            allow_leak=allow_leak,
-            workers=workers or cores(),
-            seed=seed,
-            cache=cache,
-        )
+        spec, folding = spec_of(model, _emotions(labels), epochs), Folding(split, folds, tuple(test) if test else None)
+        evaluation = evaluate_across(spec, data, plan, folding, robustness=robustness, beside_leaky=leaky)
     else:
         from ser_tasks.evaluation.evaluate import evaluate as run_evaluation
 
-        evaluation = run_evaluation(
-            model,
-            data,
-            robustness=robustness,
-            allow_leak=allow_leak,
-            unheard_only=unheard_only,
-            device=where,
-            workers=workers or cores(),
-            seed=seed,
-        )
+        evaluation = run_evaluation(model, data, plan, robustness=robustness, unheard_only=unheard_only)
     write_report(evaluation, out)
     metrics = evaluation.metrics
     typer.echo("\n".join(metrics["data"]))
@@ -177,21 +152,12 @@ def league(
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from ser_tasks.pipeline.worker_pool import cores
     from ser_tasks.training.leaderboard import league as run_league
     from ser_tasks.training.leaderboard import league_markdown
 
-    table = run_league(
-        data,
-        out,
-        learners=[name.strip() for name in models.split(",")] if models else None,
-        labels=_emotions(labels),
-        n_folds=folds,
-        epochs=epochs,
-        workers=workers or cores(),
-        seed=seed,
-        cache=cache,
-    )
+    learners = [name.strip() for name in models.split(",")] if models else None
+    plan = _plan(seed, Device.cpu, workers, cache)
+    table = run_league(data, out, plan, learners=learners, labels=_emotions(labels), n_folds=folds, epochs=epochs)
     Console(width=None if sys.stdout.isatty() else 160).print(Markdown(league_markdown(table)))
 
 

@@ -1,4 +1,4 @@
-"""Labelled corpora: one file each, listed in ``DATASETS``; any folder with a ``labels.csv``; and splits that do not leak."""
+"""Labelled corpora: published ones, one file each, listed in ``DATASETS``, and any folder with a ``labels.csv``; and splits of them."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,18 +20,18 @@ from ser_tasks.datasets.tess import TESS
 Reader = Callable[[Path], Corpus]
 
 DATASETS: dict[str, Layout] = {layout.name: layout for layout in (CREMA_D, EMODB, ESD, IEMOCAP, NEMO, RAVDESS, SAVEE, SUBESCO, TESS)}
-"""Corpora as their owners lay them out."""
+"""Published corpora, by name."""
 
 
 def read_corpora(data: Iterable[Path]) -> list[Corpus]:
-    """The corpora in these folders: each is a corpus (a ``labels.csv``, or a layout of ``DATASETS``), or holds some side by side.
+    """The corpora in these folders: each is a corpus (a ``labels.csv``, or a layout of ``DATASETS``), or contains several.
 
-    A folder that is neither raises ``ValueError``, and so do two corpora of one name.
+    Raises ``ValueError`` for a folder that is neither, and for two corpora of the same name.
     """
     corpora = [corpus for folder in map(Path, data) for corpus in _read(folder)]
     names = [corpus.name for corpus in corpora]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"Two corpora are named {', '.join(twice)}: give each folder once, and each a name of its own.")
+        raise ValueError(f"Two corpora are named {', '.join(twice)}: give each folder once, and under different names.")
     return corpora
 
 
@@ -43,7 +43,7 @@ def _read(folder: Path) -> list[Corpus]:
     inside = {path: _reader(path) for path in sorted(folder.iterdir()) if path.is_dir()}
     kinds = set(filter(None, inside.values()))
     whole = _layout(folder)
-    if whole and not (read_labels_csv in kinds or len(kinds) > 1):  # its folders are parts of one corpus
+    if whole and not (read_labels_csv in kinds or len(kinds) > 1):  # its subfolders are parts of one corpus
         return [whole(folder)]
     if not kinds:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A labelled clip: an audio file, or a stretch of one, written ``call.wav#t=10.5,14.2&channel=1`` (after W3C Media Fragments 1.0)."""
+"""A labelled clip: an audio file, or a span of one, written ``call.wav#t=10.5,14.2&channel=1`` (after W3C Media Fragments 1.0)."""
 
 import hashlib
 import math
@@ -10,11 +10,11 @@ import numpy as np
 from ser_tasks.audio import AudioError, open_audio
 
 LONGEST_FILE_S = 24 * 3600.0
-STRETCH = re.compile(r"(?P<file>.*)#t=(?P<start_s>[\d.]*),(?P<end_s>[\d.]*)(?:&channel=(?P<channel>\d+))?")
+SPAN = re.compile(r"(?P<file>.*)#t=(?P<start_s>[\d.]*),(?P<end_s>[\d.]*)(?:&channel=(?P<channel>\d+))?")
 
 
 def clip_name(file: Path, start_s: float | None = None, end_s: float | None = None, channel: int | None = None) -> str:
-    """The clip's name. Nothing given stands for the whole file, all channels of it mixed."""
+    """The clip's name. Without start, end and channel it is the whole file, with all channels mixed."""
     if start_s is None and end_s is None and channel is None:
         return str(file)
     ends = ",".join("" if second is None else f"{second:g}" for second in (start_s, end_s))
@@ -23,13 +23,16 @@ def clip_name(file: Path, start_s: float | None = None, end_s: float | None = No
 
 def file_of(clip: str) -> Path:
     """The clip's audio file."""
-    match = STRETCH.fullmatch(clip)
+    match = SPAN.fullmatch(clip)
     return Path(match["file"] if match else clip)
 
 
 def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:
-    """Float32 ``(channels, samples)`` and the sampling rate. Raises ``AudioError``: with ``no_samples`` where the stretch is past the end."""
-    match = STRETCH.fullmatch(str(clip))
+    """Samples, float32 ``(channels, samples)``, and sampling rate in Hz.
+
+    Raises ``AudioError``, with code ``no_samples`` where the span begins after the end of the file.
+    """
+    match = SPAN.fullmatch(str(clip))
     start_s = float(match["start_s"] or 0) if match else 0.0
     end_s = float(match["end_s"] or math.inf) if match else math.inf
     with open_audio(file_of(str(clip)), max_duration_s=LONGEST_FILE_S) as reader:
@@ -51,7 +54,7 @@ def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:
 
 
 def digest_of(clip: str) -> tuple[str | None, str]:
-    """A hash of the clip's samples, as 16 bit, or None and why there is none."""
+    """A hash of the clip's samples as 16 bit and an empty string, or None and the reason why the clip is unusable."""
     try:
         signal, _ = read_clip(clip)
     except (AudioError, OSError) as error:

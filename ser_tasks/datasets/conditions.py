@@ -14,7 +14,7 @@ from ser_tasks.datasets.telephone import RATE_HZ, mu_law
 PACKET_S = 0.02
 PACKET_LOSS = 0.1
 MEAN_BURST = 2.0
-"""Packets that are lost at a stretch, on average: losses come in bursts (Gilbert, 1960)."""
+"""Mean number of consecutive lost packets: losses come in bursts (Gilbert, 1960)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def clean(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
 
 
 def g711(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
-    """G.711 mu-law: the reference that the others are held against."""
+    """G.711 mu-law: the reference of the other conditions."""
     return mu_law(signal)
 
 
@@ -47,46 +47,49 @@ def band_limited(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
 
 
 def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
-    """Heard from across a room: with an echo that falls by 60 dB in 0.15 to 0.6 s, at random as loud as the voice or up to 15 dB below.
+    """Reverberation of a room: decays by 60 dB in 0.15 to 0.6 s, and is 0 to 15 dB below the direct sound, both at random.
 
-    The echo is white noise under an exponential (Polack, 1988); the signal keeps its length and its level.
+    The impulse response is white noise with an exponential decay (Polack, 1988). Length and level of the signal do not change.
     """
     decay_s = context.rng.uniform(0.15, 0.6)
     time_s = np.arange(int(decay_s * RATE_HZ)) / RATE_HZ
     response = context.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
     response *= 10 ** (-context.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
     response[0] = 1.0
-    heard = scipy.signal.fftconvolve(signal, response)[: len(signal)]
-    return (heard * np.sqrt(np.mean(signal**2) / max(np.mean(heard**2), 1e-20))).astype(np.float32)
+    reverberant = scipy.signal.fftconvolve(signal, response)[: len(signal)]
+    level = np.sqrt(np.mean(signal**2) / max(np.mean(reverberant**2), 1e-20))
+    scaled: np.ndarray = (reverberant * level).astype(np.float32)
+    return scaled
 
 
-def coded(signal: np.ndarray, context: ConditionContext, **how: object) -> np.ndarray:
-    """The signal after another codec of libsndfile."""
+def coded(signal: np.ndarray, context: ConditionContext, **options: object) -> np.ndarray:
+    """The signal after coding and decoding with a codec of libsndfile."""
     file = io.BytesIO()
-    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **how)
+    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **options)
     file.seek(0)
-    return soundfile.read(file, dtype="float32")[0]
+    decoded: np.ndarray = soundfile.read(file, dtype="float32")[0]
+    return decoded
 
 
 def packet_loss(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
-    """Mu-law in packets of 20 ms, a tenth of them lost in bursts and not concealed: silence."""
+    """Mu-law in packets of 20 ms, a tenth of which are lost in bursts and replaced by silence."""
     leave = 1 / MEAN_BURST
     enter = leave * PACKET_LOSS / (1 - PACKET_LOSS)
-    heard, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), context.rng.random() < PACKET_LOSS
-    for start in range(0, len(heard), size):
+    received, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), context.rng.random() < PACKET_LOSS
+    for start in range(0, len(received), size):
         if lost:
-            heard[start : start + size] = 0
+            received[start : start + size] = 0
         lost = context.rng.random() < (1 - leave if lost else enter)
-    return heard
+    return received
 
 
 def gain(signal: np.ndarray, context: ConditionContext, gain_db: float) -> np.ndarray:
-    """Louder or quieter on the line: what exceeds full scale is clipped."""
+    """Louder or quieter by ``gain_db``, clipped at full scale, then mu-law."""
     return mu_law(signal * np.float32(10 ** (gain_db / 20)))
 
 
 def noise(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.ndarray:
-    """Noise with the long-term spectrum of the clip itself, the hardest steady one, then mu-law."""
+    """Noise with the long-term spectrum of the clip itself, which masks speech most among stationary noises, then mu-law."""
     magnitude = np.abs(np.fft.rfft(signal))
     width = max(1, len(magnitude) // 100)
     smooth = np.convolve(magnitude, np.ones(width) / width, "same")
@@ -95,7 +98,7 @@ def noise(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.nd
 
 
 def babble(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.ndarray:
-    """Other people talking all at once, then mu-law."""
+    """Speech of several other speakers at the same time, then mu-law."""
     voices = np.zeros(len(signal), np.float32)
     for other in context.others:
         voices += np.resize(np.roll(other, context.rng.integers(len(other))), len(signal))
@@ -104,14 +107,17 @@ def babble(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.n
 
 @functools.lru_cache(maxsize=1)
 def _telephone_band() -> np.ndarray:
-    return scipy.signal.butter(4, (300, 3400), "bandpass", fs=RATE_HZ, output="sos")
+    sections: np.ndarray = scipy.signal.butter(4, (300, 3400), "bandpass", fs=RATE_HZ, output="sos")
+    return sections
 
 
 def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
     power = np.mean(np.square(noise))
     if power == 0:
         return signal
-    return signal + (noise * np.sqrt(np.mean(np.square(signal)) / power / 10 ** (snr_db / 10))).astype(np.float32)
+    scale = np.sqrt(np.mean(np.square(signal)) / power / 10 ** (snr_db / 10))
+    mixed: np.ndarray = signal + (noise * scale).astype(np.float32)
+    return mixed
 
 
 REFERENCE = "mu-law"
@@ -128,4 +134,4 @@ CONDITIONS: dict[str, Callable[[np.ndarray, ConditionContext], np.ndarray]] = {
     **{f"noise {snr_db} dB": functools.partial(noise, snr_db=snr_db) for snr_db in SNR_DB},
     **{f"babble {snr_db} dB": functools.partial(babble, snr_db=snr_db) for snr_db in SNR_DB},
 }
-"""By name, the reference first. All take and give float32 at 8 kHz."""
+"""By name, the reference first. From float32 ``(samples,)`` at 8 kHz to the same."""

@@ -1,4 +1,4 @@
-"""A labelled corpus as every reader gives it, whatever its owners' layout."""
+"""A labelled corpus, in the same form from every reader."""
 
 import re
 from collections import Counter
@@ -25,38 +25,38 @@ class Corpus:
     name: str
     clips: pd.DataFrame
     """One row a clip: file (absolute path, with the stretch: ``clip.py``), speaker, gender (female, male or null),
-    label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (what two clips of the
-    same words share, null where unknown), licence, corpus, and digest (of the samples: clips of the same digest sound the same)."""
+    label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (an identifier of
+    the spoken words, null where unknown), licence, corpus, and digest (of the samples: clips of the same digest are identical)."""
     dropped: dict[str, int]
-    """Files or rows that are not among the clips, counted by reason."""
+    """Number of files or rows left out, by reason."""
 
     def summary(self) -> str:
-        """What was found and what was dropped, on one line."""
-        found = f"{self.name}: {len(self.clips)} clips of {self.clips.speaker.nunique()} speakers"
+        """Clips and speakers read, and clips dropped by reason, on one line."""
+        read = f"{self.name}: {len(self.clips)} clips of {self.clips.speaker.nunique()} speakers"
         reasons = [f"{count} dropped ({reason})" for reason, count in self.dropped.items()]
-        return ", ".join([found, *reasons])
+        return ", ".join([read, *reasons])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a corpus's owners name their files: what a reader needs to know of them."""
+    """File names of a published corpus, from which speaker, label and language are read."""
 
     name: str
     language: str | None
-    """Of all clips, ISO 639-1; None where ``facts`` gives it."""
+    """Of all clips, ISO 639-1; None where ``facts`` returns it."""
     file_name: str
-    """Regular expression of a clip's path inside the folder, without its suffix; folders above may precede it."""
+    """Regular expression of a clip's path inside the folder, without its suffix; other folders may precede it."""
     facts: Callable[[re.Match[str], Any], dict[str, str | None] | str]
-    """The speaker, label, and what else is known of the clip whose path matches; or why it is left out."""
+    """From the match of a clip's path and the notes: columns of the clip, speaker and label among them, or why it is left out."""
     notes: Callable[[Path], Any] = field(default=lambda folder: None)
-    """What lies beside the clips (lists of speakers, transcripts), read once and given to ``facts``."""
+    """Reads the folder's lists of speakers, transcripts and the like, once, for ``facts``."""
 
     def names(self, folder: Path, path: Path) -> bool:
-        """Whether a file below the folder is named as this corpus names its clips."""
+        """Whether a file below the folder has a name of this corpus."""
         return self._match(folder, path) is not None
 
     def read(self, folder: Path) -> Corpus:
-        """The corpus below the folder. What could not be read is counted in ``dropped``."""
+        """The corpus below the folder. Files that could not be read are counted in ``dropped``."""
         folder = folder.resolve()
         notes, rows, dropped = self.notes(folder), [], Counter[str]()
         for path in audio_files(folder):
@@ -80,8 +80,8 @@ def speaker_ids(clips: pd.DataFrame) -> pd.Series:
 
 def emotions_of(clips: pd.DataFrame) -> tuple[str, ...]:
     """The emotions that clips have, in the taxonomy's order."""
-    found = set(clips["emotion"])
-    return tuple(emotion for emotion in EMOTIONS if emotion in found)
+    present = set(clips["emotion"])
+    return tuple(emotion for emotion in EMOTIONS if emotion in present)
 
 
 def audio_files(folder: Path) -> Iterator[Path]:
@@ -93,15 +93,15 @@ def audio_files(folder: Path) -> Iterator[Path]:
 
 
 def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
-    """A corpus from rows of file, speaker, label and what else is known, without those that can't be used.
+    """A corpus from rows of file, speaker, label and any other of ``COLUMNS``, without unusable rows.
 
-    Left out are clips without a file or a speaker, of a label outside the taxonomy, unreadable or silent ones, and copies: of
-    a speaker's clips with the same samples the first is kept, and none where their emotions differ. What two speakers share stays, for
-    splits to refuse.
+    Left out are clips without a file or a speaker, with a label outside the taxonomy, unreadable or silent ones, and duplicates: of
+    a speaker's clips with the same samples the first is kept, or none where their emotions differ. Clips that two speakers share are
+    kept: splits refuse them.
     """
-    rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *rows.columns])))
+    rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *map(str, rows.columns)])))
     licence = CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN
-    rows = rows.assign(corpus=name, licence=rows["licence"].fillna(licence))
+    rows = rows.assign(corpus=name, licence=rows["licence"].astype(object).fillna(licence))
     for column in ("gender", "label"):
         rows[column] = rows[column].astype("string").str.strip().str.lower().astype(object)
     rows["gender"] = rows["gender"].replace({"f": "female", "m": "male", "w": "female"})
@@ -116,9 +116,9 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL))
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
     keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
-    heard = [digest_of(file) for file in rows["file"]]
-    rows = rows.assign(digest=[digest for digest, _ in heard])
-    keep(rows["digest"].notna(), pd.Series([reason for _, reason in heard], index=rows.index, dtype=object))
+    digests = [digest_of(file) for file in rows["file"]]
+    rows = rows.assign(digest=[digest for digest, _ in digests])
+    keep(rows["digest"].notna(), pd.Series([reason for _, reason in digests], index=rows.index, dtype=object))
     keep(rows.groupby("digest")["emotion"].transform("nunique") == 1, "the same samples as a clip of another emotion")
     keep(~rows.duplicated(["digest", "speaker"]), "the same samples as an earlier clip")
     clips = rows[list(COLUMNS)].reset_index(drop=True).astype(object)

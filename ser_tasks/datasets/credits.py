@@ -1,11 +1,11 @@
-"""Who made a corpus and under which licence: what a model card and a licence notice must say."""
+"""Authors and licence of each corpus, which model cards and licence notices must name."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Credit:
-    """One corpus's makers, their paper, and its licence."""
+    """Authors of a corpus, their paper, and its licence."""
 
     title: str
     authors: str
@@ -72,12 +72,12 @@ CREDITS = {
 """By corpus, lower case."""
 
 LICENCES = ("CC0", "CC BY 4.0", "CC BY-NC-SA 4.0")
-"""Licences that can be combined, from the freest to the strictest: the strictest holds for the whole."""
+"""Licences that can be combined, from the most permissive to the strictest, which then applies to the whole."""
 UNKNOWN = "unknown"
 
 
 def licence_of_weights(corpora: list[str]) -> str:
-    """The licence that weights trained on these corpora must carry; ``unknown`` where ``CREDITS`` does not settle it."""
+    """The licence of weights trained on these corpora; ``unknown`` where ``CREDITS`` does not determine it."""
     licences = {CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN for name in corpora}
     if not licences <= set(LICENCES):
         return UNKNOWN

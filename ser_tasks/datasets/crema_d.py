@@ -11,10 +11,10 @@ LABELS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "happiness", "
 
 
 def _notes(folder: Path) -> dict[str, str]:
-    """The actors' sexes, where the list of actors lies in the folder or beside it."""
-    for place in (folder, folder.parent):
-        if (place / "VideoDemographics.csv").is_file():
-            actors = pd.read_csv(place / "VideoDemographics.csv", dtype=str)
+    """Sex by actor, from the list of actors in the folder or its parent."""
+    for directory in (folder, folder.parent):
+        if (directory / "VideoDemographics.csv").is_file():
+            actors = pd.read_csv(directory / "VideoDemographics.csv", dtype=str)
             return dict(zip(actors["ActorID"], actors["Sex"], strict=True))
     return {}
 

@@ -1,4 +1,4 @@
-"""What the corpora's labels mean in the project's taxonomy (``schemas.EMOTIONS``), in one table."""
+"""The corpora's labels in the project's taxonomy (``schemas.EMOTIONS``), in one table."""
 
 EMOTION_OF_LABEL = {
     "anger": "anger",
@@ -12,7 +12,7 @@ EMOTION_OF_LABEL = {
     "happiness": "happiness",
     "happy": "happiness",
     "joy": "happiness",
-    "excited": "happiness",  # IEMOCAP: the field's custom since its 4-class results
+    "excited": "happiness",  # IEMOCAP: customary since the first 4-class results
     "neutral": "neutral",
     "sadness": "sadness",
     "sad": "sadness",
@@ -20,7 +20,7 @@ EMOTION_OF_LABEL = {
     "surprised": "surprise",
     "pleasant surprise": "surprise",  # TESS
 }
-"""Spellings, in lower case, and the emotion that each means."""
+"""Emotion by label in lower case."""
 
 LEFT_OUT = {
     "boredom": "the taxonomy has no boredom (EMO-DB)",
@@ -29,4 +29,4 @@ LEFT_OUT = {
     "other": "an emotion that the corpus does not name",
     "undecided": "its annotators did not agree (IEMOCAP)",
 }
-"""Labels that stand for no emotion of the taxonomy: their clips are left out, for this reason."""
+"""Labels outside the taxonomy, whose clips are left out, with the reason."""

@@ -9,10 +9,10 @@ from ser_tasks.datasets.corpus import Layout
 
 
 def _notes(folder: Path) -> dict[str, str]:
-    """The speakers' sexes, where the table lies in the folder or beside it."""
-    for place in (folder, folder.parent):
-        if (place / "data.tsv").is_file():
-            table = pd.read_csv(place / "data.tsv", sep="\t", dtype=str)
+    """Sex by speaker, from the table in the folder or its parent."""
+    for directory in (folder, folder.parent):
+        if (directory / "data.tsv").is_file():
+            table = pd.read_csv(directory / "data.tsv", sep="\t", dtype=str)
             if {"speaker_id", "sex"} <= set(table.columns):
                 return dict(zip(table["speaker_id"], table["sex"], strict=True))
     return {}

@@ -1,4 +1,4 @@
-"""Who is trained on, who calibrates and who tests: ``SPLITS``, all but one of which keep the sides apart."""
+"""Splits into training, calibration and test sides: ``SPLITS``. All but ``random-clips`` keep speakers apart."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from ser_tasks.datasets.corpus import speaker_ids
 
 SIDES = ("train", "calibration", "test")
 HELD_OUT_SHARE = 0.2
-"""Share of each corpus's speakers for calibration, and again for the test, where there is one split only; at least one each."""
+"""Share of each corpus's speakers on the calibration side, and on the test side, of a single split; at least one each."""
 CALIBRATION_SHARE = 0.12
-"""Share of a fold's training speakers, in each corpus, that calibrate instead; at least one."""
+"""Share of a fold's training speakers, in each corpus, that are moved to the calibration side; at least one."""
 
 Masks = tuple[np.ndarray, np.ndarray]
-"""Which clips test, and which may train; those that do neither are left out of the fold."""
+"""Of clips: on the test side, and available for training. Clips in neither are left out of the fold."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Split:
     """A way to make folds of clips."""
 
     folds: Callable[[pd.DataFrame, list[str], int], dict[str, Masks]]
-    """Of all clips, the corpora to test on, and a wanted number of folds: masks by the fold's name."""
+    """From all clips, the corpora to test on and the number of folds: masks by name of the fold."""
     apart: tuple[str, ...] = ("speaker", "digest")
-    """What the sides of a fold must not share."""
+    """Columns of which no two sides of a fold may share a value."""
     by_speaker: bool = True
-    """Whether whole speakers calibrate; else clips, as they come."""
+    """Whether the calibration side is made of whole speakers, or else of random clips."""
 
 
 def split_by_speaker(clips: pd.DataFrame, seed: int) -> pd.Series:
     """The side (``SIDES``) of every clip: within each corpus, all clips of a speaker are on one side.
 
-    ``clips`` needs corpus, speaker and gender. The held-out sides take genders in turn, where they are known. A corpus of
-    fewer than 3 speakers is all for training. A speaker of that name in another corpus is another speaker.
+    ``clips`` needs corpus, speaker and gender. Genders alternate on the held-out sides, where they are known. A corpus of
+    fewer than 3 speakers is on the training side only. Names of speakers are unique within their corpus only.
     """
     side_of = {}
     rng = np.random.default_rng(seed)
@@ -57,8 +57,8 @@ def folds_of(clips: pd.DataFrame, split: str, n_folds: int = 6, tested: list[str
     """The side of every clip in each fold of a split of ``SPLITS``, by the fold's name; null where a clip is left out of the fold.
 
     ``clips`` needs corpus, speaker, gender, sentence and digest. Every clip of the ``tested`` corpora (all of them if not named) is
-    on the test side of one fold; other corpora only train. Within each fold the calibration side is taken from the speakers that
-    could train: temperature and threshold never see the test side. Raises ValueError where the corpora do not allow the split.
+    on the test side of one fold; other corpora are only trained on. Each fold's calibration side is taken from its training
+    speakers, so that temperature and threshold do not depend on the test side. Raises ValueError where the corpora do not allow the split.
     """
     if split not in SPLITS:
         raise ValueError(f"{split!r} is no split: choose one of {', '.join(SPLITS)}.")
@@ -94,9 +94,9 @@ def _leave_one_corpus_out(clips: pd.DataFrame, tested: list[str], n_folds: int) 
 
 
 def _sentence_independent(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
-    """Fold k tests block k of the speakers on block k of the sentences; what shares either with these is left out of its training.
+    """Fold k tests block k of the speakers on block k of the sentences; other clips of these speakers or sentences are left out.
 
-    Corpora of few sentences have as many blocks of them, and their fold k tests block k modulo that number.
+    Corpora with fewer sentences than folds have one block a sentence; their fold k tests block k modulo that number.
     """
     if unknown := sorted(clips["corpus"][clips["sentence"].isna() & clips["corpus"].isin(tested)].unique()):
         raise ValueError(f"The sentences of {', '.join(unknown)} are not known: this split needs a sentence with every clip.")
@@ -113,7 +113,7 @@ def _sentence_independent(clips: pd.DataFrame, tested: list[str], n_folds: int) 
 
 
 def _random_clips(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
-    """Clips at random, as much of the literature does it: the same speakers train and test."""
+    """Random clips, as in much of the literature: training and test share speakers."""
     number = np.random.default_rng(0).permutation(len(clips)) % n_folds
     number[~clips["corpus"].isin(tested).to_numpy()] = -1
     return {f"fold {fold + 1} of {n_folds}": (number == fold, number != fold) for fold in range(n_folds)}
@@ -126,25 +126,25 @@ SPLITS: dict[str, Split] = {
     "sentence-independent": Split(_sentence_independent, apart=("speaker", "digest", "sentence")),
     "random-clips": Split(_random_clips, by_speaker=False),
 }
-"""By name. The last one leaks: it is refused unless leaks are allowed, and is there to show how much they flatter."""
+"""By name. The last one leaks: it is refused unless leaks are allowed, and serves to measure how much leaks improve scores."""
 
 
 def _blocks(clips: pd.DataFrame, column: str, tested: list[str], n_folds: int, fewer: bool = False) -> np.ndarray:
     """The block, from 0, of each clip's speaker or sentence among its corpus's in the order of names; -1 in corpora not tested."""
     block = np.full(len(clips), -1)
     for corpus in tested:
-        own = (clips["corpus"] == corpus).to_numpy()
-        names = sorted(clips[column][own].unique())
+        members = (clips["corpus"] == corpus).to_numpy()
+        names = sorted(clips[column][members].unique())
         if len(names) < n_folds and not fewer:
-            raise ValueError(f"{corpus} has {len(names)} {column}s: that is too few for {n_folds} folds. Ask for fewer.")
+            raise ValueError(f"{corpus} has {len(names)} {column}s: that is too few for {n_folds} folds. Choose fewer.")
         parts = np.array_split(np.arange(len(names)), min(n_folds, len(names)))
         number_of = {names[index]: number for number, part in enumerate(parts) for index in part}
-        block[own] = clips[column][own].map(number_of)
+        block[members] = clips[column][members].map(number_of)
     return block
 
 
 def _calibrating(clips: pd.DataFrame, train: np.ndarray, rng: np.random.Generator, by_speaker: bool) -> np.ndarray:
-    """Which of the clips that could train calibrate: those of some speakers, or some clips of the leaky split."""
+    """Mask of the training clips moved to the calibration side: those of some speakers, or random clips in the leaky split."""
     if not by_speaker:
         return train & (rng.random(len(clips)) < CALIBRATION_SHARE)
     chosen = np.zeros(len(clips), bool)
@@ -156,7 +156,7 @@ def _calibrating(clips: pd.DataFrame, train: np.ndarray, rng: np.random.Generato
 
 
 def _genders_in_turn(clips: pd.DataFrame, rng: np.random.Generator) -> list[str]:
-    """Speakers in random order, female and male in turn as far as they go."""
+    """Speakers in random order, female and male alternating while both remain."""
     gender_of = clips.groupby("speaker", sort=True)["gender"].first()
     shuffled = gender_of.iloc[rng.permutation(len(gender_of))]
     turn = shuffled.groupby(shuffled.fillna("unknown")).cumcount()

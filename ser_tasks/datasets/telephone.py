@@ -1,4 +1,4 @@
-"""Clips as a telephone would carry them: 8 kHz, G.711 mu-law, without the silence around them."""
+"""Clips at telephone quality: 8 kHz, G.711 mu-law, trimmed of silence."""
 
 import io
 from pathlib import Path
@@ -11,9 +11,9 @@ from ser_tasks.datasets.clip import read_clip
 
 RATE_HZ = 8000
 SPEECH_LEVEL_DBFS = -26.0
-"""The level that telephone networks are planned for (ITU-T G.191, P.56)."""
+"""Nominal speech level of telephone networks (ITU-T G.191, P.56)."""
 LONGEST_S = 6.0
-"""What the pipeline scores at once, at most: longer clips are cut to it, or scored in pieces."""
+"""Longest segment that the pipeline scores: longer clips are cut to it, or scored in pieces."""
 SILENCE_BELOW_PEAK_DB = 35.0
 PADDING_S = 0.1
 
@@ -23,14 +23,14 @@ def read_trimmed(clip: str | Path) -> np.ndarray:
 
     An empty or silent clip raises ``ValueError``.
     """
-    signal, sampling_rate = read_clip(clip)
+    signal, sampling_rate_hz = read_clip(clip)
     mono = signal.mean(axis=0)
-    if sampling_rate != RATE_HZ:
-        mono = soxr.resample(mono, sampling_rate, RATE_HZ, "HQ")
+    if sampling_rate_hz != RATE_HZ:
+        mono = soxr.resample(mono, sampling_rate_hz, RATE_HZ, "HQ")
     trimmed = trim(mono)
     rms = float(np.sqrt(np.mean(trimmed**2))) if len(trimmed) else 0.0
     if not 0 < rms < np.inf:
-        raise ValueError(f"{clip} holds no sound: its RMS is {rms}. Take it out of labels.csv.")
+        raise ValueError(f"{clip} holds no sound: its RMS is {rms}. Remove it from labels.csv.")
     return trimmed * np.float32(10 ** (SPEECH_LEVEL_DBFS / 20) / rms)
 
 
@@ -51,7 +51,8 @@ def trim(signal: np.ndarray) -> np.ndarray:
 def mu_law(signal: np.ndarray) -> np.ndarray:
     """The signal after G.711 mu-law coding and decoding; samples beyond full scale are clipped."""
     coded = io.BytesIO()
-    signal = np.clip(signal, -1, 32767 / 32768)  # libsndfile looks samples up in a table and reads past its end
+    signal = np.clip(signal, -1, 32767 / 32768)  # libsndfile reads past the end of its table for larger samples
     soundfile.write(coded, signal, RATE_HZ, format="RAW", subtype="ULAW")
     coded.seek(0)
-    return soundfile.read(coded, samplerate=RATE_HZ, channels=1, format="RAW", subtype="ULAW", dtype="float32")[0]
+    decoded: np.ndarray = soundfile.read(coded, samplerate=RATE_HZ, channels=1, format="RAW", subtype="ULAW", dtype="float32")[0]
+    return decoded

@@ -1,4 +1,4 @@
-"""Evaluate: a bundle and labelled corpora → one row a clip and condition, and every figure that follows from the rows."""
+"""Evaluation of a bundle on labelled corpora: one row a clip and condition, and metrics computed from the rows alone."""
 
 import functools
 from collections.abc import Sequence
@@ -10,20 +10,22 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ser_tasks.datasets import read_corpora
+from ser_tasks.datasets import read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
 from ser_tasks.datasets.leaks import person_of
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
 from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
-from ser_tasks.inference.scorer import Scorer, scorer_of
+from ser_tasks.inference.scorer import scorer_of
 from ser_tasks.progress import TerminalProgress, map_parallel
 
-VOICES = 5
-"""Other speakers' clips in babble."""
-CLIPS_AT_ONCE = 64
-SHOWN = 5
+BABBLE_VOICES = 5
+"""Other speakers' clips in babble, at most."""
+CLIPS_PER_TASK = 64
+"""Clips that a worker process scores at once."""
+NAMES_SHOWN = 5
 """Names of speakers in a message."""
 RESAMPLES = 1000
 """Of the speakers, for the 95 % intervals (percentile bootstrap)."""
@@ -31,50 +33,55 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and what it was measured on."""
+    """Metrics, and the rows they are computed from."""
 
     rows: pd.DataFrame
     """One row a clip and condition: corpus, file, speaker, gender, language, emotion, condition, predicted, confidence, unsure,
-    p_<label> for each label of the model, and what calibrated them (temperature, unsure_below); across folds also fold and split."""
+    p_<label> for each label of the model, and its calibration (temperature, unsure_below); after a cross-validation also fold and split."""
     metrics: dict[str, Any]
 
 
-def evaluate(
-    model: str,
-    data: list[Path],
-    *,
-    robustness: bool = True,
-    allow_leak: bool = False,
-    unheard_only: bool = False,
-    device: str = "cpu",
-    workers: int = 1,
-    seed: int = 0,
-) -> Evaluation:
+@dataclass(frozen=True)
+class ClipToScore:
+    """A clip, and what is mixed with it."""
+
+    file: str
+    """Name as ``datasets.clip`` reads it."""
+    digest: str
+    """Hash of its samples: the seed of what is random about its conditions."""
+    babble: list[str]
+    """Clips of other speakers."""
+
+
+def evaluate(model: str, data: list[Path], plan: Plan | None = None, *, robustness: bool = True, unheard_only: bool = False) -> Evaluation:
     """Scores a bundle (a shipped one's name, a folder or ``s3://...``) on the clips of the corpora in ``data``.
 
-    Every clip is brought to the telephone: 8 kHz, the silence around it cut, -26 dBFS, mu-law; with ``robustness`` also to all other
-    ``CONDITIONS``. Clips of emotions that the model does not know are left out. Where it was trained or calibrated on some of the
-    speakers, or on samples identical to a clip's, ValueError names them: ``unheard_only`` leaves them out, ``allow_leak`` keeps them.
-    Raises ValueError where nothing is left.
+    Every clip is brought to telephone quality: 8 kHz, trimmed of silence, -26 dBFS, mu-law; with ``robustness`` it is also scored under
+    all other ``CONDITIONS``. Clips of emotions that are no label of the model are left out. If the model was trained or calibrated on
+    some of the speakers, or on samples identical to a clip's, ``unheard_only`` leaves these clips out, ``plan.allow_leak`` keeps them,
+    and otherwise ValueError names them. Raises ValueError where no clip is left.
     """
+    plan = plan or Plan()
+    allow_leak = plan.allow_leak
     bundle = load_bundle(model)
     corpora = read_corpora(data)
-    found = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
-    known = found["emotion"].isin(bundle.labels)
-    heard = _heard_in_training(found, bundle)
-    if (known & heard).any() and not (allow_leak or unheard_only):
+    all_clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
+    known = all_clips["emotion"].isin(bundle.labels)
+    in_training = _used_in_training(all_clips, bundle)
+    if (known & in_training).any() and not (allow_leak or unheard_only):
         raise ValueError(
-            f"The split leaks. {bundle.model_id} was trained or calibrated on {_who(found[known & heard])}: give clips that it has not "
-            "heard, or --unheard-only to leave these out, or --allow-leak to keep them (the report's title will say so)."
+            f"The split leaks. {bundle.model_id} was trained or calibrated on {_speakers_in_words(all_clips[known & in_training])}: give "
+            "other clips, or --unheard-only to leave these out, or --allow-leak to keep them (the report's title will say so)."
         )
-    clips = found[known & (~heard | allow_leak)].reset_index(drop=True)
+    clips = all_clips[known & (~in_training | allow_leak)].reset_index(drop=True)
     if clips.empty:
         raise ValueError(
-            f"No clip is left to score of {len(found)}: {int((~known).sum())} have an emotion that {bundle.model_id} does not know (it "
-            f"knows {', '.join(bundle.labels)}), {int((known & heard).sum())} are of speakers it was trained on (--allow-leak keeps those)."
+            f"No clip is left to score of {len(all_clips)}: {int((~known).sum())} have an emotion that is no label of {bundle.model_id} "
+            f"(it knows {', '.join(bundle.labels)}), {int((known & in_training).sum())} are of speakers it was trained on "
+            "(--allow-leak keeps those)."
         )
     conditions = list(CONDITIONS) if robustness else [REFERENCE]
-    probabilities = _score(clips, model, bundle.model_id, conditions, device, workers, seed)
+    probabilities = _score(clips, ClipScorer(model, bundle.model_id, plan.device, conditions, plan.seed), plan)
     rows = pd.concat(
         [
             rows_of(clips, probabilities[:, index], name, bundle.labels, bundle.temperature, bundle.unsure_below)
@@ -82,22 +89,22 @@ def evaluate(
         ],
         ignore_index=True,
     )
-    names = found["corpus"] + "/" + found["speaker"]
+    names = speaker_ids(all_clips)
     metrics = (
         {"model": bundle.model_id}
         | measure(rows, bundle.labels, bundle.target_error)
         | {
             "data": [corpus.summary() for corpus in corpora],
-            "left_out_emotions": found["emotion"][~known].value_counts().to_dict(),
-            "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & heard).sum()),
-            "leaked_speakers": sorted(set(names[known & heard])) if allow_leak else [],
+            "left_out_emotions": all_clips["emotion"][~known].value_counts().to_dict(),
+            "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & in_training).sum()),
+            "leaked_speakers": sorted(set(names[known & in_training])) if allow_leak else [],
         }
     )
     return Evaluation(rows, metrics)
 
 
 def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> dict[str, Any]:
-    """Every figure of the report, from the rows of ``evaluate``. All but ``robustness`` are of the reference condition."""
+    """Every metric of the report, from the rows of ``evaluate``. All but ``robustness`` are of the reference condition."""
     labels = list(labels)
     reference = rows[rows["condition"] == REFERENCE]
     truth, given = _truth(reference, labels), _given(reference, labels)
@@ -109,7 +116,7 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
     return {
         "labels": labels,
         "n": len(truth),
-        "speakers": int((reference["corpus"] + "/" + reference["speaker"]).nunique()),
+        "speakers": int(speaker_ids(reference).nunique()),
         "ua": ua(truth, predicted),
         "wa": wa(truth, predicted),
         "macro_f1": float(f1[present].mean()),
@@ -130,7 +137,7 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
         },
         "confusion": confusion_matrix(truth, predicted, labels=range(len(labels))).tolist(),
         "by": {name: _by(reference, name, truth, given) for name in ("corpus", "gender", "language")},
-        "robustness": {name: _against_reference(of_it, reference, labels) for name, of_it in rows.groupby("condition", sort=False)},
+        "robustness": {name: _against_reference(group, reference, labels) for name, group in rows.groupby("condition", sort=False)},
     }
 
 
@@ -148,80 +155,92 @@ def rows_of(
     return rows.assign(**{f"p_{label}": probabilities[:, index] for index, label in enumerate(labels)})
 
 
-def _who(clips: pd.DataFrame) -> str:
-    """The speakers of clips, the first of them by name."""
-    names = sorted(set(clips["corpus"] + "/" + clips["speaker"]))
-    return f"{len(clips)} of these clips, of {len(names)} speakers ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+def _speakers_in_words(clips: pd.DataFrame) -> str:
+    """Number of the clips and of their speakers, and the first speakers' names."""
+    names = sorted(set(speaker_ids(clips)))
+    more = ", ..." if len(names) > NAMES_SHOWN else ""
+    return f"{len(clips)} of these clips, of {len(names)} speakers ({', '.join(names[:NAMES_SHOWN])}{more})"
 
 
-def _heard_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
+def _used_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
     """Whether a clip's speaker, or a clip of the same samples, was on the training or calibration side of the bundle's own data.
 
-    Names that carry their corpus (``ravdess_01``) are known again in a folder of any name.
+    Names that begin with their corpus (``ravdess_01``) are recognised in a folder of any name.
     """
-    heard = [
-        (told["corpus"], speaker)
-        for told in bundle.training_data
+    speakers = [
+        (corpus["corpus"], speaker)
+        for corpus in bundle.training_data
         for side in ("train", "calibration")
-        for speaker in told["speakers"][side]
+        for speaker in corpus["speakers"][side]
     ]
-    by_name = person_of(clips).isin(set(person_of(pd.DataFrame(heard, columns=["corpus", "speaker"], dtype=object))))
+    by_name = person_of(clips).isin(set(person_of(pd.DataFrame(speakers, columns=["corpus", "speaker"], dtype=object))))
     return by_name | clips["digest"].str[:DIGEST_HEX_DIGITS].isin(bundle.training_clips)
 
 
-def _score(clips: pd.DataFrame, model: str, model_id: str, conditions: list[str], device: str, workers: int, seed: int) -> np.ndarray:
+def _score(clips: pd.DataFrame, scorer: "ClipScorer", plan: Plan) -> np.ndarray:
     """Probabilities (clips, conditions, labels)."""
-    others = babblers(clips, seed)
-    whole = list(zip(clips["file"], clips["digest"], others, strict=True))
-    parts = [whole[start : start + CLIPS_AT_ONCE] for start in range(0, len(whole), CLIPS_AT_ONCE)]
-    score = functools.partial(score_clips, conditions=conditions, scorer=(model, model_id, device, None, "float32"), seed=seed)
+    whole = clips_to_score(clips, babblers(clips, plan.seed))
+    batches = [whole[start : start + CLIPS_PER_TASK] for start in range(0, len(whole), CLIPS_PER_TASK)]
     with TerminalProgress() as progress:
-        found = map_parallel(score, parts, workers if device == "cpu" else 1, progress, "scoring clips")
-    return np.concatenate(found)
+        scores = map_parallel(scorer, batches, plan.workers if plan.device == "cpu" else 1, progress, "scoring clips")
+    return np.concatenate(scores)
+
+
+def clips_to_score(clips: pd.DataFrame, babble: Sequence[list[str]]) -> list[ClipToScore]:
+    """The clips in their order, each with its files of babble."""
+    columns = zip(clips["file"].tolist(), clips["digest"].tolist(), babble, strict=True)
+    return [ClipToScore(file, digest, files) for file, digest, files in columns]
 
 
 def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
-    """For each clip some of other speakers, drawn by its own digest: the same in any company of the same clips."""
+    """For each clip, files of some clips by other speakers, drawn with the clip's own digest as seed."""
     ordered = clips.sort_values("digest")
-    files, speakers = ordered["file"].to_numpy(), (ordered["corpus"] + "/" + ordered["speaker"]).to_numpy()
+    files, speakers = ordered["file"].to_numpy(), speaker_ids(ordered).to_numpy()
     chosen = []
-    for digest, speaker in zip(clips["digest"], clips["corpus"] + "/" + clips["speaker"], strict=True):
+    for digest, speaker in zip(clips["digest"], speaker_ids(clips), strict=True):
         candidates = files[speakers != speaker]
         rng = _rng(digest, "babble", seed)
-        chosen.append(rng.choice(candidates, min(VOICES, len(candidates)), replace=False).tolist())
+        chosen.append(rng.choice(candidates, min(BABBLE_VOICES, len(candidates)), replace=False).tolist())
     return chosen
 
 
-def score_clips(clips: list[tuple[str, str, list[str]]], conditions: list[str], scorer: tuple, seed: int) -> np.ndarray:
-    """Probabilities (clips, conditions, labels) of clips (file, digest, files of babble), in a worker process.
+@dataclass(frozen=True)
+class ClipScorer:
+    """Scores clips under conditions with a bundle; picklable, so that worker processes can call it."""
 
-    ``scorer`` are the arguments of ``score.scorer_of``.
-    """
-    own = scorer_of(*scorer)
-    read = functools.lru_cache(maxsize=256)(read_trimmed)
-    heard = [
-        [CONDITIONS[name](read(file), ConditionContext(_rng(digest, name, seed), [read(other) for other in others])) for name in conditions]
-        for file, digest, others in clips
-    ]
-    pieces = [_pieces(signal) for signals in heard for signal in signals]
-    counts = np.array([len(own_pieces) for own_pieces in pieces])
-    probabilities = _probabilities(own, [piece for own_pieces in pieces for piece in own_pieces])
-    means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
-    return means.reshape(len(clips), len(conditions), -1)
+    model: str
+    """A shipped bundle's name, a folder or ``s3://...``."""
+    model_id: str
+    device: str
+    conditions: list[str]
+    """Names in ``CONDITIONS``."""
+    seed: int
 
-
-def _probabilities(scorer: Scorer, signals: list[np.ndarray]) -> np.ndarray:
-    bundle = scorer.bundle
-    frames, lengths = features_of(bundle.feature_set, bundle.feature_params, signals, RATE_HZ)
-    return scorer.score(frames, lengths)
+    def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
+        """Probabilities (clips, conditions, labels); of a clip longer than 6 s, the mean over its pieces."""
+        scorer = scorer_of(self.model, self.model_id, self.device, None, "float32")
+        bundle = scorer.bundle
+        read = functools.lru_cache(maxsize=256)(read_trimmed)
+        pieces = []
+        for clip in clips:
+            babble = [read(other) for other in clip.babble]
+            for name in self.conditions:
+                signal = CONDITIONS[name](read(clip.file), ConditionContext(_rng(clip.digest, name, self.seed), babble))
+                pieces.append(_pieces(signal))
+        counts = np.array([len(of_signal) for of_signal in pieces])
+        segments = [piece for of_signal in pieces for piece in of_signal]
+        frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, RATE_HZ)
+        probabilities = scorer.score(frames, lengths)
+        means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+        return means.reshape(len(clips), len(self.conditions), -1)
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:
     return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * RATE_HZ))))
 
 
-def _rng(digest: str, what: str, seed: int) -> np.random.Generator:
-    return np.random.default_rng([seed, int(digest[:16], 16), *what.encode()])
+def _rng(digest: str, purpose: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, int(digest[:16], 16), *purpose.encode()])
 
 
 def _truth(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
@@ -233,31 +252,34 @@ def _given(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def _uncalibrated(probabilities: np.ndarray, temperature: np.ndarray) -> np.ndarray:
-    """What the probabilities were at temperature 1: logits are ``temperature * log p`` up to a constant."""
+    """The probabilities at temperature 1: logits are ``temperature * log p`` up to a constant."""
     logits = temperature * np.log(np.maximum(probabilities, 1e-30))
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    raised: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
     return raised / raised.sum(axis=1, keepdims=True)
 
 
 def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: int) -> dict[str, list[float]] | None:
-    """95 % intervals of UA, WA and ECE over resampled speakers: clips of a speaker are no independent evidence, so one
-    speaker alone has none."""
-    speakers = [group.to_numpy() for _, group in pd.Series(range(len(rows))).groupby((rows["corpus"] + "/" + rows["speaker"]).to_numpy())]
+    """95 % intervals of UA, WA and ECE over resampled speakers; None where there is one speaker.
+
+    Speakers are resampled, not clips, because clips of one speaker are not independent.
+    """
+    speakers = [group.to_numpy() for _, group in pd.Series(range(len(rows))).groupby(speaker_ids(rows).to_numpy())]
     if len(speakers) < 2:
         return None
-    rng, found = np.random.default_rng(seed), []
+    rng, resampled = np.random.default_rng(seed), []
     for _ in range(RESAMPLES):
         drawn = np.concatenate([speakers[index] for index in rng.integers(len(speakers), size=len(speakers))])
-        own, guess = truth[drawn], given[drawn]
-        found.append((ua(own, guess.argmax(axis=1)), wa(own, guess.argmax(axis=1)), ece(own, guess)))
-    low, high = np.percentile(found, [2.5, 97.5], axis=0)
+        true, probabilities = truth[drawn], given[drawn]
+        predicted = probabilities.argmax(axis=1)
+        resampled.append((ua(true, predicted), wa(true, predicted), ece(true, probabilities)))
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0)
     return {name: [float(low[index]), float(high[index])] for index, name in enumerate(("ua", "wa", "ece"))}
 
 
 def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
     """UA, WA, ECE and clips of each group, and the gap between the best UA and the worst.
 
-    ``ua_among_its_emotions``: choosing among the emotions that the group has, as a corpus's own tables do.
+    ``ua_among_its_emotions`` restricts the prediction to the emotions that the group has, as published results on a corpus do.
     """
     names = rows[column].fillna("unknown").to_numpy()
     groups = {}

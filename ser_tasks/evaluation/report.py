@@ -8,7 +8,7 @@ from typing import Any
 from ser_tasks.evaluation.charts import confidence_chart, confusion_chart, history_chart, robustness_chart
 from ser_tasks.evaluation.evaluate import Evaluation
 from ser_tasks.evaluation.metrics import ECE_BINS
-from ser_tasks.html_page import html_page, svg_of
+from ser_tasks.html_page import html_page, markdown_table, svg_of
 
 SHOWN = [
     ("UA (mean recall)", "ua"),
@@ -92,32 +92,31 @@ def _scores(metrics: dict[str, Any]) -> str:
     rows = []
     for name, key in SHOWN:
         interval = f"{intervals[key][0]:.3f} to {intervals[key][1]:.3f}" if key in intervals else ""
-        rows.append(f"| {name} | {metrics[key]:.3f} | {interval} |")
+        rows.append([name, f"{metrics[key]:.3f}", interval])
     header = "95 % interval over speakers" if intervals else "no interval: one speaker"
-    return f"| | | {header} |\n|---|---|---|\n" + "\n".join(rows)
+    return markdown_table(["metric", "value", header], rows)
 
 
 def _side_by_side(metrics: dict[str, Any]) -> str:
     """Scores under the leaky split, as much of the literature reports them, beside scores on new speakers."""
     leaky = metrics["leaky"]
-    rows = [f"| {name} | {metrics[key]:.3f} | {leaky[key]:.3f} | {leaky[key] - metrics[key]:+.3f} |" for name, key in SHOWN[:6]]
+    pairs = [(name, metrics[key], leaky[key]) for name, key in SHOWN[:6]]
     for corpus, row in metrics["by"]["corpus"]["groups"].items():
         other = leaky["by"]["corpus"]["groups"][corpus]["ua_among_its_emotions"]
-        own = row["ua_among_its_emotions"]
-        rows.append(f"| UA on {corpus}, among its emotions | {own:.3f} | {other:.3f} | {other - own:+.3f} |")
+        pairs.append((f"UA on {corpus}, among its emotions", row["ua_among_its_emotions"], other))
+    rows = [[name, f"{value:.3f}", f"{with_leaks:.3f}", f"{with_leaks - value:+.3f}"] for name, value, with_leaks in pairs]
     return (
         "## Compared with a leaky split\n\nOne model, trained and tested under two splits. The leaky split assigns clips at random; "
-        f"its sides share: {leaky['shared_between_sides']}. Its scores are too good.\n\n"
-        f"| | {metrics['split']} | {leaky['split']} (leaks) | difference |\n|---|---|---|---|\n" + "\n".join(rows)
-    )
+        f"its sides share: {leaky['shared_between_sides']}. Its scores overestimate accuracy on new speakers.\n\n"
+    ) + markdown_table(["metric", metrics["split"], f"{leaky['split']} (leaks)", "difference"], rows)
 
 
 def _by_emotion(metrics: dict[str, Any]) -> str:
     rows = [
-        f"| {label} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['n']} |"
+        [label, f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['f1']:.2f}", str(row["n"])]
         for label, row in metrics["per_class"].items()
     ]
-    return "| emotion | precision | recall | F1 | clips |\n|---|---|---|---|---|\n" + "\n".join(rows)
+    return markdown_table(["emotion", "precision", "recall", "F1", "clips"], rows)
 
 
 def _calibration(metrics: dict[str, Any]) -> str:
@@ -134,16 +133,16 @@ def _groups(metrics: dict[str, Any]) -> str:
     for name, by in metrics["by"].items():
         for group, row in by["groups"].items():
             among = f"{row['ua_among_its_emotions']:.3f} of {row['emotions']}"
-            rows.append(f"| {name} | {group} | {row['ua']:.3f} | {among} | {row['wa']:.3f} | {row['ece']:.3f} | {row['n']} |")
+            rows.append([name, group, f"{row['ua']:.3f}", among, f"{row['wa']:.3f}", f"{row['ece']:.3f}", str(row["n"])])
         if len(by["groups"]) > 1:
-            rows.append(f"| {name} | gap | {by['ua_gap']:.3f} | | | | |")
-    header = "| by | group | UA | UA among its emotions | WA | ECE | clips |\n|---|---|---|---|---|---|---|\n"
-    return header + "\n".join(rows)
+            rows.append([name, "gap", f"{by['ua_gap']:.3f}", "", "", "", ""])
+    return markdown_table(["by", "group", "UA", "UA among its emotions", "WA", "ECE", "clips"], rows)
 
 
 def _line_conditions(metrics: dict[str, Any]) -> str:
-    rows = [f"| {name} | {row['ua']:.3f} | {row['wa']:.3f} | {row['labels_flipped']:.1%} |" for name, row in metrics["robustness"].items()]
-    return "| condition | UA | WA | changed labels |\n|---|---|---|---|\n" + "\n".join(rows)
+    conditions = metrics["robustness"].items()
+    rows = [[name, f"{row['ua']:.3f}", f"{row['wa']:.3f}", f"{row['labels_flipped']:.1%}"] for name, row in conditions]
+    return markdown_table(["condition", "UA", "WA", "changed labels"], rows)
 
 
 def _picture(name: str, charts: Collection[str]) -> str:

@@ -1,4 +1,4 @@
-"""How much speech the detector finds in folders of audio: false speech where there is none, missed clips where all speak."""
+"""Measures the speech detector on folders of audio: false alarms in audio without speech, missed files in audio with speech."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from ser_tasks.settings import Settings
 
 @dataclass
 class FolderReport:
-    """Sums over the files of one folder; a file's channels are each a channel of their own."""
+    """Sums over the files of one folder, or over one file. Seconds are summed over channels."""
 
     folder: str
     files: int = 0
@@ -22,13 +22,16 @@ class FolderReport:
     segments_s: float = 0.0
     """Seconds in segments that a model would score."""
     without_speech: int = 0
-    """Files in which no speech was found."""
+    """Files without detected speech."""
     without_segment: int = 0
-    """Files from which no segment would be scored: no speech, or never for min_segment_s at a stretch."""
+    """Files without a segment to score: no speech, or no span of speech as long as min_segment_s."""
 
 
 def speech_in_folders(folders: list[Path], settings: Settings, each_file: bool = False) -> Iterator[tuple[FolderReport, int, int]]:
-    """A report for each folder that holds audio (or each file), with how many files of the folder are done and how many there are."""
+    """Yields, after each file, the report of its folder (or of the file, with ``each_file``), the files done and all files of the folder.
+
+    Raises FileNotFoundError where a folder does not exist.
+    """
     for root in folders:
         if not root.is_dir():
             raise FileNotFoundError(f"There is no folder {root}: give folders of audio.")
@@ -49,16 +52,16 @@ def _add(report: FolderReport, path: Path, settings: Settings) -> None:
     ):
         for block in at_8_khz(reader.blocks(), reader.info.sampling_rate_hz):
             call.push(block)
-        (heard,) = detect_speech([call])
-    found_s = segments_s = 0.0
-    for channel in heard.probabilities:
-        for stretch in speech_spans(channel, call.samples):
-            found_s += stretch.seconds
-            pieces = segments(stretch, channel, settings.min_segment_s, settings.max_segment_s)
-            segments_s += sum(piece.seconds for piece in pieces)
+        (result,) = detect_speech([call])
+    speech_s = segments_s = 0.0
+    for channel in result.probabilities:
+        for span in speech_spans(channel, call.samples):
+            speech_s += span.seconds
+            to_score = segments(span, channel, settings.min_segment_s, settings.max_segment_s)
+            segments_s += sum(segment.seconds for segment in to_score)
     report.files += 1
     report.audio_s += call.channels * call.samples / SAMPLING_RATE_HZ
-    report.speech_s += found_s
+    report.speech_s += speech_s
     report.segments_s += segments_s
-    report.without_speech += found_s == 0
+    report.without_speech += speech_s == 0
     report.without_segment += segments_s == 0

@@ -1,11 +1,10 @@
 """Models: one file a model, listed in ``MODELS``.
 
-A model is made with ``Model(n_classes, n_features)``. Called with ``x`` float32 ``(batch, frames, n_features)`` and
+A model is a ``SegmentModel(n_classes, n_features)``. Called with ``x`` float32 ``(batch, frames, n_features)`` and
 ``lengths`` int64 ``(batch,)``, it returns logits ``(batch, n_classes)``, one row a segment, in order. A segment's logits
-depend neither on the other segments nor on what lies in ``x`` beyond its length. ``Model.HEADS`` names its layers of one output a
-class: a model can be trained on more emotions than it is asked for later. ``Model.ORIGIN``, where it has one, says where weights come
-from that training did not make. A model may have ``summary(x, lengths)`` and ``learn_usual(summaries)``: after training it is shown the
-training clips once more, to know strangers by.
+depend neither on the other segments nor on values of ``x`` beyond its length. ``HEADS`` names its layers with one output a class, so
+that classes can be removed after training. A model that is ``NoveltyAware`` is fitted to the summaries of the training clips after
+training.
 """
 
 from collections.abc import Mapping
@@ -13,16 +12,17 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ser_tasks.models.base import NoveltyAware, SegmentModel
 from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
 
-MODELS: dict[str, type[nn.Module]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn, "ge2e_tcn": Ge2eTcn}
+MODELS: dict[str, type[SegmentModel]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn, "ge2e_tcn": Ge2eTcn}
 
 
-def make_model(name: str, n_classes: int, n_features: int) -> nn.Module:
-    """The model of that name, with fresh weights. An unknown name raises ``ValueError``."""
+def make_model(name: str, n_classes: int, n_features: int) -> SegmentModel:
+    """The model of that name, with newly initialised weights. An unknown name raises ``ValueError``."""
     if name not in MODELS:
         raise ValueError(f"Model {name!r} is unknown: choose one of {', '.join(MODELS)}.")
     return MODELS[name](n_classes, n_features)
@@ -30,7 +30,7 @@ def make_model(name: str, n_classes: int, n_features: int) -> nn.Module:
 
 @torch.no_grad()
 def only_classes(name: str, module: nn.Module, kept: list[int], n_features: int) -> nn.Module:
-    """The module without all classes but ``kept``, in that order: the logits of these stay what they were."""
+    """The module with the classes ``kept`` alone, in that order. Their logits do not change."""
     tensors = dict(module.state_dict())
     for head in MODELS[name].HEADS:
         for part in ("weight", "bias"):
@@ -41,7 +41,7 @@ def only_classes(name: str, module: nn.Module, kept: list[int], n_features: int)
 
 
 def load_classic(model: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> None:
-    """Loads weights whose keys are named otherwise but whose tensors have the model's shapes, in the model's order.
+    """Loads weights with other keys whose tensors have the model's shapes in the model's order.
 
     The first tensor that does not fit raises ``ValueError`` and leaves the model as it was.
     """
@@ -57,3 +57,6 @@ def load_classic(model: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> No
         counts = f"{len(state_dict)} != {len(expected)}"
         raise ValueError(f"Tensors given and needed differ in number: {counts}. {first!r} has no match.")
     model.load_state_dict(dict(zip(expected, state_dict.values(), strict=True)))
+
+
+__all__ = ["MODELS", "NoveltyAware", "SegmentModel", "load_classic", "make_model", "only_classes"]

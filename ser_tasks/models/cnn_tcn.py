@@ -1,8 +1,9 @@
-"""Convolutions over bands and frames, then dilated ones over time, and for each emotion an attention of its own over the frames."""
+"""Convolutions over bands and frames, dilated convolutions over time, and attention pooling with one attention for each class."""
 
 import torch
 from torch import nn
 
+from ser_tasks.models.base import SegmentModel
 from ser_tasks.models.masking import check_lengths, valid_frames
 
 CHANNELS = (32, 48, 48, 64, 96)
@@ -11,22 +12,21 @@ STRIDES = ((2, 2), (2, 2), (1, 1), (2, 1), (2, 1))
 """Of bands and frames."""
 WIDTH = 192
 DILATIONS = (1, 2, 4, 8)
-"""Of the layers over time: with frames of 10 ms, of which four become one, they see 0.6 s on either side."""
+"""Of the layers over time: their receptive field is 0.6 s to either side, with frames of 10 ms of which four become one."""
 DROPOUT = 0.2
 
 
-class CnnTcn(nn.Module):
+class CnnTcn(SegmentModel):
     """Five Conv2d with batch norm and strides, four residual dilated Conv1d, attention pooling by class; 0.64 M parameters on 64 bands.
 
-    The layers over time are those of temporal convolutional networks (Bai et al., 2018), which TIM-Net (Ye et al., 2023) brought to
-    emotions; the pooling, frame-wise logits weighted by a softmax over frames, that of sound event detection (Kong et al., 2020).
+    The layers over time are those of temporal convolutional networks (Bai et al., 2018), as TIM-Net (Ye et al., 2023) applies them to
+    emotions. The pooling weights frame-wise logits by a softmax over frames, as in sound event detection (Kong et al., 2020).
     """
 
     HEADS = ("attention", "logits")
-    """The layers of one output a class."""
 
-    def __init__(self, n_classes: int, n_features: int):
-        super().__init__()
+    def __init__(self, n_classes: int, n_features: int) -> None:
+        super().__init__(n_classes, n_features)
         bands, before = n_features, 1
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for channels, kernel, stride in zip(CHANNELS, KERNELS, STRIDES, strict=True):
@@ -59,4 +59,5 @@ class CnnTcn(nn.Module):
             x = x + torch.relu(norm(conv(x)))
         x = self.dropout(x.transpose(1, 2))
         weights = torch.softmax(self.attention(x).float().masked_fill(~valid[:, :, None], -torch.inf), dim=1)
-        return (weights * self.logits(x).float()).sum(dim=1)
+        logits: torch.Tensor = (weights * self.logits(x).float()).sum(dim=1)
+        return logits

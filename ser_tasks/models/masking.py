@@ -1,4 +1,4 @@
-"""Masks over right-padded frames: what keeps padding out of a segment's scores."""
+"""Masks over right-padded frames, with which padding does not change a segment's scores."""
 
 import torch
 

@@ -1,55 +1,61 @@
-"""What changes in a training clip's features from one epoch to the next: other voices on top, masks, offsets, mixtures."""
+"""Augmentation of training features, drawn in every epoch: babble, masks, offsets and mixup."""
+
+from typing import Any
 
 import numpy as np
 
 from ser_tasks.features import FeatureSet
 
-VOICES = 5
+BABBLE_VOICES = 5
 """Other speakers in babble, at most."""
 MASKED_FEATURES = 1 / 8
 MASKED_FRAMES = 1 / 5
 
 
-def babbled(
-    features: np.ndarray, others: list[np.ndarray], snr_db: float, of: FeatureSet, params: dict, rng: np.random.Generator
+def add_babble(
+    features: np.ndarray, others: list[np.ndarray], snr_db: float, feature_set: FeatureSet, params: dict[str, Any], rng: np.random.Generator
 ) -> np.ndarray:
-    """Features float32 ``(frames, features)`` as if the others talked at the same time, so much below the clip.
+    """Features float32 ``(frames, features)`` of the clip mixed with the ``others`` at ``snr_db``.
 
-    Powers of bands add up, but for the phases, which differ at random: the expected value is the sum.
+    The powers of bands are added, which is the expected value of the mixture for random phases.
     """
-    power = 10 ** (of.bands_db(features, params) / 10)
+    power = 10 ** (feature_set.bands_db(features, params) / 10)
     babble = np.zeros_like(power)
     for other in others:
-        own = 10 ** (of.bands_db(other, params) / 10)
-        babble += np.roll(np.resize(own, power.shape), rng.integers(len(power)), axis=0)
+        other_power = 10 ** (feature_set.bands_db(other, params) / 10)
+        babble += np.roll(np.resize(other_power, power.shape), rng.integers(len(power)), axis=0)
     if not babble.any():
         return features
     babble *= power.mean() / babble.mean() / 10 ** (snr_db / 10)
-    return of.of_bands_db(10 * np.log10(power + babble), params)
+    return feature_set.of_bands_db(10 * np.log10(power + babble), params)
 
 
-def offset(normalised: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
-    """A batch ``(clips, frames, features)``, to each of whose features, in each clip, a constant is added."""
+def add_offset(normalised: np.ndarray, std: float, rng: np.random.Generator) -> np.ndarray:
+    """A batch ``(clips, frames, features)`` with a random constant added to each feature of each clip."""
     return normalised + rng.normal(0, std, (len(normalised), 1, normalised.shape[2])).astype(np.float32)
 
 
-def masked(normalised: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """SpecAugment (Park et al., 2019): in each clip one stretch of up to 1/8 of the features and one of 1/5 of the frames is 0."""
+def mask(normalised: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """SpecAugment (Park et al., 2019), in place: in each clip, a band of up to 1/8 of the features and a span of up to 1/5 of the
+    frames are set to 0."""
     n_features = normalised.shape[2]
     for clip, n_frames in zip(normalised, lengths, strict=True):
-        width, stretch = rng.integers(0, int(n_features * MASKED_FEATURES) + 1), rng.integers(0, int(n_frames * MASKED_FRAMES) + 1)
-        lowest, first = rng.integers(0, n_features - width + 1), rng.integers(0, n_frames - stretch + 1)
+        width, span = rng.integers(0, int(n_features * MASKED_FEATURES) + 1), rng.integers(0, int(n_frames * MASKED_FRAMES) + 1)
+        lowest, first = rng.integers(0, n_features - width + 1), rng.integers(0, n_frames - span + 1)
         clip[:, lowest : lowest + width] = 0
-        clip[first : first + stretch] = 0
+        clip[first : first + span] = 0
     return normalised
 
 
-def mixed(
+def mix_up(
     x: np.ndarray, lengths: np.ndarray, targets: np.ndarray, mixup: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mixup: each clip of a batch, and its target probabilities, with a smaller share of another's; 0 for none."""
+    """Mixup (Zhang et al., 2018): adds to each clip of a batch, and to its target probabilities, the smaller share of another clip.
+
+    ``mixup`` is both parameters of the share's beta distribution; 0 changes nothing.
+    """
     if not mixup:
         return x, lengths, targets
-    share = rng.beta(mixup, mixup)
-    share, partner = np.float32(max(share, 1 - share)), rng.permutation(len(x))
+    drawn = rng.beta(mixup, mixup)
+    share, partner = np.float32(max(drawn, 1 - drawn)), rng.permutation(len(x))
     return share * x + (1 - share) * x[partner], np.maximum(lengths, lengths[partner]), share * targets + (1 - share) * targets[partner]

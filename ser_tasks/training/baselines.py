@@ -1,10 +1,11 @@
-"""Classical baselines: functionals of a clip, scikit-learn's classifiers, and their soft vote."""
+"""Classical baselines: scikit-learn's classifiers on functionals of a clip, and the mean of their probabilities."""
 
 import functools
 import hashlib
 import json
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from ser_tasks.datasets import speaker_ids
 from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimmed
+from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
 from ser_tasks.scratch import atomic_write
@@ -30,9 +33,10 @@ from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
 
 QUANTILES = (0.1, 0.5, 0.9)
-CLIPS_AT_ONCE = 32
-SMALLEST = 1e-6
-"""Probability that a classifier is taken to give where it gives none."""
+CLIPS_PER_TASK = 32
+"""Clips that a worker process computes at once."""
+MIN_PROBABILITY = 1e-6
+"""Lower bound of a classifier's probabilities, whose logarithms are calibrated."""
 
 CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
     "svm": lambda seed: CalibratedClassifierCV(SVC(C=3.0, class_weight="balanced"), ensemble=False),
@@ -46,15 +50,15 @@ CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
     "naive_bayes": lambda seed: GaussianNB(),
     "mlp": lambda seed: MLPClassifier((128,), alpha=1.0, early_stopping=True, random_state=seed),
 }
-"""With settings of the field's tables, not tuned on any corpus here."""
+"""By name; each is made with a seed. The settings are common in the literature and were not tuned on these corpora."""
 
 
 def _logmel(signals: list[np.ndarray]) -> np.ndarray:
     """Mean, deviation and quantiles of 64 log-mel levels and of their change from frame to frame: ``(clips, 640)``."""
     flat, lengths = features_of("logmel8k", {}, signals, RATE_HZ)
     rows = []
-    for own in np.split(flat, np.cumsum(lengths)[:-1]):
-        parts = [own, np.diff(own, axis=0) if len(own) > 1 else np.zeros_like(own)]
+    for levels in np.split(flat, np.cumsum(lengths)[:-1]):
+        parts = [levels, np.diff(levels, axis=0) if len(levels) > 1 else np.zeros_like(levels)]
         rows.append(np.concatenate([np.r_[part.mean(axis=0), part.std(axis=0), *np.quantile(part, QUANTILES, axis=0)] for part in parts]))
     return np.stack(rows).astype(np.float32)
 
@@ -66,76 +70,94 @@ def _egemaps(signals: list[np.ndarray]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def _opensmile():
+def _opensmile() -> Any:
     try:
         import opensmile
     except ImportError as error:
-        raise ValueError('eGeMAPS needs openSMILE: pip install -e ".[egemaps]" (its licence allows research, not commerce).') from error
+        raise ValueError('eGeMAPS needs openSMILE: pip install -e ".[egemaps]" (its licence allows research only).') from error
     return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
 
 
 FUNCTIONALS: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {"logmel": _logmel, "egemaps": _egemaps}
-"""Numbers of a whole clip: 8 kHz signals to float32 ``(clips, numbers)``."""
+"""By name: from 8 kHz signals to float32 ``(clips, functionals)``."""
 
 BASELINES = [f"{classifier}:{functionals}" for functionals in FUNCTIONALS for classifier in (*CLASSIFIERS, "soft_vote")]
 """Names ``classifier:functionals``. ``soft_vote`` is the mean of all classifiers' probabilities."""
 
 
+@dataclass(frozen=True)
+class BaselineSpec:
+    """The baseline to fit."""
+
+    model: str
+    """Name in ``BASELINES``."""
+    labels: tuple[str, ...]
+    """An empty tuple means all emotions of the clips (``evaluate_across``)."""
+    target_error: float = TARGET_ERROR
+
+    def __post_init__(self) -> None:
+        if self.model not in BASELINES:
+            raise ValueError(f"{self.model!r} is no baseline: choose one of {', '.join(BASELINES)}.")
+
+
 def make_baseline(classifier: str, seed: int) -> BaseEstimator:
-    """The classifier of that name, its input normalised on what it is fitted to."""
+    """The classifier of that name behind a normalisation of its input."""
     if classifier == "soft_vote":
         return VotingClassifier([(name, make_baseline(name, seed)) for name in CLASSIFIERS], voting="soft")
     return make_pipeline(StandardScaler(), CLASSIFIERS[classifier](seed))
 
 
-def functionals_for(clips: pd.DataFrame, learner: str, cache: Path, workers: int, progress: Progress) -> np.ndarray:
-    """Functionals of all clips over mu-law, in their order, from the cache folder or computed: float32 ``(clips, numbers)``."""
-    name = learner.partition(":")[2]
-    cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+def functionals_for(clips: pd.DataFrame, baseline: str, plan: Plan, progress: Progress) -> np.ndarray:
+    """The baseline's functionals of all clips over mu-law, in their order: float32 ``(clips, functionals)``; kept in ``plan.cache``."""
+    name = baseline.partition(":")[2]
+    plan.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = hashlib.sha256(json.dumps([1, name, list(clips["digest"])]).encode()).hexdigest()[:16]
-    stored = cache / f"functionals-{name}-{key}.npy"
+    stored = plan.cache / f"functionals-{name}-{key}.npy"
     if not stored.exists():
-        parts = [clips["file"].tolist()[start : start + CLIPS_AT_ONCE] for start in range(0, len(clips), CLIPS_AT_ONCE)]
+        files = clips["file"].tolist()
+        batches = [files[start : start + CLIPS_PER_TASK] for start in range(0, len(files), CLIPS_PER_TASK)]
         compute = functools.partial(functionals_of, name=name)
-        found = map_parallel(compute, parts, workers, progress, f"{name} functionals")
+        computed = map_parallel(compute, batches, plan.workers, progress, f"{name} functionals")
         with atomic_write(stored) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(found))
-    return np.load(stored)
+            np.save(file, np.concatenate(computed))
+    functionals: np.ndarray = np.load(stored)
+    return functionals
 
 
 def functionals_of(files: list[str], name: str) -> np.ndarray:
-    """Functionals of clips as a telephone carries them, in a worker process."""
-    return FUNCTIONALS[name](heard(files))
+    """Functionals of clips over a telephone line, in a worker process."""
+    return FUNCTIONALS[name](telephone_signals(files))
 
 
-def heard(files: list[str]) -> list[np.ndarray]:
-    """Clips as a telephone carries them, cut to what the pipeline scores at once: float32 at 8 kHz."""
+def telephone_signals(files: list[str]) -> list[np.ndarray]:
+    """Clips after mu-law coding, cut to the longest segment that the pipeline scores: float32 at 8 kHz."""
     return [mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files]
 
 
-def baseline_fitted(clips: pd.DataFrame, learner: str, labels: tuple[str, ...], cache: Path, seed: int) -> tuple[BaseEstimator, np.ndarray]:
-    """A baseline fitted to the training side's clips of these labels, and the functionals of all clips."""
+def fitted_baseline(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tuple[BaseEstimator, np.ndarray]:
+    """The baseline, fitted to the training side's clips of its labels, and the functionals of all clips."""
     with Progress(disable=True) as silent:
-        x = np.nan_to_num(functionals_for(clips, learner, cache, 1, silent), nan=0.0, posinf=0.0, neginf=0.0)
-    train = ((clips["side"] == "train") & clips["emotion"].isin(labels)).to_numpy()
-    truth = clips["emotion"][train].map(labels.index).to_numpy()
-    return make_baseline(learner.partition(":")[0], seed).fit(x[train], truth), x
+        functionals = functionals_for(clips, spec.model, replace(plan, workers=1), silent)
+    x = np.nan_to_num(functionals, nan=0.0, posinf=0.0, neginf=0.0)
+    train = ((clips["side"] == "train") & clips["emotion"].isin(spec.labels)).to_numpy()
+    truth = clips["emotion"][train].map(spec.labels.index).to_numpy()
+    return make_baseline(spec.model.partition(":")[0], plan.seed).fit(x[train], truth), x
 
 
-def baseline_probabilities(
-    clips: pd.DataFrame, learner: str, labels: tuple[str, ...], cache: Path, seed: int
-) -> tuple[np.ndarray, float, float]:
-    """Calibrated probabilities ``(test clips of labels, labels)``, temperature and threshold of a baseline learned on the training side."""
-    model, x = baseline_fitted(clips, learner, labels, cache, seed)
-    known = clips["emotion"].isin(labels)
+def baseline_probabilities(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tuple[np.ndarray, float, float]:
+    """Calibrated probabilities ``(test clips of its labels, labels)``, temperature and threshold of a baseline fitted to the training
+    side."""
+    model, x = fitted_baseline(clips, spec, plan)
+    has_label = clips["emotion"].isin(spec.labels)
 
     def logits(side: str) -> np.ndarray:
-        chosen = ((clips["side"] == side) & known).to_numpy()
-        given = np.full((int(chosen.sum()), len(labels)), SMALLEST)
-        given[:, model.classes_] = np.maximum(model.predict_proba(x[chosen]), SMALLEST)
-        return np.log(given)
+        chosen = ((clips["side"] == side) & has_label).to_numpy()
+        probabilities = np.full((int(chosen.sum()), len(spec.labels)), MIN_PROBABILITY)
+        probabilities[:, model.classes_] = np.maximum(model.predict_proba(x[chosen]), MIN_PROBABILITY)
+        log: np.ndarray = np.log(probabilities)
+        return log
 
-    held = clips[(clips["side"] == "calibration") & known]
-    truth, speakers = held["emotion"].map(labels.index).to_numpy(), (held["corpus"] + "/" + held["speaker"]).to_numpy()
-    temperature, unsure_below = calibration(logits("calibration"), truth, speakers, even_weights(speakers, truth), TARGET_ERROR)
+    held_out = clips[(clips["side"] == "calibration") & has_label]
+    truth, speakers = held_out["emotion"].map(spec.labels.index).to_numpy(), speaker_ids(held_out).to_numpy()
+    temperature, unsure_below = calibration(logits("calibration"), truth, speakers, even_weights(speakers, truth), spec.target_error)
     return softmax(logits("test") / temperature, axis=1), temperature, unsure_below

@@ -1,4 +1,4 @@
-"""The loop: features of training clips → a module's weights. It goes on after a kill where it was."""
+"""The training loop: a module's weights from features of training clips. An interrupted training resumes after its last epoch."""
 
 import ast
 import copy
@@ -11,45 +11,72 @@ import numpy as np
 import torch
 from torch import nn
 
-from ser_tasks.features import feature_set
+from ser_tasks.evaluation.plan import Plan
+from ser_tasks.features import FeatureSet, feature_set
 from ser_tasks.scratch import atomic_write
-from ser_tasks.training.augment import VOICES, babbled, masked, mixed, offset
+from ser_tasks.training.augment import BABBLE_VOICES, add_babble, add_offset, mask, mix_up
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.recipe import Recipe
 
 WARM_UP = 0.15
 """Share of the steps in which the learning rate rises."""
-LARGEST_GRADIENT = 5.0
+MAX_GRADIENT_NORM = 5.0
+
+OnStep = Callable[[int, int, float], None]
+"""Called after each step with the steps done, the steps in all, and the step's loss."""
+
+
+def ignore_step(step: int, steps: int, loss: float) -> None:
+    """An ``OnStep`` that does nothing."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each feature, float32 ``(features,)``."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def apply(self, features: np.ndarray) -> np.ndarray:
+        """``features (..., features)`` at mean 0 and deviation 1."""
+        normalised: np.ndarray = (features - self.mean) / self.std
+        return normalised
 
 
 @dataclass(frozen=True)
 class Examples:
-    """The clips that a training may hear."""
+    """The clips of a training side."""
 
     pool: Pool
     clips: np.ndarray
-    """Int64 ``(n,)``: their numbers in the pool."""
+    """Int64 ``(n,)``: index of each clip in the pool."""
     truth: np.ndarray
-    """Int64 ``(n,)``: their classes."""
+    """Int64 ``(n,)``: class of each clip."""
     speakers: np.ndarray
-    """``(n,)``: ``corpus/speaker``."""
+    """``(n,)``: ``corpus/speaker`` of each clip."""
     n_classes: int
     shares: np.ndarray = field(init=False)
-    """Float64 ``(n,)``: how likely each is to be heard next. A corpus's emotions are equally likely, whatever their clips' number; a corpus
-    is as likely as the square root of its number of clips, so that a large one does not drown the others."""
+    """Float64 ``(n,)``: probability of each clip to be drawn. Within a corpus all emotions are equally likely; a corpus is drawn in
+    proportion to the square root of its number of clips, so that a large one does not outweigh the others."""
 
     def __post_init__(self) -> None:
         corpora = np.array([speaker.partition("/")[0] for speaker in self.speakers])
         shares = even_weights(corpora, self.truth)
         for corpus in np.unique(corpora):
-            own = corpora == corpus
-            shares[own] *= np.sqrt(own.sum()) / shares[own].sum()
+            members = corpora == corpus
+            shares[members] *= np.sqrt(members.sum()) / shares[members].sum()
         object.__setattr__(self, "shares", shares / shares.sum())
 
-    def normalisation(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each feature over the unaltered clips, float32."""
+    def normalisation(self) -> Normalisation:
+        """Mean and standard deviation of each feature over the clips without augmentation."""
         frames = np.concatenate([self.pool.features(clip).astype(np.float64) for clip in self.clips])
-        return frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), 1e-3).astype(np.float32)
+        return Normalisation(frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), 1e-3).astype(np.float32))
+
+    def smoothed_targets(self, smoothing: float) -> np.ndarray:
+        """Target probabilities float64 ``(n, n_classes)``, ``smoothing`` of them spread evenly over the classes that occur."""
+        present = np.bincount(self.truth, minlength=self.n_classes) > 0
+        targets: np.ndarray = (1 - smoothing) * np.eye(self.n_classes)[self.truth] + smoothing * present / present.sum()
+        return targets
 
 
 def even_weights(speakers: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -57,67 +84,102 @@ def even_weights(speakers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     _, cell, counts = np.unique(
         np.stack([np.unique(speakers, return_inverse=True)[1], truth]), axis=1, return_inverse=True, return_counts=True
     )
-    weights = 1 / counts[cell.ravel()]
+    weights: np.ndarray = 1 / counts[cell.ravel()]
     return weights / weights.mean()
+
+
+class _Trainee:
+    """A module in training, with the running mean of its weights, its optimiser and its learning rate schedule."""
+
+    def __init__(self, module: nn.Module, recipe: Recipe, steps: int, device: str):
+        self.module = module.to(device)
+        self.averaged = copy.deepcopy(module).eval()
+        self.learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, recipe.learning_rate, total_steps=steps, pct_start=WARM_UP)
+        self.device = device
+        self.averaging = recipe.averaging
+        self.kept = {"module": module, "averaged": self.averaged, "optimiser": self.optimiser, "schedule": self.schedule}
+
+    def step(self, x: np.ndarray, lengths: np.ndarray, target: np.ndarray, number: int) -> float:
+        """Learns from one batch, the ``number``-th of the training, and returns its loss."""
+        inputs = torch.from_numpy(x).to(self.device), torch.from_numpy(lengths)
+        with torch.autocast(self.device, torch.bfloat16, enabled=half_precision(self.device)):
+            logits = self.module(*inputs)
+        loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(target).to(self.device))
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.learning, MAX_GRADIENT_NORM)
+        self.optimiser.step()
+        self.schedule.step()
+        self._average(min(self.averaging, number / (number + 10)))
+        return loss.item()
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        for mean, current in zip(self.averaged.state_dict().values(), self.module.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(current, 1 - decay)
+            else:
+                mean.copy_(current)
+
+    def save(self, checkpoint: Path, rng: np.random.Generator, losses: list[float]) -> None:
+        """Writes the checkpoint atomically."""
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        states = {name: part.state_dict() for name, part in self.kept.items()}
+        generator = {"numpy": repr(rng.bit_generator.state), "torch": torch.get_rng_state()}
+        with atomic_write(checkpoint) as temporary:
+            torch.save({**states, "generator": generator, "losses": losses}, temporary)
+
+    def resume(self, checkpoint: Path, rng: np.random.Generator) -> list[float]:
+        """Restores the checkpoint's state and returns the losses of its epochs; an empty list where there is no checkpoint."""
+        if not checkpoint.exists():
+            return []
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        for name, part in self.kept.items():
+            part.load_state_dict(saved[name])
+        rng.bit_generator.state = ast.literal_eval(saved["generator"]["numpy"])
+        torch.set_rng_state(saved["generator"]["torch"])
+        losses: list[float] = saved["losses"]
+        return losses
 
 
 def fit(
     module: nn.Module,
     examples: Examples,
-    mean: np.ndarray,
-    std: np.ndarray,
+    normalisation: Normalisation,
     recipe: Recipe,
-    seed: int = 0,
-    device: str = "cpu",
+    plan: Plan,
     checkpoint: Path | None = None,
-    progress: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    on_step: OnStep = ignore_step,
 ) -> list[float]:
-    """Trains the module in place, and returns the mean loss of each epoch. The weights that remain are a running mean.
+    """Trains the module in place and returns the mean loss of each epoch. Its final weights are a running mean over the training.
 
-    With ``checkpoint``, a file written after each epoch and removed at the end, a training that was killed goes on, and ends with the same
-    weights as one that was not. ``progress`` is called with steps done, steps in all, and the last loss.
+    The file ``checkpoint`` is written after each epoch and removed at the end. An interrupted training that finds it resumes, and ends
+    with the same weights as one without interruption.
     """
-    rng = np.random.default_rng(seed)
-    features = feature_set(recipe.feature_set)
-    params = features.complete(recipe.feature_params)
-    module.to(device)
-    averaged = copy.deepcopy(module).eval()
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    per_epoch = -(-len(examples.clips) // recipe.batch)
-    steps = recipe.epochs * per_epoch
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=steps, pct_start=WARM_UP)
-    state = {"module": module, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
-    losses = _resume(checkpoint, state, rng) if checkpoint else []
-
-    smooth = recipe.label_smoothing
-    present = np.bincount(examples.truth, minlength=examples.n_classes) > 0
-    targets = (1 - smooth) * np.eye(examples.n_classes)[examples.truth] + smooth * present / present.sum()
+    rng = np.random.default_rng(plan.seed)
+    batches = -(-len(examples.clips) // recipe.batch)
+    steps = recipe.epochs * batches
+    trainee = _Trainee(module, recipe, steps, plan.device)
+    losses = trainee.resume(checkpoint, rng) if checkpoint else []
+    targets = examples.smoothed_targets(recipe.label_smoothing)
     for epoch in range(len(losses), recipe.epochs):
         module.train()
         order, total = rng.choice(len(examples.clips), len(examples.clips), p=examples.shares), 0.0
-        for number in range(per_epoch):
-            members = order[number * recipe.batch : (number + 1) * recipe.batch]
-            x, lengths = _batch(examples, members, recipe, features, params, rng)
-            x = masked(offset((x - mean) / std, recipe.offset_std, rng), lengths, rng)
-            x, lengths, target = mixed(x, lengths, targets[members].astype(np.float32), recipe.mixup, rng)
-            given = torch.from_numpy(x).to(device), torch.from_numpy(lengths)
-            with torch.autocast(device, torch.bfloat16, enabled=half_precision(device)):
-                logits = module(*given)
-            loss = nn.functional.cross_entropy(logits.float(), torch.from_numpy(target).to(device))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learning, LARGEST_GRADIENT)
-            optimiser.step()
-            schedule.step()
-            done = epoch * per_epoch + number + 1
-            _average(averaged, module, min(recipe.averaging, done / (done + 10)))
-            total += loss.item()
-            progress(done, steps, loss.item())
-        losses.append(total / per_epoch)
+        for batch in range(batches):
+            members = order[batch * recipe.batch : (batch + 1) * recipe.batch]
+            x, lengths = _batch(examples, members, recipe, rng)
+            x = mask(add_offset(normalisation.apply(x), recipe.offset_std, rng), lengths, rng)
+            x, lengths, target = mix_up(x, lengths, targets[members].astype(np.float32), recipe.mixup, rng)
+            step = epoch * batches + batch + 1
+            loss = trainee.step(x, lengths, target, step)
+            total += loss
+            on_step(step, steps, loss)
+        losses.append(total / batches)
         if checkpoint:
-            _keep(checkpoint, state, rng, losses)
-    module.load_state_dict(averaged.state_dict())
+            trainee.save(checkpoint, rng, losses)
+    module.load_state_dict(trainee.averaged.state_dict())
     module.eval()
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
@@ -125,14 +187,14 @@ def fit(
 
 
 def half_precision(device: str) -> bool:
-    """Whether bfloat16 is the quicker way to multiply there: on CUDA, and on CPUs with tiles for it (AMX)."""
+    """Whether bfloat16 is faster on the device: on CUDA, and on CPUs with AMX tiles."""
     return device == "cuda" or torch.cpu._is_amx_tile_supported()
 
 
-def _batch(
-    examples: Examples, members: np.ndarray, recipe: Recipe, features: Any, params: dict, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Raw features float32 ``(clips, frames, features)`` of a stretch of each clip, or of one of its copies, and the frames of each."""
+def _batch(examples: Examples, members: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Raw features float32 ``(clips, frames, features)`` of a crop of each clip, or of one of its copies, and the frames of each."""
+    features = feature_set(recipe.feature_set)
+    params = features.complete(recipe.feature_params)
     longest = int(rng.uniform(*recipe.crop_s) / features.hop_s)
     pool = examples.pool
     crops = []
@@ -141,13 +203,7 @@ def _batch(
         start = int(rng.integers(0, max(0, len(whole) - longest) + 1))
         crop = whole[start : start + longest].astype(np.float32)
         if rng.random() < recipe.babble_share:
-            drawn = rng.integers(len(examples.clips), size=rng.integers(1, VOICES + 1))
-            others = [
-                pool.features(examples.clips[one]).astype(np.float32)
-                for one in drawn
-                if examples.speakers[one] != examples.speakers[member]
-            ]
-            crop = babbled(crop, others, rng.uniform(*recipe.babble_snr_db), features, params, rng)
+            crop = _with_babble(crop, member, examples, recipe, features, params, rng)
         else:  # normalised as a segment of its own
             crop = features.of_bands_db(features.bands_db(crop, params), params)
         crops.append(crop)
@@ -158,30 +214,20 @@ def _batch(
     return x, lengths
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, module: nn.Module, share: float) -> None:
-    for mean, own in zip(averaged.state_dict().values(), module.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(own, 1 - share)
-        else:
-            mean.copy_(own)
-
-
-def _keep(checkpoint: Path, state: dict[str, Any], rng: np.random.Generator, losses: list[float]) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    kept = {name: part.state_dict() for name, part in state.items()}
-    generator = {"numpy": repr(rng.bit_generator.state), "torch": torch.get_rng_state()}
-    with atomic_write(checkpoint) as temporary:
-        torch.save({**kept, "generator": generator, "losses": losses}, temporary)
-
-
-def _resume(checkpoint: Path, state: dict[str, Any], rng: np.random.Generator) -> list[float]:
-    """Takes up what the checkpoint has, and returns its epochs' losses: none where there is no checkpoint."""
-    if not checkpoint.exists():
-        return []
-    kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    for name, part in state.items():
-        part.load_state_dict(kept[name])
-    rng.bit_generator.state = ast.literal_eval(kept["generator"]["numpy"])
-    torch.set_rng_state(kept["generator"]["torch"])
-    return kept["losses"]
+def _with_babble(
+    crop: np.ndarray,
+    member: int,
+    examples: Examples,
+    recipe: Recipe,
+    features: FeatureSet,
+    params: dict[str, Any],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The crop mixed with clips of other training speakers."""
+    drawn = rng.integers(len(examples.clips), size=rng.integers(1, BABBLE_VOICES + 1))
+    others = [
+        examples.pool.features(examples.clips[index]).astype(np.float32)
+        for index in drawn
+        if examples.speakers[index] != examples.speakers[member]
+    ]
+    return add_babble(crop, others, rng.uniform(*recipe.babble_snr_db), features, params, rng)

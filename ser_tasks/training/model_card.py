@@ -1,11 +1,17 @@
-"""The texts that go with a bundle: ``MODEL_CARD.md`` and ``LICENSE``, written from what the bundle says and measured."""
+"""The texts of a bundle, ``MODEL_CARD.md`` and ``LICENSE``, generated from its scores and training data."""
+
+from typing import Any, TypeAlias
 
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
 
-ADDRESS_OF_LICENCE = {
+Scores: TypeAlias = dict[str, dict[str, Any]]
+"""Metrics by name of the clips they are computed on."""
+
+LICENCE_URLS = {
     "CC0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
     "CC BY-NC-SA 4.0": "https://creativecommons.org/licenses/by-nc-sa/4.0/",
@@ -13,47 +19,49 @@ ADDRESS_OF_LICENCE = {
 
 
 def model_card(bundle: Bundle) -> str:
-    """The card, in Markdown, of a bundle that ``train`` made: its ``scores`` tell how."""
+    """The card, in Markdown, of a bundle that ``train_bundle`` made, from its ``scores`` and ``training_data``."""
     test = bundle.scores["test"]
     emotions = ", ".join(bundle.labels)
-    corpora = [[told["corpus"], told["licence"], _sides(told["clips"])] for told in bundle.training_data]
+    corpora = [[entry["corpus"], entry["licence"], _sides(entry["clips"])] for entry in bundle.training_data]
     recalls = ", ".join(f"{label} {recall:.2f}" for label, recall in test["all"]["recall"].items())
     return f"""# {bundle.name}, version {bundle.version}
 
-Scores a segment of telephone speech (about 1 to 6 s, one speaker) with the probabilities of {emotions}.
+Classifies a segment of telephone speech (about 1 to 6 s, one speaker): probabilities of {emotions}.
 Model `{bundle.model}` on feature set `{bundle.feature_set_id}` ({_params(bundle)}).
-Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}; made anew, from folders of the corpora below, by
+Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}. To train it again, from folders of the corpora below:
 
     {_command(bundle)}
 
 ## What it must not be used for
 
 - **People at work or in education in the EU.** Inferring their emotions is prohibited (AI Act, Regulation (EU) 2024/1689,
-  Art. 5(1)(f)), but for medical or safety reasons: do not score agents.
-- Decisions about a person. A segment's label is often wrong (below), and a voice is not a feeling.
-- Commercial use, where the licence below says so.
-- Callers in the EU must be told that emotion recognition is at work (Art. 50(3)).
+  Art. 5(1)(f)), except for medical or safety reasons: do not score agents.
+- **Decisions about a person.** A segment's label is often wrong (see the error rates below), and speech is not proof of a feeling.
+- **Commercial use**, where the licence below excludes it.
+
+Callers in the EU must be informed that emotion recognition is in use (Art. 50(3)).
 
 ## Data
 
 {markdown_table(["corpus", "licence", "clips: train, calibration, test"], corpora)}
 
 {_about_the_data(bundle)}
-It was trimmed and brought to 8 kHz, -26 dBFS and G.711 mu-law; training clips also at other speeds and levels, with pauses,
-through other codecs, from across a room, with lost packets, noise and babble. A corpus's emotions were heard equally often.
-`ser evaluate` measures what the line does to the scores.
+Clips were trimmed of silence and brought to 8 kHz, -26 dBFS and G.711 mu-law. Training clips were augmented: speed, level, pauses,
+other codecs, reverberation, packet loss, noise and babble. The emotions of a corpus were sampled equally often.
+`ser evaluate` measures the effect of telephone lines on the scores.
 {_origin(bundle)}
 {_split(bundle)}
 
-## Scores on speakers it had not heard
+## Scores on unseen speakers
 
-UA: mean recall of the emotions (chance {1 / len(bundle.labels):.2f}; in brackets the 95 % interval over speakers), WA: share right, ECE:
-expected calibration error in 15 bins, coverage: share of segments that are not unsure, error when covered: share wrong among these.
+UA: mean recall of the emotions (chance {1 / len(bundle.labels):.2f}; in brackets the 95 % interval over speakers), WA: accuracy, ECE:
+expected calibration error in {ECE_BINS} bins, coverage: share of segments that are not unsure, error when covered: share of wrong labels
+among these.
 
 {_table(test)}
 
 Recall by emotion: {recalls}.
-{_foreign(bundle)}{_robustness(bundle)}
+{_unseen_corpora(bundle)}{_robustness(bundle)}
 ## Calibration
 
 {_calibration(bundle)}
@@ -65,51 +73,51 @@ Recall by emotion: {recalls}.
 
 
 def licence_notice(bundle: Bundle) -> str:
-    """The notice that the weights carry: their licence and the makers of the data."""
+    """The licence notice of the weights, with the authors of the training data."""
     if bundle.licence == UNKNOWN:
-        terms = "The licence of these weights is not known, since that of some training data is not: ask its owners before use."
+        terms = "The licence of these weights is unknown because that of some training data is: ask its owners before use."
     else:
-        terms = f"These weights are licensed under {bundle.licence}: {ADDRESS_OF_LICENCE[bundle.licence]}"
+        terms = f"These weights are licensed under {bundle.licence}: {LICENCE_URLS[bundle.licence]}"
     credits = []
-    for told in bundle.training_data:
-        credit = CREDITS.get(told["corpus"].lower())
+    for entry in bundle.training_data:
+        credit = CREDITS.get(entry["corpus"].lower())
         if credit:
             credits.append(f"- {credit.title}\n  by {credit.authors}. {credit.source}. {credit.licence}.")
         else:
-            credits.append(f"- {told['corpus']}, licence {told['licence']}.")
+            credits.append(f"- {entry['corpus']}, licence {entry['licence']}.")
     return f"""Model weights {bundle.name}, version {bundle.version}
 
 {terms}
 
 They were trained on, and so are adapted from, these corpora.
-Changes: trimmed, brought to telephone quality, turned into features, and learnt from.
+Changes: trimmed, brought to telephone quality, converted to features, and used for training.
 
 {chr(10).join(credits)}
 {_origin(bundle)}
-The makers of the corpora do not endorse these weights. They come without any warranty.
+The authors of the corpora do not endorse these weights, which come without any warranty.
 """
 
 
 def _origin(bundle: Bundle) -> str:
-    origin = getattr(MODELS[bundle.model], "ORIGIN", None)
+    origin = MODELS[bundle.model].ORIGIN
     return f"\n{origin}\n" if origin else ""
 
 
 def _about_the_data(bundle: Bundle) -> str:
-    if all(told["corpus"].lower() in CREDITS for told in bundle.training_data):
-        shared = any(told.get("shared_sentences", 1) for told in bundle.training_data)
+    if all(entry["corpus"].lower() in CREDITS for entry in bundle.training_data):
+        shared = any(entry.get("shared_sentences", 1) for entry in bundle.training_data)
         sentences = "the same on all sides" if shared else "different on each side"
         return (
-            f"All of it is speech acted in a studio, in sentences that are {sentences}. **Acted speech is not phone speech**:\n"
-            "people on the phone show less. Expect lower scores on calls: none was used."
+            f"All of it is acted speech from a studio, in sentences that are {sentences}. **Acted speech is not phone speech**:\n"
+            "emotions are weaker on the phone. No calls were used: expect lower scores on them."
         )
-    return "Where the clips are acted, or not from a telephone, expect lower scores on calls."
+    return "If the clips are acted or not from a telephone, expect lower scores on calls."
 
 
-def _threshold_is(bundle: Bundle) -> str:
+def _threshold_rule(bundle: Bundle) -> str:
     if bundle.unsure_below == ALL_UNSURE:
-        return f"which leaves every segment unsure: no lower one had at most {bundle.target_error:.0%} wrong labels from it on"
-    return f"the lowest with at most {bundle.target_error:.0%} wrong labels from it on in 90 % of resamples of the speakers"
+        return f"with which every segment is unsure: no lower threshold kept the error at or below {bundle.target_error:.0%}"
+    return f"the lowest threshold that kept the error at or below {bundle.target_error:.0%} in 90 % of bootstrap resamples of the speakers"
 
 
 def _sides(clips: dict[str, int]) -> str:
@@ -121,7 +129,7 @@ def _params(bundle: Bundle) -> str:
 
 
 def _command(bundle: Bundle) -> str:
-    scores, data = bundle.scores, " ".join(f"--data {told['corpus']}/" for told in bundle.training_data)
+    scores, data = bundle.scores, " ".join(f"--data {entry['corpus']}/" for entry in bundle.training_data)
     options = f"--labels {','.join(bundle.labels)} --epochs {scores['epochs']} --folds {scores['folds']} --seed {scores['seed']}"
     return f"ser train --model {bundle.model} {data} {options} --out {bundle.name}"
 
@@ -129,30 +137,31 @@ def _command(bundle: Bundle) -> str:
 def _split(bundle: Bundle) -> str:
     if folds := bundle.scores["folds"]:
         return (
-            f"Scores are of a {folds}-fold cross-validation: each fold's model was trained and calibrated without the speakers it was\n"
-            "tested on. The weights here were then trained on all of them, in the same way:\n\n"
-            + "\n".join(f"- {told['corpus']}: {', '.join(told['speakers']['train'])}" for told in bundle.training_data)
+            f"Scores are from a {folds}-fold cross-validation: each fold's model was trained and calibrated without the speakers it was\n"
+            "tested on. These weights were then trained in the same way on all speakers:\n\n"
+            + "\n".join(f"- {entry['corpus']}: {', '.join(entry['speakers']['train'])}" for entry in bundle.training_data)
         )
     speakers = [
-        f"- {told['corpus']}, {side}: {', '.join(told['speakers'][side]) or 'none'}"
-        for told in bundle.training_data
+        f"- {entry['corpus']}, {side}: {', '.join(entry['speakers'][side]) or 'none'}"
+        for entry in bundle.training_data
         for side in ("train", "calibration", "test")
     ]
     return "Every speaker is on one side only:\n\n" + "\n".join(speakers)
 
 
-def _table(scores: dict[str, dict]) -> str:
+def _table(scores: Scores) -> str:
     header = ["corpus", "segments", "UA", "WA", "ECE", "coverage", "error when covered"]
-    return markdown_table(header, [_score_row(corpus, row) for corpus, row in scores.items()])
+    return markdown_table(header, [_score_row(name, row) for name, row in scores.items()])
 
 
-def _foreign(bundle: Bundle) -> str:
+def _unseen_corpora(bundle: Bundle) -> str:
     if not (scores := bundle.scores.get("unheard_corpora")):
         return ""
     return f"""
-## On corpora, languages and rooms it had not heard
+## Scores on unseen corpora
 
-Each corpus scored by a model that was trained on the others alone. Expect this, not the table above, of another language or line.
+Each corpus is scored by a model that was trained on the other corpora only. For another language or line, expect these scores rather
+than those above.
 
 {_table(scores)}
 """
@@ -163,27 +172,38 @@ def _robustness(bundle: Bundle) -> str:
         return ""
     rows = [[name, f"{row['ua']:.2f}", f"{row['labels_flipped']:.0%}"] for name, row in scores.items()]
     return f"""
-## On the line
+## Robustness
 
-What codecs, lost packets, gain, noise and babble do to the scores on unheard speakers.
+Scores on unseen speakers under codecs, packet loss, gain, noise and babble.
 
-{markdown_table(["condition", "UA", "labels that flip"], rows)}
+{markdown_table(["condition", "UA", "changed labels"], rows)}
 """
 
 
 def _calibration(bundle: Bundle) -> str:
-    folds = "on what the folds' models gave for speakers, and half as much for corpora, that they had not heard"
-    who = folds if bundle.scores["folds"] else "on the calibration speakers alone"
-    both = ", of each of both" if bundle.scores["folds"] and bundle.scores.get("unheard_corpora") else ""
+    if bundle.scores["folds"]:
+        source = "on clips of unseen speakers from the cross-validation"
+        if bundle.scores.get("unheard_corpora"):
+            source += "\nand, with half the weight, of unseen corpora"
+    else:
+        source = "on the calibration speakers only"
+    each = ",\nboth for unseen speakers and for unseen corpora" if bundle.scores["folds"] and bundle.scores.get("unheard_corpora") else ""
     return (
-        f"Set {who}, weighing each one's emotions the same: logits are divided by {bundle.temperature:.3f},\n"
-        f"and a segment is unsure where its highest probability is below {bundle.unsure_below:.3f}, {_threshold_is(bundle)}{both}.\n"
-        f"On the same clips, with that:\n\n{_table(bundle.scores['calibration'])}"
+        f"Fitted {source}, with equal weights for all emotions of a speaker.\n"
+        f"Logits are divided by {bundle.temperature:.3f}.\n"
+        f"A segment is unsure if its highest probability is below {bundle.unsure_below:.3f},\n"
+        f"{_threshold_rule(bundle)}{each}.\n"
+        f"Scores on the same clips after calibration:\n\n{_table(_unseen(bundle.scores['calibration']))}"
     )
 
 
-def _score_row(corpus: str, row: dict) -> list[str]:
+def _unseen(scores: Scores) -> Scores:
+    """The scores with their keys, which bundles store, in the card's words."""
+    return {name.replace("unheard", "unseen"): row for name, row in scores.items()}
+
+
+def _score_row(name: str, row: dict[str, Any]) -> list[str]:
     error = "none covered" if row["error_covered"] is None else f"{row['error_covered']:.2f}"
     interval = " ({:.2f} to {:.2f})".format(*row["ua_interval_95"]) if row.get("ua_interval_95") else ""
     scores = [f"{row['ua']:.2f}{interval}", f"{row['wa']:.2f}", f"{row['ece']:.2f}", f"{row['coverage']:.2f}"]
-    return [corpus, str(row["segments"]), *scores, error]
+    return [name, str(row["segments"]), *scores, error]

@@ -1,34 +1,37 @@
-"""How each model is trained: ``RECIPES``, from which the shipped bundles come."""
+"""How each model is trained: ``RECIPES``, with which the shipped bundles were trained."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from ser_tasks.features import feature_set
+from ser_tasks.models import MODELS
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of a training."""
+    """Features and hyperparameters of a training."""
 
     feature_set: str
     epochs: int
     feature_params: dict[str, Any] = field(default_factory=dict)
     learning_rate: float = 2e-3
-    """The highest of one cycle (Smith and Topin, 2018)."""
+    """The maximum of the one-cycle schedule (Smith and Topin, 2018)."""
     weight_decay: float = 0.01
     batch: int = 24
     crop_s: tuple[float, float] = (1.5, 3.5)
-    """A batch hears as much of each clip, at random places."""
+    """Shortest and longest random crop of a clip; one length for all clips of a batch."""
     copies: int = 7
-    """Altered copies of each clip, beside the clip itself, of which every epoch takes one at random."""
+    """Augmented copies of each clip; every epoch takes one of them or the clip itself, at random."""
     babble_share: float = 0.25
-    """Clips of a batch over which other training speakers talk."""
+    """Share of a batch's clips that are mixed with speech of other training speakers."""
     babble_snr_db: tuple[float, float] = (0.0, 22.0)
     offset_std: float = 0.25
-    """Of a random constant added to each normalised feature: another voice, another line."""
+    """Standard deviation of a random constant added to each normalised feature, which imitates another voice or line."""
     mixup: float = 0.0
-    """Both parameters of the beta distribution of mixup's share (Zhang et al., 2018); 0 for none: 0.3 only slowed learning."""
+    """Both parameters of mixup's beta distribution (Zhang et al., 2018); 0 for none. 0.3 was tried: it only slowed the training."""
     label_smoothing: float = 0.05
     averaging: float = 0.995
-    """Of the running mean of the weights, which is what remains (Polyak and Juditsky, 1992)."""
+    """Decay of the running mean of the weights, which is what training returns (Polyak and Juditsky, 1992)."""
 
 
 RECIPES = {
@@ -37,4 +40,20 @@ RECIPES = {
     "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
-"""By model. Another model names its feature set, and takes what the first says for the rest."""
+"""By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""
+
+
+def recipe_of(model: str, feature_name: str | None = None, params: dict[str, Any] | None = None, epochs: int | None = None) -> Recipe:
+    """The model's recipe with the given values in place of its own. Raises ``ValueError`` for an unknown model, and for one that has
+    no recipe where no feature set is given."""
+    if model not in MODELS:
+        raise ValueError(f"Model {model!r} is unknown: choose one of {', '.join(MODELS)}.")
+    recipe = RECIPES.get(model)
+    if recipe is None:
+        if not feature_name:
+            raise ValueError(f"Model {model!r} has no feature set of its own ({', '.join(RECIPES)} have): name one.")
+        recipe = replace(next(iter(RECIPES.values())), feature_set=feature_name, feature_params={})
+    feature_name = feature_name or recipe.feature_set
+    given = params if params is not None else (recipe.feature_params if feature_name == recipe.feature_set else {})
+    complete = feature_set(feature_name).complete(given)
+    return replace(recipe, feature_set=feature_name, feature_params=complete, epochs=epochs or recipe.epochs)

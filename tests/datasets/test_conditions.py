@@ -1,4 +1,4 @@
-"""What a telephone line does to a clip, condition by condition."""
+"""Telephone conditions of clips."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ def context(seed: int = 0) -> ConditionContext:
 
 
 @pytest.mark.parametrize("name", CONDITIONS)
-def test_every_condition_gives_the_clip_back_as_it_would_arrive(name):
+def test_every_condition_returns_a_changed_clip_of_the_same_form(name):
     signal = clip()
     before = signal.copy()
-    heard = CONDITIONS[name](signal, context())
-    assert heard.dtype == np.float32 and heard.ndim == 1 and np.isfinite(heard).all()
-    assert len(signal) <= len(heard) < len(signal) + 2000  # MP3 and GSM end on a whole frame
+    received = CONDITIONS[name](signal, context())
+    assert received.dtype == np.float32 and received.ndim == 1 and np.isfinite(received).all()
+    assert len(signal) <= len(received) < len(signal) + 2000  # MP3 and GSM end on a whole frame
     np.testing.assert_array_equal(signal, before)
-    np.testing.assert_array_equal(heard, CONDITIONS[name](signal, context()))
-    assert name in ("8 kHz",) or np.abs(heard[: len(signal)] - signal).max() > 1e-4
+    np.testing.assert_array_equal(received, CONDITIONS[name](signal, context()))
+    assert name in ("8 kHz",) or np.abs(received[: len(signal)] - signal).max() > 1e-4
 
 
 def test_the_reference_is_mu_law():

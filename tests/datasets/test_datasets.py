@@ -50,7 +50,7 @@ def corpus(tmp_path: Path) -> Path:
     return folder
 
 
-def test_labels_csv_says_what_it_found_and_what_it_dropped(corpus):
+def test_labels_csv_reports_clips_read_and_dropped(corpus):
     read = read_labels_csv(corpus)
     assert list(read.clips.columns) == list(COLUMNS)
     assert [Path(file).name for file in read.clips.file] == ["a.wav", "c.wav"]
@@ -81,7 +81,7 @@ def test_a_clip_under_two_speakers_stays_for_splits_to_refuse(corpus):
         refuse_leaks(clips.assign(side=["train", "test", "train"]))
 
 
-def test_a_name_that_carries_its_corpus_is_one_person_in_every_folder():
+def test_a_speaker_named_after_the_corpus_is_one_person_in_every_folder():
     clips = pd.DataFrame({"corpus": ["one", "two", "one", "two"], "speaker": ["ravdess_01", "ravdess_01", "01", "01"]})
     clips = clips.assign(side=["train", "test"] * 2, sentence=None, digest=list("abcd"), file=list("abcd"))
     assert shared(clips).speakers == ["one/ravdess_01", "two/ravdess_01"]
@@ -149,7 +149,7 @@ TREES = {
         "M_10_SHIPU_S_10_DISGUST_5.wav": ("subesco_M10", "male", "disgust", "bn", "10"),
     },
 }
-"""Files as the owners name them, and what they are: speaker, gender, emotion, language, sentence; or why they are left out."""
+"""Published file names with speaker, gender, emotion, language and sentence, or with the reason why they are left out."""
 
 BESIDE = {
     "crema_d": {"VideoDemographics.csv": "ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n1002,21,Female,Asian,-\n"},
@@ -166,7 +166,7 @@ BESIDE = {
         "Ses01F_impro01_M001 [010.0-011.3]: It's great!\n",
     },
 }
-"""What lies beside the clips."""
+"""Lists and transcripts beside the clips."""
 
 
 def plant(folder: Path, name: str) -> Path:
@@ -183,7 +183,7 @@ def test_every_corpus_has_a_tree_here():
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_a_corpus_is_read_as_its_owners_lay_it_out(name, tmp_path):
+def test_a_corpus_is_read_in_its_published_layout(name, tmp_path):
     folder = plant(tmp_path / "any name", name)
     sound(folder / "__MACOSX" / Path(next(iter(TREES[name]))).name, 7)  # what some zip files bring along
     (read,) = read_corpora([folder])
@@ -199,7 +199,7 @@ def test_a_corpus_is_read_as_its_owners_lay_it_out(name, tmp_path):
     assert read.clips.digest.is_unique
 
 
-def test_corpora_side_by_side_are_told_apart(tmp_path):
+def test_corpora_side_by_side_are_read_separately(tmp_path):
     for name in TREES:
         plant(tmp_path / name.upper(), name)
     assert sorted(corpus.name for corpus in read_corpora([tmp_path])) == sorted(TREES)
@@ -216,7 +216,7 @@ def test_corpora_side_by_side_are_told_apart(tmp_path):
         read_corpora([tmp_path / "nowhere"])
 
 
-def test_every_label_means_an_emotion_of_the_taxonomy_or_is_left_out_for_a_reason():
+def test_every_label_maps_to_the_taxonomy_or_is_left_out_with_a_reason():
     assert set(EMOTION_OF_LABEL.values()) == set(EMOTIONS)
     assert not EMOTION_OF_LABEL.keys() & LEFT_OUT.keys()
     assert all(spelling == spelling.lower() for spelling in [*EMOTION_OF_LABEL, *LEFT_OUT])
@@ -233,7 +233,7 @@ def test_a_real_corpus_is_read_alike_by_its_names_and_by_its_labels(name, clips,
     pd.testing.assert_frame_equal(by_names.clips[known], by_labels.clips.sort_values("file", ignore_index=True)[known])
 
 
-def test_what_sides_share_is_named_and_refused():
+def test_leaks_between_sides_are_named_and_refused():
     clips = pd.DataFrame(
         [
             ("train", "one", "ann", "s1", "d1", "a.wav"),
@@ -244,8 +244,8 @@ def test_what_sides_share_is_named_and_refused():
         columns=["side", "corpus", "speaker", "sentence", "digest", "file"],
     )
     honest = refuse_leaks(clips)
-    assert honest.sentences == ["one/s1"] and not (honest.speakers or honest.clips) and honest.told() == "1 sentences (one/s1)"
-    assert shared(clips[:2]).told() == "nothing"
+    assert honest.sentences == ["one/s1"] and not (honest.speakers or honest.clips) and honest.describe() == "1 sentences (one/s1)"
+    assert shared(clips[:2]).describe() == "nothing"
     planted = clips.assign(speaker=["ann", "bob", "bob", "ann"])
     with pytest.raises(ValueError, match=r"The split leaks. Its sides share 1 speakers \(one/bob\)"):
         refuse_leaks(planted)
@@ -282,7 +282,7 @@ def test_no_speaker_is_on_two_sides(speakers, seed):
             assert set(of_corpus.side) == {"train"}
 
 
-def test_held_out_sides_take_both_genders():
+def test_held_out_sides_have_both_genders():
     clips = pd.DataFrame({"corpus": "one", "speaker": list("abcdefghij"), "gender": ["female", "male"] * 5})
     for seed in range(20):
         sides = split_by_speaker(clips, seed)
@@ -295,7 +295,7 @@ def test_seeds_give_different_splits():
     assert len({tuple(split_by_speaker(clips, seed)) for seed in range(10)}) > 3
 
 
-def test_trim_keeps_the_speech_and_a_little_around_it():
+def test_trim_keeps_the_speech_and_a_short_margin():
     signal = np.zeros(3 * 8000, np.float32)
     signal[8000:16000] = np.sin(np.arange(8000)).astype(np.float32)
     signal += np.float32(1e-4) * np.random.default_rng(0).standard_normal(len(signal)).astype(np.float32)
@@ -337,7 +337,7 @@ def test_licence_follows_the_strictest_corpus():
     assert licence_of_weights(["emodb", "mine"]) == "unknown"
 
 
-def test_a_manifest_can_label_stretches_of_calls(tmp_path):
+def test_labels_csv_can_label_parts_of_calls(tmp_path):
     """Two speakers of one stereo call, one channel each, and an m4a file."""
     folder = tmp_path / "calls"
     folder.mkdir()

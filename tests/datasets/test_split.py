@@ -1,4 +1,4 @@
-"""Splits: who is on which side, and that no promise of a split is broken on any corpora."""
+"""Splits: which speakers are on which side, and that sides stay apart on any corpora."""
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,7 @@ def clips_of(corpora: dict[str, int], sentences: int = 4) -> pd.DataFrame:
 @given(st.dictionaries(st.sampled_from("abc"), st.integers(6, 12), min_size=2), st.integers(2, 6), st.integers(2, 6), st.integers(0, 3))
 @settings(max_examples=15, deadline=None)
 @pytest.mark.parametrize("split", HONEST)
-def test_no_fold_breaks_its_promise_and_every_clip_is_tested_once(split, corpora, n_folds, sentences, seed):
+def test_sides_stay_apart_and_every_clip_is_tested_once(split, corpora, n_folds, sentences, seed):
     clips = clips_of(corpora, sentences)
     tests = np.zeros(len(clips), int)
     for side in folds_of(clips, split, n_folds, seed=seed).values():
@@ -36,13 +36,13 @@ def test_no_fold_breaks_its_promise_and_every_clip_is_tested_once(split, corpora
         assert leak.speakers == [] and leak.clips == []
         tests += (side == "test").to_numpy()
         assert (side == "train").any() and (side == "calibration").any() and (side == "test").any()
-    if split == "sentence-independent":  # a speaker is heard on one block of sentences
+    if split == "sentence-independent":  # a speaker is tested on one block of sentences
         assert tests.max() == 1
     else:
         assert (tests == 1).all()
 
 
-def test_k_fold_of_ravdess_is_the_fields_own():
+def test_k_fold_of_ravdess_is_the_usual_one():
     clips = clips_of({"ravdess": 24})
     for number, side in enumerate(folds_of(clips, "k-fold", 6).values()):
         actors = sorted(clips.speaker[side == "test"].unique())
@@ -61,7 +61,7 @@ def test_corpora_that_are_not_tested_only_train():
         folds_of(clips, "k-fold", tested=["c"])
 
 
-def test_what_the_corpora_do_not_allow_is_refused():
+def test_splits_that_the_corpora_do_not_allow_are_refused():
     clips = clips_of({"a": 3})
     with pytest.raises(ValueError, match="'loso' is no split: choose one of k-fold"):
         folds_of(clips, "loso")

@@ -16,6 +16,7 @@ from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.labels_csv import read_labels_csv
 from ser_tasks.evaluation.evaluate import evaluate, measure
 from ser_tasks.evaluation.metrics import ece
+from ser_tasks.evaluation.plan import Plan
 from ser_tasks.evaluation.report import write_report
 from ser_tasks.inference.bundle import load_bundle
 from tests.factories.calls import speechlike, tiny_bundle
@@ -44,8 +45,8 @@ def corpus(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
-    told = {"corpus": "made", "licence": "none", "clips": {}, "speakers": {"train": ["s0"], "calibration": [], "test": ["s1"]}}
-    return tiny_bundle(tmp_path_factory.mktemp("bundle"), temperature=0.2, training_data=(told,))
+    entry = {"corpus": "made", "licence": "none", "clips": {}, "speakers": {"train": ["s0"], "calibration": [], "test": ["s1"]}}
+    return tiny_bundle(tmp_path_factory.mktemp("bundle"), temperature=0.2, training_data=(entry,))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def evaluation(corpus, bundle):
     return evaluate(str(bundle), [corpus], unheard_only=True)
 
 
-def test_known_emotions_of_speakers_that_training_did_not_hear_are_scored(evaluation):
+def test_known_emotions_of_speakers_outside_the_training_are_scored(evaluation):
     metrics, rows = evaluation.metrics, evaluation.rows
     assert (metrics["n"], metrics["speakers"]) == (24, 3)
     assert metrics["left_out_emotions"] == {"fear": 8}
@@ -104,7 +105,7 @@ def test_a_clips_rows_do_not_depend_on_the_other_clips_or_on_workers(corpus, bun
     shutil.copytree(corpus, few)
     labels = pd.read_csv(few / "labels.csv")
     labels[labels.speaker != "s3"].to_csv(few / "labels.csv", index=False)
-    alone = evaluate(str(bundle), [few], workers=2, unheard_only=True).rows
+    alone = evaluate(str(bundle), [few], plan=Plan(workers=2), unheard_only=True).rows
     joined = alone.merge(evaluation.rows, on=["file", "condition"], suffixes=("", "_all"))
     joined = joined[~joined.condition.str.startswith("babble")]  # which is made of the others
     assert len(joined) == 16 * (len(CONDITIONS) - 4)
@@ -112,10 +113,10 @@ def test_a_clips_rows_do_not_depend_on_the_other_clips_or_on_workers(corpus, bun
         np.testing.assert_allclose(joined[f"p_{label}"], joined[f"p_{label}_all"], atol=1e-5)
 
 
-def test_what_the_model_has_heard_is_refused_with_its_names(corpus, bundle, tmp_path):
+def test_clips_of_the_training_are_refused_with_their_names(corpus, bundle, tmp_path):
     """Its speaker by name, and, under a name of their own, samples that are the same."""
-    told = r"was trained or calibrated on 8 of these clips, of 1 speakers \(made/s0\)"
-    with pytest.raises(ValueError, match=f"The split leaks. .* {told}: .* --unheard-only .* --allow-leak"):
+    leaked = r"was trained or calibrated on 8 of these clips, of 1 speakers \(made/s0\)"
+    with pytest.raises(ValueError, match=f"The split leaks. .* {leaked}: .* --unheard-only .* --allow-leak"):
         evaluate(str(bundle), [corpus])
     clip = read_labels_csv(corpus).clips.query("speaker == 's2' and emotion == 'anger'").iloc[0]
     other = tiny_bundle(tmp_path, training_clips=frozenset([clip.digest[:16]]))
@@ -127,7 +128,7 @@ def test_what_the_model_has_heard_is_refused_with_its_names(corpus, bundle, tmp_
 
 
 def test_a_leak_is_in_the_title(corpus, bundle, tmp_path):
-    leaky = evaluate(str(bundle), [corpus], robustness=False, allow_leak=True)
+    leaky = evaluate(str(bundle), [corpus], robustness=False, plan=Plan(allow_leak=True))
     assert (leaky.metrics["n"], leaky.metrics["leaked_speakers"]) == (32, ["made/s0"])
     write_report(leaky, tmp_path)
     assert (
@@ -138,9 +139,9 @@ def test_a_leak_is_in_the_title(corpus, bundle, tmp_path):
     )
 
 
-def test_speakers_that_carry_their_corpus_are_known_again_in_a_folder_of_any_name(corpus, tmp_path):
-    told = {"corpus": "ravdess", "speakers": {"train": ["ravdess_01", "02"], "calibration": ["ravdess_03"], "test": []}}
-    bundle = tiny_bundle(tmp_path, training_data=(told,))
+def test_speakers_named_after_their_corpus_are_recognised_in_a_folder_of_any_name(corpus, tmp_path):
+    entry = {"corpus": "ravdess", "speakers": {"train": ["ravdess_01", "02"], "calibration": ["ravdess_03"], "test": []}}
+    bundle = tiny_bundle(tmp_path, training_data=(entry,))
     folder = tmp_path / "elsewhere"
     shutil.copytree(corpus, folder)
     labels = pd.read_csv(folder / "labels.csv")
@@ -168,7 +169,7 @@ def test_nothing_to_score_says_why(corpus, tmp_path):
         evaluate(str(bundle), [corpus])
 
 
-def test_the_command_writes_a_report_that_stands_alone(corpus, bundle, tmp_path):
+def test_the_command_writes_a_self_contained_report(corpus, bundle, tmp_path):
     answer = CliRunner().invoke(
         app, ["evaluate", "--model", str(bundle), "--data", str(corpus), "--out", str(tmp_path / "r"), "--workers", "1", "--unheard-only"]
     )

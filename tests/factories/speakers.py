@@ -1,4 +1,4 @@
-"""A labelled corpus whose emotions are easy to hear: anger is a harsh high buzz, neutral a soft low tone, fear in between."""
+"""A labelled corpus whose emotions are easy to classify: anger is a high square wave, neutral and fear a low sine."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ LABELS = ("anger", "neutral")
 
 
 def made_corpus(folder: Path, speakers: int = 6, first: int = 0) -> Path:
-    """Four takes of three emotions by each speaker, each at a pitch of their own, and their ``labels.csv``."""
+    """Four takes of three emotions by each speaker, each at another pitch, and the ``labels.csv``."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(first)
     rows = []

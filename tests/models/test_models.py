@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ser_tasks.models import MODELS, load_classic, make_model
+from ser_tasks.models import MODELS, NoveltyAware, load_classic, make_model
 from ser_tasks.models.ge2e_tcn import ENCODER
 
 FEATURES = (4, 13, 32, 40, 64, 81)
@@ -94,21 +94,21 @@ def test_lengths_outside_the_frames_are_refused(name):
         model(torch.zeros(2, 5, 40), torch.tensor([1, 2, 3]))
 
 
-@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if hasattr(model, "learn_usual")])
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if issubclass(model, NoveltyAware)])
 def test_what_is_unlike_the_training_clips_is_scored_with_less_confidence(name):
     model = make_model(name, 4, 32).eval()
     usual = [torch.randn(60, 32) * 0.3 + torch.randn(32) * 0.1 for _ in range(80)]
-    strange = [torch.randn(60, 32) * 2 + 1 for _ in range(20)]
-    before = logits_alone(model, usual + strange)
-    model.learn_usual(torch.cat([model.summary(segment[None], torch.tensor([60])) for segment in usual]))
-    after = logits_alone(model, usual + strange)
+    novel = [torch.randn(60, 32) * 2 + 1 for _ in range(20)]
+    before = logits_alone(model, usual + novel)
+    model.fit_novelty(torch.cat([model.summary(segment[None], torch.tensor([60])) for segment in usual]))
+    after = logits_alone(model, usual + novel)
     assert torch.equal(after.argmax(dim=1), before.argmax(dim=1)), "confidence changes, never the label"
     divided_by = (before / after).mean(dim=1)
     assert divided_by[:80].log().mean().abs() < 0.1
     assert divided_by[80:].min() > 2 * divided_by[:80].max()
     for extra_frames in (0, 50):
         with torch.inference_mode():
-            together = model(*padded(usual[:5] + strange[:5], float("nan"), extra_frames))
+            together = model(*padded(usual[:5] + novel[:5], float("nan"), extra_frames))
         torch.testing.assert_close(together, torch.cat([after[:5], after[80:85]]), atol=1e-5, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation, baselines and the league, on made-up speakers whose truth is easy to hear."""
+"""Cross-validation, baselines and the league, on made-up speakers whose emotions are easy to classify."""
 
 import json
 import os
@@ -16,11 +16,12 @@ from flows.cli import app
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.labels_csv import read_labels_csv
 from ser_tasks.evaluation.evaluate import measure
+from ser_tasks.evaluation.plan import Plan
 from ser_tasks.evaluation.report import write_report
 from ser_tasks.models import make_model
-from ser_tasks.training.baselines import BASELINES, CLASSIFIERS, FUNCTIONALS, make_baseline
-from ser_tasks.training.cross_validation import cross_validate, evaluate_across
-from ser_tasks.training.leaderboard import league, planned
+from ser_tasks.training.baselines import BASELINES, CLASSIFIERS, FUNCTIONALS, BaselineSpec, make_baseline
+from ser_tasks.training.cross_validation import Folding, cross_validate, evaluate_across
+from ser_tasks.training.leaderboard import league, spec_of
 from tests.factories.speakers import LABELS, made_corpus
 
 
@@ -43,16 +44,19 @@ def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def plan(data: list[Path], epochs: int = 6):
-    return planned("cnn_lstm", LABELS, epochs)
+THREE_FOLDS = Folding(n_folds=3)
+
+
+def spec(epochs: int = 6):
+    return spec_of("cnn_lstm", LABELS, epochs)
 
 
 @pytest.fixture(scope="module")
 def evaluation(data, cache):
-    return evaluate_across(plan(data), data, n_folds=3, cache=cache)
+    return evaluate_across(spec(), data, Plan(cache=cache), THREE_FOLDS)
 
 
-def test_every_clip_is_scored_once_by_a_model_that_did_not_hear_its_speaker(evaluation, data):
+def test_every_clip_is_scored_once_by_a_model_not_trained_on_its_speaker(evaluation, data):
     rows, metrics = evaluation.rows, evaluation.metrics
     honest = rows[(rows.split == "k-fold") & (rows.condition == "mu-law")]
     assert metrics["n"] == len(honest) == 72 and honest.groupby(["corpus", "speaker"])["fold"].nunique().max() == 1
@@ -66,16 +70,16 @@ def test_every_clip_is_scored_once_by_a_model_that_did_not_hear_its_speaker(eval
 def test_the_report_shows_honest_and_leaky_side_by_side_and_follows_from_its_rows(evaluation, tmp_path):
     write_report(evaluation, tmp_path)
     text = (tmp_path / "report.md").read_text()
-    assert "# cnn_lstm, k-fold, on 72 clips of 9 speakers\n" in text and "| | k-fold | random-clips (leaks) | difference |" in text
+    assert "# cnn_lstm, k-fold, on 72 clips of 9 speakers\n" in text and "| metric | k-fold | random-clips (leaks) | difference |" in text
     rows, metrics = pd.read_parquet(tmp_path / "rows.parquet"), json.loads((tmp_path / "metrics.json").read_text())
-    for split, told in (("k-fold", metrics), ("random-clips", metrics["leaky"])):
+    for split, given in (("k-fold", metrics), ("random-clips", metrics["leaky"])):
         again = json.loads(json.dumps(measure(rows[rows.split == split], metrics["labels"], metrics["target_error"])))
-        assert again == {name: told[name] for name in again}
+        assert again == {name: given[name] for name in again}
 
 
-def test_a_killed_cross_validation_does_not_learn_its_finished_folds_again(data, tmp_path, monkeypatch):
+def test_a_killed_cross_validation_does_not_train_its_finished_folds_again(data, tmp_path, monkeypatch):
     clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
-    arguments = dict(clips=clips, learner=plan(data, 1), labels=LABELS, work=tmp_path / "w", cache=tmp_path / "c", n_folds=3)
+    arguments = (clips, spec(1), tmp_path / "w", Plan(cache=tmp_path / "c"), THREE_FOLDS)
     from ser_tasks.training import cross_validation
 
     learned, whole = [], cross_validation.learn
@@ -88,13 +92,13 @@ def test_a_killed_cross_validation_does_not_learn_its_finished_folds_again(data,
 
     monkeypatch.setattr(cross_validation, "learn", learn_two)
     with pytest.raises(KeyboardInterrupt):
-        cross_validate(**arguments)
-    rows, _ = cross_validate(**arguments)
+        cross_validate(*arguments)
+    rows, _ = cross_validate(*arguments)
     assert len(learned) == 4 and rows["fold"].nunique() == 3
 
 
 def test_workers_change_nothing(data, cache, evaluation):
-    again = evaluate_across(plan(data), data, n_folds=3, cache=cache, robustness=False, beside_leaky=False, workers=2).rows
+    again = evaluate_across(spec(), data, Plan(cache=cache, workers=2), THREE_FOLDS, robustness=False, beside_leaky=False).rows
     first = evaluation.rows[(evaluation.rows.split == "k-fold") & (evaluation.rows.condition == "mu-law")]
     joined = again.merge(first, on=["corpus", "file"], suffixes=("", "_first"))
     assert len(joined) == 72
@@ -103,13 +107,13 @@ def test_workers_change_nothing(data, cache, evaluation):
 
 
 def test_corpora_can_be_left_out_and_leaks_are_refused(data, cache, tmp_path):
-    told = evaluate_across(
-        plan(data, 1), data, split="leave-one-corpus-out", tested=["two"], robustness=False, beside_leaky=False, cache=cache
-    )
-    assert set(told.rows.corpus) == {"two"} and told.metrics["folds"] == 1
+    plan, without_two = Plan(cache=cache), Folding("leave-one-corpus-out", tested=("two",))
+    left_out = evaluate_across(spec(1), data, plan, without_two, robustness=False, beside_leaky=False)
+    assert set(left_out.rows.corpus) == {"two"} and left_out.metrics["folds"] == 1
+    random_clips = Folding("random-clips", 3)
     with pytest.raises(ValueError, match=r"The split leaks. Its sides share 9 speakers \(one/s0, "):
-        evaluate_across(plan(data, 1), data, split="random-clips", n_folds=3, cache=cache)
-    leaky = evaluate_across(plan(data, 1), data, split="random-clips", n_folds=3, robustness=False, allow_leak=True, cache=cache)
+        evaluate_across(spec(1), data, plan, random_clips)
+    leaky = evaluate_across(spec(1), data, Plan(cache=cache, allow_leak=True), random_clips, robustness=False)
     write_report(leaky, tmp_path)
     title = (tmp_path / "report.md").read_text().splitlines()[0]
     assert title.endswith("LEAKS, 9 speakers or clips were in its training")
@@ -122,7 +126,7 @@ def test_a_planted_duplicate_is_refused_by_name(data, cache, tmp_path):
     samples, rate = soundfile.read(stolen.file, dtype="int16")
     soundfile.write(planted / labels.file[0], samples, rate, format="FLAC")
     with pytest.raises(ValueError, match=rf"2 identical clips \(.*{Path(stolen.file).name}"):
-        evaluate_across(plan([data[0], planted], 1), [data[0], planted], n_folds=3, cache=cache)
+        evaluate_across(spec(1), [data[0], planted], Plan(cache=cache), THREE_FOLDS)
 
 
 @pytest.mark.parametrize("name", [*CLASSIFIERS, "soft_vote"])
@@ -159,19 +163,19 @@ def test_the_league_prints_every_model_on_every_corpus(data, cache, tmp_path):
     assert table.parameters.dropna().tolist() == [size] * 3
     assert (out / "league.md").read_text().count("\n| `") == 3
     before = os.stat(out / "svm-logmel.parquet").st_mtime_ns
-    league(data, out, learners=["svm:logmel"], labels=LABELS, n_folds=3, cache=cache)
+    league(data, out, Plan(cache=cache), learners=["svm:logmel"], labels=LABELS, n_folds=3)
     assert os.stat(out / "svm-logmel.parquet").st_mtime_ns == before
     with pytest.raises(ValueError, match="There is no model svm: choose of cnn_lstm, .*svm:egemaps"):
-        league(data, out, learners=["svm"], cache=cache)
+        league(data, out, Plan(cache=cache), learners=["svm"])
 
 
 def test_baselines_are_listed_by_classifier_and_functionals():
     assert len(BASELINES) == 18 and "gradient_boosting:egemaps" in BASELINES
 
 
-def test_a_name_that_stands_for_nothing_is_told_what_there_is():
+def test_an_unknown_name_raises_with_the_known_ones():
     with pytest.raises(
         FileNotFoundError, match="'svm' is none of cnn_lstm, .* svm:egemaps, .* and no bundle either. There is no bundle.json"
     ):
-        planned("svm", LABELS)
-    assert planned("svm:egemaps", LABELS) == "svm:egemaps" and planned("cnn_tcn", LABELS).labels == LABELS
+        spec_of("svm", LABELS)
+    assert spec_of("svm:egemaps", LABELS) == BaselineSpec("svm:egemaps", LABELS) and spec_of("cnn_tcn", LABELS).labels == LABELS
