@@ -44,7 +44,7 @@ from ser_tasks.audio.errors import (
 )
 from ser_tasks.audio.header import Header, read_header
 from ser_tasks.audio.pyav_source import PyAvSource
-from ser_tasks.audio.soundfile_source import RAW_SAMPLING_RATE_HZ, RAW_SUFFIXES, open_with_soundfile
+from ser_tasks.audio.soundfile_source import RAW_SUFFIXES, open_with_soundfile
 from ser_tasks.audio.source import AudioInfo, Source
 
 __all__ = [
@@ -52,7 +52,6 @@ __all__ = [
     "MAX_CHANNELS",
     "MAX_SAMPLING_RATE_HZ",
     "MIN_SAMPLING_RATE_HZ",
-    "RAW_SAMPLING_RATE_HZ",
     "RAW_SUFFIXES",
     "AudioInfo",
     "AudioReader",

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-SAMPLING_RATE_HZ = 8000
+from ser_tasks.schemas import SAMPLING_RATE_HZ
+
 IN_MEMORY_BYTES = 32 << 20
 """A call longer than this (35 minutes of two channels) is kept in scratch."""
 

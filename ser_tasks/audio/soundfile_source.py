@@ -8,8 +8,8 @@ import soundfile
 
 from ser_tasks.audio.header import Header
 from ser_tasks.audio.source import AudioInfo
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
-RAW_SAMPLING_RATE_HZ = 8_000
 RAW_SUFFIXES = {
     ".ulaw": "ULAW", ".ul": "ULAW", ".mulaw": "ULAW", ".pcmu": "ULAW",
     ".alaw": "ALAW", ".al": "ALAW", ".pcma": "ALAW",
@@ -27,7 +27,7 @@ def open_with_soundfile(path: Path, header: Header) -> "SoundFileSource | None":
     name = os.fsencode(path.absolute())  # soundfile's own way to bytes refuses names that are not UTF-8
     if raw:
         return SoundFileSource(
-            soundfile.SoundFile(name, samplerate=RAW_SAMPLING_RATE_HZ, channels=1, format="RAW", subtype=raw, endian="LITTLE"), header
+            soundfile.SoundFile(name, samplerate=SAMPLING_RATE_HZ, channels=1, format="RAW", subtype=raw, endian="LITTLE"), header
         )
     if header.known_as in _SOUNDFILE_KNOWS and not (header.streamed and header.promised_bytes == 0) and not header.may_loop:
         try:

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples
+from ser_tasks.audio.samples import Samples
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 WINDOW = 256
 """Samples that one probability stands for: 32 ms at 8 kHz."""

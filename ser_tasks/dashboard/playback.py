@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ser_tasks.audio import AudioError, open_audio
-from ser_tasks.audio.samples import SAMPLING_RATE_HZ, at_8_khz
+from ser_tasks.audio.samples import at_8_khz
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write, scratch_folder
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.signal
 import soundfile
 
-from ser_tasks.datasets.telephone import RATE_HZ, mu_law
+from ser_tasks.datasets.telephone import mu_law
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 PACKET_S = 0.02
 PACKET_LOSS = 0.1
@@ -52,7 +53,7 @@ def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     The echo is white noise under an exponential (Polack, 1988); the signal keeps its length and its level.
     """
     decay_s = context.rng.uniform(0.15, 0.6)
-    time_s = np.arange(int(decay_s * RATE_HZ)) / RATE_HZ
+    time_s = np.arange(int(decay_s * SAMPLING_RATE_HZ)) / SAMPLING_RATE_HZ
     response = context.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
     response *= 10 ** (-context.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
     response[0] = 1.0
@@ -63,7 +64,7 @@ def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
 def coded(signal: np.ndarray, context: ConditionContext, **how: object) -> np.ndarray:
     """The signal after another codec of libsndfile."""
     file = io.BytesIO()
-    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **how)
+    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), SAMPLING_RATE_HZ, **how)
     file.seek(0)
     return soundfile.read(file, dtype="float32")[0]
 
@@ -72,7 +73,7 @@ def packet_loss(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """Mu-law in packets of 20 ms, a tenth of them lost in bursts and not concealed: silence."""
     leave = 1 / MEAN_BURST
     enter = leave * PACKET_LOSS / (1 - PACKET_LOSS)
-    heard, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), context.rng.random() < PACKET_LOSS
+    heard, size, lost = mu_law(signal), int(PACKET_S * SAMPLING_RATE_HZ), context.rng.random() < PACKET_LOSS
     for start in range(0, len(heard), size):
         if lost:
             heard[start : start + size] = 0
@@ -104,7 +105,7 @@ def babble(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.n
 
 @functools.lru_cache(maxsize=1)
 def _telephone_band() -> np.ndarray:
-    return scipy.signal.butter(4, (300, 3400), "bandpass", fs=RATE_HZ, output="sos")
+    return scipy.signal.butter(4, (300, 3400), "bandpass", fs=SAMPLING_RATE_HZ, output="sos")
 
 
 def _mixed(signal: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

@@ -23,8 +23,8 @@ from scipy.signal import butter, sosfilt
 
 from ser_tasks.demo import CALLS as FOLDER
 from ser_tasks.demo.dialogues import CALLS, Call
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
-SAMPLING_RATE_HZ = 8_000
 CHANNELS = ("agent", "customer")
 TELEPHONE_BAND_HZ = (300, 3_400)
 SPEECH_LEVEL_DBFS = {"agent": -25.0, "customer": -27.0}

@@ -13,12 +13,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from ser_tasks.datasets import read_corpora
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
 from ser_tasks.datasets.leaks import person_of
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.scorer import Scorer, scorer_of
 from ser_tasks.progress import TerminalProgress, map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 VOICES = 5
 """Other speakers' clips in babble."""
@@ -212,12 +213,12 @@ def score_clips(clips: list[tuple[str, str, list[str]]], conditions: list[str], 
 
 def _probabilities(scorer: Scorer, signals: list[np.ndarray]) -> np.ndarray:
     bundle = scorer.bundle
-    frames, lengths = features_of(bundle.feature_set, bundle.feature_params, signals, RATE_HZ)
+    frames, lengths = features_of(bundle.feature_set, bundle.feature_params, signals, SAMPLING_RATE_HZ)
     return scorer.score(frames, lengths)
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * RATE_HZ))))
+    return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * SAMPLING_RATE_HZ))))
 
 
 def _rng(digest: str, what: str, seed: int) -> np.random.Generator:

@@ -22,9 +22,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, mu_law, read_trimmed
 from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
@@ -51,7 +52,7 @@ CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
 
 def _logmel(signals: list[np.ndarray]) -> np.ndarray:
     """Mean, deviation and quantiles of 64 log-mel levels and of their change from frame to frame: ``(clips, 640)``."""
-    flat, lengths = features_of("logmel8k", {}, signals, RATE_HZ)
+    flat, lengths = features_of("logmel8k", {}, signals, SAMPLING_RATE_HZ)
     rows = []
     for own in np.split(flat, np.cumsum(lengths)[:-1]):
         parts = [own, np.diff(own, axis=0) if len(own) > 1 else np.zeros_like(own)]
@@ -62,7 +63,7 @@ def _logmel(signals: list[np.ndarray]) -> np.ndarray:
 def _egemaps(signals: list[np.ndarray]) -> np.ndarray:
     """The 88 functionals of eGeMAPS v02 (Eyben et al., 2016) by openSMILE: ``(clips, 88)``."""
     extractor = _opensmile()
-    return np.concatenate([extractor.process_signal(signal, RATE_HZ).to_numpy(np.float32) for signal in signals])
+    return np.concatenate([extractor.process_signal(signal, SAMPLING_RATE_HZ).to_numpy(np.float32) for signal in signals])
 
 
 @functools.lru_cache(maxsize=1)
@@ -110,7 +111,7 @@ def functionals_of(files: list[str], name: str) -> np.ndarray:
 
 def heard(files: list[str]) -> list[np.ndarray]:
     """Clips as a telephone carries them, cut to what the pipeline scores at once: float32 at 8 kHz."""
-    return [mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files]
+    return [mu_law(read_trimmed(file))[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file in files]
 
 
 def baseline_fitted(clips: pd.DataFrame, learner: str, labels: tuple[str, ...], cache: Path, seed: int) -> tuple[BaseEstimator, np.ndarray]:

@@ -14,9 +14,10 @@ import soxr
 from rich.progress import Progress
 
 from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, band_limited, g711, room
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_folder
 
 VERSION = 2
@@ -110,11 +111,11 @@ def _compute(
 
 def features_of_copies(clips: list[tuple[str, str]], feature_name: str, params: dict, copies: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each copy, float16 features of all clips (file, digest) end to end, and the frames of each; in a worker process."""
-    signals = [read_trimmed(file)[: int(LONGEST_S * RATE_HZ)] for file, _ in clips]
+    signals = [read_trimmed(file)[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file, _ in clips]
     found = []
     for copy in range(copies + 1):
         heard = [_copy(signal, digest, copy) for signal, (_, digest) in zip(signals, clips, strict=True)]
-        flat, lengths = features_of(feature_name, params, heard, RATE_HZ)
+        flat, lengths = features_of(feature_name, params, heard, SAMPLING_RATE_HZ)
         found.append((flat.astype(np.float16), lengths))
     return found
 
@@ -125,8 +126,8 @@ def _copy(signal: np.ndarray, digest: str, copy: int) -> np.ndarray:
         return g711(signal, ConditionContext(np.random.default_rng(0), []))
     rng = np.random.default_rng([copy, int(digest[:16], 16)])
     context = ConditionContext(rng, [])
-    signal = soxr.resample(signal, RATE_HZ * rng.uniform(*SPEED), RATE_HZ, "HQ")
+    signal = soxr.resample(signal, SAMPLING_RATE_HZ * rng.uniform(*SPEED), SAMPLING_RATE_HZ, "HQ")
     if rng.random() < ROOM_SHARE:
         signal = room(signal, context)
-    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
+    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * SAMPLING_RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
     return LINES[list(LINES)[rng.integers(len(LINES))]](signal, context)
