@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
+FULL_SCALE = 32768
+"""The 16-bit value of a sample of 1.0."""
 IN_MEMORY_BYTES = 32 << 20
 """A call longer than this (35 minutes of two channels) is kept in scratch."""
 
@@ -23,10 +26,8 @@ class Samples:
 
     def push(self, block: np.ndarray) -> None:
         """Appends a float32 block (channels, samples); what exceeds full scale is clipped."""
-        frames = block.T * np.float32(32768)
-        np.rint(frames, out=frames)
-        np.clip(frames, -32768, 32767, out=frames)
-        self._file.write(frames.astype(np.int16, order="C").data)
+        frames = pcm_16(block)
+        self._file.write(frames.data)
         self.samples += len(frames)
 
     def read(self, start: int, end: int) -> np.ndarray:
@@ -44,6 +45,14 @@ class Samples:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def pcm_16(block: NDArray[np.float32]) -> NDArray[np.int16]:
+    """16-bit PCM, int16 (samples, channels), of a float32 block (channels, samples): rounded, clipped at full scale."""
+    frames = block.T * np.float32(FULL_SCALE)
+    np.rint(frames, out=frames)
+    np.clip(frames, -FULL_SCALE, FULL_SCALE - 1, out=frames)
+    return frames.astype(np.int16, order="C")
 
 
 def at_8_khz(blocks: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ser_tasks.audio.samples import Samples
+from ser_tasks.audio.samples import FULL_SCALE, Samples
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 WINDOW = 256
@@ -28,7 +28,6 @@ _STEP = 256
 _WINDOWS_AT_ONCE = 512
 _LANES_AT_LEAST = 2
 """One row alone would be multiplied by another routine, and its last digits would tell."""
-_FULL_SCALE = np.float32(1 / 32768)
 
 # Silero's own defaults (get_speech_timestamps), but for the silence that ends a stretch: a short breath does not.
 SPEECH_FROM = 0.5
@@ -145,7 +144,7 @@ def detect_speech(calls: Sequence[Samples]) -> list[VadResult]:
             rows[index] = slice(lane, lane := lane + calls[index].channels)
             block = calls[index].read(first * WINDOW, (first + _STEP) * WINDOW)
             own = fresh[rows[index], : block.shape[1]]
-            np.multiply(block, _FULL_SCALE, out=own)
+            np.multiply(block, np.float32(1 / FULL_SCALE), out=own)
             apart[index] += np.square(own[1:] - own[0]).sum()
         if state is not None:
             state = tuple(part[:, : max(lanes, _LANES_AT_LEAST)] for part in state)
