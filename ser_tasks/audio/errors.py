@@ -77,9 +77,9 @@ def check_samples(block: np.ndarray, start_s: float) -> None:
         )
 
 
-def too_long(what: str, max_duration_s: float) -> AudioError:
+def too_long_error(what: str, max_duration_s: float) -> AudioError:
     return AudioError("too_long", f"{what}; at most {max_duration_s:,.0f} s are read. Split the recording, or raise the longest duration.")
 
 
-def no_samples(container: str) -> AudioError:
+def no_samples_error(container: str) -> AudioError:
     return AudioError("no_samples", f"The {container} file has a header and no samples. Upload the recording again, or remove it.")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ser_tasks.audio.errors import AudioError, check_wav_format, no_samples
+from ser_tasks.audio.errors import AudioError, check_wav_format, no_samples_error
 
 _SIGNATURES = (
     (0, b"RIFF", "WAV"), (0, b"RIFX", "WAV"), (0, b"RF64", "RF64"), (0, b"riff", "W64"), (0, b"FORM", "AIFF"),
@@ -106,7 +106,7 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
             if size == 0:
                 header.streamed = header.available_bytes > 0 and not _are_chunks(file, at, size_bytes, order)
                 if not header.streamed:
-                    raise no_samples("WAV")
+                    raise no_samples_error("WAV")
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
                 left = header.available_bytes - size
                 header.bytes_after = left if byte_rate and left >= byte_rate else 0
@@ -167,7 +167,7 @@ def _xing_duration_s(file: BinaryIO) -> float | None:
     return struct.unpack_from(">I", frame, at + 8)[0] * (1152 if version == 3 else 576) / rate_hz
 
 
-def unreadable(header: Header, why: str) -> AudioError:
+def unreadable_error(header: Header, why: str) -> AudioError:
     """The reason for a file that no decoder opens, by what its first bytes are."""
     if header.lacks_data:
         return AudioError(

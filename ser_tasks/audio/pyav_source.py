@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples
-from ser_tasks.audio.header import Header, unreadable
+from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples_error
+from ser_tasks.audio.header import Header, unreadable_error
 from ser_tasks.audio.source import AudioInfo
 
 _PYAV_CONTAINERS = (  # never playlists (hls, concat, dash): they would make the decoder open other files and addresses
@@ -60,7 +60,7 @@ class PyAvSource:
                 raise AudioError(
                     "header_lies", "The header promises more tracks or packets than the file can hold: it is damaged. Export it again."
                 ) from None
-            raise unreadable(header, error.strerror or "no reason given") from None
+            raise unreadable_error(header, error.strerror or "no reason given") from None
         try:
             self._open_stream(header)
         except BaseException:
@@ -75,7 +75,7 @@ class PyAvSource:
         self._tracks = len(tracks)
         self._stream = tracks[0]
         if self._stream.codec_context is None:
-            raise unreadable(header, "its audio codec is unknown")
+            raise unreadable_error(header, "its audio codec is unknown")
         codec = self._stream.codec_context.codec.canonical_name.upper()
         declared_s = header.declared_s
         if container in _TIMED_CONTAINERS:
@@ -92,8 +92,8 @@ class PyAvSource:
         self._rest = next(self._arrays, None)  # the first frame settles rate and channels: a header may state half the rate
         if self._rest is None:
             if self.damage:
-                raise unreadable(header, self.damage)
-            raise no_samples(container)
+                raise unreadable_error(header, self.damage)
+            raise no_samples_error(container)
 
     def read(self, frames: int) -> np.ndarray:
         parts, missing = [], frames
