@@ -320,7 +320,7 @@ def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_f
         floor = acoustics.noise_floor(heard.power[channel], speech[channel])
         for stretch in own:
             for span in segments(stretch, heard.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
-                power = acoustics.level_of(span, heard.power[channel])
+                power = acoustics.mean_power(span, heard.power[channel])
                 segment = Segment(
                     channel,
                     role,
