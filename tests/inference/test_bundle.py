@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from ser_tasks.features import FEATURE_SETS
-from ser_tasks.inference.bundle import PICKLES, SHIPPED, Bundle, load_bundle, save_bundle, shipped_bundles
+from ser_tasks.inference.bundle import PICKLE_SUFFIXES, SHIPPED, Bundle, load_bundle, save_bundle, shipped_bundles
 from ser_tasks.models import make_model
 from ser_tasks.storage import open_store
 
@@ -86,7 +86,7 @@ def test_ids_name_the_version_and_the_content(folder):
     assert rewrite(folder) and load_bundle(folder).model_id == bundle.model_id, "another layout of the JSON is the same bundle"
 
 
-@pytest.mark.parametrize("suffix", PICKLES)
+@pytest.mark.parametrize("suffix", PICKLE_SUFFIXES)
 @pytest.mark.parametrize("keep_json", [True, False])
 def test_pickles_are_refused(folder, suffix, keep_json):
     (folder / "model.safetensors").unlink()
@@ -130,7 +130,7 @@ def test_missing_files_are_named(folder, tmp_path):
         ({"normalisation": {"mean": [0.0] * 39, "std": [1.0] * 40}}, "mean has 39 != 40"),
         ({"normalisation": {"mean": [0.0] * 40, "std": [0.0] * 40}}, "Every std must be above 0"),
         ({"calibration": {"temperature": 1, "unsure_below": 2, "target_error": 0.1}}, "unsure_below is 2"),
-        ({"calibration": {"temperature": 1, "unsure_below": 0.5}}, "does not say 'target_error'"),
+        ({"calibration": {"temperature": 1, "unsure_below": 0.5}}, "lacks 'target_error'"),
         ({"name": "a/b"}, "name is 'a/b': use letters, digits and _ only"),
     ],
 )
