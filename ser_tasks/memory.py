@@ -1,4 +1,4 @@
-"""A worker's memory: how much it may take, how it keeps what it freed, and how running out of it is told from other errors."""
+"""Memory of a worker process: its limit, the reuse of freed memory, and the detection of out-of-memory errors."""
 
 import contextlib
 import ctypes
@@ -6,14 +6,14 @@ import errno
 import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_SAID = ("can't allocate memory", "cannot allocate memory", "malloc () failed", "bad_alloc", "bad allocation")
-"""What torch, libsndfile and C++ say in a RuntimeError where Python would raise MemoryError."""
+_OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "cannot allocate memory", "malloc () failed", "bad_alloc", "bad allocation")
+"""Texts of RuntimeErrors that torch, libsndfile and C++ raise when they are out of memory."""
 
 
 def limit_memory(limit_mb: int | None) -> None:
-    """Lets this process have so much memory of its own (RLIMIT_DATA), and MemoryError where it wants more. None: no limit.
+    """Limits this process's own memory (RLIMIT_DATA); beyond it, allocations raise MemoryError. None: no limit.
 
-    Not the address space (RLIMIT_AS): libraries reserve three times as much of it as they ever use.
+    The address space (RLIMIT_AS) is not limited, as libraries reserve three times what they use.
     """
     if limit_mb is None or sys.platform == "win32":
         return
@@ -26,14 +26,14 @@ def limit_memory(limit_mb: int | None) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, of whatever class, says that there was no memory left."""
+    """Whether an error of any class means that the process ran out of memory."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SAID)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY_TEXTS)
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc keep up to 64 MB of what is freed: to fetch every block of samples anew costs a fifth of the time."""
+    """Makes glibc keep up to 64 MB of freed memory: allocating every block of samples anew takes a fifth of the time."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library
             libc = ctypes.CDLL("libc.so.6")

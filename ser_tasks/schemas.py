@@ -17,6 +17,9 @@ NEGATIVE_EMOTIONS = ("anger", "disgust", "fear", "sadness")
 OUTCOMES = ("scored", "no_speech", "withheld", "quarantined", "failed")
 ROLES = ("customer", "agent", "mixed", "unknown")
 
+SAMPLING_RATE_HZ = 8_000
+"""The telephone's sampling rate: every recording is resampled to it before speech is detected and scored."""
+
 UTC = pa.timestamp("us", tz="UTC")
 
 

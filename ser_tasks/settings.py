@@ -1,4 +1,4 @@
-"""One frozen settings object, read once at the edge from ``SER_*`` environment variables."""
+"""The settings: one frozen object, read once from the ``SER_*`` environment variables when a command or flow starts."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ RECORDING_SUFFIXES = (
 
 
 class GroupRights(BaseModel):
-    """What a group of viewers of the dashboard may see and do."""
+    """The queues that a group of dashboard viewers may see, and whether it may play calls."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,111 +31,125 @@ class GroupRights(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Everything a site may set. Each field is read from the variable ``SER_<FIELD>``; maps and lists as JSON; empty is unset."""
+    """All settings. A field is read from the variable ``SER_<FIELD>``, maps and lists as JSON. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that pseudonymises ids; without it ids are null.")
-    policy: str = Field("customers_only", description="Whose emotion is scored: a name in ser_tasks/policy.py.")
-    model: str = Field("ge2e_tcn", description="Model bundle: a shipped name, a folder or s3://bucket/prefix.")
+    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that makes pseudonyms of ids. Unset: ids are null.")
+    policy: str = Field("customers_only", description="Policy that decides whose emotion is scored: a name in ser_tasks/calls/policy.py.")
+    model: str = Field("ge2e_tcn", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
     priors: dict[str, float] = Field(
         {},
-        description='How frequent each emotion is on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '
-        "probabilities are corrected to it. Unset: as trained, all equally frequent.",
+        description='Base rate of each emotion on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '
+        "probabilities are corrected to it. Unset: the bundle's own, as a rule all equally frequent.",
     )
-    channel_roles: dict[int, str] = Field({}, description='Roles where no sidecar says them, as {"0": "agent", "1": "customer"}.')
-    time_zone: str = Field("UTC", description="Zone of start times that say none, and of call_date.")
+    channel_roles: dict[int, str] = Field(
+        {}, description='Roles of the channels of calls whose sidecar has none, as {"0": "agent", "1": "customer"}.'
+    )
+    time_zone: str = Field("UTC", description="Time zone of call_date, and of start times without an offset.")
     file_name_pattern: str = Field(
         r"_?CUST_(?P<customer_id>[^_]+)_GUID_(?P<call_id>[^_]+)_AGENT_(?P<agent_id>[^_]+)_DT_(?P<started_at>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)",
-        description="Searched in the file name's stem; its named groups are facts of the call.",
+        description="Regular expression that is searched in the file name; its named groups are facts of the call.",
     )
-    recording_suffixes: tuple[str, ...] = Field(RECORDING_SUFFIXES, description="Keys that end so are recordings.")
+    recording_suffixes: tuple[str, ...] = Field(RECORDING_SUFFIXES, description="Keys with one of these suffixes are recordings.")
 
-    chunk_audio_s: float = Field(7200, gt=0, description="Audio budget of a chunk, in (guessed) seconds.")
-    chunk_recordings: int = Field(500, gt=0, description="At most so many recordings in a chunk.")
-    max_duration_s: float = Field(6 * 3600, gt=0, description="Longer recordings are quarantined.")
-    max_attempts: int = Field(5, gt=0, description="A recording that failed so often is left alone until it is uploaded again.")
+    chunk_audio_s: float = Field(7200, gt=0, description="Most audio in a chunk, in seconds, estimated from file sizes.")
+    chunk_recordings: int = Field(500, gt=0, description="Most recordings in a chunk.")
+    max_duration_s: float = Field(6 * 3600, gt=0, description="Longest duration of a recording, in seconds; longer ones are quarantined.")
+    max_attempts: int = Field(
+        5, gt=0, description="Attempts at a recording that fails; after them it is skipped until it is uploaded again."
+    )
 
     recording_limit_s: float = Field(
         300,
         gt=0,
-        description="A worker that takes longer for its recordings (plus a tenth of their audio, all of it to score them) is killed; "
-        "the recording that it was at is tried once more alone.",
+        description="Time limit of a worker in seconds, to which a tenth of its recordings' audio is added, or all of it when scoring. "
+        "A slower worker is killed, and the recording that it was processing is tried once more, alone.",
     )
     worker_memory_mb: int | None = Field(
-        4096, ge=512, description="Memory that a worker may take; a recording that needs more fails. null: no limit."
+        4096, ge=512, description="Memory limit of a worker in MB; a recording that needs more fails. null: no limit."
     )
 
-    min_segment_s: float = Field(1.0, gt=0, description="Shorter speech is counted, but no emotion is read from it.")
-    max_segment_s: float = Field(6.0, gt=0, description="Longer speech is cut at its quietest point.")
+    min_segment_s: float = Field(1.0, gt=0, description="Shortest segment in seconds. Shorter speech counts as speech, but is not scored.")
+    max_segment_s: float = Field(
+        6.0, gt=0, description="Longest segment in seconds. Longer speech is cut where the probability of speech is lowest."
+    )
 
     keep_segments_days: int | None = Field(
-        None, gt=0, description="Age in days after which `ser retention` deletes a day's segments; unset: kept for ever."
+        None, gt=0, description="Age in days after which `ser retention` deletes a day's segments. Unset: never."
     )
     keep_calls_days: int | None = Field(
         None,
         gt=0,
-        description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts; unset: kept for ever.",
+        description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts. Unset: never.",
     )
-    alerts: str | None = Field(None, description="File of the alerts' rules; deploy/alerts.yaml if unset.")
+    alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
-        None, description="Address that takes alerts as a POST of JSON, from Prefect's automations and from the rules: it is a secret."
+        None,
+        description="Address to which Prefect's automations and the alert rules send alerts, as a POST of JSON. It is a secret.",
     )
-    smtp_host: str | None = Field(None, description="Server that takes mail for alerts and pages.")
-    smtp_port: int = Field(587, gt=0, lt=65536, description="Its port: 587 with STARTTLS, 465 with TLS from the start.")
-    smtp_security: str = Field("starttls", description="starttls, tls (from the start), or none: then there is no login, either.")
-    smtp_user: str | None = Field(None, description="Login at the mail server; unset: none.")
-    smtp_password: SecretStr | None = Field(None, description="Password of that login.")
-    mail_from: str | None = Field(None, description="Sender of the mail, as ser@example.org.")
-    mail_to: str | None = Field(None, description="Who gets the mail: addresses, with commas between.")
+    smtp_host: str | None = Field(None, description="Mail server for alerts and pages.")
+    smtp_port: int = Field(587, gt=0, lt=65536, description="Port of the mail server: 587 for STARTTLS, 465 for TLS.")
+    smtp_security: str = Field(
+        "starttls", description="Encryption of the connection to the mail server: starttls, tls or none. With none there is no login."
+    )
+    smtp_user: str | None = Field(None, description="User name at the mail server. Unset: no login.")
+    smtp_password: SecretStr | None = Field(None, description="Password at the mail server.")
+    mail_from: str | None = Field(None, description="Sender of mail, as ser@example.org.")
+    mail_to: str | None = Field(None, description="Recipients of mail: addresses separated by commas.")
 
     reference_month: date | None = Field(
-        None, description="A day of the month that drift is measured against, in the report and the alerts; the first whole month if unset."
+        None, description="Any day of the month against which the report and the alerts measure drift. Unset: the first complete month."
     )
-    price_machine_hour: float | None = Field(None, ge=0, description="Price of a machine for an hour, for the night's report.")
-    price_gb_month: float | None = Field(None, ge=0, description="Price of keeping 10^9 bytes for a month, for the night's report.")
-    currency: str = Field("", description="Currency of these prices, as EUR; it is only printed.")
+    price_machine_hour: float | None = Field(None, ge=0, description="Price of a machine for one hour, for the run report.")
+    price_gb_month: float | None = Field(None, ge=0, description="Price of storing 10^9 bytes for one month, for the run report.")
+    currency: str = Field("", description="Currency of these prices, as EUR. It is only printed.")
 
     dashboard_secret: SecretStr | None = Field(
         None,
-        description="Password by which the proxy before the dashboard proves itself (HTTP Basic). Unset: no sign-in, loopback only.",
+        description="Password that the dashboard's reverse proxy sends (HTTP Basic). Unset: no sign-in, and only this machine can connect.",
     )
     dashboard_groups: dict[str, GroupRights] = Field(
         {},
         description='What each group of viewers may see: {"billing-leads": {"queues": ["billing"], "may_play": true}, '
-        '"quality": {"queues": "all"}}. Who is in no such group sees nothing.',
+        '"quality": {"queues": "all"}}. Viewers in none of the groups see nothing.',
     )
-    dashboard_user_header: str = Field("X-Forwarded-User", description="Header in which the proxy says who looks.")
+    dashboard_user_header: str = Field("X-Forwarded-User", description="Header in which the proxy sends the viewer's name.")
     dashboard_groups_header: str = Field(
-        "X-Forwarded-Groups", description="Header in which the proxy says their groups, with commas between."
+        "X-Forwarded-Groups", description="Header in which the proxy sends the viewer's groups, separated by commas."
     )
-    dashboard_refresh_s: float = Field(300, gt=0, description="How often the dashboard looks for new parts in the lake, in seconds.")
+    dashboard_refresh_s: float = Field(300, gt=0, description="Seconds between the dashboard's checks for new parts in the lake.")
     dashboard_url: str | None = Field(
-        None, description="Where viewers reach the dashboard, as https://moods.example.org: mailed pages link to it. Unset: no links."
+        None, description="Address of the dashboard for viewers, as https://moods.example.org. Mailed pages link to it. Unset: no links."
     )
     weekly_to: dict[str, tuple[str, ...]] = Field(
         {},
-        description="Who is mailed the weekly page, and the groups of SER_DASHBOARD_GROUPS whose queues it shows them: "
+        description="Recipients of the weekly page, and for each the groups of SER_DASHBOARD_GROUPS whose queues it shows: "
         '{"lead@example.org": ["billing-leads"]}.',
     )
 
-    frames_per_batch: int | None = Field(None, gt=0, description="Frames in one batch of the model; by device if unset (score.py).")
-    precision: str = Field("float32", description="float32, or bfloat16/float16 where the scores stay within 1e-2 of float32's.")
-    cluster: str | None = Field(
-        None, description="Dask scheduler whose workers handle the chunks, as tcp://scheduler:8786; if unset, this machine's cores do."
+    frames_per_batch: int | None = Field(
+        None, gt=0, description="Frames in one batch of the model. Unset: FRAMES_PER_BATCH in ser_tasks/inference/scorer.py, by device."
     )
-    scratch: str | None = Field(None, description="Folder for frame features and downloads; the system's temporary folder if unset.")
+    precision: str = Field(
+        "float32",
+        description="Precision of scoring: float32, bfloat16 or float16. The latter two are used if scores stay within 1e-2 of float32's.",
+    )
+    cluster: str | None = Field(
+        None, description="Dask scheduler whose workers process the chunks, as tcp://scheduler:8786. Unset: the cores of this machine."
+    )
+    scratch: str | None = Field(None, description="Folder for frame features and downloads. Unset: the system's temporary folder.")
 
     def first_open_day(self) -> date | None:
-        """The oldest day of which everything is kept; None where nothing is ever deleted.
+        """The oldest day of which everything is kept, or None if nothing is ever deleted.
 
-        Nothing of an older day is planned or scored: what was deleted would come back.
+        Older days are not planned or scored, as that would bring back deleted rows.
         """
         kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
         return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
     def without_secrets(self) -> "Settings":
-        """The same, every secret unset: what may be sent to other machines."""
+        """A copy with all secrets unset, which may be sent to other machines."""
         return self.model_copy(update={name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)})
 
     @field_validator("file_name_pattern")
@@ -150,28 +164,28 @@ class Settings(BaseSettings):
         try:
             ZoneInfo(name)
         except Exception:
-            raise ValueError(f"{name!r} is no time zone: write one such as Europe/Berlin or UTC.") from None
+            raise ValueError(f"{name!r} is not a time zone: write one such as Europe/Berlin or UTC.") from None
         return name
 
     @field_validator("dashboard_url")
     @classmethod
     def _plain_address(cls, url: str | None) -> str | None:
         if url is not None and not re.fullmatch(r"https?://[^\s?#@\"'<>]+", url):
-            raise ValueError(f"{url!r} is no address of a dashboard: write it as https://moods.example.org.")
+            raise ValueError(f"{url!r} is not an address of a dashboard: write one such as https://moods.example.org.")
         return url.rstrip("/") if url else None
 
     @field_validator("smtp_security")
     @classmethod
     def _known_security(cls, name: str) -> str:
         if name not in ("starttls", "tls", "none"):
-            raise ValueError(f"{name!r} is no way to secure mail: choose starttls, tls or none.")
+            raise ValueError(f"{name!r} is not a kind of mail security: choose starttls, tls or none.")
         return name
 
     @field_validator("precision")
     @classmethod
     def _known_precision(cls, name: str) -> str:
         if name not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"{name!r} is no precision: choose float32, bfloat16 or float16.")
+            raise ValueError(f"{name!r} is not a precision: choose float32, bfloat16 or float16.")
         return name
 
 

@@ -1,32 +1,34 @@
-"""What a recording must be, and the reason for one that is not, in words that a person can act on."""
+"""The limits of a usable recording, and errors that say what is wrong with an unusable one and what to do."""
 
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 MAX_CHANNELS = 16
-"""As many as the recorders of contact centres and meetings write; one more means that the header is wrong."""
+"""As many as recorders of contact centres and meetings write; more mean that the header is wrong."""
 MIN_SAMPLING_RATE_HZ = 4_000
-"""Half the telephone's rate: below it nothing of a voice is left but its pitch."""
+"""Half the telephone's rate: below it only the pitch of a voice is left."""
 MAX_SAMPLING_RATE_HZ = 192_000
-"""The fastest that sound cards record."""
+"""The highest rate of common sound cards."""
 MAX_AMPLITUDE = 100.0
-"""40 dB over full scale: no recording chain produces it, and its square stays far from float32's limit."""
+"""40 dB above full scale: no recording chain produces it, and its square is far from float32's limit."""
 
 
 class AudioError(ValueError):
-    """A recording that cannot be used. ``code`` is a word of `ser_tasks.audio`'s table; the message says what to do."""
+    """A recording that cannot be used. ``code`` is in the table of `ser_tasks.audio`; the message says what to do."""
 
     def __init__(self, code: str, reason: str):
         super().__init__(code, reason)
         self.code = code
+        self.reason = reason
 
     def __str__(self) -> str:
-        return self.args[1]
+        return self.reason
 
 
 def check_format(channels: int, sampling_rate_hz: int) -> None:
-    """Raises `AudioError` where the number of channels or the sampling rate is out of its limits."""
+    """Raises `AudioError` if the number of channels or the sampling rate is outside its limits."""
     _check_channels(channels)
     _check_rate(sampling_rate_hz)
 
@@ -50,7 +52,7 @@ def _check_rate(rate_hz: int) -> None:
 
 
 def check_wav_format(tag: int, channels: int, rate_hz: int, block_bytes: int, bits: int) -> None:
-    """Raises `AudioError` where the fields of a WAV's fmt chunk are out of limits or contradict one another."""
+    """Raises `AudioError` if the fields of a WAV's fmt chunk are outside their limits or contradict each other."""
     check_format(channels, rate_hz)
     if tag in (1, 3, 6, 7):  # PCM, float, A-law, mu-law: a frame is one sample of each channel
         sample_bytes = block_bytes / channels
@@ -62,9 +64,9 @@ def check_wav_format(tag: int, channels: int, rate_hz: int, block_bytes: int, bi
             )
 
 
-def check_samples(block: np.ndarray, start_s: float) -> None:
-    """Raises `AudioError` where a ``(channels, samples)`` block from ``start_s`` on holds NaN, infinity or unscaled samples."""
-    peak = max(float(block.max()), -float(block.min()))  # NaN wins in numpy's max and min
+def check_samples(block: NDArray[np.float32], start_s: float) -> None:
+    """Raises `AudioError` if a ``(channels, samples)`` block that starts at ``start_s`` holds NaN, infinite or unscaled samples."""
+    peak = max(float(block.max()), -float(block.min()))  # numpy's max and min return NaN if there is one
     if math.isnan(peak) or math.isinf(peak):
         raise AudioError(
             "not_finite", f"Not all samples are finite numbers (NaN or infinite, in the block from {start_s:,.0f} s). Export it again."
@@ -77,9 +79,9 @@ def check_samples(block: np.ndarray, start_s: float) -> None:
         )
 
 
-def too_long(what: str, max_duration_s: float) -> AudioError:
+def too_long_error(what: str, max_duration_s: float) -> AudioError:
     return AudioError("too_long", f"{what}; at most {max_duration_s:,.0f} s are read. Split the recording, or raise the longest duration.")
 
 
-def no_samples(container: str) -> AudioError:
+def no_samples_error(container: str) -> AudioError:
     return AudioError("no_samples", f"The {container} file has a header and no samples. Upload the recording again, or remove it.")

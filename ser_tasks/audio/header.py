@@ -1,4 +1,4 @@
-"""What the header of a file says, before any decoder sees it: its first bytes, its chunk table, its length."""
+"""The header of an audio file, read before any decoder opens the file: its first bytes, its chunk table, its length."""
 
 import re
 import struct
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ser_tasks.audio.errors import AudioError, check_wav_format, no_samples
+from ser_tasks.audio.errors import AudioError, check_wav_format, no_samples_error
 
 _SIGNATURES = (
     (0, b"RIFF", "WAV"), (0, b"RIFX", "WAV"), (0, b"RF64", "RF64"), (0, b"riff", "W64"), (0, b"FORM", "AIFF"),
@@ -20,18 +20,16 @@ _OTHER_SIGNATURES = (
 )  # fmt: skip
 
 _STREAMED_SIZE = 0x7FFFF000
-"""Recorders that write to a pipe put a size from here upwards into a RIFF header, meaning: unknown."""
-
-
+"""Sizes from here on mean "unknown" in a RIFF header: recorders that write to a pipe put them there."""
 _METADATA_BYTES = 256 << 10
 _JUMPS_BACK = {"<": re.compile(rb"[ -~]{4}...[\x80-\xff]", re.DOTALL), ">": re.compile(rb"[ -~]{4}[\x80-\xff]", re.DOTALL)}
-"""What may be a chunk whose size is negative where it is read as signed, as by libsndfile (1.2.2): two LIST chunks of -8 bytes are
-read for ever. Text with accents may look so, too."""
+"""Bytes that may be a chunk whose size is negative when read as signed, as libsndfile 1.2.2 does: it reads two LIST chunks of -8 bytes
+for ever. Accented text may match as well."""
 
 
 @dataclass
 class Header:
-    """What the first bytes (and for some containers the chunk table) say. ``known_as`` is None for an unknown beginning."""
+    """The facts in the first bytes (of some containers, in the chunk table). ``known_as`` is None for unknown first bytes."""
 
     head: bytes
     known_as: str | None
@@ -42,12 +40,12 @@ class Header:
     is_cut: bool = False
     lacks_data: bool = False
     may_loop: bool = False
-    """libsndfile might never come to an end of its chunks: PyAV is to read it."""
+    """libsndfile might read its chunks for ever: PyAV reads the file instead."""
     declared_s: float | None = None
 
 
 def read_header(file: BinaryIO, size_bytes: int) -> Header:
-    """Read the header of a file of ``size_bytes``. Raises `AudioError` for a WAV that has no samples or contradicts itself."""
+    """Reads the header of a file of ``size_bytes``. Raises `AudioError` for a WAV without samples or with a contradictory header."""
     head = file.read(512)
     header = Header(head, next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None))
     if len(head) > 1 and head[0] == 0xFF:
@@ -71,7 +69,7 @@ def read_header(file: BinaryIO, size_bytes: int) -> Header:
 
 
 def _chunks(file: BinaryIO, size_bytes: int, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(name, declared size, offset of the content) of the chunks of a RIFF or IFF file, 1,000 at most."""
+    """Yields (name, declared size, offset of the content) of the chunks of a RIFF or IFF file, at most 1,000."""
     at = 12
     for _ in range(1000):
         file.seek(at)
@@ -92,7 +90,7 @@ def _set_data_size(header: Header, size: int, at: int, size_bytes: int) -> None:
 
 
 def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> None:
-    """Check the fmt chunk of a WAV, and compare the data chunk's size with the file's."""
+    """Checks the fmt chunk of a WAV, and compares the data chunk's size with the file's."""
     byte_rate = size_64 = None
     for name, size, at in _chunks(file, size_bytes, order):
         file.seek(at)
@@ -106,7 +104,7 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
             if size == 0:
                 header.streamed = header.available_bytes > 0 and not _are_chunks(file, at, size_bytes, order)
                 if not header.streamed:
-                    raise no_samples("WAV")
+                    raise no_samples_error("WAV")
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
                 left = header.available_bytes - size
                 header.bytes_after = left if byte_rate and left >= byte_rate else 0
@@ -116,7 +114,7 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
 
 
 def _may_loop(file: BinaryIO, start: int, end: int, order: str) -> bool:
-    """Whether the chunks from ``start`` to ``end`` are more than metadata, or one of them may lead back to where it stands."""
+    """Whether the chunks from ``start`` to ``end`` are larger than metadata, or one of them may have a negative size."""
     if end - start > _METADATA_BYTES:
         return True
     file.seek(min(start, end))
@@ -124,7 +122,7 @@ def _may_loop(file: BinaryIO, start: int, end: int, order: str) -> bool:
 
 
 def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
-    """Whether the bytes from ``at`` to the end of the file are RIFF chunks (or nothing), not samples."""
+    """Whether the bytes from ``at`` to the end of the file are RIFF chunks, or none, rather than samples."""
     while at < size_bytes - 1:
         file.seek(at)
         chunk = file.read(8)
@@ -138,7 +136,7 @@ def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
 
 
 def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:
-    """Whether the file ends with a whole page that bears the end-of-stream flag (RFC 3533, section 6)."""
+    """Whether the file ends with a complete page that has the end-of-stream flag (RFC 3533, section 6)."""
     file.seek(max(0, size_bytes - 65_536))
     tail = file.read()
     at = tail.rfind(b"OggS")
@@ -149,7 +147,7 @@ def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:
 
 
 def _xing_duration_s(file: BinaryIO) -> float | None:
-    """Seconds that the Xing or Info header of an MP3 promises (ISO 11172-3 frame header, then Xing's flags and frame count)."""
+    """Duration by the Xing or Info header of an MP3, in seconds (ISO 11172-3 frame header, then Xing's flags and frame count)."""
     file.seek(0)
     head = file.read(10)
     tag_bytes = 0
@@ -164,11 +162,12 @@ def _xing_duration_s(file: BinaryIO) -> float | None:
     if version == 1 or rate_index == 3:
         return None
     rate_hz = (44_100, 48_000, 32_000)[rate_index] // {3: 1, 2: 2, 0: 4}[version]
-    return struct.unpack_from(">I", frame, at + 8)[0] * (1152 if version == 3 else 576) / rate_hz
+    n_frames: int = struct.unpack_from(">I", frame, at + 8)[0]
+    return n_frames * (1152 if version == 3 else 576) / rate_hz
 
 
-def unreadable(header: Header, why: str) -> AudioError:
-    """The reason for a file that no decoder opens, by what its first bytes are."""
+def unreadable_error(header: Header, why: str) -> AudioError:
+    """The error for a file that no decoder opens, by its first bytes."""
     if header.lacks_data:
         return AudioError(
             "no_samples",

@@ -1,4 +1,4 @@
-"""The decoder for everything else: PyAV, which is FFmpeg."""
+"""The decoder for all formats that libsndfile does not read: PyAV (FFmpeg)."""
 
 import contextlib
 import ctypes
@@ -9,29 +9,30 @@ from pathlib import Path
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
-from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples
-from ser_tasks.audio.header import Header, unreadable
+from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples_error
+from ser_tasks.audio.header import Header, unreadable_error
 from ser_tasks.audio.source import AudioInfo
 
-_PYAV_CONTAINERS = (  # never playlists (hls, concat, dash): they would make the decoder open other files and addresses
+_PYAV_CONTAINERS = (  # no playlists (hls, concat, dash): they make the decoder open other files and addresses
     "aac,ac3,aiff,amr,amrnb,amrwb,asf,au,avi,caf,eac3,flac,flv,loas,matroska,mov,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
 )
 _MAX_TRACKS = 16
 _ALLOCATION_BYTES = 32 << 20
-"""FFmpeg may ask for a block of memory of this and the file's size: an index takes 24 bytes a packet,
-so that is 7.7 hours of AMR. Without a limit, a header of 9 kB that promises 80 million packets takes 2 GB."""
+"""FFmpeg may allocate blocks of up to this plus the file's size. An index takes 24 bytes a packet, so that is enough for 7.7 hours of
+AMR. Without a limit, a header of 9 kB that promises 80 million packets takes 2 GB."""
 _NO_LIMIT_BYTES = 2**31 - 1
-"""FFmpeg's own default, for what else the process does with it."""
+"""FFmpeg's own default, restored for other uses in this process."""
 _HOPELESS_PACKETS = 10_000
-"""Minutes of packets one after the other that can't be decoded: what follows is not tried."""
+"""So many packets in a row that cannot be decoded (minutes of audio) end the reading."""
 _TIMED_CONTAINERS = {"MATROSKA", "MOV", "ASF"}
-"""PyAV's containers whose packets carry times and whose header states a duration (elsewhere it is a guess by bit rate)."""
+"""Containers whose packets carry times and whose header has a duration (in others FFmpeg estimates it from the bit rate)."""
 _SUBTYPES = {
     "PCM_U8": "PCM_U8", "PCM_S16LE": "PCM_16", "PCM_S24LE": "PCM_24", "PCM_S32LE": "PCM_32", "PCM_F32LE": "FLOAT",
     "PCM_F64LE": "DOUBLE", "PCM_MULAW": "ULAW", "PCM_ALAW": "ALAW", "GSM_MS": "GSM610", "ADPCM_IMA_WAV": "IMA_ADPCM",
 }  # fmt: skip
-"""PyAV's names -> libsndfile's, so that one codec has one name."""
+"""FFmpeg's codec names -> libsndfile's, so that a codec has one name."""
 
 
 class PyAvSource:
@@ -60,7 +61,7 @@ class PyAvSource:
                 raise AudioError(
                     "header_lies", "The header promises more tracks or packets than the file can hold: it is damaged. Export it again."
                 ) from None
-            raise unreadable(header, error.strerror or "no reason given") from None
+            raise unreadable_error(header, error.strerror or "no reason given") from None
         try:
             self._open_stream(header)
         except BaseException:
@@ -75,7 +76,7 @@ class PyAvSource:
         self._tracks = len(tracks)
         self._stream = tracks[0]
         if self._stream.codec_context is None:
-            raise unreadable(header, "its audio codec is unknown")
+            raise unreadable_error(header, "its audio codec is unknown")
         codec = self._stream.codec_context.codec.canonical_name.upper()
         declared_s = header.declared_s
         if container in _TIMED_CONTAINERS:
@@ -89,13 +90,13 @@ class PyAvSource:
         self.expected_s = declared_s
         self.info = AudioInfo(0, 0, _SUBTYPES.get(codec, codec), container, declared_s)
         self._arrays = self._decode()
-        self._rest = next(self._arrays, None)  # the first frame settles rate and channels: a header may state half the rate
+        self._rest = next(self._arrays, None)  # rate and channels come from the first frame: some headers state half the rate
         if self._rest is None:
             if self.damage:
-                raise unreadable(header, self.damage)
-            raise no_samples(container)
+                raise unreadable_error(header, self.damage)
+            raise no_samples_error(container)
 
-    def read(self, frames: int) -> np.ndarray:
+    def read(self, frames: int) -> NDArray[np.float32]:
         parts, missing = [], frames
         while missing and self._rest is not None:
             part = self._rest[:, :missing]
@@ -104,7 +105,7 @@ class PyAvSource:
             self._rest = self._rest[:, part.shape[1] :] if part.shape[1] < self._rest.shape[1] else next(self._arrays, None)
         return np.concatenate(parts, axis=1) if parts else np.empty((self.info.channels, 0), np.float32)
 
-    def _decode(self) -> Iterator[np.ndarray]:
+    def _decode(self) -> Iterator[NDArray[np.float32]]:
         resampler: av.AudioResampler | None = None
         resampled = layout = None
         first_s, done = None, 0
@@ -114,7 +115,7 @@ class PyAvSource:
                 self.info = replace(self.info, sampling_rate_hz=frame.sample_rate, channels=layout.nb_channels)
                 check_format(self.info.channels, self.info.sampling_rate_hz)
                 first_s = frame.time
-            if not MIN_SAMPLING_RATE_HZ <= frame.sample_rate <= MAX_SAMPLING_RATE_HZ:  # 1 Hz would become hours of samples
+            if not MIN_SAMPLING_RATE_HZ <= frame.sample_rate <= MAX_SAMPLING_RATE_HZ:  # at 1 Hz a frame is hours
                 self.damage = f"the sampling rate changes from {self.info.sampling_rate_hz:,} to {frame.sample_rate:,} Hz"
                 return
             if frame.layout.nb_channels != self.info.channels:
@@ -122,7 +123,7 @@ class PyAvSource:
                 return
             if self._timed and frame.time is not None and first_s is not None:
                 gap = round((frame.time - first_s) * self.info.sampling_rate_hz) - done
-                if gap > 0.1 * self.info.sampling_rate_hz:  # packets left out on purpose (Opus DTX) or lost
+                if gap > 0.1 * self.info.sampling_rate_hz:  # packets omitted on purpose (Opus DTX) or lost
                     self._filled_frames += gap
                     yield from self._silence(gap)
                     done += gap
@@ -130,19 +131,19 @@ class PyAvSource:
                 resampled = (frame.format.name, frame.sample_rate)
                 resampler = av.AudioResampler(format="flt", layout=layout, rate=self.info.sampling_rate_hz)
             for converted in resampler.resample(frame):
-                # Packed: of planes PyAV reads on until a null pointer, and of more than 8 there is none
-                array = np.ascontiguousarray(converted.to_ndarray().reshape(-1, self.info.channels).T)
+                # packed samples: PyAV reads planes up to a null pointer, which is missing after more than 8
+                array = np.ascontiguousarray(converted.to_ndarray().reshape(-1, self.info.channels).T, np.float32)
                 done += array.shape[1]
                 if array.shape[1]:
                     yield array
 
-    def _silence(self, frames: int) -> Iterator[np.ndarray]:
+    def _silence(self, frames: int) -> Iterator[NDArray[np.float32]]:
         second = np.zeros((self.info.channels, self.info.sampling_rate_hz), np.float32)
         for start in range(0, frames, second.shape[1]):
             yield second[:, : frames - start]
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """Decoded frames; packets that cannot be decoded are left out and counted."""
+        """Yields decoded frames; packets that cannot be decoded are skipped and counted."""
         packets = self._container.demux(self._stream)
         in_a_row = 0
         while in_a_row < _HOPELESS_PACKETS:
@@ -153,8 +154,8 @@ class PyAvSource:
                     self._check_memory()
                 self.damage = f"the file breaks off: {error.strerror}"
                 return
-            except IndexError:  # of PyAV: MPEG-TS may announce a track anywhere
-                self.damage = "another track begins in the middle, and nothing behind it was read"
+            except IndexError:  # raised by PyAV: an MPEG-TS file may add a track at any time
+                self.damage = "another track begins in the middle, and nothing after it was read"
                 return
             if packet is None:
                 return
@@ -166,19 +167,19 @@ class PyAvSource:
                     self._check_memory()
                 in_a_row += 1
                 self._bad_packets += 1
-                self.damage = f"packets that could not be decoded and were left out: {self._bad_packets:,} ({error.strerror})"
+                self.damage = f"packets that could not be decoded and were skipped: {self._bad_packets:,} ({error.strerror})"
 
     def _check_memory(self) -> None:
-        """Raises MemoryError where the process has no more: FFmpeg says so, too, where a file asks for more than its limit."""
+        """Raises MemoryError if the process is out of memory. FFmpeg also reports ENOMEM for a file that exceeds the limit above."""
         np.empty(self._limit_bytes, np.uint8)
 
     def remarks(self) -> list[str]:
-        found = []
+        remarks = []
         if self._tracks > 1:
-            found.append(f"the file has {self._tracks} audio tracks: only the first was read")
+            remarks.append(f"the file has {self._tracks} audio tracks: only the first was read")
         if self._filled_frames:
-            found.append(f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence")
-        return found
+            remarks.append(f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence")
+        return remarks
 
     def close(self) -> None:
         self._container.close()
@@ -186,6 +187,6 @@ class PyAvSource:
 
 
 def _limit_allocations(limit_bytes: int) -> None:
-    """Lets FFmpeg allocate no block larger than this; PyAV does not offer it, the library that it links does."""
-    with contextlib.suppress(OSError, AttributeError):  # a platform whose loader does not find FFmpeg by PyAV's own module
+    """Limits the blocks of memory that FFmpeg allocates. PyAV has no such option, so the FFmpeg library is called directly."""
+    with contextlib.suppress(OSError, AttributeError):  # some platforms do not find FFmpeg's functions through PyAV's module
         ctypes.CDLL(av.logging.__file__).av_max_alloc(ctypes.c_size_t(limit_bytes))

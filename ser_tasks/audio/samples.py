@@ -1,4 +1,4 @@
-"""A call's sound between its one decode and the second look: 16-bit samples at 8 kHz, in memory or, for hours, in scratch."""
+"""The decoded samples of a call: 16-bit at 8 kHz, kept in memory, or in the scratch folder if the call is long."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,30 +6,32 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
-SAMPLING_RATE_HZ = 8000
+from ser_tasks.schemas import SAMPLING_RATE_HZ
+
+FULL_SCALE = 32768
+"""The 16-bit value of a sample of 1.0."""
 IN_MEMORY_BYTES = 32 << 20
-"""A call longer than this (35 minutes of two channels) is kept in scratch."""
+"""Larger calls (from 35 minutes of two channels on) are kept in the scratch folder."""
 
 
 class Samples:
-    """The samples of a call's channels, pushed once and read often. Close it: what is in scratch goes with it."""
+    """The samples of a call's channels, written once and read often. Closing it deletes its file in the scratch folder."""
 
     def __init__(self, channels: int, folder: Path):
         self.channels = channels
         self.samples = 0
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=folder)  # noqa: SIM115 - lives as long as the call
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=str(folder))  # noqa: SIM115 - open as long as the call
 
-    def push(self, block: np.ndarray) -> None:
-        """Appends a float32 block (channels, samples); what exceeds full scale is clipped."""
-        frames = block.T * np.float32(32768)
-        np.rint(frames, out=frames)
-        np.clip(frames, -32768, 32767, out=frames)
-        self._file.write(frames.astype(np.int16, order="C").data)
+    def push(self, block: NDArray[np.float32]) -> None:
+        """Appends a float32 block (channels, samples); samples beyond full scale are clipped."""
+        frames = pcm_16(block)
+        self._file.write(frames.data)
         self.samples += len(frames)
 
-    def read(self, start: int, end: int) -> np.ndarray:
-        """The samples from ``start`` up to ``end`` or the call's end, int16 (channels, samples): -32768 to 32767 is full scale."""
+    def read(self, start: int, end: int) -> NDArray[np.int16]:
+        """Samples ``start`` up to ``end`` or the end of the call, int16 (channels, samples); full scale is -32768 to 32767."""
         self._file.seek(start * self.channels * 2)
         raw = self._file.read((end - start) * self.channels * 2)
         return np.frombuffer(raw, np.int16).reshape(-1, self.channels).T
@@ -45,8 +47,16 @@ class Samples:
         self._file.close()
 
 
-def at_8_khz(blocks: Iterator[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """Blocks (channels, samples) resampled to 8 kHz as one stream, so that a block's edge leaves no trace."""
+def pcm_16(block: NDArray[np.float32]) -> NDArray[np.int16]:
+    """16-bit PCM, int16 (samples, channels), of a float32 block (channels, samples): rounded, clipped at full scale."""
+    frames = block.T * np.float32(FULL_SCALE)
+    np.rint(frames, out=frames)
+    np.clip(frames, -FULL_SCALE, FULL_SCALE - 1, out=frames)
+    return frames.astype(np.int16, order="C")
+
+
+def at_8_khz(blocks: Iterator[NDArray[np.float32]], rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    """Resamples float32 blocks (channels, samples) to 8 kHz as one stream, without artefacts at the edges of blocks."""
     if rate_hz == SAMPLING_RATE_HZ:
         yield from blocks
         return

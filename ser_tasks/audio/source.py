@@ -1,14 +1,15 @@
-"""What both decoders offer to the reader."""
+"""The interface of both decoders."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header says. ``codec`` and ``container`` are upper-case names; ``declared_s`` is None where no length is stated."""
+    """The facts of the header. ``codec`` and ``container`` are upper-case names; ``declared_s`` is None if it has no duration."""
 
     sampling_rate_hz: int
     channels: int
@@ -18,13 +19,16 @@ class AudioInfo:
 
 
 class Source(Protocol):
-    """One open recording. ``read`` gives ``(channels, frames)``, fewer frames only at the end, and never raises for damage."""
+    """One open recording. ``read`` returns float32 ``(channels, frames)``, fewer frames only at the end.
+
+    It never raises for a damaged file: ``damage`` then describes the fault, and reading ends.
+    """
 
     info: AudioInfo
     expected_s: float | None
     damage: str | None
 
-    def read(self, frames: int) -> np.ndarray: ...
+    def read(self, frames: int) -> NDArray[np.float32]: ...
 
     def remarks(self) -> list[str]: ...
 

@@ -1,1 +1,1 @@
-"""What is known of a call, what role each channel has, and whose emotion may be scored."""
+"""The metadata of a call, the role of each channel, and whose emotion may be scored."""

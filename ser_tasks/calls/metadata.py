@@ -1,7 +1,7 @@
-"""What is known about a call besides its sound, and where each fact comes from.
+"""The metadata of a call, and the source of each fact.
 
-The order of trust: the sidecar ``<stem>.json``, named groups of the file-name pattern, the key's date folder, the
-object's own metadata. A fact that nobody states stays unknown; a start time is never guessed.
+Sources, most trusted first: the sidecar ``<stem>.json``, the named groups of the file-name pattern, the date folder in the key, the
+object's own metadata in the store. Facts without a source stay unknown; a start time is never guessed.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
 FIRST_YEAR, LAST_YEAR = 1970, 2099
-"""Start times outside are a clock that was never set."""
+"""Start times outside these years come from a clock that was never set."""
 PERSON_FACTS = ("agent_id", "customer_id")
 
 _DATE_FOLDER = re.compile(
@@ -33,7 +33,7 @@ _CLOCK_WITH_DASHES = re.compile(r"T(\d\d)-(\d\d)-(\d\d)")
 
 
 class MetadataError(ValueError):
-    """A sidecar or an object's metadata that can't be believed. The recording waits for a better one."""
+    """The sidecar or the object's metadata is invalid. The recording is quarantined until it is corrected."""
 
 
 Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
@@ -44,7 +44,7 @@ def _role(value: Any) -> Any:
 
 
 def _moment(value: Any) -> Any:
-    """Only a date with a time: pydantic alone would take "20261120" for seconds since 1970."""
+    """Checks that there is a date and a time: pydantic would read "20261120" as seconds since 1970."""
     text = _CLOCK_WITH_DASHES.sub(r"T\1:\2:\3", value) if isinstance(value, str) else ""
     if value is not None and not _TIME.match(text):
         raise ValueError("write an ISO 8601 time such as 2026-11-20T14:05:00+00:00")
@@ -58,14 +58,14 @@ def _in_range(moment: datetime | None) -> datetime | None:
 
 
 def _channel_numbers(value: Any) -> Any:
-    """Each channel once: "0" and "00" would be the same one."""
+    """Checks that names are canonical: "0" and "00" would be the same channel."""
     if isinstance(value, dict) and not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
         raise ValueError('number the channels "0", "1" and so on')
     return value
 
 
 class Sidecar(BaseModel):
-    """The facts that a sidecar may hold; others are ignored. Types are checked, lengths are bounded."""
+    """The facts that are read from a sidecar; others are ignored. Types are checked and lengths are limited."""
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
@@ -81,7 +81,7 @@ class Sidecar(BaseModel):
 
 @dataclass(frozen=True)
 class CallMetadata:
-    """Known facts by name, and for each the source that stated it: sidecar, file_name, key or object."""
+    """Known facts by name, and the source of each: sidecar, file_name, key or object."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -90,21 +90,21 @@ class CallMetadata:
         return self.values.get(name)
 
 
-def call_metadata(key: str, sidecar: bytes | None, metadata: dict[str, str], settings: Settings) -> CallMetadata:
-    """The facts of the recording at ``key``, each from the first source that states it.
+def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, str], settings: Settings) -> CallMetadata:
+    """The metadata of the recording at ``key``: each fact comes from the most trusted source that has it.
 
-    Raises MetadataError where the sidecar or the metadata breaks a rule: who may be scored can't be read from it.
+    Raises MetadataError if the sidecar or the object's metadata is invalid: then it is unknown who may be scored.
     """
-    stated: list[tuple[str, dict[str, Any]]] = [
+    facts_by_source: list[tuple[str, dict[str, Any]]] = [
         ("sidecar", _parse("The sidecar", sidecar) if sidecar is not None else {}),
         ("file_name", _from_file_name(key, settings)),
         ("key", {"call_date": date_in_folders(key)}),
-        ("object", _checked("The object's metadata", _decoded(metadata)) if metadata else {}),
+        ("object", _checked("The object's metadata", _decoded(object_metadata)) if object_metadata else {}),
     ]
     zone = ZoneInfo(settings.time_zone)
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for source, facts in stated:
+    for source, facts in facts_by_source:
         if facts.get("started_at"):
             moment = facts["started_at"]
             moment = facts["started_at"] = moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -118,23 +118,23 @@ def call_metadata(key: str, sidecar: bytes | None, metadata: dict[str, str], set
 
 
 def masked_key(key: str, settings: Settings) -> str:
-    """The key as the lake may hold it: ids of people that the file-name pattern finds are written as ``~``."""
+    """The key as stored in the lake: the ids of people that the file-name pattern finds in it are replaced by ``~``."""
     folder, slash, name = key.rpartition("/")
-    found = re.search(settings.file_name_pattern, name)
-    if found:
-        spans = sorted(found.span(fact) for fact in PERSON_FACTS if fact in found.groupdict() and found.group(fact))
+    match = re.search(settings.file_name_pattern, name)
+    if match:
+        spans = sorted(match.span(fact) for fact in PERSON_FACTS if fact in match.groupdict() and match.group(fact))
         for start, end in reversed(spans):
             name = name[:start] + "~" + name[end:]
     return (folder + slash + name).encode("utf-8", "backslashreplace").decode()
 
 
 def recording_id(key: str) -> str:
-    """Identity of a recording in its store: the first 128 bits of the key's SHA-256, in hex."""
+    """The id of a recording in its store: the first 128 bits of the key's SHA-256, in hex."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date, str]:
-    """The day folder of a recording, from its key alone where that says one, and where the day comes from."""
+    """The day of a recording and its source: its file name or key if they have a date, else the time of the upload."""
     started_at = _from_file_name(key, settings).get("started_at")
     if started_at:
         return started_at.date(), "file_name"
@@ -146,18 +146,18 @@ def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date,
 
 def date_in_folders(key: str) -> date | None:
     """The date in folders such as ``2026-11-20/``, ``2026/11/20/``, ``20261120/`` or ``year=2026/month=11/day=20/``."""
-    for found in _DATE_FOLDER.finditer(key):
+    for match in _DATE_FOLDER.finditer(key):
         try:
-            return date(int(found["y"]), int(found["m"]), int(found["d"]))
+            return date(int(match["y"]), int(match["m"]), int(match["d"]))
         except ValueError:
             continue
     return None
 
 
 def pseudonym(kind: str, identifier: str | None, settings: Settings) -> str | None:
-    """HMAC-SHA256 of a person's id under SER_PSEUDONYM_KEY (128 bits, hex), null without key or id.
+    """HMAC-SHA256 of a person's id with SER_PSEUDONYM_KEY (128 bits, hex), or None without a key or an id.
 
-    ``kind`` (agent or customer) is hashed along, so that equal ids of different people stay apart.
+    ``kind`` (agent or customer) is part of the hash, so that an agent and a customer with the same id get different pseudonyms.
     """
     secret = settings.pseudonym_key.get_secret_value() if settings.pseudonym_key else ""
     if not secret or not identifier:
@@ -166,13 +166,13 @@ def pseudonym(kind: str, identifier: str | None, settings: Settings) -> str | No
 
 
 def _from_file_name(key: str, settings: Settings) -> dict[str, Any]:
-    found = re.search(settings.file_name_pattern, key.rpartition("/")[2])
-    if not found:
+    match = re.search(settings.file_name_pattern, key.rpartition("/")[2])
+    if not match:
         return {}
-    facts = {name: value for name, value in found.groupdict().items() if name in Sidecar.model_fields and name != "channels"}
+    facts = {name: value for name, value in match.groupdict().items() if name in Sidecar.model_fields and name != "channels"}
     try:
         return Sidecar.model_validate(facts).model_dump(exclude_none=True)
-    except ValidationError:  # a name that only looks like the pattern, such as a 32nd of the month: no fact
+    except ValidationError:  # the name matches, but the date is impossible, such as a 32nd of the month
         facts.pop("started_at", None)
         try:
             return Sidecar.model_validate(facts).model_dump(exclude_none=True)
@@ -180,54 +180,54 @@ def _from_file_name(key: str, settings: Settings) -> dict[str, Any]:
             return {}
 
 
-def _decoded(metadata: dict[str, str]) -> dict[str, Any]:
-    what = "The object's metadata"
-    facts = _stated_once(what, [(name.lower().replace("-", "_"), value) for name, value in metadata.items()])
+def _decoded(object_metadata: dict[str, str]) -> dict[str, Any]:
+    subject = "The object's metadata"
+    facts = _unique(subject, [(name.lower().replace("-", "_"), value) for name, value in object_metadata.items()])
     for name in ("channels", "notice_given"):
         if name in facts:
-            facts[name] = _json(f"{what}: {name}", facts[name])
+            facts[name] = _json(f"{subject}: {name}", facts[name])
     return facts
 
 
-def _parse(what: str, data: bytes) -> dict[str, Any]:
+def _parse(subject: str, data: bytes) -> dict[str, Any]:
     if len(data) > SIDECAR_LIMIT_BYTES:
-        raise MetadataError(f"{what} is larger than {SIDECAR_LIMIT_BYTES} bytes: it holds more than facts of a call.")
+        raise MetadataError(f"{subject} is larger than {SIDECAR_LIMIT_BYTES} bytes: it holds more than facts of a call.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise MetadataError(f"{what} is not UTF-8 text: save it as UTF-8. The recording is then tried again.") from None
-    return _checked(what, _json(what, text))
+        raise MetadataError(f"{subject} is not UTF-8 text: save it as UTF-8. The recording is then tried again.") from None
+    return _checked(subject, _json(subject, text))
 
 
-def _json(what: str, text: str) -> Any:
-    """JSON in which every number stays the text that it is written as, and no name comes twice."""
+def _json(subject: str, text: str) -> Any:
+    """Parses JSON. Numbers are kept as the text in the file, and a repeated name is an error."""
 
-    def no_number(constant: str) -> None:
-        raise ValueError(f"{constant} is no number")
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not a number")
 
     try:
         return json.loads(
-            text, object_pairs_hook=lambda pairs: _stated_once(what, pairs), parse_int=str, parse_float=str, parse_constant=no_number
+            text, object_pairs_hook=lambda pairs: _unique(subject, pairs), parse_int=str, parse_float=str, parse_constant=refuse
         )
     except MetadataError:
         raise
     except RecursionError:
-        raise MetadataError(f"{what} is nested too deeply: it holds more than facts of a call.") from None
+        raise MetadataError(f"{subject} is nested too deeply: it holds more than facts of a call.") from None
     except ValueError as error:
-        raise MetadataError(f"{what} is no JSON: {error}. Correct it; the recording is then tried again.") from None
+        raise MetadataError(f"{subject} is not JSON: {error}. Correct it; the recording is then tried again.") from None
 
 
-def _stated_once(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(subject: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     facts = dict(pairs)
     if len(facts) < len(pairs):
-        raise MetadataError(f"{what} can't be believed: it states something twice. Correct it; the recording is then tried again.")
+        raise MetadataError(f"{subject} is invalid: it has the same name twice. Correct it; the recording is then tried again.")
     return facts
 
 
-def _checked(what: str, facts: Any) -> dict[str, Any]:
+def _checked(subject: str, facts: Any) -> dict[str, Any]:
     try:
         return Sidecar.model_validate(facts).model_dump(exclude_none=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = first["loc"][0] if first["loc"] else "the whole"  # deeper names are not ours: they may hold ids
-        raise MetadataError(f"{what} can't be believed: {where}: {first['msg']}. Correct it; the recording is then tried again.") from None
+        where = first["loc"][0] if first["loc"] else "the whole"  # deeper names are not shown: they may hold ids
+        raise MetadataError(f"{subject} is invalid: {where}: {first['msg']}. Correct it; the recording is then tried again.") from None

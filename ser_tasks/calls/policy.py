@@ -1,8 +1,7 @@
-"""Whose emotion may be scored: the one place where that is decided.
+"""Policies: whose emotion may be scored. No other module decides it.
 
-Inferring the emotion of people at work is banned in the EU (AI Act, Art. 5(1)(f)); people whose emotion is read must
-have been told (Art. 50). So an agent is never scored unless a policy says otherwise, and a channel of unknown role
-counts as an agent's.
+The EU bans inferring the emotion of people at work (AI Act, Art. 5(1)(f)), and people whose emotion is recognised must be informed
+(Art. 50). By default agents are therefore never scored, and a channel of unknown role is treated as an agent's.
 """
 
 from dataclasses import dataclass
@@ -12,13 +11,13 @@ from dataclasses import dataclass
 class Policy:
     name: str
     roles: tuple[str, ...]
-    """Roles whose emotion is scored. All others get acoustic activity only."""
+    """Roles whose emotion is scored. Of all others only acoustic activity is measured."""
     notice_required: bool
-    """Whether a call that does not say that notice was given is withheld. One that says it was not given always is."""
+    """Whether a call is withheld if it is unknown whether notice was given. A call without notice is always withheld."""
     meaning: str
 
     def refusal(self, role: str, notice_given: bool | None) -> str | None:
-        """Why a channel's emotion is not scored, as a code in REMEDIES; None where it may be."""
+        """The code in REMEDIES that says why a channel's emotion is not scored, or None if it may be scored."""
         if notice_given is False:
             return "no_notice"
         if self.notice_required and notice_given is None:
@@ -27,21 +26,22 @@ class Policy:
 
 
 REMEDIES = {
-    "no_notice": "the caller was not told (notice_given is false), and no policy scores such a call",
-    "notice_unknown": "nothing says that the caller was told: put notice_given into the sidecar, or choose another --policy (SER_POLICY)",
-    "role_agent": "only agents are heard, and no setting allows their emotion at work in the EU (the policy everyone is for research)",
-    "role_mixed": "agent and customer share one channel: --policy customers_and_mixed (SER_POLICY) would score it, if no agent is heard",
-    "role_unknown": "nobody says who speaks on which channel: put channels into the sidecar, or set SER_CHANNEL_ROLES",
-    "role_customer": "a customer is heard, whom this policy does not score: choose another --policy (SER_POLICY)",
+    "no_notice": "the caller was not informed (notice_given is false), and no policy scores such a call",
+    "notice_unknown": "it is unknown whether the caller was informed: put notice_given into the sidecar, "
+    "or choose another --policy (SER_POLICY)",
+    "role_agent": "only agents speak, and no setting allows scoring their emotion at work in the EU (the policy everyone is for research)",
+    "role_mixed": "agent and customer share one channel: --policy customers_and_mixed (SER_POLICY) scores it; use it if no agent speaks",
+    "role_unknown": "it is unknown who speaks on which channel: put channels into the sidecar, or set SER_CHANNEL_ROLES",
+    "role_customer": "this policy does not score the customers, who speak here: choose another --policy (SER_POLICY)",
 }
-"""What each code means, and which setting would change it."""
+"""What each code means, and which setting changes it."""
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
     for policy in (
         Policy("customers_only", ("customer",), False, "Customers on a channel of their own. The default."),
-        Policy("customers_with_notice", ("customer",), True, "Customers of calls that say that notice was given."),
-        Policy("customers_and_mixed", ("customer", "mixed"), False, "Also mono mixes, in which an agent may be heard."),
+        Policy("customers_with_notice", ("customer",), True, "Customers, in calls with notice_given true."),
+        Policy("customers_and_mixed", ("customer", "mixed"), False, "Also mono mixes, in which an agent may speak."),
         Policy(
             "everyone",
             ("customer", "agent", "mixed", "unknown"),
@@ -53,7 +53,7 @@ POLICIES: dict[str, Policy] = {
 
 
 def policy_named(name: str) -> Policy:
-    """The policy of this name. Raises ValueError with the names there are."""
+    """The policy of this name. Raises ValueError, with the known names, for an unknown one."""
     if name not in POLICIES:
-        raise ValueError(f"{name!r} is no policy: choose one of {', '.join(POLICIES)}.")
+        raise ValueError(f"{name!r} is not a policy: choose one of {', '.join(POLICIES)}.")
     return POLICIES[name]

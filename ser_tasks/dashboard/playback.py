@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ser_tasks.audio import AudioError, open_audio
-from ser_tasks.audio.samples import SAMPLING_RATE_HZ, at_8_khz
+from ser_tasks.audio.samples import at_8_khz, pcm_16
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write, scratch_folder
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
@@ -204,4 +205,4 @@ def _write_wav(source: Path, target: Path, call: dict[str, Any], max_duration_s:
         for block in at_8_khz(reader.blocks(10.0), reader.info.sampling_rate_hz):
             if channels > 2:
                 block = np.stack([block[~right].sum(axis=0), block[right].sum(axis=0)])
-            out.writeframes(np.clip(np.rint(block.T * 32768), -32768, 32767).astype("<i2").tobytes())
+            out.writeframes(pcm_16(block).tobytes())

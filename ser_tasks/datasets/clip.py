@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_tasks.audio import AudioError, open_audio
+from ser_tasks.audio.samples import pcm_16
 
 LONGEST_FILE_S = 24 * 3600.0
 SPAN = re.compile(r"(?P<file>.*)#t=(?P<start_s>[\d.]*),(?P<end_s>[\d.]*)(?:&channel=(?P<channel>\d+))?")
@@ -59,5 +60,5 @@ def digest_of(clip: str) -> tuple[str | None, str]:
         signal, _ = read_clip(clip)
     except (AudioError, OSError) as error:
         return None, f"not readable as audio ({error.code})" if isinstance(error, AudioError) else "not readable"
-    samples = np.clip(np.rint(signal.T * 32768), -32768, 32767).astype(np.int16)
+    samples = pcm_16(signal)
     return (hashlib.sha256(samples.tobytes()).hexdigest(), "") if samples.any() else (None, "silent")

@@ -9,7 +9,8 @@ import numpy as np
 import scipy.signal
 import soundfile
 
-from ser_tasks.datasets.telephone import RATE_HZ, mu_law
+from ser_tasks.datasets.telephone import mu_law
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 PACKET_S = 0.02
 PACKET_LOSS = 0.1
@@ -52,7 +53,7 @@ def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     The impulse response is white noise with an exponential decay (Polack, 1988). Length and level of the signal do not change.
     """
     decay_s = context.rng.uniform(0.15, 0.6)
-    time_s = np.arange(int(decay_s * RATE_HZ)) / RATE_HZ
+    time_s = np.arange(int(decay_s * SAMPLING_RATE_HZ)) / SAMPLING_RATE_HZ
     response = context.rng.standard_normal(len(time_s)) * 10 ** (-3 * time_s / decay_s)
     response *= 10 ** (-context.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(response**2))
     response[0] = 1.0
@@ -65,7 +66,7 @@ def room(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
 def coded(signal: np.ndarray, context: ConditionContext, **options: object) -> np.ndarray:
     """The signal after coding and decoding with a codec of libsndfile."""
     file = io.BytesIO()
-    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), RATE_HZ, **options)
+    soundfile.write(file, np.clip(signal, -1, 32767 / 32768), SAMPLING_RATE_HZ, **options)
     file.seek(0)
     decoded: np.ndarray = soundfile.read(file, dtype="float32")[0]
     return decoded
@@ -75,7 +76,7 @@ def packet_loss(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     """Mu-law in packets of 20 ms, a tenth of which are lost in bursts and replaced by silence."""
     leave = 1 / MEAN_BURST
     enter = leave * PACKET_LOSS / (1 - PACKET_LOSS)
-    received, size, lost = mu_law(signal), int(PACKET_S * RATE_HZ), context.rng.random() < PACKET_LOSS
+    received, size, lost = mu_law(signal), int(PACKET_S * SAMPLING_RATE_HZ), context.rng.random() < PACKET_LOSS
     for start in range(0, len(received), size):
         if lost:
             received[start : start + size] = 0
@@ -107,7 +108,7 @@ def babble(signal: np.ndarray, context: ConditionContext, snr_db: float) -> np.n
 
 @functools.lru_cache(maxsize=1)
 def _telephone_band() -> np.ndarray:
-    sections: np.ndarray = scipy.signal.butter(4, (300, 3400), "bandpass", fs=RATE_HZ, output="sos")
+    sections: np.ndarray = scipy.signal.butter(4, (300, 3400), "bandpass", fs=SAMPLING_RATE_HZ, output="sos")
     return sections
 
 

@@ -1,4 +1,4 @@
-"""A dozen made-up calls, shipped with the package (see README.md)."""
+"""Twelve synthetic calls that ship with the package (see README.md)."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""What is said in the demo calls: made up, every name and number included.
+"""The dialogues of the demo calls. All of it is fictional, including names and numbers.
 
-A line is (who, mood, gap in seconds before it, text). A negative gap starts the line before the one before has ended.
+A line is (role, mood, gap in seconds before it, text). With a negative gap, a line starts before the previous one has ended.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Line = tuple[str, str, float, str]
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the sidecar's facts, the voices (espeak-ng's names), the file format and the lines."""
+    """One call: its metadata, the voices (names of espeak-ng), the file suffix and the lines."""
 
     call_id: str
     started_at: str

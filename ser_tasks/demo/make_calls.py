@@ -1,8 +1,8 @@
-"""Make the demo calls again: ``python -m ser_tasks.demo.make_calls [FOLDER]``. Needs the program espeak-ng (Debian: espeak-ng).
+"""Generates the demo calls: ``python -m ser_tasks.demo.make_calls [FOLDER]``. Needs the program espeak-ng (Debian: espeak-ng).
 
-A call has two channels at 8 kHz, channel 0 the agent and channel 1 the customer. espeak-ng speaks each line; a mood changes
-its speed, pitch and level. Then come a telephone's band, line noise and the call's file format. The noise is seeded by the
-call's id, so the same versions of espeak-ng and the encoders make the same audio (an Ogg file also holds a random number).
+A call has two channels at 8 kHz: channel 0 is the agent, channel 1 the customer. espeak-ng speaks each line, with the speed, pitch
+and level of its mood. The telephone's band, line noise and the file format follow. The call's id is the seed of the noise, so the same
+versions of espeak-ng and the encoders generate the same audio (but an Ogg file also holds a random number).
 """
 
 import json
@@ -14,17 +14,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import av
 import numpy as np
 import soundfile
 import soxr
+from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
 from ser_tasks.demo import CALLS as FOLDER
 from ser_tasks.demo.dialogues import CALLS, Call
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
-SAMPLING_RATE_HZ = 8_000
 CHANNELS = ("agent", "customer")
 TELEPHONE_BAND_HZ = (300, 3_400)
 SPEECH_LEVEL_DBFS = {"agent": -25.0, "customer": -27.0}
@@ -35,7 +37,7 @@ AAC_BIT_RATE = 20_000
 
 @dataclass(frozen=True)
 class Mood:
-    """How a line is spoken: espeak-ng's speed (words a minute) and pitch (0 to 99), and the level relative to calm speech."""
+    """How a line is spoken: espeak-ng's speed and pitch (0 to 99), and the level relative to calm speech."""
 
     words_per_minute: int = 165
     pitch: int = 45
@@ -63,8 +65,8 @@ SOUNDFILE_FORMATS = {  # suffix -> libsndfile's format, subtype, compression lev
 }
 
 
-def spoken(text: str, voice: str, mood: Mood) -> np.ndarray:
-    """Float32 ``(samples,)`` at 8 kHz: the text in a telephone's band, at an RMS of 1 while somebody speaks."""
+def synthesise(text: str, voice: str, mood: Mood) -> NDArray[np.float32]:
+    """The spoken text, float32 ``(samples,)`` at 8 kHz, in the telephone's band, with an RMS of 1 during speech."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "line.wav")
         options = ["-v", voice, "-s", str(mood.words_per_minute), "-p", str(mood.pitch), "-w", str(path)]
@@ -74,30 +76,30 @@ def spoken(text: str, voice: str, mood: Mood) -> np.ndarray:
     samples = sosfilt(butter(4, TELEPHONE_BAND_HZ, "bandpass", fs=SAMPLING_RATE_HZ, output="sos"), samples)
     loud = samples[np.abs(samples) > 0.02 * np.abs(samples).max()]
     samples = samples[np.flatnonzero(np.abs(samples) >= np.abs(loud).min())[0] :]
-    return (samples / np.sqrt(np.mean(loud**2))).astype(np.float32)
+    return np.asarray(samples / np.sqrt(np.mean(loud**2)), np.float32)
 
 
-def signal(call: Call) -> np.ndarray:
-    """Float32 ``(2, samples)`` at 8 kHz: both sides of the call, peaks bent below full scale."""
+def signal(call: Call) -> NDArray[np.float32]:
+    """Both sides of the call, float32 ``(2, samples)`` at 8 kHz; peaks are compressed below full scale (tanh)."""
     voices = {"agent": call.agent_voice, "customer": call.customer_voice}
-    placed, end = [], 0
-    for who, mood_name, gap_s, text in call.lines:
+    lines, end = [], 0
+    for role, mood_name, gap_s, text in call.lines:
         mood = MOODS[mood_name]
-        level_db = SPEECH_LEVEL_DBFS[who] + mood.gain_db
-        line = spoken(text, voices[who], mood) * 10 ** (level_db / 20)
+        level_db = SPEECH_LEVEL_DBFS[role] + mood.gain_db
+        line = synthesise(text, voices[role], mood) * 10 ** (level_db / 20)
         start = max(0, end + round(gap_s * SAMPLING_RATE_HZ))
         end = start + len(line)
-        placed.append((CHANNELS.index(who), start, line))
-    length = max(start + len(line) for _, start, line in placed) + round(TAIL_S * SAMPLING_RATE_HZ)
+        lines.append((CHANNELS.index(role), start, line))
+    length = max(start + len(line) for _, start, line in lines) + round(TAIL_S * SAMPLING_RATE_HZ)
     noise = np.random.default_rng(zlib.crc32(call.call_id.encode())).standard_normal((2, length))
     mix = (noise * 10 ** (NOISE_LEVEL_DBFS / 20)).astype(np.float32)
-    for channel, start, line in placed:
+    for channel, start, line in lines:
         mix[channel, start : start + len(line)] += line
-    return 0.9 * np.tanh(mix / 0.9)
+    return np.asarray(0.9 * np.tanh(mix / 0.9), np.float32)
 
 
-def write(path: Path, samples: np.ndarray) -> None:
-    """Write float32 ``(2, samples)`` in the format that the suffix names."""
+def write(path: Path, samples: NDArray[np.float32]) -> None:
+    """Writes float32 ``(2, samples)`` in the format of the path's suffix."""
     if path.suffix == ".m4a":
         write_aac(path, samples)
         return
@@ -105,12 +107,12 @@ def write(path: Path, samples: np.ndarray) -> None:
     with soundfile.SoundFile(
         path, "w", SAMPLING_RATE_HZ, len(samples), subtype, format=container, compression_level=compression_level
     ) as out:
-        for start in range(0, samples.shape[1], SAMPLING_RATE_HZ):  # on large blocks libsndfile's Vorbis encoder crashes
+        for start in range(0, samples.shape[1], SAMPLING_RATE_HZ):  # libsndfile's Vorbis encoder crashes on large blocks
             out.write(samples[:, start : start + SAMPLING_RATE_HZ].T)
 
 
-def write_aac(path: Path, samples: np.ndarray) -> None:
-    """Write float32 ``(2, samples)`` as AAC in an m4a."""
+def write_aac(path: Path, samples: NDArray[np.float32]) -> None:
+    """Writes float32 ``(2, samples)`` as AAC in an m4a file."""
     with av.open(str(path), "w", format="ipod") as out:
         track = out.add_stream("aac", rate=SAMPLING_RATE_HZ, layout="stereo")
         track.codec_context.bit_rate = AAC_BIT_RATE
@@ -122,8 +124,8 @@ def write_aac(path: Path, samples: np.ndarray) -> None:
         out.mux(track.encode())
 
 
-def sidecar(call: Call) -> dict:
-    """The facts of a call, as the sidecar beside its recording states them."""
+def sidecar(call: Call) -> dict[str, Any]:
+    """The content of the call's sidecar."""
     return {
         "call_id": call.call_id,
         "started_at": call.started_at,
@@ -137,7 +139,7 @@ def sidecar(call: Call) -> dict:
 
 
 def make_calls(folder: Path) -> None:
-    """Write every call and its sidecar under ``folder``, in place of files of the same calls."""
+    """Writes every call and its sidecar to ``folder``, and replaces files of the same calls."""
     if shutil.which("espeak-ng") is None:
         raise SystemExit("The program espeak-ng is not installed: run `apt-get install espeak-ng` first.")
     for call in CALLS:

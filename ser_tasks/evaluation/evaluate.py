@@ -13,13 +13,14 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from ser_tasks.datasets import read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
 from ser_tasks.datasets.leaks import person_of
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.scorer import scorer_of
 from ser_tasks.progress import TerminalProgress, map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 BABBLE_VOICES = 5
 """Other speakers' clips in babble, at most."""
@@ -229,14 +230,14 @@ class ClipScorer:
                 pieces.append(_pieces(signal))
         counts = np.array([len(of_signal) for of_signal in pieces])
         segments = [piece for of_signal in pieces for piece in of_signal]
-        frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, RATE_HZ)
+        frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
         probabilities = scorer.score(frames, lengths)
         means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
         return means.reshape(len(clips), len(self.conditions), -1)
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * RATE_HZ))))
+    return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * SAMPLING_RATE_HZ))))
 
 
 def _rng(digest: str, purpose: str, seed: int) -> np.random.Generator:

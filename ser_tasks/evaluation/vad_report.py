@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ser_tasks.audio import open_audio
-from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples, at_8_khz
+from ser_tasks.audio.samples import Samples, at_8_khz
 from ser_tasks.audio.vad import detect_speech, segments, speech_spans
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.settings import Settings
 
 

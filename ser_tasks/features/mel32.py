@@ -1,59 +1,52 @@
-"""What the speaker encoder in ``models/ge2e.py`` hears: its own mel bands, as far as the telephone carries them."""
+"""The input of the speaker encoder in ``models/ge2e.py``: its own mel bands, up to the telephone's 4,000 Hz."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ser_tasks.features.spectrum import decibels, mel_power, resampled
+from ser_tasks.features.spectrum import Framing, MelBands
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 
-RATE_HZ = 8000
-N_FFT = 200
-HOP = 80
+FRAMING = Framing(SAMPLING_RATE_HZ, n_fft=200, hop=80)
 CENTRE_DB = -25.0
 SPREAD_DB = 15.0
-"""Levels below a segment's mean power are, in telephone speech, about -25 dB with a standard deviation of 15: as features about 0 and 1."""
+"""In telephone speech, levels relative to a segment's mean power are about -25 dB, with a standard deviation of 15 dB. As features they
+are thus about 0 and 1."""
 
 
 def mel32(
-    signal: np.ndarray,
+    signal: NDArray[np.float32],
     sampling_rate: int,
-    lengths: np.ndarray | None = None,
+    lengths: NDArray[np.integer] | None = None,
+    *,
     n_mels: int = 32,
     top_db: float = 70.0,
-) -> np.ndarray:
-    """Levels ``(channels, frames, n_mels)``, float32, of a float32 signal ``(channels, samples)``, in steps of 15 dB about -25 dB.
+) -> NDArray[np.float32]:
+    """Levels ``(channels, frames, n_mels)``, float32, of a float32 signal ``(channels, samples)``, in steps of 15 dB from -25 dB.
 
-    The bands are the lowest ``n_mels`` of 40 from 0 to 8,000 Hz; 32 begin below 4,000 Hz. 0 dB is the channel's mean power over bands
-    and frames, so that a gain changes nothing; no band is lower than ``top_db`` below the channel's loudest. Signals at another rate
-    than 8 kHz are resampled first. With ``lengths``, channel ``i`` holds ``lengths[i]`` samples, then zeros, and its frames past
-    ``frames(lengths[i], sampling_rate)`` mean nothing.
+    The bands are the lowest ``n_mels`` of 40 from 0 to 8,000 Hz; 32 begin below 4,000 Hz. There is a frame every 10 ms. 0 dB is the
+    channel's mean power over bands and frames, so that a gain changes nothing; no level is more than ``top_db`` below the channel's
+    highest. Signals at other rates are resampled to 8 kHz. ``lengths``: as in `FeatureSet`; later frames are undefined.
     """
     if not 1 <= n_mels <= 32:
         raise ValueError(f"n_mels is {n_mels}: from 1 to 32 bands begin below 4,000 Hz.")
-    if lengths is None:
-        lengths = np.full(len(signal), signal.shape[1])
-    n_frames = np.array([frames(int(length), sampling_rate) for length in lengths])
-    signal = resampled(signal, lengths, sampling_rate, RATE_HZ, margin=N_FFT // 2)
-    power = mel_power(signal, n_frames, RATE_HZ, N_FFT, HOP, 40, 0.0, 2 * RATE_HZ / 2)[:, :, :n_mels].contiguous()
-    level_db = decibels(power, n_frames, top_db).numpy()
+    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, MelBands(n_mels, 0.0, 8_000.0, of=40), top_db)
     for row, length in zip(level_db, n_frames, strict=True):
-        row[:length] = _levelled(row[:length])
+        row[:length] = _scaled(row[:length])
     return level_db
 
 
-def frames(n_samples: int, sampling_rate: int) -> int:
-    """Frames of ``n_samples`` at ``sampling_rate`` Hz: one every 80 samples at 8 kHz (10 ms), from the first."""
-    return 1 + -(-n_samples * RATE_HZ // sampling_rate) // HOP
-
-
-def bands_db(features: np.ndarray, params: dict) -> np.ndarray:
-    """Levels in dB of the bands, up to a constant of the clip, of features ``(frames, features)``."""
+def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
+    """Levels of the bands in dB, up to a constant of the clip, of features ``(frames, features)``."""
     return features * SPREAD_DB + CENTRE_DB
 
 
-def of_bands_db(bands: np.ndarray, params: dict) -> np.ndarray:
+def of_bands_db(bands: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
     """Features of levels in dB ``(frames, bands)``."""
-    return _levelled(bands)
+    return _scaled(bands)
 
 
-def _levelled(level_db: np.ndarray) -> np.ndarray:
+def _scaled(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
     mean_db = 10 * np.log10(np.mean(10 ** (level_db.astype(np.float64) / 10)))
-    return ((level_db - mean_db - CENTRE_DB) / SPREAD_DB).astype(np.float32)
+    return np.asarray((level_db - mean_db - CENTRE_DB) / SPREAD_DB, np.float32)

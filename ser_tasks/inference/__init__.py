@@ -1,1 +1,1 @@
-"""From features to probabilities: model bundles and the scorer."""
+"""Model bundles, and the scorer: from features to probabilities."""

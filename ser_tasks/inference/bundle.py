@@ -1,4 +1,4 @@
-"""A model bundle: weights, labels, feature set, normalisation and calibration in one object, so that none meets another's.
+"""Model bundles: weights, labels, feature set, normalisation and calibration in one object, so that they always fit together.
 
 On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``training_clips.txt``, ``MODEL_CARD.md`` and ``LICENSE``.
 """
@@ -24,18 +24,18 @@ from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, open_store
 
 SHIPPED = Path(__file__).parent / "bundles"
-PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 NAME = re.compile(r"[A-Za-z0-9_]+")
-"""Of a bundle and of its version, which are parts of a folder's name in the lake."""
+"""Allowed names and versions of a bundle, which become part of folder names in the lake."""
 DIGEST_HEX_DIGITS = 16
-"""Hex digits of a training clip's digest that a bundle keeps."""
+"""Hex digits of the digest of each training clip in a bundle."""
 ALL_UNSURE = 1.0
-"""``unsure_below`` of a bundle that is never sure enough."""
+"""``unsure_below`` of a bundle whose scores are all unsure."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model and all that its scores depend on. What does not fit together raises ``ValueError``."""
+    """A model and everything that its scores depend on. Raises ``ValueError`` for parts that do not fit together."""
 
     name: str
     version: str
@@ -51,28 +51,28 @@ class Bundle:
     std: tuple[float, ...]
     """Normalisation of each feature, from the training speakers."""
     temperature: float
-    """What logits are divided by (temperature scaling: Guo et al., 2017)."""
+    """Divisor of the logits (temperature scaling: Guo et al., 2017)."""
     unsure_below: float
     """A segment whose highest probability is below this is unsure, 0 to 1."""
     target_error: float
-    """Share of wrong labels among segments that are not unsure, at most this on the calibration speakers; 0 to 1."""
+    """Highest share of wrong labels, 0 to 1, among segments of the calibration speakers that are not unsure."""
     licence: str
     module: nn.Module = field(repr=False, compare=False)
     priors: dict[str, float] = field(default_factory=dict)
-    """How frequent each emotion is where it is used, which probabilities are corrected to; empty: as trained, all equally frequent."""
+    """Base rates of the emotions, to which probabilities are corrected. Empty: as trained, all equally frequent."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
     training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
-    """Digests of the samples of all clips it was trained or calibrated on, so that they are known again: ``training_clips.txt``."""
+    """Digests of the samples of all clips that it was trained or calibrated on, from ``training_clips.txt``."""
     card: str = field(default="", repr=False, compare=False)
     """Text of ``MODEL_CARD.md``."""
     licence_text: str = field(default="", repr=False, compare=False)
     """Text of ``LICENSE``."""
 
     def __post_init__(self) -> None:
-        for what, value in (("name", self.name), ("version", self.version)):
+        for attribute, value in (("name", self.name), ("version", self.version)):
             if not NAME.fullmatch(value):
-                raise ValueError(f"The bundle's {what} is {value!r}: use letters, digits and _ only.")
+                raise ValueError(f"The bundle's {attribute} is {value!r}: use letters, digits and _ only.")
         if unknown := [label for label in self.labels if label not in EMOTIONS]:
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -84,15 +84,15 @@ class Bundle:
                 f"computes version {features.version}: train the bundle again, or install the package it was trained with."
             )
         n_features = features.n_features(self.feature_params)
-        for what, values in (("mean", self.mean), ("std", self.std)):
+        for attribute, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != n_features:
-                raise ValueError(f"Normalisation and features differ in length: {what} has {len(values)} != {n_features}.")
+                raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
         self._check_priors()
         if not all(std > 0 for std in self.std) or not self.temperature > 0:
             raise ValueError(f"Every std must be above 0, and so must the temperature, which is {self.temperature}.")
-        for what, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
+        for attribute, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
             if not 0 <= share <= 1:
-                raise ValueError(f"{what} is {share}: it must be from 0 to 1.")
+                raise ValueError(f"{attribute} is {share}: it must be from 0 to 1.")
 
     def _check_priors(self) -> None:
         if not self.priors:
@@ -107,12 +107,12 @@ class Bundle:
 
     @property
     def priors_text(self) -> str | None:
-        """The priors as rows have them, such as ``anger=0.05,neutral=0.95``; None where there are none."""
+        """The priors as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
         return ",".join(f"{label}={self.priors[label]:g}" for label in self.labels) if self.priors else None
 
     @cached_property
     def model_id(self) -> str:
-        """``<name>-<version>-<hash>``: 8 hex digits of SHA-256 over the description, and over all weights with names and shapes."""
+        """``<name>-<version>-<hash>``: 8 hex digits of SHA-256 over the description and all weights with their names and shapes."""
         digest = hashlib.sha256(_json(self.description()).encode())
         for name, tensor in sorted(self.module.state_dict().items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
@@ -125,10 +125,10 @@ class Bundle:
         return f"{self.feature_set}-{self.feature_set_version}"
 
     def probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        """Calibrated probabilities float32 ``(batch, labels)`` of raw features ``(batch, frames, features)`` on the model's device.
+        """Calibrated probabilities, float32 ``(batch, labels)``, of raw features ``(batch, frames, features)`` on the model's device.
 
-        With priors each is multiplied by its emotion's prior, and they are made to add up to 1 again (Saerens et al., 2002): training
-        weighs all emotions the same.
+        ``lengths`` ``(batch,)`` are the frames that count. With priors, each probability is multiplied by its emotion's prior, and all
+        are scaled to add up to 1 (Saerens et al., 2002), as training gives all emotions the same weight.
         """
         mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (self.mean, self.std))
         logits = self.module((x - mean) / std, lengths)
@@ -138,7 +138,7 @@ class Bundle:
         return torch.softmax(scaled, dim=1)
 
     def description(self) -> dict[str, Any]:
-        """What ``bundle.json`` holds."""
+        """The content of ``bundle.json``."""
         return {
             "name": self.name,
             "version": self.version,
@@ -159,15 +159,15 @@ class Bundle:
 
 
 def shipped_bundles() -> list[str]:
-    """Names of the bundles that come with the package."""
+    """Names of the bundles in the package."""
     return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
 
 
 def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None) -> Bundle:
-    """The bundle of a shipped name, in a folder, or at ``s3://bucket/prefix``, on the CPU and ready to score.
+    """Loads a shipped bundle by its name, or the bundle in a folder or at ``s3://bucket/prefix``, on the CPU.
 
-    ``priors`` take the place of its own: it is another model then, with another ``model_id``.
-    A missing file raises ``FileNotFoundError``. Weights as pickles, and whatever does not fit together, raise ``ValueError``.
+    ``priors`` replace the bundle's own, which gives it another ``model_id``.
+    Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` for pickled weights and for parts that do not fit together.
     """
     uri = str(SHIPPED / str(name_or_uri)) if str(name_or_uri) in shipped_bundles() else str(name_or_uri)
     store = open_store(uri)
@@ -179,7 +179,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
         _refuse_pickles(store)
         raise FileNotFoundError(f"There is no model.safetensors at {uri}: the bundle is incomplete, copy it again.")
     try:
-        told = json.loads(store.read_bytes("bundle.json"))
+        description = json.loads(store.read_bytes("bundle.json"))
     except ValueError as error:
         raise ValueError(f"{uri}/bundle.json is not JSON: {error}.") from error
     try:
@@ -187,39 +187,39 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
     except SafetensorError as error:
         raise ValueError(f"{uri}/model.safetensors cannot be read: {error}.") from error
     try:
-        features, labels = told["feature_set"], tuple(told["labels"])
-        module = make_model(told["model"], len(labels), feature_set(features["name"]).n_features(features["params"]))
+        features, labels = description["feature_set"], tuple(description["labels"])
+        module = make_model(description["model"], len(labels), feature_set(features["name"]).n_features(features["params"]))
         _load_weights(module, tensors)
         return Bundle(
-            name=told["name"],
-            version=told["version"],
-            model=told["model"],
+            name=description["name"],
+            version=description["version"],
+            model=description["model"],
             labels=labels,
             feature_set=features["name"],
             feature_set_version=features["version"],
             feature_params=features["params"],
-            mean=tuple(told["normalisation"]["mean"]),
-            std=tuple(told["normalisation"]["std"]),
-            temperature=told["calibration"]["temperature"],
-            unsure_below=told["calibration"]["unsure_below"],
-            target_error=told["calibration"]["target_error"],
-            priors=priors or told["calibration"].get("priors") or {},
-            licence=told["licence"],
+            mean=tuple(description["normalisation"]["mean"]),
+            std=tuple(description["normalisation"]["std"]),
+            temperature=description["calibration"]["temperature"],
+            unsure_below=description["calibration"]["unsure_below"],
+            target_error=description["calibration"]["target_error"],
+            priors=priors or description["calibration"].get("priors") or {},
+            licence=description["licence"],
             module=module.eval(),
-            training_data=tuple(told["training_data"]),
-            scores=told["scores"],
+            training_data=tuple(description["training_data"]),
+            scores=description["scores"],
             training_clips=frozenset(_text(store, "training_clips.txt").split()),
             card=_text(store, "MODEL_CARD.md"),
             licence_text=_text(store, "LICENSE"),
         )
     except KeyError as error:
-        raise ValueError(f"{uri}/bundle.json does not say {error}: see the shipped bundles for all that it must say.") from error
+        raise ValueError(f"{uri}/bundle.json lacks {error}: see the shipped bundles for the keys that it needs.") from error
     except ValueError as error:
         raise ValueError(f"The bundle at {uri} does not load. {error}") from error
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> Path:
-    """Writes the bundle as ``folder``, whole or not at all, and returns it. A folder that exists raises ``FileExistsError``."""
+    """Writes the bundle to ``folder``, completely or not at all, and returns the folder. Raises ``FileExistsError`` if it exists."""
     folder = Path(folder).absolute()
     if folder.exists():
         raise FileExistsError(f"{folder} exists: name another folder, or remove it.")
@@ -248,7 +248,7 @@ def _load_weights(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
 
 def _refuse_pickles(store: Store) -> None:
     for stored in itertools.islice(store.list(), 1000):
-        if PurePosixPath(stored.key).suffix.lower() in PICKLES:
+        if PurePosixPath(stored.key).suffix.lower() in PICKLE_SUFFIXES:
             raise ValueError(
                 f"{stored.key} at {store.uri} is refused: such files are pickles, which can run code when they are loaded. "
                 "Convert the weights to model.safetensors (safetensors.torch.save_file) where you trust them."

@@ -24,7 +24,7 @@ import torch
 
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
-from ser_tasks.audio.samples import IN_MEMORY_BYTES, SAMPLING_RATE_HZ, Samples, at_8_khz
+from ser_tasks.audio.samples import IN_MEMORY_BYTES, Samples, at_8_khz
 from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import REMEDIES, policy_named
@@ -32,6 +32,7 @@ from ser_tasks.calls.roles import channel_roles
 from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, open_store
 
@@ -319,7 +320,7 @@ def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_f
         floor = acoustics.noise_floor(heard.power[channel], speech[channel])
         for stretch in own:
             for span in segments(stretch, heard.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
-                power = acoustics.level_of(span, heard.power[channel])
+                power = acoustics.mean_power(span, heard.power[channel])
                 segment = Segment(
                     channel,
                     role,

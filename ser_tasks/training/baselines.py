@@ -24,10 +24,11 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from ser_tasks.datasets import speaker_ids
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, mu_law, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, mu_law, read_trimmed
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
@@ -55,7 +56,7 @@ CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
 
 def _logmel(signals: list[np.ndarray]) -> np.ndarray:
     """Mean, deviation and quantiles of 64 log-mel levels and of their change from frame to frame: ``(clips, 640)``."""
-    flat, lengths = features_of("logmel8k", {}, signals, RATE_HZ)
+    flat, lengths = features_of("logmel8k", {}, signals, SAMPLING_RATE_HZ)
     rows = []
     for levels in np.split(flat, np.cumsum(lengths)[:-1]):
         parts = [levels, np.diff(levels, axis=0) if len(levels) > 1 else np.zeros_like(levels)]
@@ -66,7 +67,7 @@ def _logmel(signals: list[np.ndarray]) -> np.ndarray:
 def _egemaps(signals: list[np.ndarray]) -> np.ndarray:
     """The 88 functionals of eGeMAPS v02 (Eyben et al., 2016) by openSMILE: ``(clips, 88)``."""
     extractor = _opensmile()
-    return np.concatenate([extractor.process_signal(signal, RATE_HZ).to_numpy(np.float32) for signal in signals])
+    return np.concatenate([extractor.process_signal(signal, SAMPLING_RATE_HZ).to_numpy(np.float32) for signal in signals])
 
 
 @functools.lru_cache(maxsize=1)
@@ -131,7 +132,7 @@ def functionals_of(files: list[str], name: str) -> np.ndarray:
 
 def telephone_signals(files: list[str]) -> list[np.ndarray]:
     """Clips after mu-law coding, cut to the longest segment that the pipeline scores: float32 at 8 kHz."""
-    return [mu_law(read_trimmed(file))[: int(LONGEST_S * RATE_HZ)] for file in files]
+    return [mu_law(read_trimmed(file))[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file in files]
 
 
 def fitted_baseline(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tuple[BaseEstimator, np.ndarray]:

@@ -12,10 +12,11 @@ import soxr
 from rich.progress import Progress
 
 from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, band_limited, g711, room
-from ser_tasks.datasets.telephone import LONGEST_S, RATE_HZ, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.progress import map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.training.recipe import Recipe
 
@@ -105,11 +106,11 @@ def compute_features(clips: pd.DataFrame, recipe: Recipe, stored: Path, workers:
 
 def features_of_copies(clips: list[tuple[str, str]], recipe: Recipe) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each copy, float16 features of all clips (file, digest) end to end, and the frames of each; in a worker process."""
-    signals = [read_trimmed(file)[: int(LONGEST_S * RATE_HZ)] for file, _ in clips]
+    signals = [read_trimmed(file)[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file, _ in clips]
     copies = []
     for copy in range(recipe.copies + 1):
         altered = [_copy(signal, digest, copy) for signal, (_, digest) in zip(signals, clips, strict=True)]
-        flat, lengths = features_of(recipe.feature_set, recipe.feature_params, altered, RATE_HZ)
+        flat, lengths = features_of(recipe.feature_set, recipe.feature_params, altered, SAMPLING_RATE_HZ)
         copies.append((flat.astype(np.float16), lengths))
     return copies
 
@@ -120,8 +121,8 @@ def _copy(signal: np.ndarray, digest: str, copy: int) -> np.ndarray:
         return g711(signal, ConditionContext(np.random.default_rng(0), []))
     rng = np.random.default_rng([copy, int(digest[:16], 16)])
     context = ConditionContext(rng, [])
-    signal = soxr.resample(signal, RATE_HZ * rng.uniform(*SPEED), RATE_HZ, "HQ")
+    signal = soxr.resample(signal, SAMPLING_RATE_HZ * rng.uniform(*SPEED), SAMPLING_RATE_HZ, "HQ")
     if rng.random() < ROOM_SHARE:
         signal = room(signal, context)
-    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
+    signal = np.pad(signal, rng.integers(0, int(SILENCE_S * SAMPLING_RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))
     return LINES[list(LINES)[rng.integers(len(LINES))]](signal, context)

@@ -10,13 +10,14 @@ import torch
 from sklearn.base import BaseEstimator
 
 from ser_tasks.datasets import emotions_of, read_corpora
-from ser_tasks.datasets.telephone import RATE_HZ
+from ser_tasks.datasets.telephone import 
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, BaselineSpec, fitted_baseline, telephone_signals
 from ser_tasks.training.cross_validation import Folding, Spec, evaluate_across
@@ -122,12 +123,12 @@ def _size_and_speed(clips: pd.DataFrame, spec: Spec, plan: Plan) -> tuple[int | 
             parameters, took_s = None, min(_time_baseline(model, spec.model, signals) for _ in range(2))
     finally:
         torch.set_num_threads(threads)
-    return parameters, sum(map(len, signals)) / RATE_HZ / took_s
+    return parameters, sum(map(len, signals)) / SAMPLING_RATE_HZ / took_s
 
 
 def _time_model(module: torch.nn.Module, recipe: Recipe, signals: list[np.ndarray]) -> float:
     started = time.perf_counter()
-    flat, lengths = features_of(recipe.feature_set, recipe.feature_params, signals, RATE_HZ)
+    flat, lengths = features_of(recipe.feature_set, recipe.feature_params, signals, SAMPLING_RATE_HZ)
     rows = np.split(flat, np.cumsum(lengths)[:-1])
     order = np.argsort(lengths, kind="stable")
     batch = max(1, FRAMES_PER_BATCH["cpu"] // int(lengths.max()))

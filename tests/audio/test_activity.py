@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_tasks.audio.activity import activity, dbfs, interruptions, level_of, noise_floor, snr_db, speech_mask, without_crosstalk
+from ser_tasks.audio.activity import activity, dbfs, interruptions, mean_power, noise_floor, snr_db, speech_mask, without_crosstalk
 from ser_tasks.audio.vad import WINDOW, WINDOW_S, Span, window_power
 
 
@@ -65,7 +65,7 @@ def test_an_empty_call():
 
 def test_spans_on_windows():
     assert speech_mask([Span(WINDOW, 3 * WINDOW)], 5).tolist() == [False, True, True, False, False]
-    assert level_of(Span(WINDOW, 3 * WINDOW), np.array([9.0, 1.0, 3.0, 9.0])) == 2.0
+    assert mean_power(Span(WINDOW, 3 * WINDOW), np.array([9.0, 1.0, 3.0, 9.0])) == 2.0
 
 
 def test_speech_that_leaks_from_a_much_louder_channel_is_left_out():

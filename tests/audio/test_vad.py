@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from silero_vad import get_speech_timestamps, load_silero_vad
 
-from ser_tasks.audio.samples import SAMPLING_RATE_HZ, Samples
+from ser_tasks.audio.samples import Samples
 from ser_tasks.audio.vad import WINDOW, Span, detect_speech, segments, speech_spans
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from tests.factories.calls import two_sided
 
 

@@ -1,4 +1,4 @@
-"""Facts of a call: their order of trust, their sources, and what must not be believed."""
+"""The metadata of a call: which source is trusted first, and which values are invalid."""
 
 import contextlib
 import json

@@ -31,5 +31,5 @@ def test_one_policy_requires_notice():
 
 
 def test_an_unknown_policy_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="'nobody' is no policy: choose one of customers_only"):
+    with pytest.raises(ValueError, match="'nobody' is not a policy: choose one of customers_only"):
         policy_named("nobody")

@@ -102,7 +102,7 @@ def test_without_espeak_the_maker_says_what_to_install(monkeypatch, tmp_path):
 
 def test_made_calls_replace_their_own_files_only(monkeypatch, tmp_path):
     monkeypatch.setattr(make_calls.shutil, "which", lambda _: "espeak-ng")
-    monkeypatch.setattr(make_calls, "spoken", lambda text, voice, mood: np.ones(800, np.float32))
+    monkeypatch.setattr(make_calls, "synthesise", lambda text, voice, mood: np.ones(800, np.float32))
     folder = tmp_path / "2026-11-18"
     folder.mkdir()
     (folder / "billing-1001.wav").write_text("of an earlier format")

@@ -145,7 +145,7 @@ def test_the_catalogue_file_opens_anywhere(lake, tmp_path):
     ("arguments", "message"),
     [
         (["nightly", "--recordings", "no-such-folder", "--lake", "x"], "There is no folder"),
-        (["nightly", "--recordings", ".", "--lake", "x", "--policy", "nobody"], "'nobody' is no policy"),
+        (["nightly", "--recordings", ".", "--lake", "x", "--policy", "nobody"], "'nobody' is not a policy"),
         (["nightly", "--recordings", ".", "--lake", "x", "--day", "20.11.2026"], "write it as 2026-11-20"),
         (["nightly", "--recordings", ".", "--lake", "x", "--model", "no-such-model"], "give a shipped bundle"),
         (["nightly", "--recordings", "gs://x", "--lake", "x"], "s3://bucket/prefix"),
