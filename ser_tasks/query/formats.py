@@ -236,7 +236,10 @@ def _connection() -> duckdb.DuckDBPyConnection:
 def _projected(
     connection: duckdb.DuckDBPyConnection, rows: pa.Table, expression: Callable[[str, pa.ChunkedArray], str]
 ) -> duckdb.DuckDBPyRelation:
-    columns = [f"{expression(identifier(name), column)} AS {identifier(name)}" for name, column in zip(rows.column_names, rows.columns, strict=True)]
+    columns = [
+        f"{expression(identifier(name), column)} AS {identifier(name)}"
+        for name, column in zip(rows.column_names, rows.columns, strict=True)
+    ]
     return connection.from_arrow(rows).project(", ".join(columns))
 
 

@@ -17,7 +17,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from ser_tasks.lake import catalog
+from ser_tasks.lake import sql_views
 from ser_tasks.query.shell import HELP, Shell, format_of
 
 WORDS = """
@@ -93,7 +93,7 @@ class _Names(Completer):
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
         found = connection.execute("SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = 'main' GROUP BY ALL")
-        listed = {view.name for view in catalog.views()}
+        listed = {view.name for view in sql_views.all_views()}
         self.columns = {view: columns for view, columns in found.fetchall() if view in listed}
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, TypeVar
 import duckdb
 import pyarrow as pa
 
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import read_only, sql_views
 from ser_tasks.query import describe, formats
 from ser_tasks.scratch import atomic_write
 
@@ -196,7 +196,7 @@ def _pointed(text: str, source: str, start: int, kind: str, told: dict[str, str]
 def _hint(told: dict[str, str]) -> str:
     message = told.get("exception_message", "")
     if told.get("type") == "Table" and "Did you mean" not in message:
-        return "\n" + describe.near(told.get("name", ""), [view.name for view in catalog.views()]) + "\\d lists the views."
+        return "\n" + describe.near(told.get("name", ""), [view.name for view in sql_views.all_views()]) + "\\d lists the views."
     if "INSTALL " in message:
         return "\nser sql installs nothing: do that once in DuckDB itself."
     if missing := re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message):

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from ser_tasks.lake import catalog
+from ser_tasks.lake import catalog, sql_views
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.query.describe import describe
 from tests.factories.lakes import NIGHT, angry, worse, write_calls, write_good_lake
@@ -55,7 +55,7 @@ def test_a_query_is_an_argument_a_file_or_piped_in(lake, tmp_path):
 @pytest.mark.parametrize("piped", [None, "", " \n"])
 def test_nothing_asked_without_a_terminal_lists_the_views(lake, piped):
     listed = ask(lake, piped=piped)
-    for view in catalog.views():
+    for view in sql_views.all_views():
         assert f" {view.name} " in listed
     assert "In which calls does the caller sound angriest?" in listed
 
@@ -122,14 +122,14 @@ def test_a_view_is_described_with_its_columns(lake):
 
 def test_every_view_can_be_described(tmp_path):
     with catalog.connect(str(tmp_path / "lake")) as connection:
-        for view in catalog.views():
+        for view in sql_views.all_views():
             heading, columns = describe(connection, view.name)
             assert heading[1] == view.question and all(columns["meaning"].to_pylist())
 
 
 def test_the_list_is_data_too(lake):
     listed = json.loads(ask(lake, r"\d", "--format", "json"))
-    assert {row["view"]: row["question it answers"] for row in listed} == {view.name: view.question for view in catalog.views()}
+    assert {row["view"]: row["question it answers"] for row in listed} == {view.name: view.question for view in sql_views.all_views()}
 
 
 def test_near_misses_are_suggested(lake):
