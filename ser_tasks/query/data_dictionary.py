@@ -1,6 +1,6 @@
-"""The page of every view: columns, types, units and meanings, from sql/ and schemas.py.
+"""The page of all views: columns, types, units and meanings, from sql/ and schemas.py.
 
-python -m ser_tasks.query.data_dictionary          # writes sql/README.md anew
+python -m ser_tasks.query.data_dictionary          # rewrites sql/README.md
 """
 
 import re
@@ -36,7 +36,7 @@ UNITS = {
     r"^psi": "from 0",
     r"^(reference_)?mean$|^band_": "the measure's",
 }
-"""The first pattern found in a column's name says its unit."""
+"""Units by patterns of columns' names; the first that is found in a name counts."""
 UNITS_OF_TYPES = {"TIMESTAMP WITH TIME ZONE": "UTC", "DATE": "date", "BOOLEAN": "true or false", "VARCHAR": "text"}
 
 

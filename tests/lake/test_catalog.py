@@ -324,7 +324,7 @@ def test_writing_is_not_allowed(good, tmp_path, sql):
 
 
 @pytest.mark.parametrize(
-    "sql, message",
+    ("sql", "message"),
     [("", "no SQL statement"), ("SELECT 1; FROM runs", "one at a time"), ("PIVOT runs ON device", r"IN \(values\)")],
 )
 def test_exactly_one_statement(good, sql, message):
