@@ -11,14 +11,14 @@ from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, Ru
 
 
 def demo(lake: Lake = "demo-lake") -> None:
-    """Score a dozen made-up calls and print what came out.
+    """Score a dozen made-up calls and print the results.
 
     Example: `ser demo`
     """
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls (made up by a speech synthesiser: no voice that the model has heard, so mostly unsure, as it should be)\n")
+    typer.echo("\nThe calls: synthetic voices, unlike the training data, so the model is mostly unsure, as it should be.\n")
     _print_sql(
         lake,
         """
@@ -28,8 +28,8 @@ def demo(lake: Lake = "demo-lake") -> None:
         FROM call_emotions ORDER BY started_at
         """,
     )
-    typer.echo(f'\nAsk more:  ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
-    typer.echo(f"Look:      ser dashboard --lake {lake} --recordings {CALLS}")
+    typer.echo(f'\nQuery:     ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
+    typer.echo(f"Dashboard: ser dashboard --lake {lake} --recordings {CALLS}")
 
 
 def nightly(
@@ -41,12 +41,12 @@ def nightly(
     ] = None,
     model: Model = None,
     device: RunsOn = Device.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; by default one for each core.")] = None,
     policy: Policy = None,
 ) -> None:
-    """Bring every recording up to date with a model: the nightly run.
+    """Score every recording that this model has not scored yet: the nightly run.
 
-    A recording that is done already is left alone; a killed run is completed by the next one.
+    A recording that is already done is skipped. The next run completes a run that was killed.
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
@@ -126,11 +126,11 @@ def _print_run(run: dict[str, Any], lake: str) -> None:
 
 
 def _print_sql(lake: str, query: str) -> None:
-    from ser_tasks.lake import catalog as library
+    from ser_tasks.lake import catalog, read_only
     from ser_tasks.query import formats
 
-    with library.connect(lake) as connection:
-        typer.echo(formats.render(library.query(connection, query)))
+    with catalog.connect(lake) as connection:
+        typer.echo(formats.render(read_only.query(connection, query)))
 
 
 def backfill(
@@ -143,7 +143,7 @@ def backfill(
     workers: Processes = None,
     policy: Policy = None,
 ) -> None:
-    """Run the night of each day in a range; goes on after a bad day, and names it.
+    """Run the night of each day in a range. A day that fails does not stop the others; the command names it at the end.
 
     Example: `ser backfill --recordings s3://calls --lake s3://lake/emotions --first 2026-11-01 --last 2026-11-07`
     """
@@ -171,7 +171,7 @@ def rescore(
     workers: Processes = None,
     policy: Policy = None,
 ) -> None:
-    """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
+    """Score the recordings in the lake's manifests with another model; the old scores stay. New recordings are left to the night.
 
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
