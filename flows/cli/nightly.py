@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, parse_day, require_nights
+from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, parse_day, require_nights
 
 
 def demo(lake: Lake = "demo-lake") -> None:
@@ -54,7 +54,7 @@ def nightly(
 
 
 def _nightly(recordings: str, lake: str, **options: Any) -> None:
-    """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
+    """Runs the flow in this process and prints how it ended. Exit code 1 if a person must act."""
     if options.get("day"):
         options["day"] = parse_day(options["day"])
     _preflight(recordings, lake, **options)
@@ -64,8 +64,8 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     _finish(lambda: nightly(recordings, lake, **options), lake)
 
 
-def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict[str, Any]], str] | None = None) -> None:
-    """Runs a night's flow and says how it ended, ``told`` what its row means; exit code 1 where something needs a person."""
+def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[dict[str, Any]], str] | None = None) -> None:
+    """Runs a night's flow and prints how it ended, and what ``describe`` says of the run's row. Exit code 1 if a person must act."""
     from duckdb import IOException
 
     from flows.nightly import IncompleteNight
@@ -77,23 +77,20 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict
     except IncompleteNight as error:
         run, incomplete = error.run, error
     except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
-        typer.secho(f"ser: The night was stopped; what it published is whole. {error} Then run it again.", err=True, fg="red")
-        raise SystemExit(1) from None
+        raise failure(f"The night was stopped; what it published is complete. {error} Then run it again.") from None
     except OSError as error:
         if error.errno not in MACHINE_ERRORS:
             raise
-        typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
-        raise SystemExit(1) from None
+        raise failure(f"{error}: what was published stays; make room and run again.") from None
     _print_run(run, lake)
-    if told:
-        typer.echo(told(run))
+    if describe:
+        typer.echo(describe(run))
     if incomplete:
-        typer.secho(f"ser: {incomplete}", err=True, fg="red")
-        raise SystemExit(1)
+        raise failure(incomplete)
 
 
 def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
-    """Raises what a night would raise before it starts: a server is not started for nothing."""
+    """Raises the errors that a night would raise at its start, before the Prefect server is started."""
     from ser_tasks.pipeline.run import preflight
     from ser_tasks.settings import Settings
 

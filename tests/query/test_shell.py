@@ -13,6 +13,7 @@ import sys
 import termios
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -221,13 +222,27 @@ def test_a_reader_that_leaves_early_is_no_error(lake):
 # A person
 
 
+def cpu_s(pid):
+    """The seconds of CPU that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until_busy(pid, limit_s=60):
+    """Waits until a process has used half a second of CPU from now: it executes its query."""
+    begun, end = cpu_s(pid), time.monotonic() + limit_s
+    while cpu_s(pid) < begun + 0.5:
+        assert time.monotonic() < end, "The process is idle."
+        time.sleep(0.05)
+
+
 def test_ctrl_c_stops_a_query(lake, tmp_path):
     (tmp_path / "two.sql").write_text(f"SELECT 'begun' AS now; {FOR_EVER}")
     command = [*SER, "sql", "--lake", lake, "--file", str(tmp_path / "two.sql")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert any("begun" in line for line in process.stdout)
-            time.sleep(1)
+            wait_until_busy(process.pid)
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
             assert (process.communicate(timeout=30)[1], process.returncode) == ("ser: stopped.\n", 130)
@@ -295,7 +310,7 @@ def test_a_person_asks_at_a_prompt(terminal, tmp_path):
     terminal.wait_for("Line 1, column 8: Binder Error")
     terminal.wait_for("ser>")
     terminal.type(FOR_EVER + ";\r")
-    time.sleep(2)
+    wait_until_busy(terminal.pid)
     terminal.type("\x03")
     terminal.wait_for("Stopped.")
     terminal.wait_for("ser>")
