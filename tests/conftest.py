@@ -17,7 +17,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ser_tasks.lake import catalog
 from ser_tasks.storage import open_store
 from tests.support.faulty_s3 import FaultyS3
 
@@ -28,29 +27,6 @@ def bundle(tmp_path_factory):
     from tests.factories.calls import tiny_bundle
 
     return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
-
-
-@pytest.fixture(scope="session")
-def views_file(tmp_path_factory):
-    """A DuckDB file with every view, over no parts."""
-    import duckdb
-
-    path = tmp_path_factory.mktemp("views") / "views.duckdb"
-    with duckdb.connect(path) as connection:
-        catalog._create_views(connection)
-    return path
-
-
-@pytest.fixture
-def quick_views(views_file, monkeypatch):
-    """Connections get their views from a file: 20 ms instead of 350, for tests that connect dozens of times."""
-
-    def copy_views(connection: Any) -> None:
-        connection.execute(f"ATTACH '{views_file}' AS made (READ_ONLY)")
-        connection.execute("COPY FROM DATABASE made TO memory")
-        connection.execute("DETACH made")
-
-    monkeypatch.setattr(catalog, "_create_views", copy_views)
 
 
 @dataclass(frozen=True)

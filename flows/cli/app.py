@@ -1,4 +1,4 @@
-"""What the commands share: the application, options, and how errors are shown."""
+"""What the commands share: the application, common options, and the way errors are shown."""
 
 import functools
 from collections.abc import Callable
@@ -21,12 +21,12 @@ Lake = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of the lak
 
 Corpora = Annotated[
     list[Path],
-    typer.Option(help="A corpus as its owners lay it out, a folder with labels.csv, or a folder of such; may be given several times."),
+    typer.Option(help="A corpus in its published layout, a folder with labels.csv, or a folder of these; may be given several times."),
 ]
 
-Processes = Annotated[int | None, typer.Option(min=1, help="Processes; one for each core if not given.")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Processes; by default one for each core.")]
 
-Cache = Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; ser-nightly in the user's cache folder.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; by default ser-nightly in the user's cache folder.")]
 
 
 class Device(StrEnum):
@@ -37,9 +37,9 @@ Recordings = Annotated[str, typer.Option(help="Folder or s3://bucket/prefix of t
 
 Model = Annotated[str | None, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")]
 
-RunsOn = Annotated[Device, typer.Option(help="Where the model runs; auto takes CUDA where there is one.")]
+RunsOn = Annotated[Device, typer.Option(help="Where the model runs; auto uses CUDA if available.")]
 
-Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/policy.py.")]
+Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a name in ser_tasks/calls/policy.py.")]
 
 
 class Format(StrEnum):
@@ -47,29 +47,30 @@ class Format(StrEnum):
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Bad input ends in one line that says what to do, and exit code 2; a fault of ours keeps its traceback."""
+    """The command with errors for users: bad input prints one line that says what to do, with exit code 2. A bug keeps its traceback."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except (ValueError, OSError) as error:
-            raise SystemExit(_complain(error)) from None
+            raise failure(error, 2) from None
         except Exception as error:
             if type(error).__module__.partition(".")[0] in ("botocore", "duckdb", "_duckdb"):
-                raise SystemExit(_complain(error)) from None
+                raise failure(error, 2) from None
             raise
 
     return run
 
 
-def _complain(error: BaseException) -> int:
-    typer.secho(f"ser: {error}", err=True, fg="red")
-    return 2
+def failure(message: object, exit_code: int = 1) -> SystemExit:
+    """Prints a message to standard error, and returns the exception that ends the program with this exit code."""
+    typer.secho(f"ser: {message}", err=True, fg="red")
+    return SystemExit(exit_code)
 
 
 def require_nights(lake: str) -> None:
-    """Raises FileNotFoundError for a lake in which no night has planned anything: its address is mistyped, more likely than not."""
+    """Raises FileNotFoundError for a lake without a planned recording: its address is probably mistyped."""
     from ser_tasks.lake import parts
     from ser_tasks.storage import open_store
 
@@ -79,6 +80,7 @@ def require_nights(lake: str) -> None:
 
 
 def parse_day(text: str) -> date:
+    """A date written as 2026-11-20. Raises ValueError for any other text."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -1,24 +1,24 @@
-"""Commands that ask or keep a lake."""
+"""Commands that query or maintain a lake."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.app import Format, Lake, require_nights
+from flows.cli.app import Format, Lake, failure, require_nights
 
 
 def sql(
     query: Annotated[str | None, typer.Argument(help=r"SQL, or \d for the views, \d VIEW for one of them.")] = None,
     *,
     lake: Lake,
-    file: Annotated[Path | None, typer.Option(help="File of SQL; several statements are answered one after the other.")] = None,
-    format: Annotated[Format | None, typer.Option(help="How the answer is written; by the suffix of --out, else a table.")] = None,
+    file: Annotated[Path | None, typer.Option(help="File of SQL; its statements are answered in turn.")] = None,
+    format: Annotated[Format | None, typer.Option(help="Format of the answer; by default that of --out, else a table.")] = None,
     out: Annotated[Path | None, typer.Option(help="File to write: .csv, .json, .parquet or .txt; an older one is replaced.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all.")] = 100,
     as_of: Annotated[str | None, typer.Option(help="Answer with what was known then: 2026-11-03, or 2026-11-03T06:00 (UTC).")] = None,
 ) -> None:
-    """Ask the lake in SQL (DuckDB). Without a query: what is piped in, a prompt on a terminal, else the list of views.
+    """Query the lake in SQL (DuckDB). Without a query: answers standard input, opens a prompt on a terminal, or lists the views.
 
     Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM angriest_calls LIMIT 5"`
     """
@@ -27,8 +27,7 @@ def sql(
     try:
         run(lake, query, file, format and format.value, out, rows, as_of)
     except KeyboardInterrupt:
-        typer.secho("ser: stopped.", err=True, fg="red")
-        raise SystemExit(130) from None
+        raise failure("stopped.", 130) from None
 
 
 def catalog(
@@ -41,14 +40,14 @@ def catalog(
     """
     from ser_tasks.lake.catalog import write_catalog
 
-    typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can too.")
+    typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can open it, too.")
 
 
 def retention(
     lake: Lake,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only what would go is listed.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete these parts; without it, they are only listed.")] = False,
 ) -> None:
-    """List what is older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS keep it, and delete it if told to.
+    """List the parts that are older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS allow; with --delete, delete them.
 
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
@@ -71,10 +70,10 @@ def retention(
 
 def rollback(
     lake: Lake,
-    version: Annotated[str, typer.Option(help="The version to drop, as it stands in the lake's folders: <model>.<policy>.")],
-    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, its parts are only counted.")] = False,
+    version: Annotated[str, typer.Option(help="The version to delete, <model>.<policy>, as in the names of the lake's folders.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Delete its parts; without it, they are only counted.")] = False,
 ) -> None:
-    """Drop a version of the scores, so that the views show the one before it. The next night scores what only it had.
+    """Delete a version of the scores, so that the views show the version before it. The next night scores what only this version had.
 
     Example: `ser rollback --lake s3://lake/emotions --version cnn_tcn-1-1a2b3c4d.customers_only`
     """
@@ -90,7 +89,7 @@ def rollback(
 
 def report(
     lake: Lake,
-    run: Annotated[str | None, typer.Option(help="Run id, as in runs_overview; the newest if not given.")] = None,
+    run: Annotated[str | None, typer.Option(help="Run id, as in runs_overview; by default the newest.")] = None,
 ) -> None:
     """Print the report of a night, and write it to the lake as reports/day=.../<run>.md.
 
@@ -104,12 +103,12 @@ def report(
 def doctor(
     lake: Lake,
     recordings: Annotated[
-        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings: compare with what it holds, too.")
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings, to compare the lake with them, too.")
     ] = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Do what is safe. Not while a night is at work.")] = False,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every page of every part, not its footer alone.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make the repairs that are safe. Not while a night is running.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every page of every part, not only its footer.")] = False,
 ) -> None:
-    """Reconcile store, manifests, outcomes and parts: what is wrong, where, and what to run. Exit code 1 where something is.
+    """Check that store, manifests, outcomes and parts agree: prints what is wrong, where, and what to run. Exit code 1 if anything is.
 
     Example: `ser doctor --lake s3://lake/emotions --recordings s3://calls`
     """
@@ -119,7 +118,7 @@ def doctor(
     report = examine(lake, recordings, deep=deep)
     typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
     if repair and report.findings:
-        typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["nothing that is safe was left to do"])]))
+        typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["no repair is safe to make automatically"])]))
         typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")
     if report.findings:
         raise SystemExit(1)
@@ -127,9 +126,11 @@ def doctor(
 
 def compact(
     lake: Lake,
-    older_than: Annotated[int, typer.Option(min=0, help="Days: younger day folders are left alone, their parts still come.")] = 7,
+    older_than: Annotated[
+        int, typer.Option(min=0, help="Days: only day folders of this age are merged; younger ones still get new parts.")
+    ] = 7,
 ) -> None:
-    """Merge each old day's small parts, while nights write and others read: no row is seen twice or not at all. Takes 16 minutes or more.
+    """Merge the small parts of old days. Nights and readers may go on: no row is doubled or missing. Takes 16 minutes or more.
 
     Example: `ser compact --lake s3://lake/emotions --older-than 7`
     """

@@ -1,4 +1,4 @@
-"""Commands for models: train, measure, list."""
+"""Commands that train, evaluate and list models."""
 
 import sys
 from pathlib import Path
@@ -19,22 +19,22 @@ def train(
     features: Annotated[
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,
-    labels: Annotated[str, typer.Option(help="Emotions to tell apart, with commas between.")] = "anger,happiness,neutral,sadness",
-    name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; the model's if not given.")] = None,
+    labels: Annotated[str, typer.Option(help="Emotions to classify, separated by commas.")] = "anger,happiness,neutral,sadness",
+    name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; by default the model's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
     folds: Annotated[
         int,
-        typer.Option(min=0, help="Score and calibrate by cross-validation over speakers, then train on all; 0: three sides, one training."),
+        typer.Option(min=0, help="Cross-validate over speakers, then train on all clips; 0: train once, on a split by speaker."),
     ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
-    allow_leak: Annotated[bool, typer.Option(help="Go on where sides share speakers or clips.")] = False,
-    device: Annotated[Device, typer.Option(help="Where to train; auto takes CUDA where there is one.")] = Device.auto,
+    allow_leak: Annotated[bool, typer.Option(help="Continue where the sides of a split share speakers or clips.")] = False,
+    device: Annotated[Device, typer.Option(help="Where to train; auto uses CUDA if available.")] = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
 ) -> None:
-    """Train a bundle on labelled clips: split by speaker, calibrated, with its scores on unseen speakers in a model card.
+    """Train a bundle on labelled clips, split by speaker and calibrated. Its model card has its scores on unseen speakers.
 
-    Called again after a kill it goes on where it was.
+    After a kill, the same command resumes the training.
 
     Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
     """
@@ -72,28 +72,28 @@ def evaluate(
             help="Model bundle: a name from ser models, a folder or s3://bucket/prefix. With --split: what to train, as ser league."
         ),
     ] = None,
-    robustness: Annotated[bool, typer.Option(help="Also over other codecs, noise, babble, gain and packet loss.")] = True,
-    allow_leak: Annotated[bool, typer.Option(help="Keep what the model was trained on; the report's title says so.")] = False,
-    unheard_only: Annotated[bool, typer.Option(help="Leave out speakers and clips that the model was trained on.")] = False,
+    robustness: Annotated[bool, typer.Option(help="Evaluate also with other codecs, noise, babble, gain and packet loss.")] = True,
+    allow_leak: Annotated[bool, typer.Option(help="Keep clips and speakers of the training; the report's title says so.")] = False,
+    unheard_only: Annotated[bool, typer.Option(help="Leave out speakers and clips of the training.")] = False,
     split: Annotated[
         str | None,
         typer.Option(
-            help="Train anew in each fold of: k-fold, leave-one-speaker-out, leave-one-corpus-out, sentence-independent, random-clips."
+            help="Train in each fold of: k-fold, leave-one-speaker-out, leave-one-corpus-out, sentence-independent, random-clips."
         ),
     ] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds, of splits that have a number of them.")] = 6,
-    test: Annotated[list[str] | None, typer.Option(help="Corpora to test on, by name; the others only train.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds, for splits that have one.")] = 6,
+    test: Annotated[list[str] | None, typer.Option(help="Names of corpora to test on; the others are only trained on.")] = None,
     labels: Annotated[
-        str | None, typer.Option(help="With --split: emotions to tell apart, with commas between; all that there are.")
+        str | None, typer.Option(help="With --split: emotions to classify, separated by commas; by default all in the data.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="With --split: passes over the training clips.")] = None,
-    leaky: Annotated[bool, typer.Option(help="With --split: the same over random clips, beside it.")] = True,
+    leaky: Annotated[bool, typer.Option(help="With --split: evaluate a split by random clips, too, and report both.")] = True,
     seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
     device: RunsOn = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
 ) -> None:
-    """Score a bundle on speakers it has not heard, or a model by cross-validation: metrics, intervals, robustness, one report.
+    """Evaluate a bundle on unseen speakers, or a model by cross-validation: a report with metrics, intervals and robustness.
 
     Example: `ser evaluate --model ge2e_tcn --data mine/ --out report`,
     or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
@@ -134,18 +134,16 @@ def evaluate(
 
 def league(
     data: Corpora,
-    out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; a model's scores found there are kept.")],
-    models: Annotated[
-        str | None, typer.Option(help="Models and baselines (as svm:egemaps), with commas between; all if not given.")
-    ] = None,
-    labels: Annotated[str | None, typer.Option(help="Emotions to tell apart, with commas between; all that there are.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Folds, by speaker.")] = 6,
+    out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; scores that are already there are kept.")],
+    models: Annotated[str | None, typer.Option(help="Models and baselines (as svm:egemaps), separated by commas; by default all.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Emotions to classify, separated by commas; by default all in the data.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds, by speaker.")] = 6,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
     workers: Processes = None,
     cache: Cache = None,
 ) -> None:
-    """Print the league table: every model and classical baseline on every corpus, the same folds by speaker, with size and speed.
+    """Compare every model and classical baseline on every corpus, with the same folds by speaker: scores, size and speed.
 
     Example: `ser league --data emotion/ --out league`
     """
@@ -162,7 +160,7 @@ def league(
 
 
 def models() -> None:
-    """List the model bundles that are shipped, with labels, scores and licence.
+    """List the shipped model bundles with labels, scores and licence.
 
     Example: `ser models`
     """
@@ -191,11 +189,11 @@ def bench(
     recordings: Annotated[str, typer.Option(help="Local folder of calls.")],
     model: Model = None,
     device: RunsOn = Device.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; by default one for each core.")] = None,
     policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
-    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they make up so much audio.")] = 12.0,
+    audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they amount to this much audio.")] = 12.0,
 ) -> None:
-    """Time the plain way, this pipeline and mere decoding on the same calls: audio-hours per hour, and where the time goes.
+    """Measure the speed of this pipeline, of a plain loop and of decoding alone on the same calls, in audio-hours per hour.
 
     Example: `ser bench --recordings calls/`
     """
@@ -209,9 +207,9 @@ def bench(
 
 def speech(
     data: Annotated[list[Path], typer.Option(help="Folder of audio; may be given several times.")],
-    each_file: Annotated[bool, typer.Option("--each-file", help="A line for each file instead of each folder.")] = False,
+    each_file: Annotated[bool, typer.Option("--each-file", help="Report each file instead of each folder.")] = False,
 ) -> None:
-    """Measure the speech detector: how much speech it finds in each folder, and how many files it misses.
+    """Measure the speech detector: how much speech it finds in each folder, and in how many files none.
 
     Example: `ser speech --data not_speech/ --data emotion/`
     """

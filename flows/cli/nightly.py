@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, parse_day, require_nights
+from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, parse_day, require_nights
 
 
 def demo(lake: Lake = "demo-lake") -> None:
-    """Score a dozen made-up calls and print what came out.
+    """Score a dozen made-up calls and print the results.
 
     Example: `ser demo`
     """
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls (made up by a speech synthesiser: no voice that the model has heard, so mostly unsure, as it should be)\n")
+    typer.echo("\nThe calls: synthetic voices, unlike the training data, so the model is mostly unsure, as it should be.\n")
     _print_sql(
         lake,
         """
@@ -28,8 +28,8 @@ def demo(lake: Lake = "demo-lake") -> None:
         FROM call_emotions ORDER BY started_at
         """,
     )
-    typer.echo(f'\nAsk more:  ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
-    typer.echo(f"Look:      ser dashboard --lake {lake} --recordings {CALLS}")
+    typer.echo(f'\nQuery:     ser sql --lake {lake}     or  ser sql --lake {lake} "FROM calls_by_day_and_queue"')
+    typer.echo(f"Dashboard: ser dashboard --lake {lake} --recordings {CALLS}")
 
 
 def nightly(
@@ -41,12 +41,12 @@ def nightly(
     ] = None,
     model: Model = None,
     device: RunsOn = Device.auto,
-    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; one for each core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; by default one for each core.")] = None,
     policy: Policy = None,
 ) -> None:
-    """Bring every recording up to date with a model: the nightly run.
+    """Score every recording that this model has not scored yet: the nightly run.
 
-    A recording that is done already is left alone; a killed run is completed by the next one.
+    A recording that is already done is skipped. The next run completes a run that was killed.
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
@@ -54,7 +54,7 @@ def nightly(
 
 
 def _nightly(recordings: str, lake: str, **options: Any) -> None:
-    """Runs the flow in this process and says how it ended; exit code 1 where something needs a person."""
+    """Runs the flow in this process and prints how it ended. Exit code 1 if a person must act."""
     if options.get("day"):
         options["day"] = parse_day(options["day"])
     _preflight(recordings, lake, **options)
@@ -64,8 +64,8 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     _finish(lambda: nightly(recordings, lake, **options), lake)
 
 
-def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict[str, Any]], str] | None = None) -> None:
-    """Runs a night's flow and says how it ended, ``told`` what its row means; exit code 1 where something needs a person."""
+def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[dict[str, Any]], str] | None = None) -> None:
+    """Runs a night's flow and prints how it ended, and what ``describe`` says of the run's row. Exit code 1 if a person must act."""
     from duckdb import IOException
 
     from flows.nightly import IncompleteNight
@@ -77,23 +77,20 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, told: Callable[[dict
     except IncompleteNight as error:
         run, incomplete = error.run, error
     except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
-        typer.secho(f"ser: The night was stopped; what it published is whole. {error} Then run it again.", err=True, fg="red")
-        raise SystemExit(1) from None
+        raise failure(f"The night was stopped; what it published is complete. {error} Then run it again.") from None
     except OSError as error:
         if error.errno not in MACHINE_ERRORS:
             raise
-        typer.secho(f"ser: {error}: what was published stays; make room and run again.", err=True, fg="red")
-        raise SystemExit(1) from None
+        raise failure(f"{error}: what was published stays; make room and run again.") from None
     _print_run(run, lake)
-    if told:
-        typer.echo(told(run))
+    if describe:
+        typer.echo(describe(run))
     if incomplete:
-        typer.secho(f"ser: {incomplete}", err=True, fg="red")
-        raise SystemExit(1)
+        raise failure(incomplete)
 
 
 def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
-    """Raises what a night would raise before it starts: a server is not started for nothing."""
+    """Raises the errors that a night would raise at its start, before the Prefect server is started."""
     from ser_tasks.pipeline.run import preflight
     from ser_tasks.settings import Settings
 
@@ -126,11 +123,11 @@ def _print_run(run: dict[str, Any], lake: str) -> None:
 
 
 def _print_sql(lake: str, query: str) -> None:
-    from ser_tasks.lake import catalog as library
+    from ser_tasks.lake import catalog, read_only
     from ser_tasks.query import formats
 
-    with library.connect(lake) as connection:
-        typer.echo(formats.render(library.query(connection, query)))
+    with catalog.connect(lake) as connection:
+        typer.echo(formats.render(read_only.query(connection, query)))
 
 
 def backfill(
@@ -143,7 +140,7 @@ def backfill(
     workers: Processes = None,
     policy: Policy = None,
 ) -> None:
-    """Run the night of each day in a range; goes on after a bad day, and names it.
+    """Run the night of each day in a range. A day that fails does not stop the others; the command names it at the end.
 
     Example: `ser backfill --recordings s3://calls --lake s3://lake/emotions --first 2026-11-01 --last 2026-11-07`
     """
@@ -171,7 +168,7 @@ def rescore(
     workers: Processes = None,
     policy: Policy = None,
 ) -> None:
-    """Score what the lake's manifests hold with another model, beside the old one. New recordings are left to the night.
+    """Score the recordings in the lake's manifests with another model; the old scores stay. New recordings are left to the night.
 
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """

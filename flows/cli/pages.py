@@ -1,25 +1,24 @@
-"""Commands whose output people read or are sent."""
+"""Commands that serve, write or send pages and notifications."""
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flows.cli.app import Lake
+from flows.cli.app import Lake, failure
 
 
 def dashboard(
     lake: Lake,
     recordings: Annotated[
-        str | None, typer.Option(help="Folder or s3://bucket/prefix that recordings are played from; without it none is.")
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings, to play them; without it none can be played.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Any but this machine's own needs sign-in (SER_DASHBOARD_...).")
+        str, typer.Option(help="Address to listen on. Any except a loopback address requires sign-in (SER_DASHBOARD_...).")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8050,
 ) -> None:
-    """Serve the page for service leads: moods by day, queue and hour, and the calls behind each number.
+    """Serve the dashboard for service leads: moods by day, queue and hour, and the calls behind each number.
 
     Example: `ser dashboard --lake demo-lake`, then open http://127.0.0.1:8050
     """
@@ -59,56 +58,48 @@ def alerts(
     try:
         sent = run(lake, rules, typer.echo)
     except library.NotificationError as error:
-        typer.secho(f"ser: {error}", err=True, fg="red")
-        raise SystemExit(1) from None
+        raise failure(error) from None
     if not sent:
         typer.echo("No notification was due.")
 
 
 def weekly(
     lake: Lake,
-    week: Annotated[str | None, typer.Option(help="A week, as 2026-W47; the newest whole one if not given.")] = None,
+    week: Annotated[str | None, typer.Option(help="A week, as 2026-W47; by default the newest complete one.")] = None,
     out: Annotated[Path, typer.Option(help="File to write the page to.")] = Path("weekly.html"),
-    queue: Annotated[list[str] | None, typer.Option(help="Show this queue alone; several times. Every queue if not given.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Show what this group of SER_DASHBOARD_GROUPS may see; several times.")] = None,
-    mail: Annotated[bool, typer.Option("--mail", help="Mail it to each address of SER_WEEKLY_TO instead, once.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="With --mail: also to who has had that week's page.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --mail: say who would get what; nothing is sent.")] = False,
+    queue: Annotated[
+        list[str] | None, typer.Option(help="Show only this queue; may be given several times. By default every queue.")
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option(help="Show what this group of SER_DASHBOARD_GROUPS may see; may be given several times.")
+    ] = None,
+    mail: Annotated[
+        bool, typer.Option("--mail", help="Mail the page to each address of SER_WEEKLY_TO, once, instead of writing it.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="With --mail: also to addresses that have received that week's page.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --mail: print who would get which queues; nothing is sent.")] = False,
 ) -> None:
-    """Write the overview of a week as one HTML file that stands alone, or mail it to the leads of the queues.
+    """Write the overview of a week as a self-contained HTML file, or mail it to the leads of the queues.
 
-    Exit code 1 where a mail was not taken: the next run tries again.
+    Exit code 1 if a mail could not be sent; the next run tries again.
 
     Example: `ser weekly --lake s3://lake/emotions --week 2026-W47 --queue billing --out weekly.html`
     """
-    from ser_tasks.settings import Settings
-
     if mail:
         if queue or group:
-            raise ValueError("--mail goes by SER_WEEKLY_TO, which says who sees which queues: leave --queue and --group out.")
+            raise ValueError("With --mail, SER_WEEKLY_TO says who sees which queues: leave out --queue and --group.")
         from ser_tasks.dashboard.mailing import MailingError, mail_week
 
         try:
             mail_week(lake, week, again, dry_run, typer.echo)
         except MailingError as error:
-            typer.secho(f"ser: {error}", err=True, fg="red")
-            raise SystemExit(1) from None
+            raise failure(error) from None
         return
     if again or dry_run:
-        raise ValueError("--again and --dry-run say how to mail: give --mail, too.")
+        raise ValueError("--again and --dry-run have no effect without --mail: add it.")
     from ser_tasks.dashboard import weekly as page
-    from ser_tasks.dashboard.snapshot import Snapshot
-    from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
+    from ser_tasks.settings import Settings
 
-    settings = Settings()
-    if unknown := [name for name in group or [] if name not in settings.dashboard_groups]:
-        raise ValueError(f"SER_DASHBOARD_GROUPS has no group {unknown[0]!r}: it has {', '.join(settings.dashboard_groups) or 'none'}.")
-    viewer = OWNER
-    if queue or group:
-        allowed = of_groups("", group or [], settings)
-        viewer = Viewer("", tuple(sorted({*allowed.queues, *(queue or [])})), allowed.everything)
-    monday = page.monday_of(week) if week else None
-    snapshot = Snapshot(lake)
-    made = page.make(snapshot, viewer, monday or page.newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
+    made = page.of_lake(lake, week, queue or [], group or [], Settings())
     out.write_text(made.html, encoding="utf-8")
     typer.echo(f"{made.text}\nWrote {out}.")

@@ -6,7 +6,7 @@ from typing import Any
 
 from ser_tasks import schemas
 from ser_tasks.dashboard.filters import OF_QUEUES
-from ser_tasks.lake import catalog
+from ser_tasks.lake import sql_views
 from ser_tasks.lake.sql_text import literal
 
 _IN_PERIOD = f"call_date BETWEEN $first AND $last AND {OF_QUEUES}"
@@ -37,9 +37,9 @@ class Query:
     def parameters(self) -> set[str]:
         return set(re.findall(r"\$(\w+)", self.sql))
 
-    def views(self) -> list[catalog.View]:
+    def views(self) -> list[sql_views.View]:
         """The views that the statement reads."""
-        return [view for view in catalog.views() if re.search(rf"\b(FROM|JOIN) {view.name}\b", self.sql)]
+        return [view for view in sql_views.all_views() if re.search(rf"\b(FROM|JOIN) {view.name}\b", self.sql)]
 
     def with_values(self, values: dict[str, Any]) -> str:
         """The statement with literal values, as ``ser sql`` can run it."""

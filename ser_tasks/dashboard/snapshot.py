@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ser_tasks import schemas
 from ser_tasks.dashboard.viewers import Viewer
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import catalog, read_only, sql_views
 from ser_tasks.storage import open_store
 
 log = logging.getLogger("uvicorn.error")
@@ -114,7 +114,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run("CREATE OR REPLACE VIEW runs AS FROM copy.runs")
     for view in ("recordings", "recordings_all", "outcomes_all", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
-        sql = (catalog.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
+        sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
         run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
     run("SET VARIABLE everything = true")
     for mart in MATERIALISED_MARTS:

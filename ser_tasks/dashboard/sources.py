@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from ser_tasks.dashboard.overview import values_of
 from ser_tasks.dashboard.pages import TheFilters, page
 from ser_tasks.dashboard.queries import QUERIES, Query
-from ser_tasks.lake import catalog
+from ser_tasks.lake import sql_views
 from ser_tasks.query import formats
 
 router = APIRouter()
@@ -15,7 +15,7 @@ router = APIRouter()
 @router.get("/sql/{name}")
 def sql(request: Request, name: str, filters: TheFilters) -> Response:
     """The statement of a query with literal values, or a view; and the views that it reads."""
-    views = {view.name: view for view in catalog.views()}
+    views = {view.name: view for view in sql_views.all_views()}
     if name in QUERIES:
         query = QUERIES[name]
         statement = query.with_values(values_of(request.state.snapshot, request.state.viewer, filters))
@@ -25,7 +25,7 @@ def sql(request: Request, name: str, filters: TheFilters) -> Response:
         query = Query(views[name].question, statement)
     else:
         raise HTTPException(404, "There is no such query or view.")
-    files = [{"view": view, "path": f"sql/{view.folder}/{view.name}.sql", "text": _text(view)} for view in read]
+    files = [{"view": view, "path": f"sql/{view.folder}/{view.name}.sql", "text": view.sql} for view in read]
     return page(request, "sql.html", filters=filters, name=name, query=query, statement=statement, files=files)
 
 
@@ -50,7 +50,3 @@ def _spreadsheet_safe(rows: pa.Table) -> pa.Table:
             safe = [formats.spreadsheet_safe(value) for value in rows.column(place).to_pylist()]
             rows = rows.set_column(place, field, pa.array(safe, field.type))
     return rows
-
-
-def _text(view: catalog.View) -> str:
-    return (catalog.SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")

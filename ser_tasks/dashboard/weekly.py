@@ -1,6 +1,7 @@
 """The weekly page: one self-contained HTML file, to be mailed, with the figures of the overview for a whole week."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources import files
@@ -11,7 +12,8 @@ from ser_tasks.dashboard.overview import figures, heat_map, rows_of
 from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
-from ser_tasks.dashboard.viewers import Viewer
+from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
+from ser_tasks.settings import Settings
 
 WEEKS = 13
 """Weeks, up to and including the page's own, that the chart, the heat map and lasting changes cover."""
@@ -84,6 +86,23 @@ def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = No
         style=(files("ser_tasks.dashboard") / "static" / "style.css").read_text(encoding="utf-8"),
     )
     return Weekly(title, _text(title, queues, filters, shown, site), html)
+
+
+def of_lake(lake: str, week: str | None, queues: Collection[str], groups: Collection[str], settings: Settings) -> Weekly:
+    """The page of a week such as 2026-W47, by default the newest complete one, over a lake.
+
+    It shows these queues and what these groups of SER_DASHBOARD_GROUPS may see, or everything where neither is given. Raises ValueError for
+    an unknown group or an invalid week.
+    """
+    if unknown := [name for name in groups if name not in settings.dashboard_groups]:
+        raise ValueError(f"SER_DASHBOARD_GROUPS has no group {unknown[0]!r}: it has {', '.join(settings.dashboard_groups) or 'none'}.")
+    viewer = OWNER
+    if queues or groups:
+        allowed = of_groups("", groups, settings)
+        viewer = Viewer("", tuple(sorted({*allowed.queues, *queues})), allowed.everything)
+    monday = monday_of(week) if week else None
+    snapshot = Snapshot(lake)
+    return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
 
 
 def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site: str | None) -> str:

@@ -1,63 +1,28 @@
-"""The lake as DuckDB views: raw ones over the parts (schema ``parts``), and on them every SELECT under ``sql/``.
+"""The lake as DuckDB views: raw views over the parts (schema ``parts``), and on them every view of ``sql/``.
 
-Nothing is copied: a view reads the parts at the moment of the query, so it sees parts that came later. One limit: a table
-without a single part when ``connect`` makes the views stays empty on that connection. A catalogue file has no such limit: its
-making puts an empty part of each table into the lake.
+No row is copied: a view reads the parts at the moment of the query, so it includes parts that were written later. One limit: a table
+that has no part at all when ``connect`` is called stays empty on that connection. A catalogue file has no such limit, because
+``write_catalog`` puts an empty part of each table into the lake.
 """
 
 import functools
 import logging
-import os
 import re
 from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import duckdb
-import pyarrow as pa
 
-from ser_tasks import resource
-from ser_tasks.lake import parts
+from ser_tasks.lake import parts, sql_views, view_cache
 from ser_tasks.lake.read_only import has_no_part, query, retried
+from ser_tasks.lake.s3_access import open_s3
 from ser_tasks.lake.sql_text import identifier, literal
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.scratch import atomic_write
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
-
-
-SQL_FOLDER = resource("sql")
-FOLDERS = ("staging", "marts", "checks")
-"""Folders of ``sql/`` in the order in which their views build on each other. ``sql/macros`` holds functions that they share."""
-
-PARTS = "parts"
-"""Schema of the raw views. Not ``lake``: DuckDB could not tell it from a catalogue file named lake.duckdb."""
-
-DUCKDB_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.date32(): "DATE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
-}
-PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
-COMMON_MEANINGS = {
-    "day": "date of the day folder",
-    "version": "model and policy, as <model>.<policy>",
-    "part": "name of the merged part that holds the row, empty where it is a chunk's own",
-    "recordings": "number of recordings",
-    "audio_h": "hours of audio",
-    "share_negative": "share of scored speech labelled anger, disgust, fear or sadness and not unsure, 0 to 1",
-    "what": "what is wrong",
-    "detail": "where it is, with the values found",
-}
-"""Columns of views that no table has."""
 
 MADE_AT = {
     "recordings": "planned_at",
@@ -68,15 +33,7 @@ MADE_AT = {
     "deletions": "deleted_at",
     "alerts": "found_at",
 }
-"""When a row of each table was made. Every view shows only rows made by the moment in DuckDB's variable ``as_of``, where it is set."""
-
-
-class View(NamedTuple):
-    name: str
-    folder: str
-    """staging, marts or checks."""
-    question: str
-    """What the view answers: the first comment line of its file."""
+"""The column of each table that holds when a row was made. Where DuckDB's variable ``as_of`` is set, views hold only rows made by then."""
 
 
 def connect(
@@ -84,42 +41,47 @@ def connect(
 ) -> duckdb.DuckDBPyConnection:
     """An in-memory connection with every view over the lake, a folder or ``s3://bucket/prefix``.
 
-    For pandas and Arrow: answers come as data frames, tables or batches, and data frames of yours are read by their names::
+    For pandas and Arrow: results are data frames, tables or batches, and SQL may name data frames of the calling code::
 
         with connect("s3://lake/emotions") as connection:
             worst = connection.sql("FROM worst_calls LIMIT 20").df()
             batches = connection.execute("FROM segments WHERE day = ?", ["2026-11-20"]).to_arrow_reader(50_000)
 
-    The views can't be written to, so nothing changes the lake. The connection itself is DuckDB's own and unguarded, ``COPY ... TO``
-    writes files: ``query`` allows reading alone. Each thread takes a ``cursor()`` of its own, which sees the same views but not the
-    variables (``as_of``) of this connection. Close what you open, or use ``with``; fetch an answer before that.
+    The views are read-only, so no statement changes the lake. The connection itself is a plain DuckDB connection, on which ``COPY ... TO``
+    writes files: ``read_only.query`` refuses everything but reading. Each thread needs its own ``cursor()``; it has the same views, but
+    not the variables (``as_of``) of this connection. Fetch results before the connection is closed, by ``close`` or ``with``.
 
-    With ``since``, only over parts of day folders from that day on: as quick for the checks of one night in an old lake as in
-    a young one. Then an upload that lies under an older day folder is not known here, not even as a newer version.
-    ``without`` names parts (keys) to leave out: those that cannot be read.
-    With ``as_of``, every view shows what was known at that moment, UTC unless it says a zone: rows made later are left out.
-    What later nights replaced or deleted in the lake itself cannot be shown: see sql/ANALYSTS.md, As of a day.
-    A lake that is empty, or not there yet, has empty views. Raises what the store raises where it cannot be reached.
+    With ``since``, the views read only parts in day folders from that day on, so the checks of one night take as long in an old lake
+    as in a young one. An upload in an older day folder is then unknown, even where it is the newest version of a recording.
+    ``without`` holds keys of parts to leave out, such as unreadable ones.
+    With ``as_of`` (UTC unless it has a zone), the views hold what was known at that moment: rows made later are left out.
+    What later nights replaced or deleted in the lake cannot be shown: see sql/ANALYSTS.md, As of a day.
+
+    The views of an empty or missing lake are empty. Raises the store's error where the lake cannot be reached, and NotADirectoryError
+    where it is a file.
     """
-    connection = duckdb.connect()
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of its cursors, too
-    connection.execute("SET enable_progress_bar = false")  # it would stand in the middle of what a program prints
-    _create_views(connection)
-    if as_of is not None:
-        moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
-        connection.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {literal(moment.isoformat())}")
-    _lay_over_parts(connection, lake, since, without)
+    connection = view_cache.connect()
+    try:
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")  # global: its cursors have it, too
+        connection.execute("SET enable_progress_bar = false")  # it would appear within a program's output
+        if as_of is not None:
+            moment = as_of if as_of.tzinfo else as_of.replace(tzinfo=UTC)
+            connection.execute(f"SET VARIABLE as_of = TIMESTAMPTZ {literal(moment.isoformat())}")
+        _read_from(connection, lake, since, without)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def write_catalog(lake: str, out: str | Path) -> Path:
-    """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced at once.
+    """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced atomically.
 
-    The file holds no data and no credentials: for a lake on S3 the reader brings httpfs and a secret of its own. Many
-    processes may open it read-only, while a night writes parts and while it is replaced.
+    The file holds no rows and no credentials: readers of a lake on S3 need httpfs and a secret of their own. Any number of
+    processes may open it read-only, also while a night writes parts and while the file is replaced.
 
-    DuckDB refuses a view over no file: so an empty part of each table goes into the lake. Where that may not be written, a
-    table without parts stays empty in the file, and a warning names it.
+    DuckDB rejects a view whose pattern matches no file, so this writes an empty part of each table into the lake. Where the lake is
+    read-only, a table without parts stays empty in the file, and a warning names it.
     """
     out = Path(out).expanduser().absolute()
     if out.is_dir():
@@ -129,86 +91,28 @@ def write_catalog(lake: str, out: str | Path) -> Path:
         try:
             with duckdb.connect(temporary) as connection:
                 connection.begin()  # one write to disk instead of hundreds
-                _create_views(connection)
-                _comment_on_columns(connection)
+                sql_views.create(connection, sql_views.read_definitions())
+                sql_views.comment_on_columns(connection)
                 connection.commit()
                 refused = _write_empty_parts(lake)
-                for table in _lay_over_parts(connection, lake):
-                    log.warning("%s has no parts yet and stays empty in %s: write it again when there are some (%s).", table, out, refused)
+                for table in _read_from(connection, lake):
+                    log.warning("%s has no parts yet and stays empty in %s: write the file again once it has (%s).", table, out, refused)
         finally:
             Path(f"{temporary}.wal").unlink(missing_ok=True)
     return out
 
 
 def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """Offending rows by check, for every view of ``sql/checks``; 0 is good. ``FROM <check>`` shows the rows."""
+    """The number of offending rows by check, for every view of ``sql/checks``; 0 is good. ``FROM <check>`` returns the rows."""
     return {
         view.name: query(connection, f"SELECT count(*) AS rows FROM {identifier(view.name)}")["rows"][0].as_py()
-        for view in views()
+        for view in sql_views.all_views()
         if view.folder == "checks"
     }
 
 
-def views() -> list[View]:
-    """Every view of ``sql/`` by folder and name."""
-    return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in _sql_files()]
-
-
-def meanings(view: View) -> dict[str, str]:
-    """What columns of a view mean: the comment beside the column in its last SELECT, else what schemas.py says of a column of that name.
-
-    A staging view has the columns of its table; a mart may have those of any, a call's before others. Ends of intervals are named ``_low``
-    and ``_high``.
-    """
-    tables = (
-        [view.name.removesuffix("_all")] if view.name.removesuffix("_all") in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
-    )
-    known = dict(COMMON_MEANINGS)
-    for table in reversed(tables):
-        known |= {field.name: field.metadata[b"meaning"].decode() for field in TABLES[table]}
-    sql = (SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")
-    known |= dict(re.findall(r"(?m)^(?: {4}.*[^\w\n])?(?: {4})?(\w+),? -- (.+)$", sql.rpartition("\nSELECT")[2]))
-    ends = {f"{name}_{end}": f"{end}er end of the 95 % interval of {name}" for name in known for end in ("low", "high")}
-    return ends | known
-
-
-def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
-    """Every view, over no parts yet. Making a view binds it, and binding one over parts lists the store: so that is done once,
-    by _lay_over_parts, and not for every view that builds on it."""
-    connection.execute(f"CREATE SCHEMA {PARTS}")
-    for table in TABLES:
-        connection.execute(f"CREATE VIEW {PARTS}.{table} AS {_empty(table)}")
-    waiting = [*sorted((SQL_FOLDER / "macros").glob("*.sql")), *_sql_files()]
-    while waiting:
-        too_early = []
-        for path in waiting:
-            sql = path.read_text(encoding="utf-8")
-            try:
-                if path.parent.name == "macros":
-                    connection.execute(sql)
-                else:
-                    connection.execute(f"CREATE VIEW {identifier(path.stem)} AS\n{sql}")
-                    connection.execute(f"COMMENT ON VIEW {identifier(path.stem)} IS {literal(_question(sql))}")
-            except duckdb.CatalogException as error:  # it needs a view that comes later, or one that is nowhere
-                too_early.append(path)
-                fault = ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}")
-            except duckdb.Error as error:
-                raise ValueError(f"sql/{path.parent.name}/{path.name} is no view: {error}") from error
-        if len(too_early) == len(waiting):
-            raise fault
-        waiting = too_early
-
-
-def _comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
-    for view in views():
-        known = meanings(view)
-        for column in connection.table(view.name).columns:
-            if column in known:
-                connection.execute(f"COMMENT ON COLUMN {identifier(view.name)}.{identifier(column)} IS {literal(known[column])}")
-
-
 def _write_empty_parts(lake: str) -> OSError | None:
-    """Why the lake took none, if so: a lake may be there to be read only."""
+    """Writes an empty part of each table; returns the error where the lake is read-only."""
     try:
         parts.write_empty(open_store(lake))
     except OSError as error:
@@ -216,13 +120,11 @@ def _write_empty_parts(lake: str) -> OSError | None:
     return None
 
 
-def _lay_over_parts(
-    connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()
-) -> list[str]:
-    """Lays the raw views over the lake and returns the tables without parts: theirs stay as they are."""
+def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> list[str]:
+    """Replaces the empty raw views by views over the lake, and returns the tables without parts, whose views stay empty."""
     root = open_store(lake).uri
     if root.startswith("s3://"):
-        _open_s3(connection, root)
+        open_s3(connection, root)
     elif Path(root).exists() and not Path(root).is_dir():
         raise NotADirectoryError(f"{root} is a file: give the folder that is the lake.")
     elif "\\" in root:
@@ -235,7 +137,7 @@ def _lay_over_parts(
         wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
         try:
             rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}) WHERE {' AND '.join(wanted)}"
-            view = f"CREATE OR REPLACE VIEW {PARTS}.{table} AS {rows}"
+            view = f"CREATE OR REPLACE VIEW {sql_views.PARTS}.{table} AS {rows}"
             retried(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
             if not has_no_part(error):
@@ -244,88 +146,28 @@ def _lay_over_parts(
     return without_parts
 
 
-def _empty(table: str) -> str:
-    columns = [(field.name, DUCKDB_TYPES[field.type]) for field in TABLES[table]]
-    columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]
-    if "version" in PARTITIONS[table]:
-        columns.append(("part", "VARCHAR"))
-    return "SELECT " + ", ".join(f"NULL::{type_} AS {identifier(name)}" for name, type_ in columns) + " WHERE false"
-
-
 def _over_parts(table: str, root: str) -> str:
-    """A SELECT over the parts by schemas.py: a column that an older part lacks is null, whatever part is read first.
+    """A SELECT over a table's parts with the columns of ``schemas.py``; a column that an older part lacks is null.
 
-    Naming the schema spares DuckDB from opening every part to learn it (``union_by_name``), but excludes
-    ``hive_partitioning``. So day and version are cut from the file name, by which DuckDB skips files just as well. ``part`` is
-    the name of a merged part and empty for a chunk's own: of those with rows of a chunk the greatest counts.
+    With an explicit schema DuckDB does not open every part to find its columns (as with ``union_by_name``), but it then refuses
+    ``hive_partitioning``. So day and version are extracted from the file name, and filters on them still skip files. ``part`` is
+    the name of a merged part, and empty for a chunk's own part: of the parts with rows of a chunk, the one with the greatest name counts.
     """
-    pattern = "/".join([_glob_literal(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
+    pattern = "/".join([_escaped_for_glob(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
     schema = ", ".join(
-        f"{literal(field.name)}: {{name: {literal(field.name)}, type: {literal(DUCKDB_TYPES[field.type])}, default_value: NULL}}"
+        f"{literal(field.name)}: {{name: {literal(field.name)}, type: {literal(sql_views.DUCKDB_TYPES[field.type])}, default_value: NULL}}"
         for field in TABLES[table]
     )
     columns = [identifier(field.name) for field in TABLES[table]]
     for key in PARTITIONS[table]:
-        columns.append(f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{PARTITION_TYPES[key]} AS {identifier(key)}")
+        columns.append(
+            f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{sql_views.PARTITION_TYPES[key]} AS {identifier(key)}"
+        )
     columns.append("filename")
     if "version" in PARTITIONS[table]:
         columns.append(f"regexp_extract(filename, '/({parts.MERGED}[^/]*)[.]parquet$', 1) AS part")
     return f"SELECT {', '.join(columns)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 
-def _glob_literal(path: str) -> str:
+def _escaped_for_glob(path: str) -> str:
     return re.sub(r"[*?\[\\]", r"[\g<0>]", path)
-
-
-def _open_s3(connection: duckdb.DuckDBPyConnection, root: str) -> None:
-    """Loads httpfs and hands over what the AWS chain says, as a secret that lives as long as the connection."""
-    import boto3
-
-    open_store(root).check()  # it says what is wrong better than DuckDB
-    _load_httpfs(connection)
-    connection.execute(f"SET threads = {max(16, os.cpu_count() or 1)}")  # they wait for the network most of the time
-    session = boto3.Session()
-    client = session.client("s3")
-    endpoint = urlsplit(client.meta.endpoint_url)
-    options = {
-        "TYPE": "s3",
-        "SCOPE": literal("s3://" + root.removeprefix("s3://").partition("/")[0]),
-        "ENDPOINT": literal(endpoint.netloc),
-        "URL_STYLE": "'vhost'" if "amazonaws.com" in endpoint.netloc else "'path'",
-        "USE_SSL": str(endpoint.scheme == "https").lower(),
-        "REGION": literal(client.meta.region_name or "us-east-1"),
-    }
-    frozen = session.get_credentials().get_frozen_credentials()
-    options |= {"KEY_ID": literal(frozen.access_key), "SECRET": literal(frozen.secret_key)}
-    if frozen.token:
-        options["SESSION_TOKEN"] = literal(frozen.token)
-    try:
-        connection.execute(f"CREATE OR REPLACE TEMPORARY SECRET lake ({', '.join(f'{key} {value}' for key, value in options.items())})")
-    except duckdb.Error:
-        raise RuntimeError(f"DuckDB {duckdb.__version__} takes no secret of type s3.") from None  # its own message quotes the secret
-
-
-def _load_httpfs(connection: duckdb.DuckDBPyConnection) -> None:
-    try:
-        import duckdb_extension_httpfs
-    except ImportError:
-        folder = Path()
-    else:
-        folder = Path(duckdb_extension_httpfs.__file__).parent / "extensions"
-    extension = folder / f"v{duckdb.__version__}" / "httpfs.duckdb_extension"
-    try:
-        connection.execute(f"LOAD {literal(str(extension))}" if extension.exists() else "INSTALL httpfs; LOAD httpfs")
-    except duckdb.Error as error:
-        raise RuntimeError(
-            f"DuckDB {duckdb.__version__} has no httpfs extension, which reads S3: "
-            f"pip install duckdb-extension-httpfs=={duckdb.__version__} ({error})"
-        ) from error
-
-
-@functools.cache
-def _sql_files() -> list[Path]:
-    return [path for folder in FOLDERS for path in sorted((SQL_FOLDER / folder).glob("*.sql"))]
-
-
-def _question(sql: str) -> str:
-    return sql.partition("\n")[0].removeprefix("--").strip()

@@ -17,12 +17,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_tasks import resource
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import read_only, sql_views
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 SHIPPED = resource("deploy/alerts.yaml")
-READY_FOLDER = catalog.SQL_FOLDER / "alerts"
+READY_FOLDER = sql_views.SQL_FOLDER / "alerts"
 """The ready-made queries, one SELECT for each file. They are not views, since they have parameters."""
 MAX_LINE_CHARACTERS = 400
 """Longest line of an alert: names from outside may have any length."""

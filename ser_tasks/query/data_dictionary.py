@@ -1,6 +1,6 @@
-"""The page of every view: columns, types, units and meanings, from sql/ and schemas.py.
+"""The page of all views: columns, types, units and meanings, from sql/ and schemas.py.
 
-python -m ser_tasks.query.data_dictionary          # writes sql/README.md anew
+python -m ser_tasks.query.data_dictionary          # rewrites sql/README.md
 """
 
 import re
@@ -8,9 +8,9 @@ import tempfile
 from itertools import groupby
 
 from ser_tasks.html_page import markdown_table
-from ser_tasks.lake import catalog
+from ser_tasks.lake import catalog, sql_views
 
-PAGE = catalog.SQL_FOLDER / "README.md"
+PAGE = sql_views.SQL_FOLDER / "README.md"
 HEADINGS = {
     "staging": ("Staging", "The tables, each recording in its newest version; `_all` has every version."),
     "marts": (
@@ -36,7 +36,7 @@ UNITS = {
     r"^psi": "from 0",
     r"^(reference_)?mean$|^band_": "the measure's",
 }
-"""The first pattern found in a column's name says its unit."""
+"""Units by patterns of columns' names; the first that is found in a name counts."""
 UNITS_OF_TYPES = {"TIMESTAMP WITH TIME ZONE": "UTC", "DATE": "date", "BOOLEAN": "true or false", "VARCHAR": "text"}
 
 
@@ -54,13 +54,13 @@ def page() -> str:
         "see As of a day in [ANALYSTS.md](ANALYSTS.md).",
     ]
     with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
-        for folder, found in groupby(catalog.views(), lambda view: view.folder):
+        for folder, found in groupby(sql_views.all_views(), lambda view: view.folder):
             heading, about = HEADINGS[folder]
             lines += ["", f"## {heading}", "", about]
             for view in found:
                 lines += ["", f"### {view.name}", "", *_comment(view), ""]
                 rows = []
-                known = catalog.meanings(view)
+                known = sql_views.meanings(view)
                 described = connection.table(view.name)
                 for column, type_ in zip(described.columns, described.types, strict=True):
                     if column not in known:
@@ -79,12 +79,10 @@ def unit(column: str, type_: str) -> str:
     return UNITS_OF_TYPES.get(type_, "number")
 
 
-def _comment(view: catalog.View) -> list[str]:
-    """The comment at the top of a view's file: question, grain, units and what else it says, a paragraph."""
-    sql = (catalog.SQL_FOLDER / view.folder / f"{view.name}.sql").read_text(encoding="utf-8")
-    said = [line.removeprefix("--").strip() for line in sql[: re.search(r"(?m)^(?!--)", sql).start()].splitlines()]  # type: ignore[union-attr]
-    question, grain, units, *more = said
-    return [f"**{question}** {grain} {units}", *more]
+def _comment(view: sql_views.View) -> list[str]:
+    """The comment of a view as a paragraph: question, grain, units and remarks."""
+    question, grain, units, *remarks = view.comment
+    return [f"**{question}** {grain} {units}", *remarks]
 
 
 if __name__ == "__main__":

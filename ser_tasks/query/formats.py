@@ -1,4 +1,4 @@
-"""An answer of DuckDB as text for a person, or as CSV, JSON or Parquet: read in batches, so that a long one takes little memory."""
+"""Writes DuckDB's answers as text for a person, or as CSV, JSON or Parquet, in batches, so that a long answer takes little memory."""
 
 import bisect
 import csv
@@ -7,11 +7,12 @@ import itertools
 import json
 import math
 import shutil
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any, BinaryIO
+from typing import IO, Any, Literal, overload
 
 import duckdb
 import pyarrow as pa
@@ -25,16 +26,17 @@ from rich.cells import cell_len, set_cell_size
 from ser_tasks.lake.sql_text import identifier
 
 SHOWN_ROWS, SHOWN_CELL = 100, 40
-"""Rows, and characters of a value, at which a table for a person ends."""
+"""The most rows of a table for a person, and the most characters of a value in it."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes text that begins so for a formula."""
 
 Batches = Iterator[pa.Table]
 
 
 def write(
     answer: pa.RecordBatchReader,
-    file: BinaryIO,
+    file: IO[bytes],
     format: str,
     width: int | None = None,
     shown_rows: int | None = SHOWN_ROWS,
@@ -42,9 +44,9 @@ def write(
 ) -> int:
     """Writes an answer to an open file and returns its number of rows.
 
-    ``table`` is for a person, as wide as the terminal, and ``vertical`` the same with a line for each column; both hold the
-    first ``shown_rows`` rows, None for all. With ``whole``, a table's last column folds its values instead of ending them.
-    ``csv``, ``json`` (an array with one object a line) and ``parquet`` hold all rows.
+    ``table`` is for a person, at most ``width`` characters wide (the terminal's width by default); ``vertical`` has a line for each
+    column instead of one for each row. Both hold the first ``shown_rows`` rows, None for all. With ``whole``, a table wraps long values of
+    its last column instead of cutting them. ``csv``, ``json`` (an array with one object a line) and ``parquet`` hold all rows.
     """
     if format not in FORMATS:
         raise ValueError(f"{format!r} is no format: choose one of {', '.join(FORMATS)}.")
@@ -59,9 +61,11 @@ def write(
             yield pa.Table.from_batches([batch]).rename_columns(names)
 
     if format in FOR_A_PERSON:
-        head, every = [], itertools.chain([empty], batches())
-        for batch in every:
-            head.append(batch if shown_rows is None else batch.slice(0, max(0, shown_rows - sum(map(len, head)))))
+        head, room = [empty], sys.maxsize if shown_rows is None else shown_rows
+        for batch in batches():
+            if room:
+                head.append(batch.slice(0, room))
+                room -= head[-1].num_rows
         text = FOR_A_PERSON[format](pa.concat_tables(head), rows, width or shutil.get_terminal_size((120, 40)).columns, whole)
         file.write(f"{text}\n".encode())
     else:
@@ -69,8 +73,21 @@ def write(
     return rows
 
 
+@overload
+def render(
+    answer: pa.Table | duckdb.DuckDBPyRelation,
+    format: Literal["table", "vertical", "csv", "json"] = "table",
+    width: int | None = None,
+    whole: bool = False,
+) -> str: ...
+
+
+@overload
+def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str, width: int | None = None, whole: bool = False) -> str | bytes: ...
+
+
 def render(answer: pa.Table | duckdb.DuckDBPyRelation, format: str = "table", width: int | None = None, whole: bool = False) -> str | bytes:
-    """An answer in memory as text, or as the bytes of a ``parquet`` file: see write."""
+    """An answer as text, or as the bytes of a ``parquet`` file; see ``write``."""
     answer = answer if isinstance(answer, pa.Table) else answer.to_arrow_table()
     file = io.BytesIO()
     write(answer.to_reader(), file, format, width, whole=whole)
@@ -83,7 +100,7 @@ def spreadsheet_safe(value: Any) -> Any:
 
 
 def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
-    """The first columns that fit; a footer names what is left out. One row too wide stands upright."""
+    """The first columns that fit, and a footer with the names of the others. A single row that is too wide is shown vertically."""
     if head.column_names == ["explain_key", "explain_value"]:
         return "\n".join(head["explain_value"].to_pylist()).rstrip("\n")
     columns = {name: _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
@@ -102,7 +119,7 @@ def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
 
 
 def _as_upright(head: pa.Table, rows: int, width: int, whole: bool = True) -> str:
-    """A line for each column, whole values, one row after the other."""
+    """A line for each column with its whole value, row by row."""
     columns = {name: _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
     each = [_upright(columns, place, f"row {place + 1:,}", width) for place in range(len(head))]
     return "".join(each) + "\n".join(textwrap.wrap(_footer(len(head), rows), width))
@@ -124,7 +141,7 @@ def _cut(text: str, cells: int) -> str:
 
 
 def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], width: int, whole: bool = False) -> str:
-    """A box of text as wide as it must be; the last column folds its values where ``whole``, all others end them in an ellipsis."""
+    """A box as wide as its content needs. With ``whole``, the last column wraps long values; the others end them in an ellipsis."""
     box = rich.table.Table(box=rich.box.SQUARE)
     for name, is_number in zip(names, numbers, strict=True):
         folds = whole and name == names[-1]
@@ -143,7 +160,7 @@ def _box(names: list[str], rows: Iterable[Iterable[str]], numbers: list[bool], w
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:
-    """Text of a column's values; numbers of one column have as many decimals as each other, where that shows them all."""
+    """A column's values as text. Its numbers have the same number of decimals, unless small ones would then be shown as zero."""
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         known = [abs(value) for value in values if value is not None and math.isfinite(value)]
@@ -161,13 +178,13 @@ def _decimals(value: float) -> int:
 
 
 def _number(value: float, decimals: int) -> str:
-    """Nothing but zero is shown as zero: 2e-09."""
+    """Only zero is shown as zero; a smaller number is written as 2e-09."""
     text = f"{value:.{decimals}f}"
     return f"{value:.0e}" if value and float(text) == 0 else text
 
 
 def _plain(value: object) -> str:
-    """A value as SQL would write it, also within a list or a struct."""
+    """A value as DuckDB writes it, also within a list or a struct."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -182,15 +199,15 @@ def _plain(value: object) -> str:
 
 
 def _printable(text: str) -> str:
-    """Text that only shows: what would steer the terminal, or turn the reading direction, is written as its number."""
+    """Text without effect on the terminal: control characters, and those that change the reading direction, are written as numbers."""
     return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 
 def _is_number(type_: pa.DataType) -> bool:
-    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
-def _write_csv(empty: pa.Table, batches: Batches, file: BinaryIO) -> None:
+def _write_csv(empty: pa.Table, batches: Batches, file: IO[bytes]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(empty.column_names)
@@ -200,7 +217,7 @@ def _write_csv(empty: pa.Table, batches: Batches, file: BinaryIO) -> None:
     text.detach()
 
 
-def _write_json(empty: pa.Table, batches: Batches, file: BinaryIO) -> None:
+def _write_json(empty: pa.Table, batches: Batches, file: IO[bytes]) -> None:
     file.write(b"[")
     before = "\n"
     with _connection() as connection:
@@ -212,14 +229,14 @@ def _write_json(empty: pa.Table, batches: Batches, file: BinaryIO) -> None:
     file.write(b"]\n" if before == "\n" else b"\n]\n")
 
 
-def _write_parquet(empty: pa.Table, batches: Batches, file: BinaryIO) -> None:
+def _write_parquet(empty: pa.Table, batches: Batches, file: IO[bytes]) -> None:
     with pq.ParquetWriter(file, empty.schema, compression="zstd") as writer:
         for batch in batches:
             writer.write_table(batch)
 
 
 FOR_A_PERSON: dict[str, Callable[[pa.Table, int, int, bool], str]] = {"table": _as_table, "vertical": _as_upright}
-FOR_PROGRAMS: dict[str, Callable[[pa.Table, Batches, BinaryIO], None]] = {
+FOR_PROGRAMS: dict[str, Callable[[pa.Table, Batches, IO[bytes]], None]] = {
     "csv": _write_csv,
     "json": _write_json,
     "parquet": _write_parquet,
@@ -244,7 +261,7 @@ def _projected(
 
 
 def _distinct(given: list[str]) -> list[str]:
-    """SQL allows two columns of one name (and tells upper from lower case nowhere); files and objects do not."""
+    """Names made distinct by a number: SQL allows several columns of one name and ignores case, files and JSON objects do not."""
     names: list[str] = []
     for name in given:
         taken = {other.lower() for other in names}
@@ -253,7 +270,7 @@ def _distinct(given: list[str]) -> list[str]:
 
 
 def _jsonable(name: str, column: pa.ChunkedArray) -> str:
-    """JSON knows neither NaN nor infinity, and a float32 is written as short as it is: 0.1, not 0.10000000149011612."""
+    """JSON has neither NaN nor infinity. A float32 is written with its own digits: 0.1, not 0.10000000149011612."""
     if not pa.types.is_floating(column.type):
         return name
     return f"CASE WHEN isfinite({name}) THEN {name}::VARCHAR::DOUBLE END"

@@ -1,4 +1,4 @@
-"""The prompt of ``ser sql``: a line editor with history and completion around a Shell."""
+"""The prompt of ``ser sql``: a Shell with a line editor, history and completion of names."""
 
 import dataclasses
 import re
@@ -17,7 +17,7 @@ from prompt_toolkit.history import FileHistory
 from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
-from ser_tasks.lake import catalog
+from ser_tasks.lake import sql_views
 from ser_tasks.query.shell import HELP, Shell, format_of
 
 WORDS = """
@@ -25,11 +25,11 @@ SELECT FROM WHERE GROUP BY ORDER LIMIT JOIN LEFT USING ON WITH AS AND OR NOT IN 
 CASE WHEN THEN ELSE END DESC ASC DATE INTERVAL FILTER OVER PARTITION DESCRIBE SUMMARIZE
 count sum avg min max round weighted_avg median quantile_cont date_trunc
 """
-LEAVE = ("\\q", "exit", "quit")
+QUIT = ("\\q", "exit", "quit")
 
 
 def prompt(shell: Shell, lake: str) -> None:
-    """Asks and answers until Ctrl-D or \\q. What fails is told, and the next query asked for."""
+    """Reads and answers queries until Ctrl-D or \\q. An error is printed and does not end it."""
     session: PromptSession[str] = PromptSession(
         history=FileHistory(str(_history_file())),
         completer=_Names(shell.connection),
@@ -38,7 +38,7 @@ def prompt(shell: Shell, lake: str) -> None:
         multiline=Condition(lambda: not _is_complete(get_app().current_buffer.text)),
         prompt_continuation="...> ",
     )
-    print(f"{lake}: \\d lists the views, \\? says what else there is, Ctrl-D leaves.")
+    print(f"{lake}: \\d lists the views, \\? lists all commands, Ctrl-D quits.")
     while True:
         try:
             text = session.prompt(f"ser{_as_of(shell.connection)}> ").strip()
@@ -46,10 +46,10 @@ def prompt(shell: Shell, lake: str) -> None:
             continue
         except EOFError:
             return
-        if text.rstrip(";").lower() in LEAVE:
+        if text.rstrip(";").lower() in QUIT:
             return
         try:
-            _do(shell, text)
+            _execute(shell, text)
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
         except (ValueError, OSError, duckdb.Error) as error:
@@ -57,13 +57,13 @@ def prompt(shell: Shell, lake: str) -> None:
 
 
 def _as_of(connection: duckdb.DuckDBPyConnection) -> str:
-    """Told at every prompt, so that nobody takes a past state for the present one."""
+    """Shown at every prompt, so that a past state is never mistaken for the present one."""
     [moment] = connection.execute("SELECT TRY_CAST(getvariable('as_of') AS TIMESTAMPTZ)::VARCHAR").fetchone() or (None,)
     return f" as of {moment}" if moment else ""
 
 
-def _do(shell: Shell, text: str) -> None:
-    """One thing that was typed; ``\\out`` holds for the next one."""
+def _execute(shell: Shell, text: str) -> None:
+    """Executes one input: a command of the prompt, or SQL or a command for the shell. ``\\out`` applies to the next one."""
     if text == "\\x":
         shell.format = "table" if shell.format == "vertical" else "vertical"
         print(f"Answers are written as {shell.format}.")
@@ -84,17 +84,17 @@ def _do(shell: Shell, text: str) -> None:
 
 
 def _is_complete(text: str) -> bool:
-    """Whether Enter ends it: after a semicolon, on an empty line, after a command."""
-    return text.endswith(("\n", ";")) or text.startswith("\\") or text.strip().lower() in ("", "help", *LEAVE)
+    """Whether Enter ends the input: after a semicolon, on an empty line, after a command."""
+    return text.endswith(("\n", ";")) or text.startswith("\\") or text.strip().lower() in ("", "help", *QUIT)
 
 
 class _Names(Completer):
-    """Views, and the columns of those that the text names; where it names none, of every view."""
+    """Completes names of views, and of the columns of the views that the text names, or of all views where it names none."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection):
-        found = connection.execute("SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = 'main' GROUP BY ALL")
-        listed = {view.name for view in catalog.views()}
-        self.columns = {view: columns for view, columns in found.fetchall() if view in listed}
+        rows = connection.execute("SELECT table_name, list(column_name) FROM duckdb_columns() WHERE schema_name = 'main' GROUP BY ALL")
+        listed = {view.name for view in sql_views.all_views()}
+        self.columns = {view: columns for view, columns in rows.fetchall() if view in listed}
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         word = document.get_word_before_cursor(pattern=re.compile(r"\w+"))

@@ -1,4 +1,4 @@
-"""A session of `ser sql`."""
+"""What `ser sql` does: reads the query from its argument, a file, standard input or a prompt, and answers it from a lake."""
 
 import sys
 from datetime import datetime
@@ -19,7 +19,12 @@ def run(
     shown_rows: int = formats.SHOWN_ROWS,
     as_of: str | None = None,
 ) -> None:
-    """What ``ser sql`` does, see its help. Raises ValueError and OSError for bad input, duckdb.Error for what DuckDB refuses."""
+    """Answers ``query``, the SQL in ``file`` or standard input. Without any of these it starts a prompt on a terminal or lists the views.
+
+    ``format`` is one of ``formats.FORMATS``, by default that of the suffix of ``out``, else a table. A table holds ``shown_rows`` rows,
+    0 for all; files hold all. ``as_of`` is a date or moment in ISO 8601. Raises ValueError and OSError for bad input, and duckdb.Error
+    for what DuckDB rejects.
+    """
     if query is not None and file:
         raise ValueError("Give a query or --file, not both.")
     format = format_of(out, format) if out else format or "table"
@@ -29,13 +34,13 @@ def run(
         text, source = file.read_text(encoding="utf-8-sig"), str(file)
     elif query is None and not sys.stdin.isatty():
         text = sys.stdin.read()
-    moment = _moment(as_of) if as_of else None
+    moment = _parse_moment(as_of) if as_of else None
     if next(open_store(lake).list(), None) is None:
         print(f"ser: there is nothing in {lake} (yet): its views are empty.", file=sys.stderr)
     with catalog.connect(lake, as_of=moment) as connection:
         connection.execute("SET errors_as_json = true")
-        connection.execute("SET autoinstall_known_extensions = false")  # who asks installs nothing
-        connection.execute("SET python_enable_replacements = false")  # FROM text is no variable of this program
+        connection.execute("SET autoinstall_known_extensions = false")  # a query must not install software
+        connection.execute("SET python_enable_replacements = false")  # FROM text must not read this program's variable
         shell = Shell(connection, format, out, None if everything else shown_rows)
         if text is None and sys.stdout.isatty() and not out and format in formats.FOR_A_PERSON:
             from ser_tasks.query.prompt import prompt
@@ -48,7 +53,7 @@ def run(
             shell.answer(text or "", source)
 
 
-def _moment(text: str) -> datetime:
+def _parse_moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -10,7 +10,6 @@ import torch
 from sklearn.base import BaseEstimator
 
 from ser_tasks.datasets import emotions_of, read_corpora
-from ser_tasks.datasets.telephone import 
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
 from ser_tasks.html_page import markdown_table

@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from ser_tasks import schemas
-from ser_tasks.lake import catalog, parts, read_only
+from ser_tasks.lake import catalog, parts, read_only, sql_views
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.settings import Settings
@@ -30,7 +30,7 @@ from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
 def views(lake: str, *folders: str) -> None:
     """Wall and CPU seconds of each view (counted) and mart (its first 100 rows), the better of two; with the machine's load."""
     with catalog.connect(lake) as connection:
-        for view in catalog.views():
+        for view in sql_views.all_views():
             if folders and view.folder not in folders:
                 continue
             sql = f"FROM {view.name} LIMIT 100" if view.folder == "marts" else f"SELECT count(*) FROM {view.name}"

@@ -230,11 +230,11 @@ def test_a_viewer_sees_the_calls_of_their_queues_in_every_view(lake):
 
 
 def test_views_say_the_same_as_those_of_the_lake(lake):
-    from ser_tasks.lake import catalog
+    from ser_tasks.lake import catalog, sql_views
 
     snapshot = Snapshot(lake)
     with catalog.connect(lake) as connection:
-        for view in catalog.views():
+        for view in sql_views.all_views():
             if view.folder != "checks":
                 order = "ORDER BY ALL" if view.folder == "staging" else ""
                 wanted = connection.execute(f"SELECT COLUMNS(c -> c <> 'agent_pseudonym') FROM {view.name} {order}").fetchall()

@@ -124,8 +124,8 @@ def test_the_command_writes_it(lake, tmp_path, monkeypatch):
     for wrong, says in (
         (["--week", "47"], "is not a week"),
         (["--group", "x"], "has no group 'x': it has sales-leads"),
-        (["--again"], "give --mail, too"),
-        (["--mail", "--queue", "sales"], "leave --queue and --group out"),
+        (["--again"], "have no effect without --mail"),
+        (["--mail", "--queue", "sales"], "leave out --queue and --group"),
     ):
         refused = CliRunner().invoke(app, ["weekly", "--lake", lake, *wrong])
         assert refused.exit_code == 2 and says in refused.output

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ser_tasks.lake import catalog
+from ser_tasks.lake import catalog, s3_access
 from ser_tasks.maintenance.compaction import compact
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
@@ -38,7 +38,7 @@ def opened(path):
     """The file as a BI tool opens it: read-only, with a secret of its own where the lake is on S3."""
     connection = duckdb.connect(path, read_only=True)
     if "AWS_ENDPOINT_URL" in os.environ:
-        catalog._load_httpfs(connection)
+        s3_access.load_httpfs(connection)
         host = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
         keys = f"KEY_ID '{os.environ['AWS_ACCESS_KEY_ID']}', SECRET '{os.environ['AWS_SECRET_ACCESS_KEY']}'"
         connection.execute(f"CREATE SECRET (TYPE s3, {keys}, ENDPOINT '{host}', URL_STYLE 'path', USE_SSL false, REGION 'us-east-1')")

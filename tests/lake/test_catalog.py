@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_tasks import schemas
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import catalog, read_only, s3_access, sql_views
 from ser_tasks.storage import open_store
 from tests.factories.lakes import DAY, MODEL, NIGHT, POLICY, Call, angry, good_calls, segment, worse, write, write_calls, write_good_lake
 
@@ -30,7 +30,7 @@ def test_an_empty_lake_has_empty_views(tmp_path, made):
     if made:
         lake.mkdir()
     connection = catalog.connect(str(lake))
-    for view in catalog.views():
+    for view in sql_views.all_views():
         assert count(connection, view.name) == 0
     assert set(catalog.run_checks(connection).values()) == {0}
     assert lake.exists() == made
@@ -240,12 +240,12 @@ def test_the_catalogue_file_works_from_any_folder_and_under_any_name(tmp_path, m
 def test_the_catalogue_file_explains_itself(tmp_path):
     with duckdb.connect(catalog.write_catalog(str(tmp_path / "lake"), tmp_path / "w.duckdb")) as connection:
         comments = "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal AND schema_name = 'main'"
-        assert dict(connection.sql(comments).fetchall()) == {view.name: view.question for view in catalog.views()}
+        assert dict(connection.sql(comments).fetchall()) == {view.name: view.question for view in sql_views.all_views()}
         of_columns = "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE schema_name = 'main' AND NOT internal"
         comments = {(view, column): comment for view, column, comment in connection.sql(of_columns).fetchall()}
         assert comments["segments", "snr_db"] == schemas.SEGMENTS.field("snr_db").metadata[b"meaning"].decode()
         assert comments["week_on_week", "week"] == "Monday of the week"
-        assert comments.keys() >= {(view.name, "what") for view in catalog.views() if view.folder == "checks"}
+        assert comments.keys() >= {(view.name, "what") for view in sql_views.all_views() if view.folder == "checks"}
         assert all(comments.values())
 
 
@@ -324,7 +324,7 @@ def test_writing_is_not_allowed(good, tmp_path, sql):
 
 
 @pytest.mark.parametrize(
-    "sql, message",
+    ("sql", "message"),
     [("", "no SQL statement"), ("SELECT 1; FROM runs", "one at a time"), ("PIVOT runs ON device", r"IN \(values\)")],
 )
 def test_exactly_one_statement(good, sql, message):
@@ -340,22 +340,20 @@ def test_faulty_sql_is_pointed_at(good):
 
 
 def test_views_are_listed_with_their_questions():
-    listed = {view.name: view for view in catalog.views()}
+    listed = {view.name: view for view in sql_views.all_views()}
     assert listed["angriest_calls"] == ("angriest_calls", "marts", "In which calls does the caller sound angriest?")
-    assert [view.folder for view in catalog.views()] == sorted((view.folder for view in catalog.views()), key=catalog.FOLDERS.index)
+    assert [view.folder for view in sql_views.all_views()] == sorted(
+        (view.folder for view in sql_views.all_views()), key=sql_views.FOLDERS.index
+    )
 
 
 def test_a_faulty_file_is_named(tmp_path, monkeypatch):
-    for folder in catalog.FOLDERS:
+    for folder in sql_views.FOLDERS:
         (tmp_path / folder).mkdir()
     (tmp_path / "marts" / "mine.sql").write_text("-- What?\nSELECT nothing FROM nowhere")
-    monkeypatch.setattr(catalog, "SQL_FOLDER", tmp_path)
-    catalog._sql_files.cache_clear()
-    try:
-        with pytest.raises(ValueError, match=r"(?s)sql/marts/mine.sql is no view:.*nowhere"):
-            catalog.connect(str(tmp_path / "lake"))
-    finally:
-        catalog._sql_files.cache_clear()
+    monkeypatch.setattr(sql_views, "SQL_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=r"(?s)sql/marts/mine.sql is no view:.*nowhere"):
+        catalog.connect(str(tmp_path / "lake"))
 
 
 # S3
@@ -367,16 +365,26 @@ def test_a_lake_on_s3_answers_as_a_folder_does(s3, tmp_path, prefix):
     write_good_lake(lake)
     write_good_lake(str(tmp_path / "lake"))
     there, here = catalog.connect(lake), catalog.connect(str(tmp_path / "lake"))
-    for view in catalog.views():
+    for view in sql_views.all_views():
         sql = f"FROM {view.name} ORDER BY ALL"
         assert read_only.query(there, sql).equals(read_only.query(here, sql))
     write_calls(lake, [worse(day=date(2026, 11, 22), chunk="c9", etag="e2", planned_at=NIGHT + timedelta(days=2))])
     assert read_only.query(there, "SELECT day FROM call_emotions WHERE call_id = 'worse'")["day"].to_pylist() == [date(2026, 11, 22)]
 
 
+def test_connecting_lists_each_table_once(faulty_s3, s3):
+    lake = f"s3://{s3.bucket('lake')}/emotions"
+    write_good_lake(lake)
+    faulty_s3.choose(lambda request: None)  # forget the requests so far
+    catalog.connect(lake).close()
+    listed = [request.prefix for request in faulty_s3.requests if request.prefix is not None]
+
+    assert sorted(prefix for prefix in listed if prefix != "emotions/") == sorted(f"emotions/{table}/day=" for table in schemas.TABLES)
+
+
 def test_an_empty_bucket_has_empty_views(s3):
     connection = catalog.connect(f"s3://{s3.bucket('lake')}/not/yet")
-    assert {count(connection, view.name) for view in catalog.views()} == {0}
+    assert {count(connection, view.name) for view in sql_views.all_views()} == {0}
 
 
 def test_no_credentials_reach_the_catalogue_file(s3, tmp_path):
@@ -386,7 +394,7 @@ def test_no_credentials_reach_the_catalogue_file(s3, tmp_path):
     assert s3.secret_key.encode() not in out.read_bytes() and s3.access_key.encode() not in out.read_bytes()
     with duckdb.connect(out, read_only=True) as connection:
         assert connection.sql("SELECT name FROM duckdb_secrets()").fetchall() == []
-        catalog._open_s3(connection, lake)
+        s3_access.open_s3(connection, lake)
         assert connection.sql("SELECT count(*) FROM outcomes").fetchone() == (5,)
 
 

@@ -12,8 +12,6 @@ from ser_tasks.settings import Settings
 from tests.factories.lakes import NIGHT, Call, run_row, segment, write, write_calls
 from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, DAYS, FIRST_DAY, make_year
 
-pytestmark = pytest.mark.usefixtures("quick_views")
-
 GOOD = """
 to: [webhook]
 rules:

@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def quick_and_direct(quick_views, monkeypatch):
+def quick_and_direct(monkeypatch):
     """No pauses between tries, and no proxy between us and loopback."""
     monkeypatch.setattr(alerts, "PAUSES_S", (0.0, 0.0))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

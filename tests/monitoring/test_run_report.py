@@ -23,8 +23,6 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.lakes import DAY, NIGHT, Call, angry, good_calls, run_row, segment, write, write_calls, write_good_lake
 
-pytestmark = pytest.mark.usefixtures("quick_views")
-
 
 @pytest.fixture
 def lake(tmp_path):

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ser_tasks import schemas
-from ser_tasks.lake import catalog
+from ser_tasks.lake import catalog, sql_views, view_cache
 from ser_tasks.query import data_dictionary
 
 
@@ -25,7 +25,7 @@ def test_the_page_is_made_anew_after_a_change():
 
 def test_every_view_and_column_is_on_the_page_with_its_type(tables, tmp_path):
     with catalog.connect(str(tmp_path)) as connection:
-        assert list(tables) == [view.name for view in catalog.views()]
+        assert list(tables) == [view.name for view in sql_views.all_views()]
         for name, rows in tables.items():
             described = connection.table(name)
             assert [(row[0], row[1]) for row in rows] == list(zip(described.columns, map(str, described.types), strict=True))
@@ -35,7 +35,7 @@ def test_staging_agrees_with_the_schemas(tables):
     for table, schema in schemas.TABLES.items():
         rows = {column: (type_, meaning) for column, type_, _, meaning in tables[table]}
         for field in schema:
-            assert rows[field.name] == (catalog.DUCKDB_TYPES[field.type], field.metadata[b"meaning"].decode())
+            assert rows[field.name] == (sql_views.DUCKDB_TYPES[field.type], field.metadata[b"meaning"].decode())
 
 
 def test_units_follow_names(tables):
@@ -50,16 +50,13 @@ def test_units_follow_names(tables):
 
 
 def test_a_column_without_a_meaning_is_named(tmp_path, monkeypatch):
-    for folder in (*catalog.FOLDERS, "macros"):
+    for folder in (*sql_views.FOLDERS, "macros"):
         (tmp_path / folder).mkdir()
     (tmp_path / "marts" / "mine.sql").write_text(
         "-- What?\n-- Grain: one row.\n-- Units: none.\nSELECT\n    1 AS known, -- one\n    2 AS unknown\n"
     )
-    monkeypatch.setattr(catalog, "SQL_FOLDER", tmp_path)
-    catalog._sql_files.cache_clear()
-    try:
-        assert catalog.meanings(catalog.views()[0])["known"] == "one"
-        with pytest.raises(ValueError, match=r"mine.unknown has no meaning: write one beside it in sql/marts/mine.sql"):
-            data_dictionary.page()
-    finally:
-        catalog._sql_files.cache_clear()
+    monkeypatch.setattr(sql_views, "SQL_FOLDER", tmp_path)
+    monkeypatch.setattr(view_cache, "cache_folder", lambda: tmp_path / "cache")
+    assert sql_views.meanings(sql_views.all_views()[0])["known"] == "one"
+    with pytest.raises(ValueError, match=r"mine.unknown has no meaning: write one beside it in sql/marts/mine.sql"):
+        data_dictionary.page()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import read_only, sql_views
 from ser_tasks.pipeline import aggregate
 from ser_tasks.settings import Settings
 from tests.factories.lakes import (
@@ -31,7 +31,7 @@ from tests.factories.lakes import (
     write_good_lake,
 )
 
-MARTS = [view.name for view in catalog.views() if view.folder == "marts"]
+MARTS = [view.name for view in sql_views.all_views() if view.folder == "marts"]
 MONDAY = date(2026, 11, 16)
 
 

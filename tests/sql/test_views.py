@@ -7,7 +7,7 @@ import pytest
 
 from ser_tasks import schemas
 from ser_tasks.calls.policy import POLICIES
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import catalog, read_only, sql_views
 from tests.factories.lakes import MODEL, NEWER_MODEL, NIGHT, Call, angry, segment, views_over, worse, write, write_calls, write_good_lake
 
 LATER = {"planned_at": NIGHT + timedelta(days=1), "scored_at": NIGHT + timedelta(days=1, minutes=5)}
@@ -29,10 +29,10 @@ def rows(connection, sql):
 
 
 def test_the_good_lake_passes_every_check(good):
-    assert catalog.run_checks(good) == {path.stem: 0 for path in (catalog.SQL_FOLDER / "checks").glob("*.sql")}
+    assert catalog.run_checks(good) == {path.stem: 0 for path in (sql_views.SQL_FOLDER / "checks").glob("*.sql")}
 
 
-@pytest.mark.parametrize("path", catalog._sql_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sql_views.sql_files(), ids=lambda path: path.stem)
 def test_a_file_is_one_select_that_says_what_it_answers(path):
     sql = path.read_text(encoding="utf-8")
     assert [statement.type for statement in duckdb.extract_statements(sql)] == [duckdb.StatementType.SELECT]
@@ -43,8 +43,8 @@ def test_a_file_is_one_select_that_says_what_it_answers(path):
 
 
 def test_every_file_is_a_view_of_its_own_in_a_known_folder():
-    files = list(catalog.SQL_FOLDER.rglob("*.sql"))
-    assert {path.parent.name for path in files} == {*catalog.FOLDERS, "macros", "alerts"}
+    files = list(sql_views.SQL_FOLDER.rglob("*.sql"))
+    assert {path.parent.name for path in files} == {*sql_views.FOLDERS, "macros", "alerts"}
     assert len({path.stem for path in files}) == len(files)
 
 
@@ -57,7 +57,7 @@ def test_staging_has_every_column_of_its_table(good):
 
 
 def test_no_mart_names_an_agent(good):
-    for view in catalog.views():
+    for view in sql_views.all_views():
         if view.folder == "marts":
             assert not [column for column in good.table(view.name).columns if "agent" in column]
 
@@ -210,7 +210,7 @@ def test_an_offence_is_found_by_its_checks_alone(lake, offence):
 
 def test_every_check_has_an_offence():
     caught = set().union(*(expected for _, expected in OFFENCES.values()))
-    assert caught == {view.name for view in catalog.views() if view.folder == "checks"}
+    assert caught == {view.name for view in sql_views.all_views() if view.folder == "checks"}
 
 
 @pytest.mark.parametrize("role", schemas.ROLES)

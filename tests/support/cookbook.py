@@ -23,12 +23,12 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from ser_tasks import schemas
-from ser_tasks.lake import catalog, parts
+from ser_tasks.lake import catalog, parts, sql_views
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.query.shell import Shell
 from tests.factories.year import KNOWN, POLICY, UNSURE_BELOW, VERSION, _summarise, make_year
 
-PAGE = catalog.SQL_FOLDER / "COOKBOOK.md"
+PAGE = sql_views.SQL_FOLDER / "COOKBOOK.md"
 BLOCK = re.compile(r"```(sql|bash|python)\n((?:(?!```).)*)```\n\n```text\n(?:(?!```).)*```", re.DOTALL)
 """A question, and the answer below it."""
 COLUMNS = 140
