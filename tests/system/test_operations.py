@@ -34,7 +34,7 @@ def explained(heading: str) -> set[str]:
 
 
 def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
-    """The strings that an expression may evaluate to: a constant, either side of a condition, or what its name is assigned in the function."""
+    """The strings that an expression may be: a constant, either side of a condition, or what its name is assigned in the function."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node.value
     elif isinstance(node, ast.IfExp):
