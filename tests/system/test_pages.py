@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_tasks.calls.metadata import Sidecar, facts_of
+from ser_tasks.calls.metadata import Sidecar, call_metadata
 from ser_tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -63,8 +63,8 @@ def test_the_readme_is_one_page_with_small_pictures():
     assert "CC BY-NC-SA 4.0" in "\n".join(page.splitlines()[:12])
 
 
-def test_the_sidecar_in_the_readme_states_every_fact():
+def test_the_sidecar_in_the_readme_has_every_field():
     sidecar = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
-    facts = facts_of("2026-11-20/call-0815.wav", sidecar.encode(), {}, Settings())
-    assert facts.values.keys() == Sidecar.model_fields.keys() | {"call_date"} and set(facts.sources.values()) == {"sidecar"}
-    assert facts.get("channels") == {0: "agent", 1: "customer"} and facts.get("notice_given") is True
+    metadata = call_metadata("2026-11-20/call-0815.wav", sidecar.encode(), {}, Settings())
+    assert metadata.values.keys() == Sidecar.model_fields.keys() | {"call_date"} and set(metadata.sources.values()) == {"sidecar"}
+    assert metadata.get("channels") == {0: "agent", 1: "customer"} and metadata.get("notice_given") is True
