@@ -68,3 +68,9 @@ def test_the_sidecar_in_the_readme_has_every_field():
     metadata = call_metadata("2026-11-20/call-0815.wav", sidecar.encode(), {}, Settings())
     assert metadata.values.keys() == Sidecar.model_fields.keys() | {"call_date"} and set(metadata.sources.values()) == {"sidecar"}
     assert metadata.get("channels") == {0: "agent", 1: "customer"} and metadata.get("notice_given") is True
+
+
+def test_the_layout_names_every_package():
+    layout = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("```\n\nImports")[0]
+    packages = [path.parent.name for path in (ROOT / "ser_tasks").glob("*/__init__.py")]
+    assert [name for name in packages if f" {name}/" not in layout] == []
