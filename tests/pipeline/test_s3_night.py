@@ -281,7 +281,7 @@ def test_a_night_that_is_refused_on_the_way_fails_and_is_completed_by_the_next(f
 BI_TOOL = "import sys, duckdb\nprint(duckdb.sql(sys.stdin.read()).fetchall())"
 
 
-def readme_lines_for_bi_tools(**values: str) -> str:
+def documented_sql_for_bi_tools(**values: str) -> str:
     """The SQL of OPERATIONS.md for BI tools, with its placeholders filled in, for a server that is not Amazon's."""
     sql = re.search(r"```sql\n(LOAD httpfs;.*?)```", OPERATIONS.read_text(), re.S)[1]
     sql = re.sub(r"\s*--.*", "", sql).replace("REGION 'eu-central-1'", "ENDPOINT 'endpoint', URL_STYLE 'path', USE_SSL false")
@@ -308,7 +308,7 @@ def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_
     reader = s3.identity(statements[2], {**statements[3], "Action": "s3:GetObject"})
     httpfs = Path(duckdb_extension_httpfs.__file__).parent / f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
     values = {"key": reader["AWS_ACCESS_KEY_ID"], "secret": reader["AWS_SECRET_ACCESS_KEY"], "warehouse.duckdb": str(warehouse)}
-    sql = readme_lines_for_bi_tools(**values, endpoint=s3.endpoint_url.removeprefix("http://"), httpfs=str(httpfs), query=query)
+    sql = documented_sql_for_bi_tools(**values, endpoint=s3.endpoint_url.removeprefix("http://"), httpfs=str(httpfs), query=query)
     plain = subprocess.run([sys.executable, "-c", BI_TOOL], input=sql, capture_output=True, text=True, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr
     assert plain.stdout.strip() == str(OUTCOMES)

@@ -70,7 +70,7 @@ def main(lake: str) -> None:
     with tempfile.TemporaryDirectory() as scratch, served(lake, scratch) as site, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=shutil.which("chromium") or driver.chromium.executable_path, args=OPTIONS)
         take(browser, site + PERIOD, FOLDER / "overview.png", 740)
-        take(browser, f"{site}/calls/{recording}", FOLDER / "call.png", 980)
+        take(browser, f"{site}/calls/{recording}", FOLDER / "call.png", 920)
         browser.close()
 
 
