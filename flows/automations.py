@@ -13,8 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL
 
-from ser_tasks import resource
-from ser_tasks.settings import Settings
+from ser_tasks.settings import Settings, resource
 
 PAGE = resource("deploy/automations.yaml")
 BLOCK = "ser-alerts"

@@ -1,18 +1,1 @@
 """The library: what is done to a call. Imports neither Prefect nor flows."""
-
-from pathlib import Path
-
-
-def resource(name: str) -> Path:
-    """A file or folder that the library reads at run time: ``sql`` or ``deploy/alerts.yaml``.
-
-    A wheel carries them inside ``ser_tasks`` (``force-include`` in ``pyproject.toml``); a checkout, and an editable installation
-    of one, has them beside it. Raises FileNotFoundError where neither has it.
-    """
-    from importlib.resources import files
-
-    package = Path(str(files("ser_tasks")))
-    for place in (package / name, package.parent / name):
-        if place.exists():
-            return place
-    raise FileNotFoundError(f"No {name} in {package} or beside it: install ser-nightly again.")

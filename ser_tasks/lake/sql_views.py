@@ -14,9 +14,9 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
-from ser_tasks import resource
 from ser_tasks.lake.sql_text import identifier, literal
 from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.settings import resource
 
 SQL_FOLDER = resource("sql")
 FOLDERS = ("staging", "marts", "checks")

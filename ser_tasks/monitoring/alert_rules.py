@@ -16,9 +16,8 @@ import pyarrow as pa
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ser_tasks import resource
 from ser_tasks.lake import read_only, sql_views
-from ser_tasks.settings import Settings
+from ser_tasks.settings import Settings, resource
 from ser_tasks.storage import open_store
 
 SHIPPED = resource("deploy/alerts.yaml")
