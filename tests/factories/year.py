@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog
-from ser_tasks.lake.catalog import DUCKDB_TYPES
+from ser_tasks.lake.sql_views import DUCKDB_TYPES
 from ser_tasks.pipeline.aggregate import onset_s
 from tests.factories.years import write_parts
 

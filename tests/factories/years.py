@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ser_tasks import schemas
 from ser_tasks.lake import parts
-from ser_tasks.lake.catalog import DUCKDB_TYPES
+from ser_tasks.lake.sql_views import DUCKDB_TYPES
 
 FIRST_DAY = date(2021, 11, 20)
 VERSION = "cnn_tcn-1-aaaa.customers_only"

@@ -16,7 +16,7 @@ from prefect.utilities.importtools import import_object
 
 from flows.alerts import EVENT
 from ser_tasks.calls.policy import REMEDIES
-from ser_tasks.lake.catalog import SQL_FOLDER
+from ser_tasks.lake.sql_views import SQL_FOLDER
 from ser_tasks.maintenance import doctor
 from ser_tasks.monitoring.alert_rules import Rule, Rules, load
 from ser_tasks.settings import Settings

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_tasks.training.feature_cache import cache_folder
+from ser_tasks.evaluation.plan import default_cache
 
 
 @pytest.mark.parametrize(("variables", "folder"), [({"HOME": "/home/ann"}, "/home/ann/.cache"), ({"XDG_CACHE_HOME": "/data"}, "/data")])
@@ -10,4 +10,4 @@ def test_features_are_kept_in_the_user_s_cache_folder(variables, folder, monkeyp
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(folder) / "ser-nightly"
+    assert default_cache() == Path(folder) / "ser-nightly"
