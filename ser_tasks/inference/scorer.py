@@ -88,12 +88,13 @@ class Scorer:
         ends = np.cumsum(lengths)
         starts = ends - lengths
         finite = np.logical_and.reduceat(np.isfinite(frames).all(axis=1), starts) & (lengths > 0)
-        for members in self._batches(lengths, np.flatnonzero(finite)):
+        for members in self.batches(lengths, np.flatnonzero(finite)):
             for part, scores in self._run(frames, starts, lengths, members):
                 probabilities[part] = scores
         return probabilities
 
-    def _batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+    def batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+        """Indices of the segments in each batch, of the segments ``members``, by rising length."""
         ordered = members[np.argsort(lengths[members], kind="stable")]
         first = 0
         while first < len(ordered):

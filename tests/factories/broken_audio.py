@@ -59,11 +59,11 @@ def good_files(folder: Path) -> dict[str, bytes]:
     names = [*making_audio.SOUNDFILE_FORMATS, *making_audio.PYAV_FORMATS, *making_audio.RAW_FORMATS]
     for name in names:
         making_audio.write(folder / name, hum)
-    making_audio.write_with_pyav(folder / "index_first.m4a", hum, 8_000, "ipod", "aac", 16_000, movflags="+faststart")
-    making_audio.write_with_pyav(folder / "pieces.m4a", hum, 8_000, "mp4", "aac", 16_000, movflags="frag_keyframe+empty_moov")
-    making_audio.write_with_pyav(folder / "video.mp4", hum, 8_000, "mp4", "aac", 16_000, video=True)
+    making_audio.write_with_pyav(folder / "index_first.m4a", hum, 8_000, ("ipod", "aac", 16_000), movflags="+faststart")
+    making_audio.write_with_pyav(folder / "pieces.m4a", hum, 8_000, ("mp4", "aac", 16_000), movflags="frag_keyframe+empty_moov")
+    making_audio.write_with_pyav(folder / "video.mp4", hum, 8_000, ("mp4", "aac", 16_000), video=True)
     for name, (container, codec, rate_hz) in _SELDOM.items():
-        making_audio.write_with_pyav(folder / name, hum, 8_000, container, codec, rate_hz)
+        making_audio.write_with_pyav(folder / name, hum, 8_000, (container, codec, rate_hz))
     soundfile.write(folder / "alac.caf", hum.T, 8_000, format="CAF", subtype="ALAC_16")
     soundfile.write(folder / "g721.au", hum[0], 8_000, format="AU", subtype="G721_32")
     soundfile.write(folder / "g723.au", hum[0], 8_000, format="AU", subtype="G723_24")
@@ -398,7 +398,7 @@ HOSTILE_TEXTS = {
 
 
 def bad_sidecars() -> dict[str, bytes]:
-    """Sidecars that can't be believed; name -> content."""
+    """Invalid sidecars; name -> content."""
     return {
         "empty": b"",
         "no_json": b"agent: ann",
@@ -479,22 +479,29 @@ def nasty_folder(folder: Path, bases: dict[str, bytes]) -> dict[str, tuple[str, 
         facts = {"call_id": text, "queue": text, "agent_id": text, "language": text, text: text}
         (day / f"says_{name}.json").write_text(json.dumps(facts), encoding="utf-8-sig" if name == "accents" else "utf-8")
 
-    outside = folder.parent / "outside.wav"
+    expected |= _special_files(day, good)
+    put("other_times.wav", good, "withheld", "role_mixed")
+    os.utime(day / "other_times.wav", (2**33, -(2**31)))
+    return expected
+
+
+def _special_files(day: Path, good: bytes) -> dict[str, tuple[str, str | None]]:
+    """Writes links, pipes and folders beside recordings; key -> outcome and reason's code. ``good`` is a readable recording."""
+    outside = day.parent.parent / "outside.wav"
     outside.write_bytes(good)
     (day / "link_out.wav").symlink_to(outside)
     (day / "link_circle.wav").symlink_to("link_circle.wav")
     (day / "link_nowhere.wav").symlink_to("nothing-here.wav")
     (day / "zeros.wav").symlink_to("/dev/zero")
     os.mkfifo(day / "pipe.wav")
-    for name in ("link_out.wav", "link_circle.wav", "link_nowhere.wav", "zeros.wav", "pipe.wav"):
-        expected[f"2026-11-20/{name}"] = ("quarantined", "no_file")
-    put("pipe_beside.wav", good, "quarantined", "no_file")
+    (day / "pipe_beside.wav").write_bytes(good)
     os.mkfifo(day / "pipe_beside.json")
     (day / "link_inside.wav").symlink_to("wrong_suffix.mp3")
-    expected["2026-11-20/link_inside.wav"] = ("withheld", "role_mixed")
     (day / "folder.wav").mkdir()
     (day / "folder.wav" / "again").symlink_to("..")
-    put("folder.wav/inside.wav", good, "withheld", "role_mixed")
-    put("other_times.wav", good, "withheld", "role_mixed")
-    os.utime(day / "other_times.wav", (2**33, -(2**31)))
-    return expected
+    (day / "folder.wav" / "inside.wav").write_bytes(good)
+    no_file = ("link_out.wav", "link_circle.wav", "link_nowhere.wav", "zeros.wav", "pipe.wav", "pipe_beside.wav")
+    return {
+        **{f"2026-11-20/{name}": ("quarantined", "no_file") for name in no_file},
+        **{f"2026-11-20/{name}": ("withheld", "role_mixed") for name in ("link_inside.wav", "folder.wav/inside.wav")},
+    }
