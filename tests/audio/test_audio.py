@@ -269,7 +269,7 @@ def test_packets_that_cannot_be_decoded_leave_the_rest_in_place(tmp_path):
 
 
 def test_gaps_between_packets_are_silence(tmp_path):
-    """Opus from a web call sends nothing while nobody speaks; the times of what follows must hold."""
+    """Opus in a web call sends no packets during silence; later speech must keep its time."""
     making.write_with_pyav(tmp_path / "whole.webm", making.signal(6), making.RATE_HZ, ("webm", "libopus", 48_000))
     with av.open(str(tmp_path / "whole.webm")) as whole, av.open(str(tmp_path / "gaps.webm"), "w") as gaps:
         track = gaps.add_stream_from_template(whole.streams.audio[0])

@@ -125,7 +125,7 @@ def test_many_channels_are_read_by_pyav_too(channels, tmp_path):
     """Of planar samples PyAV reads pointers until a null pointer: more than 8 channels crashed the process."""
     path = tmp_path / "call.wav"
     hum = making_audio.signal(1, channels=channels)
-    path.write_bytes(making_audio.wav_bytes(hum, data_size=0))  # no length: libsndfile is not asked
+    path.write_bytes(making_audio.wav_bytes(hum, data_size=0))  # no length: libsndfile does not open it
     with open_audio(path, max_duration_s=60) as reader:
         np.testing.assert_allclose(np.concatenate(list(reader.blocks()), axis=1), hum, atol=2**-14)
     assert reader.note.startswith("the header gives no length")

@@ -192,7 +192,7 @@ def _no_audio_files() -> dict[str, tuple[str, bytes]]:
 
 
 def _bad_header_files(hum: np.ndarray) -> dict[str, tuple[str, bytes]]:
-    """Files whose header is wrong or stands alone; file name -> code, content."""
+    """Files whose header is wrong or has no samples; file name -> code, content."""
     return {
         "no_channels.wav": ("no_channels", wav_bytes(hum, channels=0, block_bytes=2)),
         "many_channels.wav": ("too_many_channels", wav_bytes(hum, channels=300)),

@@ -25,7 +25,7 @@ EXTREME = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".amr", ".wma", ".webm", ".ulaw", ".alaw", ".gsm", ".vox", ".sln", ".sph")
 
 
-_SELDOM = {  # containers that PyAV reads though nobody records calls in them: name -> container, codec, rate
+_SELDOM = {  # containers that PyAV reads though calls are rarely recorded in them: name -> container, codec, rate
     "sound.ac3": ("ac3", "ac3", 48_000),
     "sound.eac3": ("eac3", "eac3", 48_000),
     "sound.avi": ("avi", "pcm_s16le", 8_000),
@@ -183,7 +183,7 @@ def _chunk_size(data: bytearray, draw: random.Random, _) -> None:
 
 
 def _chunk_that_leads_back(data: bytearray, draw: random.Random, _) -> None:
-    """A chunk of negative size, some times over, where chunks stand."""
+    """Inserts a chunk of negative size several times between the chunks."""
     name = draw.choice((b"LIST", b"junk", b"ANNO", b"COMT", b"free", b"cue ", b"id3 "))
     chunk = struct.pack(draw.choice("<>") + "4sI", name, 2**32 - draw.choice((8, 9, 8, 9, 12, 16, 40)))
     at = draw.choice((12, len(data), _place(data, draw) & ~1))
@@ -227,7 +227,7 @@ ALTERATIONS: tuple[Callable[[bytearray, random.Random, dict[str, bytes]], None],
 )
 
 
-# -- Absurd headers: what no recorder writes, and what would cost memory or time if it were believed
+# -- Absurd headers: no recorder writes them, and a trusting decoder would run out of memory or time
 
 
 def absurd_files(bases: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
@@ -377,7 +377,7 @@ def _with_gap(mka: bytes, gap_s: float) -> bytes:
     return out.getvalue()
 
 
-# -- A folder that nobody should send
+# -- A folder of hostile files
 
 
 HOSTILE_TEXTS = {
