@@ -109,7 +109,7 @@ class PyAvSource:
         resampler: av.AudioResampler | None = None
         resampled = layout = None
         first_s, done = None, 0
-        for frame in self._frames():
+        for frame in self.decoded_frames():
             if self.info.channels == 0:
                 layout = frame.layout
                 self.info = replace(self.info, sampling_rate_hz=frame.sample_rate, channels=layout.nb_channels)
@@ -142,7 +142,7 @@ class PyAvSource:
         for start in range(0, frames, second.shape[1]):
             yield second[:, : frames - start]
 
-    def _frames(self) -> Iterator[av.AudioFrame]:
+    def decoded_frames(self) -> Iterator[av.AudioFrame]:
         """Yields decoded frames; packets that cannot be decoded are skipped and counted."""
         packets = self._container.demux(self._stream)
         in_a_row = 0

@@ -64,7 +64,7 @@ def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None
 
 @dataclass
 class Scorer:
-    """A bundle on a device. One per process: the GPU's batches are its own."""
+    """A bundle on a device, which scores segments in batches. There is one in a process."""
 
     bundle: Bundle
     device: torch.device
@@ -76,11 +76,10 @@ class Scorer:
         self._checked = self.precision == "float32"
 
     def score(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Probabilities float32 (segments, labels), in the segments' order.
+        """Probabilities, float32 (segments, labels), in the order of the segments.
 
-        ``frames`` float32 (sum of lengths, features) holds the segments one after the other. Segments that are not
-        finite come back as NaN. Batches hold at most ``frames_per_batch`` frames, padding included; one that does
-        not fit into memory is halved.
+        ``frames``, float32 (sum of lengths, features), holds the segments one after the other. A segment that is not finite gets NaN.
+        Batches hold at most ``frames_per_batch`` frames, padding included; a batch that does not fit into memory is halved.
         """
         probabilities = np.full((len(lengths), len(self.bundle.labels)), np.nan, np.float32)
         if len(lengths) == 0:
@@ -88,16 +87,17 @@ class Scorer:
         ends = np.cumsum(lengths)
         starts = ends - lengths
         finite = np.logical_and.reduceat(np.isfinite(frames).all(axis=1), starts) & (lengths > 0)
-        for members in self._batches(lengths, np.flatnonzero(finite)):
+        for members in self.batches(lengths, np.flatnonzero(finite)):
             for part, scores in self._run(frames, starts, lengths, members):
                 probabilities[part] = scores
         return probabilities
 
-    def _batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+    def batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
+        """Indices of the segments in each batch, of the segments ``members``, by rising length."""
         ordered = members[np.argsort(lengths[members], kind="stable")]
         first = 0
         while first < len(ordered):
-            # Lengths rise, so a batch of n is as wide as its last: the largest n that fits is found by bisection.
+            # Lengths rise, so the last segment sets the width of a batch: the largest batch that fits is found by bisection.
             widths = lengths[ordered[first:]] * np.arange(1, len(ordered) - first + 1)
             count = max(1, int(np.searchsorted(widths, self.frames_per_batch, side="right")))
             yield ordered[first : first + count]
@@ -107,10 +107,10 @@ class Scorer:
         self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         try:
-            own = lengths[members]
-            index = starts[members, None] + np.minimum(np.arange(own.max()), own[:, None] - 1)
+            counts = lengths[members]
+            index = starts[members, None] + np.minimum(np.arange(counts.max()), counts[:, None] - 1)
             x = torch.from_numpy(frames[index]).to(self.device)
-            yield members, self._probabilities(x, torch.from_numpy(own)).float().cpu().numpy()
+            yield members, self._probabilities(x, torch.from_numpy(counts)).float().cpu().numpy()
         except (MemoryError, RuntimeError) as error:
             if len(members) == 1 or not (isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)):
                 raise

@@ -72,7 +72,7 @@ def test_speech_that_leaks_from_a_much_louder_channel_is_left_out():
     loud, leak, own = Span(0, 40 * WINDOW), Span(2 * WINDOW, 38 * WINDOW), Span(50 * WINDOW, 60 * WINDOW)
     power = np.full((2, 100), 1e-8)
     power[0, :40], power[1, 2:38], power[1, 50:60] = 1e-3, 1e-7, 1e-7
-    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [own]]  # as quiet, but nobody else speaks
+    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [own]]  # as quiet, but no other channel speaks
     power[1, 2:38] = 1e-3 / 10**2.4
-    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [leak, own]]  # 24 dB below: somebody speaks there
+    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [leak, own]]  # 24 dB below: speech of its own
     assert without_crosstalk([[own]], power[:1]) == [[own]]

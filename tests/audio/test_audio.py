@@ -146,17 +146,18 @@ def test_an_mp3_without_a_length_header_is_read_to_its_end(tmp_path):
 
 def test_every_broken_file_gets_its_code_or_note(tmp_path):
     expected = making.broken_files(tmp_path / "broken", LONGEST_S)
-    found = {}
+    found, messages = {}, []
     for name in expected:
         try:
             samples, reader = read(tmp_path / "broken" / name)
         except AudioError as error:
             found[name] = error.code
-            assert len(str(error)) > 40 and str(tmp_path) not in str(error)
+            messages.append(str(error))
         else:
             assert np.isfinite(samples).all() and 1 <= reader.seconds < 6
             found[name] = (reader.note or "no note").split(":")[0]
     assert found == expected
+    assert all(len(message) > 40 and str(tmp_path) not in message for message in messages)
     table = sys.modules["ser_tasks.audio"].__doc__
     assert {code for code in expected.values() if f"\n| {code} " not in table} == {"truncated"}
 
@@ -198,7 +199,7 @@ def test_audio_that_the_header_leaves_out_is_noted(tmp_path):
     assert samples.shape == (2, 8_000)
     assert reader.note == "the header ends the audio at 1.0 s, but 160,000 bytes follow that were not read"
     tags = b"LIST" + struct.pack("<I", 40_000) + bytes(40_000)
-    assert read_bytes(tmp_path, making.wav_bytes(making.signal(1), after=tags))[1].note is None
+    assert read_bytes(tmp_path, making.wav_bytes(making.signal(1)) + tags)[1].note is None
 
 
 def test_a_wav_with_misplaced_chunks_says_so(tmp_path):
@@ -218,18 +219,17 @@ def test_24_bits_in_32_bit_containers_are_no_lie(tmp_path):
     np.testing.assert_allclose(read_bytes(tmp_path, data)[0], making.signal(1), atol=1e-6)
 
 
-def test_too_long_is_told_by_the_header_and_by_the_samples(tmp_path):
+def test_too_long_is_detected_from_the_header_and_from_the_samples(tmp_path):
     path = making.write(tmp_path / "pcm16.flac", making.signal(5))
     with pytest.raises(AudioError, match="The header promises 5 s; at most 4 s are read") as caught:
         open_audio(path, max_duration_s=4)
     assert caught.value.code == "too_long"
     making.without_flac_length(path)
     with open_audio(path, max_duration_s=4) as reader:
-        seconds = 0
+        durations_s: list[float] = []
         with pytest.raises(AudioError, match="More than 4 s of audio were decoded"):
-            for block in reader.blocks(1.0):
-                seconds += block.shape[1] / 8_000
-    assert seconds == 4
+            durations_s.extend(block.shape[1] / 8_000 for block in reader.blocks(1.0))
+    assert sum(durations_s) == 4
     assert read(path, max_duration_s=5)[1].seconds == 5
 
 
@@ -258,7 +258,7 @@ def test_damage_inside_a_flac_keeps_what_came_before(tmp_path):
 
 
 def test_packets_that_cannot_be_decoded_leave_the_rest_in_place(tmp_path):
-    making.write_with_pyav(tmp_path / "call.m4a", making.signal(10), making.RATE_HZ, "ipod", "aac", 16_000)
+    making.write_with_pyav(tmp_path / "call.m4a", making.signal(10), making.RATE_HZ, ("ipod", "aac", 16_000))
     data = bytearray((tmp_path / "call.m4a").read_bytes())
     at = data.find(b"mdat") + len(data) // 3
     data[at : at + 200] = b"\xff" * 200
@@ -269,8 +269,8 @@ def test_packets_that_cannot_be_decoded_leave_the_rest_in_place(tmp_path):
 
 
 def test_gaps_between_packets_are_silence(tmp_path):
-    """Opus from a web call sends nothing while nobody speaks; the times of what follows must hold."""
-    making.write_with_pyav(tmp_path / "whole.webm", making.signal(6), making.RATE_HZ, "webm", "libopus", 48_000)
+    """Opus in a web call sends no packets during silence; later speech must keep its time."""
+    making.write_with_pyav(tmp_path / "whole.webm", making.signal(6), making.RATE_HZ, ("webm", "libopus", 48_000))
     with av.open(str(tmp_path / "whole.webm")) as whole, av.open(str(tmp_path / "gaps.webm"), "w") as gaps:
         track = gaps.add_stream_from_template(whole.streams.audio[0])
         for packet in whole.demux(audio=0):
@@ -286,14 +286,14 @@ def test_gaps_between_packets_are_silence(tmp_path):
 
 def test_a_video_is_read_for_its_sound(tmp_path):
     path = tmp_path / "meeting.mp4"
-    making.write_with_pyav(path, making.signal(3), making.RATE_HZ, "mp4", "aac", 16_000, video=True)
+    making.write_with_pyav(path, making.signal(3), making.RATE_HZ, ("mp4", "aac", 16_000), video=True)
     samples, reader = read(path)
     assert reader.info.codec == "AAC" and correlation(making.signal(3)[1], samples[1, ::2]) > 0.95
 
 
 def test_further_audio_tracks_are_noted(tmp_path):
     path = tmp_path / "tracks.mka"
-    making.write_with_pyav(path, making.signal(2)[:1], making.RATE_HZ, "matroska", "libopus", 48_000, tracks=2)
+    making.write_with_pyav(path, making.signal(2)[:1], making.RATE_HZ, ("matroska", "libopus", 48_000), tracks=2)
     assert read(path)[1].note == "the file has 2 audio tracks: only the first was read"
 
 
@@ -337,6 +337,7 @@ def test_any_damage_gives_finite_blocks_or_a_reason(tmp_path, name, keep, flips)
     for at, mask in flips:
         data[at % len(data)] ^= mask
     (tmp_path / name).write_bytes(data[: round(len(data) * keep)])
+    refused: AudioError | None = None
     try:
         with open_audio(tmp_path / name, max_duration_s=60) as reader:
             frames = 0
@@ -346,7 +347,8 @@ def test_any_damage_gives_finite_blocks_or_a_reason(tmp_path, name, keep, flips)
                 frames += block.shape[1]
             assert reader.seconds == frames / reader.info.sampling_rate_hz > 0
     except AudioError as error:
-        assert error.code and str(error)
+        refused = error
+    assert refused is None or (refused.code and str(refused))
 
 
 # -- Size

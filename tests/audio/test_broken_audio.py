@@ -78,7 +78,7 @@ def test_a_planted_fault_is_noticed_and_the_rest_goes_on(base_folder, tmp_path, 
     planted = [Case(what, "planted", 0, 0) for what in ("crash", "none", "hang", "none", "memory", "file")]
     answers = decode_all(planted, tmp_path, base_folder)
     assert [answer.ended for answer in answers] == ["crashed", "decoded", "hung", "decoded", "decoded", "decoded"]
-    assert "Aborted" in answers[0].told and answers[0].case == "Case('crash', 'planted', 0, 0)"
+    assert "Aborted" in answers[0].details and answers[0].case == "Case('crash', 'planted', 0, 0)"
     assert answers[4].grown_bytes > GROWN_BYTES > answers[3].grown_bytes
     assert left_in(tmp_path) == {"cwd/left-behind"}
 
@@ -87,7 +87,7 @@ def test_absurd_headers_are_refused_before_they_cost_anything(base_folder, bases
     expected = {name: code for name, (_, code) in absurd_files(bases).items()}
     answers = decode_all([Case(name, "absurd", 0, 0) for name in expected], tmp_path, base_folder)
     check(answers, tmp_path)
-    found = [answer.ended if answer.ended == "decoded" else answer.told.partition(":")[0] for answer in answers]
+    found = [answer.ended if answer.ended == "decoded" else answer.details.partition(":")[0] for answer in answers]
     assert dict(zip(expected, found, strict=True)) == expected
     assert max(answer.seconds for answer in answers) < HANG_S / 2
 
@@ -113,12 +113,11 @@ def test_silence_is_read_to_the_longest_duration_and_no_further(name, tmp_path):
     path = silence(tmp_path / name, 100)
     if name == "pcm16.flac":
         making_audio.without_flac_length(path)
-    seconds = 0.0
+    durations_s: list[float] = []
     with pytest.raises(AudioError) as caught, open_audio(path, max_duration_s=20) as reader:
-        for block in reader.blocks(10.0):
-            seconds += block.shape[1] / reader.info.sampling_rate_hz
+        durations_s.extend(block.shape[1] / reader.info.sampling_rate_hz for block in reader.blocks(10.0))
     assert caught.value.code == "too_long"
-    assert seconds <= 20
+    assert sum(durations_s) <= 20
 
 
 @pytest.mark.parametrize("channels", [8, 9, 16])
@@ -126,7 +125,7 @@ def test_many_channels_are_read_by_pyav_too(channels, tmp_path):
     """Of planar samples PyAV reads pointers until a null pointer: more than 8 channels crashed the process."""
     path = tmp_path / "call.wav"
     hum = making_audio.signal(1, channels=channels)
-    path.write_bytes(making_audio.wav_bytes(hum, data_size=0))  # no length: libsndfile is not asked
+    path.write_bytes(making_audio.wav_bytes(hum, data_size=0))  # no length: libsndfile does not open it
     with open_audio(path, max_duration_s=60) as reader:
         np.testing.assert_allclose(np.concatenate(list(reader.blocks()), axis=1), hum, atol=2**-14)
     assert reader.note.startswith("the header gives no length")
@@ -153,8 +152,10 @@ def test_a_rate_that_leaves_the_limits_on_the_way_ends_the_reading(tmp_path, mon
         def __getattr__(self, name):
             return 1 if name == "sample_rate" else getattr(self.frame, name)
 
-    frames = pyav_source.PyAvSource._frames
-    monkeypatch.setattr(pyav_source.PyAvSource, "_frames", lambda self: (Slow(f) if n >= 75 else f for n, f in enumerate(frames(self))))
+    frames = pyav_source.PyAvSource.decoded_frames
+    monkeypatch.setattr(
+        pyav_source.PyAvSource, "decoded_frames", lambda self: (Slow(f) if n >= 75 else f for n, f in enumerate(frames(self)))
+    )
     with open_audio(path, max_duration_s=60) as reader:
         seconds = sum(block.shape[1] for block in reader.blocks()) / 8_000
     assert seconds == pytest.approx(1.5)
@@ -201,7 +202,8 @@ def test_any_header_is_read_or_refused(start, chunks, rest):
     try:
         header = read_header(io.BytesIO(data), len(data))
     except AudioError as error:
-        assert re.search(r"(Upload|Export|Split).*\.$", str(error))
+        advice = re.search(r"(Upload|Export|Split).*\.$", str(error))
+        assert advice
     else:
         assert 0 <= header.available_bytes <= len(data) and 0 <= header.bytes_after <= len(data) and header.promised_bytes >= 0
         assert header.declared_s is None or header.declared_s >= 0

@@ -48,11 +48,11 @@ def test_a_call_is_heard_alike_alone_and_in_any_company(call):
     """Bit for bit: a cut falls where the probability is least, and the last digit of two equal ones must not decide."""
     pieces = [call, call[1:], call[:, 3000:90_001], call[:, :70], call[:1, :60_000], call[:, :1], np.repeat(call, 3, axis=0)]
     together = detect_speech([sound(piece) for piece in pieces])
-    for piece, heard in zip(pieces, together, strict=True):
+    for piece, result in zip(pieces, together, strict=True):
         alone = detect_speech([sound(piece)])[0]
-        np.testing.assert_array_equal(heard.probabilities, alone.probabilities)
-        np.testing.assert_array_equal(heard.power, alone.power)
-        assert heard.probabilities.shape == heard.power.shape == (len(piece), -(-piece.shape[1] // WINDOW))
+        np.testing.assert_array_equal(result.probabilities, alone.probabilities)
+        np.testing.assert_array_equal(result.power, alone.power)
+        assert result.probabilities.shape == result.power.shape == (len(piece), -(-piece.shape[1] // WINDOW))
     np.testing.assert_array_equal(together[1].probabilities, together[0].probabilities[1:])
 
 

@@ -76,13 +76,14 @@ def test_a_sidecar_that_breaks_a_rule_is_not_believed(sidecar, what):
 @given(st.binary(max_size=200))
 def test_any_sidecar_gives_facts_or_bad_facts(data):
     with contextlib.suppress(MetadataError):
-        call_metadata("x.wav", data, {}, S)
+        assert call_metadata("x.wav", data, {}, S).get("call_id")
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)))
 def test_any_json_gives_facts_or_bad_facts(value):
     with contextlib.suppress(MetadataError):
-        call_metadata("x.wav", json.dumps({"channels": value, "queue": value, "started_at": value}).encode(), {}, S)
+        sidecar = json.dumps({"channels": value, "queue": value, "started_at": value}).encode()
+        assert call_metadata("x.wav", sidecar, {}, S).get("call_id")
 
 
 def test_numbers_are_good_ids_and_unknown_roles_fail_closed():

@@ -344,7 +344,7 @@ def test_labels_csv_can_label_parts_of_calls(tmp_path):
     rng = np.random.default_rng(0)
     call = (0.1 * rng.standard_normal((80000, 2))).astype(np.float32)
     soundfile.write(folder / "call.wav", call, 8000, subtype="PCM_16")
-    write_with_pyav(folder / "voice.m4a", np.stack([speechlike(2.0, seed=3)] * 2), 8000, "ipod", "aac", 16_000)
+    write_with_pyav(folder / "voice.m4a", np.stack([speechlike(2.0, seed=3)] * 2), 8000, ("ipod", "aac", 16_000))
     (folder / "labels.csv").write_text(
         "file,speaker,emotion,start_s,end_s,channel\n"
         "call.wav,ann,anger,1.5,3,1\ncall.wav,bob,neutral,2,,0\ncall.wav,eve,neutral,20,21,0\ncall.wav,eve,neutral,1,2,5\n"

@@ -1,4 +1,4 @@
-"""Recordings made in code: a seeded signal in every format that `ser_tasks.audio` reads, and broken ones of every kind."""
+"""Generated recordings: a seeded signal in every format that `ser_tasks.audio` reads, and broken files of every kind."""
 
 import struct
 from fractions import Fraction
@@ -62,10 +62,10 @@ def signal(seconds: float, sampling_rate_hz: int = RATE_HZ, channels: int = 2, s
 
 
 def write(path: Path, samples: np.ndarray, sampling_rate_hz: int = RATE_HZ) -> Path:
-    """Write ``(channels, samples)`` in the format that the file's name has in the tables above."""
+    """Writes ``(channels, samples)`` in the format of the file's name in the tables above."""
     if path.name in PYAV_FORMATS:
         container, codec, rate_hz, channels = PYAV_FORMATS[path.name]
-        write_with_pyav(path, samples, sampling_rate_hz, container, codec, rate_hz, channels)
+        write_with_pyav(path, samples[:channels], sampling_rate_hz, (container, codec, rate_hz))
     elif path.name in RAW_FORMATS:
         soundfile.write(path, samples[0], sampling_rate_hz, format="RAW", subtype=RAW_FORMATS[path.name], endian="LITTLE")
     else:
@@ -75,9 +75,14 @@ def write(path: Path, samples: np.ndarray, sampling_rate_hz: int = RATE_HZ) -> P
     return path
 
 
-def write_with_pyav(path: Path, samples, sampling_rate_hz, container, codec, rate_hz, channels=None, *, video=False, tracks=1, **options):
-    """Encode with FFmpeg at ``rate_hz``; ``video`` adds a picture track, ``tracks`` repeats the audio, options go to the container."""
-    samples = samples[:channels] if channels else samples
+def write_with_pyav(
+    path: Path, samples: np.ndarray, sampling_rate_hz: int, encoding: tuple[str, str, int], *, video=False, tracks=1, **options: str
+) -> None:
+    """Encodes ``(channels, samples)`` with FFmpeg. ``encoding`` is the container, the codec and the sampling rate of the file.
+
+    ``video`` adds a picture track, ``tracks`` repeats the audio, ``options`` go to the container.
+    """
+    container, codec, rate_hz = encoding
     layout = "mono" if len(samples) == 1 else "stereo"
     with av.open(str(path), "w", format=container, options=options) as out:
         pictures = out.add_stream("mpeg4", rate=5, width=32, height=32, pix_fmt="yuv420p") if video else None
@@ -101,14 +106,14 @@ def write_with_pyav(path: Path, samples, sampling_rate_hz, container, codec, rat
             out.mux(sound.encode())
 
 
-def wav_bytes(samples: np.ndarray, *, tag=1, channels=None, rate_hz=RATE_HZ, bits=16, block_bytes=None, data_size=None, after=b"") -> bytes:
-    """A WAV with 16-bit (float32 where ``tag`` is 3) samples of ``(channels, samples)`` under a header of your own wording."""
+def wav_bytes(samples: np.ndarray, *, tag=1, channels=None, rate_hz=RATE_HZ, bits=16, block_bytes=None, data_size=None) -> bytes:
+    """A WAV of ``(channels, samples)`` as 16-bit values (``tag`` 3: float32), with these header fields, which may be wrong."""
     data = (samples.T.astype("<f4") if tag == 3 else np.round(samples.T * 32767).astype("<i2")).tobytes()
     channels = len(samples) if channels is None else channels
     block_bytes = channels * bits // 8 if block_bytes is None else block_bytes
     fmt = struct.pack("<HHIIHH", tag, channels, rate_hz, rate_hz * block_bytes % 2**32, block_bytes, bits)
     body = b"WAVEfmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + struct.pack("<I", len(data) if data_size is None else data_size)
-    return b"RIFF" + struct.pack("<I", min(len(body) + len(data), 2**32 - 1)) + body + data + after
+    return b"RIFF" + struct.pack("<I", min(len(body) + len(data), 2**32 - 1)) + body + data
 
 
 def cut(path: Path, share: float) -> Path:
@@ -126,7 +131,7 @@ def silent_flac(path: Path, seconds: float) -> Path:
 
 
 def without_flac_length(path: Path) -> Path:
-    """Set the total samples in a FLAC's STREAMINFO to 0, unknown (RFC 9639, section 8.2)."""
+    """Sets the total samples in a FLAC's STREAMINFO to 0, which means unknown (RFC 9639, section 8.2)."""
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0
     data[22:26] = bytes(4)
@@ -135,52 +140,21 @@ def without_flac_length(path: Path) -> Path:
 
 
 def broken_files(folder: Path, longest_s: float = 6 * 3600) -> dict[str, str]:
-    """Write broken and odd files; file name -> the code of the expected `AudioError`, or ``truncated`` for a readable one with a note.
+    """Writes broken and odd files; file name -> the code of the expected `AudioError`, or ``truncated`` for a readable one with a note.
 
-    The ``too_long`` files last longer than ``longest_s``: give the longest duration that you allow.
+    The ``too_long`` files last longer than ``longest_s``: pass the longest duration that is allowed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(7)
     hum = signal(6)
     expected: dict[str, str] = {}
-
-    def put(name: str, code: str, data: bytes) -> None:
+    files = _no_audio_files() | _bad_header_files(hum) | _bad_sample_files() | _damaged_files(folder, hum)
+    for name, (code, data) in files.items():
         (folder / name).write_bytes(data)
         expected[name] = code
-
-    put("zero_bytes.wav", "empty", b"")
-    put("zero_bytes.ulaw", "empty", b"")
-    put("noise_of_bytes.wav", "not_audio", rng.bytes(20_000))
-    put("text.wav", "not_audio", b"Dear team, the recording of this call is missing.\n" * 40)
-    put("page.mp3", "not_audio", b"<!DOCTYPE html><html><body>403 Forbidden</body></html>" * 5)
-    put("archive.wav", "not_audio", b"PK\x03\x04" + rng.bytes(5_000))
-    put("picture.wav", "not_audio", b"\x89PNG\r\n\x1a\n" + rng.bytes(5_000))
-    put("playlist.m4a", "not_audio", b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nother.ts\n#EXT-X-ENDLIST\n")
-    put("web_picture.wav", "not_audio", b"RIFF" + struct.pack("<I", 1_000) + b"WEBPVP8 " + rng.bytes(1_000))
-    put("zeros.wav", "not_audio", bytes(10_000))
-    write_with_pyav(folder / "pictures_only.mp4", hum, RATE_HZ, "mp4", "aac", 16_000, video=True, tracks=0)
+    write_with_pyav(folder / "pictures_only.mp4", hum, RATE_HZ, ("mp4", "aac", 16_000), video=True, tracks=0)
     expected["pictures_only.mp4"] = "not_audio"
-
-    put("no_channels.wav", "no_channels", wav_bytes(hum, channels=0, block_bytes=2))
-    put("many_channels.wav", "too_many_channels", wav_bytes(hum, channels=300))
-    put("rate_0.wav", "bad_sampling_rate", wav_bytes(hum, rate_hz=0))
-    put("rate_4e9.wav", "bad_sampling_rate", wav_bytes(hum, rate_hz=4_000_000_000))
-    put("rate_1000.wav", "bad_sampling_rate", wav_bytes(hum, rate_hz=1_000))
     soundfile.write(folder / "rate_2000.flac", hum.T, 2_000)
     expected["rate_2000.flac"] = "bad_sampling_rate"
-    put("header_only.wav", "no_samples", wav_bytes(hum[:, :0]))
-    put("header_and_tags.wav", "no_samples", wav_bytes(hum[:, :0], after=b"LIST\x0c\x00\x00\x00INFOISFT\x00\x00\x00\x00"))
-    put("half_a_header.wav", "no_samples", wav_bytes(hum)[:30])
-    put("header_only.au", "no_samples", b".snd" + struct.pack(">IIIII", 24, 0, 1, RATE_HZ, 1))
-    put("mono_frames_in_stereo.wav", "header_lies", wav_bytes(hum, block_bytes=2))
-    put("no_bits.wav", "header_lies", wav_bytes(hum, bits=0, block_bytes=4))
-
-    bad = signal(6)
-    bad[0, 30_000] = np.nan
-    put("nan.wav", "not_finite", wav_bytes(bad, tag=3, bits=32))
-    bad[0, 30_000] = -np.inf
-    put("infinite.wav", "not_finite", wav_bytes(bad, tag=3, bits=32))
-    put("integers_as_floats.wav", "not_scaled", wav_bytes(hum * 32768, tag=3, bits=32))
 
     silent_flac(folder / "hours_of_silence.flac", longest_s + 60)
     expected["hours_of_silence.flac"] = "too_long"
@@ -188,20 +162,70 @@ def broken_files(folder: Path, longest_s: float = 6 * 3600) -> dict[str, str]:
     without_flac_length(folder / "hours_in_secret.flac")
     expected["hours_in_secret.flac"] = "too_long"
 
-    whole = write(folder / "aac.m4a", hum).read_bytes()
-    whole_flac = write(folder / "pcm16.flac", hum).read_bytes()
-    for name in ("aac.m4a", "pcm16.flac"):
-        (folder / name).unlink()
-    put("index_missing.m4a", "decode_error", whole[: len(whole) // 2])
-    put("first_half_second.flac", "decode_error", whole_flac[: len(whole_flac) // 13])
-
     for name in (
         *("pcm16.wav", "mulaw.wav", "gsm610.wav", "ima_adpcm.wav", "rf64.wav"),
         *("pcm16.flac", "vorbis.ogg", "opus.opus", "layer3.mp3"),
     ):
         cut(write(folder / name, hum), 0.6).rename(folder / f"cut_{name}")
         expected[f"cut_{name}"] = "truncated"
-    write_with_pyav(folder / "cut_aac.m4a", hum, RATE_HZ, "ipod", "aac", 16_000, movflags="+faststart")
+    write_with_pyav(folder / "cut_aac.m4a", hum, RATE_HZ, ("ipod", "aac", 16_000), movflags="+faststart")
     cut(folder / "cut_aac.m4a", 0.6)
     expected["cut_aac.m4a"] = "truncated"
     return expected
+
+
+def _no_audio_files() -> dict[str, tuple[str, bytes]]:
+    """Files without audio; file name -> code, content."""
+    rng = np.random.default_rng(7)
+    return {
+        "zero_bytes.wav": ("empty", b""),
+        "zero_bytes.ulaw": ("empty", b""),
+        "noise_of_bytes.wav": ("not_audio", rng.bytes(20_000)),
+        "text.wav": ("not_audio", b"Dear team, the recording of this call is missing.\n" * 40),
+        "page.mp3": ("not_audio", b"<!DOCTYPE html><html><body>403 Forbidden</body></html>" * 5),
+        "archive.wav": ("not_audio", b"PK\x03\x04" + rng.bytes(5_000)),
+        "picture.wav": ("not_audio", b"\x89PNG\r\n\x1a\n" + rng.bytes(5_000)),
+        "playlist.m4a": ("not_audio", b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nother.ts\n#EXT-X-ENDLIST\n"),
+        "web_picture.wav": ("not_audio", b"RIFF" + struct.pack("<I", 1_000) + b"WEBPVP8 " + rng.bytes(1_000)),
+        "zeros.wav": ("not_audio", bytes(10_000)),
+    }
+
+
+def _bad_header_files(hum: np.ndarray) -> dict[str, tuple[str, bytes]]:
+    """Files whose header is wrong or has no samples; file name -> code, content."""
+    return {
+        "no_channels.wav": ("no_channels", wav_bytes(hum, channels=0, block_bytes=2)),
+        "many_channels.wav": ("too_many_channels", wav_bytes(hum, channels=300)),
+        "rate_0.wav": ("bad_sampling_rate", wav_bytes(hum, rate_hz=0)),
+        "rate_4e9.wav": ("bad_sampling_rate", wav_bytes(hum, rate_hz=4_000_000_000)),
+        "rate_1000.wav": ("bad_sampling_rate", wav_bytes(hum, rate_hz=1_000)),
+        "header_only.wav": ("no_samples", wav_bytes(hum[:, :0])),
+        "header_and_tags.wav": ("no_samples", wav_bytes(hum[:, :0]) + b"LIST\x0c\x00\x00\x00INFOISFT\x00\x00\x00\x00"),
+        "half_a_header.wav": ("no_samples", wav_bytes(hum)[:30]),
+        "header_only.au": ("no_samples", b".snd" + struct.pack(">IIIII", 24, 0, 1, RATE_HZ, 1)),
+        "mono_frames_in_stereo.wav": ("header_lies", wav_bytes(hum, block_bytes=2)),
+        "no_bits.wav": ("header_lies", wav_bytes(hum, bits=0, block_bytes=4)),
+    }
+
+
+def _bad_sample_files() -> dict[str, tuple[str, bytes]]:
+    """Files whose samples are no sound; file name -> code, content."""
+    nan, infinite = signal(6), signal(6)
+    nan[0, 30_000], infinite[0, 30_000] = np.nan, -np.inf
+    return {
+        "nan.wav": ("not_finite", wav_bytes(nan, tag=3, bits=32)),
+        "infinite.wav": ("not_finite", wav_bytes(infinite, tag=3, bits=32)),
+        "integers_as_floats.wav": ("not_scaled", wav_bytes(signal(6) * 32768, tag=3, bits=32)),
+    }
+
+
+def _damaged_files(folder: Path, hum: np.ndarray) -> dict[str, tuple[str, bytes]]:
+    """Files that are cut off too early to be used; file name -> code, content."""
+    whole = write(folder / "aac.m4a", hum).read_bytes()
+    whole_flac = write(folder / "pcm16.flac", hum).read_bytes()
+    for name in ("aac.m4a", "pcm16.flac"):
+        (folder / name).unlink()
+    return {
+        "index_missing.m4a": ("decode_error", whole[: len(whole) // 2]),
+        "first_half_second.flac": ("decode_error", whole_flac[: len(whole_flac) // 13]),
+    }

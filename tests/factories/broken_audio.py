@@ -25,7 +25,7 @@ EXTREME = (0, 1, 2, 7, 8, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7
 SUFFIXES = (".wav", ".mp3", ".flac", ".ogg", ".opus", ".m4a", ".amr", ".wma", ".webm", ".ulaw", ".alaw", ".gsm", ".vox", ".sln", ".sph")
 
 
-_SELDOM = {  # containers that PyAV reads though nobody records calls in them: name -> container, codec, rate
+_SELDOM = {  # containers that PyAV reads though calls are rarely recorded in them: name -> container, codec, rate
     "sound.ac3": ("ac3", "ac3", 48_000),
     "sound.eac3": ("eac3", "eac3", 48_000),
     "sound.avi": ("avi", "pcm_s16le", 8_000),
@@ -59,11 +59,11 @@ def good_files(folder: Path) -> dict[str, bytes]:
     names = [*making_audio.SOUNDFILE_FORMATS, *making_audio.PYAV_FORMATS, *making_audio.RAW_FORMATS]
     for name in names:
         making_audio.write(folder / name, hum)
-    making_audio.write_with_pyav(folder / "index_first.m4a", hum, 8_000, "ipod", "aac", 16_000, movflags="+faststart")
-    making_audio.write_with_pyav(folder / "pieces.m4a", hum, 8_000, "mp4", "aac", 16_000, movflags="frag_keyframe+empty_moov")
-    making_audio.write_with_pyav(folder / "video.mp4", hum, 8_000, "mp4", "aac", 16_000, video=True)
+    making_audio.write_with_pyav(folder / "index_first.m4a", hum, 8_000, ("ipod", "aac", 16_000), movflags="+faststart")
+    making_audio.write_with_pyav(folder / "pieces.m4a", hum, 8_000, ("mp4", "aac", 16_000), movflags="frag_keyframe+empty_moov")
+    making_audio.write_with_pyav(folder / "video.mp4", hum, 8_000, ("mp4", "aac", 16_000), video=True)
     for name, (container, codec, rate_hz) in _SELDOM.items():
-        making_audio.write_with_pyav(folder / name, hum, 8_000, container, codec, rate_hz)
+        making_audio.write_with_pyav(folder / name, hum, 8_000, (container, codec, rate_hz))
     soundfile.write(folder / "alac.caf", hum.T, 8_000, format="CAF", subtype="ALAC_16")
     soundfile.write(folder / "g721.au", hum[0], 8_000, format="AU", subtype="G721_32")
     soundfile.write(folder / "g723.au", hum[0], 8_000, format="AU", subtype="G723_24")
@@ -183,7 +183,7 @@ def _chunk_size(data: bytearray, draw: random.Random, _) -> None:
 
 
 def _chunk_that_leads_back(data: bytearray, draw: random.Random, _) -> None:
-    """A chunk of negative size, some times over, where chunks stand."""
+    """Inserts a chunk of negative size several times between the chunks."""
     name = draw.choice((b"LIST", b"junk", b"ANNO", b"COMT", b"free", b"cue ", b"id3 "))
     chunk = struct.pack(draw.choice("<>") + "4sI", name, 2**32 - draw.choice((8, 9, 8, 9, 12, 16, 40)))
     at = draw.choice((12, len(data), _place(data, draw) & ~1))
@@ -227,7 +227,7 @@ ALTERATIONS: tuple[Callable[[bytearray, random.Random, dict[str, bytes]], None],
 )
 
 
-# -- Absurd headers: what no recorder writes, and what would cost memory or time if it were believed
+# -- Absurd headers: no recorder writes them, and a trusting decoder would run out of memory or time
 
 
 def absurd_files(bases: dict[str, bytes]) -> dict[str, tuple[bytes, str]]:
@@ -377,7 +377,7 @@ def _with_gap(mka: bytes, gap_s: float) -> bytes:
     return out.getvalue()
 
 
-# -- A folder that nobody should send
+# -- A folder of hostile files
 
 
 HOSTILE_TEXTS = {
@@ -398,7 +398,7 @@ HOSTILE_TEXTS = {
 
 
 def bad_sidecars() -> dict[str, bytes]:
-    """Sidecars that can't be believed; name -> content."""
+    """Invalid sidecars; name -> content."""
     return {
         "empty": b"",
         "no_json": b"agent: ann",
@@ -479,22 +479,29 @@ def nasty_folder(folder: Path, bases: dict[str, bytes]) -> dict[str, tuple[str, 
         facts = {"call_id": text, "queue": text, "agent_id": text, "language": text, text: text}
         (day / f"says_{name}.json").write_text(json.dumps(facts), encoding="utf-8-sig" if name == "accents" else "utf-8")
 
-    outside = folder.parent / "outside.wav"
+    expected |= _special_files(day, good)
+    put("other_times.wav", good, "withheld", "role_mixed")
+    os.utime(day / "other_times.wav", (2**33, -(2**31)))
+    return expected
+
+
+def _special_files(day: Path, good: bytes) -> dict[str, tuple[str, str | None]]:
+    """Writes links, pipes and folders beside recordings; key -> outcome and reason's code. ``good`` is a readable recording."""
+    outside = day.parent.parent / "outside.wav"
     outside.write_bytes(good)
     (day / "link_out.wav").symlink_to(outside)
     (day / "link_circle.wav").symlink_to("link_circle.wav")
     (day / "link_nowhere.wav").symlink_to("nothing-here.wav")
     (day / "zeros.wav").symlink_to("/dev/zero")
     os.mkfifo(day / "pipe.wav")
-    for name in ("link_out.wav", "link_circle.wav", "link_nowhere.wav", "zeros.wav", "pipe.wav"):
-        expected[f"2026-11-20/{name}"] = ("quarantined", "no_file")
-    put("pipe_beside.wav", good, "quarantined", "no_file")
+    (day / "pipe_beside.wav").write_bytes(good)
     os.mkfifo(day / "pipe_beside.json")
     (day / "link_inside.wav").symlink_to("wrong_suffix.mp3")
-    expected["2026-11-20/link_inside.wav"] = ("withheld", "role_mixed")
     (day / "folder.wav").mkdir()
     (day / "folder.wav" / "again").symlink_to("..")
-    put("folder.wav/inside.wav", good, "withheld", "role_mixed")
-    put("other_times.wav", good, "withheld", "role_mixed")
-    os.utime(day / "other_times.wav", (2**33, -(2**31)))
-    return expected
+    (day / "folder.wav" / "inside.wav").write_bytes(good)
+    no_file = ("link_out.wav", "link_circle.wav", "link_nowhere.wav", "zeros.wav", "pipe.wav", "pipe_beside.wav")
+    return {
+        **{f"2026-11-20/{name}": ("quarantined", "no_file") for name in no_file},
+        **{f"2026-11-20/{name}": ("withheld", "role_mixed") for name in ("link_inside.wav", "folder.wav/inside.wav")},
+    }

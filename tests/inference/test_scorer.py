@@ -53,7 +53,7 @@ def test_a_segment_that_is_not_finite_is_null_and_spoils_no_other(bundle):
 
 def test_batches_keep_to_the_budget(bundle):
     _, lengths = segments([10, 200, 30, 30, 500, 12])
-    batches = list(scorer(bundle, 100)._batches(lengths, np.arange(6)))
+    batches = list(scorer(bundle, 100).batches(lengths, np.arange(6)))
     assert sorted(np.concatenate(batches).tolist()) == list(range(6))
     assert all(len(batch) == 1 or len(batch) * lengths[batch].max() <= 100 for batch in batches)
 

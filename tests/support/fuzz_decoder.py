@@ -1,10 +1,11 @@
-"""Broken files through the decoder, in processes that may die: `decode_all` starts them anew and names the file that was to blame.
+"""Decodes broken files in processes that may crash: `decode_all` starts new ones and says which file caused the crash.
 
-As a script it is such a process: it reads one case a line and answers with one JSON object a line.
+Run as a script, this file is such a process: it reads one case from each line and prints one JSON object a line.
 """
 
 import ast
 import contextlib
+import functools
 import json
 import os
 import re
@@ -16,30 +17,31 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 HANG_S = 30.0
-"""A file that takes longer hangs: a good one takes a few ms."""
+"""A file that takes longer counts as hung; a good one takes a few ms."""
 LONGEST_S = 600.0
 MEMORY_BYTES = 1 << 30
-"""Address space that a process may take on top of what it has after its imports."""
+"""Address space that a process may take in addition to what it has after its imports."""
 FILE_BYTES = 200 << 20
-"""16 channels for LONGEST_S, in scratch, are 154 MB."""
+"""Size limit of a file: 16 channels for LONGEST_S take 154 MB of scratch."""
 NAME_OF_PERSON = "CUST_4711"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a case: ``ended`` is decoded, bad_audio, or what must never be: raised, crashed, hung, wrong."""
+    """The result of a case: ``ended`` is decoded, bad_audio, or one of the failures raised, crashed, hung and wrong."""
 
     case: str
     ended: str
-    told: str
+    details: str
     seconds: float = 0.0
     grown_bytes: int = 0
 
 
 def decode_all(cases: Iterable, folder: Path, bases: Path) -> list[Answer]:
-    """Each case's answer. The processes may write to ``folder``/recordings and ``folder``/scratch; ``bases`` holds the good files."""
+    """The answer to each case. The processes may write to ``folder``/recordings and ``folder``/scratch; ``bases`` holds the good files."""
     for name in ("recordings", "scratch", "tmp", "cwd", "home"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     answers: list[Answer] = []
@@ -105,47 +107,20 @@ class _Process:
 
 
 def main(folder: Path, base_folder: Path) -> None:
-    import numpy as np
-
-    from ser_tasks.audio import AudioError, open_audio
-    from ser_tasks.audio.samples import Samples, at_8_khz
     from tests.factories.broken_audio import absurd_files, case_bytes
 
-    codes = set(re.findall(r"^\| ([a-z_]+) +\|", sys.modules["ser_tasks.audio"].__doc__, re.MULTILINE)) - {"code"}
     bases = {path.name: path.read_bytes() for path in sorted(base_folder.iterdir())}
     absurd: dict[str, tuple[bytes, str]] = {}
-
-    def decode(path: Path) -> tuple[str, str]:
-        try:
-            with open_audio(path, max_duration_s=LONGEST_S) as reader, Samples(reader.info.channels, folder / "scratch") as call:
-                for block in at_8_khz(reader.blocks(10.0), reader.info.sampling_rate_hz):
-                    assert block.dtype == np.float32 and np.isfinite(block).all(), "samples that are not finite float32"
-                    call.push(block)
-                assert 0 < reader.seconds <= LONGEST_S, f"{reader.seconds} s"
-                assert abs(call.samples / 8000 - reader.seconds) < 0.01, f"{call.samples} samples of {reader.seconds} s"
-                return "decoded", f"{reader.info.codec} in {reader.info.container}: {reader.note}"
-        except AudioError as error:
-            fault = _fault_of(error.code, str(error), codes, path)
-            return ("wrong", f"{fault}: {error}") if fault else ("bad_audio", f"{error.code}: {error}")
-        except Exception as error:
-            return "raised", f"{type(error).__name__}: {error}"
-
-    decode(base_folder / "aac.m4a")  # what is loaded at the first use is no growth
-    decode(base_folder / "opus.opus")
-    if sys.platform == "linux":
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, taken + MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # a C library may print
+    for name in ("aac.m4a", "opus.opus"):  # what is loaded at the first use does not count as growth
+        _decode(base_folder / name, folder)
+    answers = _confine()
     before = _peak_bytes()
     print("ready", file=answers)
     for line in sys.stdin:
         case = _read(line)
         begun = time.perf_counter()
         if case.kind == "planted":
-            ended, told = _plant(case.base, folder)
+            ended, details = _plant(case.base, folder)
         else:
             if case.kind == "absurd":
                 absurd = absurd or absurd_files(bases)
@@ -154,15 +129,55 @@ def main(folder: Path, base_folder: Path) -> None:
                 name, data = case_bytes(bases, case)
             path = folder / "recordings" / f"{NAME_OF_PERSON}_{name}"
             path.write_bytes(data)
-            ended, told = decode(path)
+            ended, details = _decode(path, folder)
             path.unlink()
-        told = told.encode("utf-8", "backslashreplace").decode()
+        details = details.encode("utf-8", "backslashreplace").decode()
         grown = _peak_bytes() - before
-        print(json.dumps({"ended": ended, "told": told, "seconds": time.perf_counter() - begun, "grown_bytes": grown}), file=answers)
+        print(json.dumps({"ended": ended, "details": details, "seconds": time.perf_counter() - begun, "grown_bytes": grown}), file=answers)
+
+
+def _confine() -> TextIO:
+    """Limits this process's memory, files and core dumps, and returns the file for its answers, which only Python writes to."""
+    if sys.platform == "linux":
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, taken + MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # a C library may print
+    return answers
+
+
+def _decode(path: Path, folder: Path) -> tuple[str, str]:
+    """How the decoding of a file ended, and the details."""
+    import numpy as np
+
+    from ser_tasks.audio import AudioError, open_audio
+    from ser_tasks.audio.samples import Samples, at_8_khz
+
+    try:
+        with open_audio(path, max_duration_s=LONGEST_S) as reader, Samples(reader.info.channels, folder / "scratch") as call:
+            for block in at_8_khz(reader.blocks(10.0), reader.info.sampling_rate_hz):
+                assert block.dtype == np.float32 and np.isfinite(block).all(), "samples that are not finite float32"
+                call.push(block)
+            assert 0 < reader.seconds <= LONGEST_S, f"{reader.seconds} s"
+            assert abs(call.samples / 8000 - reader.seconds) < 0.01, f"{call.samples} samples of {reader.seconds} s"
+            return "decoded", f"{reader.info.codec} in {reader.info.container}: {reader.note}"
+    except AudioError as error:
+        fault = _fault_of(error.code, str(error), path)
+        return ("wrong", f"{fault}: {error}") if fault else ("bad_audio", f"{error.code}: {error}")
+    except Exception as error:
+        return "raised", f"{type(error).__name__}: {error}"
+
+
+@functools.cache
+def _codes() -> set[str]:
+    """The reason codes in the table of `ser_tasks.audio`."""
+    return set(re.findall(r"^\| ([a-z_]+) +\|", sys.modules["ser_tasks.audio"].__doc__ or "", re.MULTILINE)) - {"code"}
 
 
 def _peak_bytes() -> int:
-    if sys.platform == "linux":  # there ru_maxrss begins with what the parent had
+    if sys.platform == "linux":  # ru_maxrss starts with the parent's memory there
         return int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
@@ -174,7 +189,7 @@ def _read(line: str):
 
 
 def _plant(what: str, folder: Path) -> tuple[str, str]:
-    """Something that must be noticed, to try whether it is."""
+    """Causes a failure on purpose, which the tests expect to be detected."""
     if what == "crash":
         os.abort()
     if what == "hang":
@@ -186,9 +201,9 @@ def _plant(what: str, folder: Path) -> tuple[str, str]:
     return "decoded", what
 
 
-def _fault_of(code: str, message: str, codes: set[str], path: Path) -> str | None:
-    """What is wrong with a reason: an unknown code, no advice, or a name or a path in it."""
-    if code not in codes:
+def _fault_of(code: str, message: str, path: Path) -> str | None:
+    """The fault of an error: an unknown code, no advice, or a name or a path in the message; None without a fault."""
+    if code not in _codes():
         return f"the table lacks the code {code}"
     if not re.search(r"(Upload|Export|Split|Scale|remove|leave the file out).*\.$", message):
         return "no advice at the end"
