@@ -178,11 +178,9 @@ def test_shipped_bundles_load_and_are_documented(name):
     assert bundle.name == bundle.model == name
     assert bundle.labels == ("anger", "happiness", "neutral", "sadness")
     assert bundle.licence == "CC BY-NC-SA 4.0" and "Livingstone" in bundle.licence_text and "Christop" in bundle.licence_text
-    assert {description["corpus"] for description in bundle.training_data} == {"ravdess", "emodb", "nemo"}
+    assert {row["corpus"] for row in bundle.training_data} == {"ravdess", "emodb", "nemo"}
     assert f"{bundle.scores['test']['all']['ua']:.2f}" in bundle.card
-    assert bundle.scores["folds"] == 6 and sum(description["clips"]["train"] for description in bundle.training_data) == len(
-        bundle.training_clips
-    )
+    assert bundle.scores["folds"] == 6 and sum(row["clips"]["train"] for row in bundle.training_data) == len(bundle.training_clips)
     assert sum(row["segments"] for name, row in bundle.scores["test"].items() if name != "all") == bundle.scores["test"]["all"]["segments"]
     for section in ("## Scores on unseen corpora", "## Robustness", "prohibited (AI Act", "ser train --model"):
         assert section in bundle.card
