@@ -117,7 +117,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
     keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
     digests = [digest_of(file) for file in rows["file"]]
-    rows = rows.assign(digest=[digest for digest, _ in digests])
+    rows = rows.assign(digest=pd.Series([digest for digest, _ in digests], index=rows.index, dtype=object))
     keep(rows["digest"].notna(), pd.Series([reason for _, reason in digests], index=rows.index, dtype=object))
     keep(rows.groupby("digest")["emotion"].transform("nunique") == 1, "the same samples as a clip of another emotion")
     keep(~rows.duplicated(["digest", "speaker"]), "the same samples as an earlier clip")

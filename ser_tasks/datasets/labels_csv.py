@@ -30,14 +30,15 @@ def read_labels_csv(folder: Path) -> Corpus:
         raise ValueError(f"{path} has no column {', '.join(missing)}: it needs {', '.join(NEEDED)}.")
     rows = rows.rename(columns={"emotion": "label"})
     sentence = next((column for column in SENTENCE_COLUMNS if column in rows), None)
-    rows = rows.assign(
-        sentence=rows[sentence] if sentence else None,
-        file=[clip_name(folder / name, *part) if isinstance(name, str) else None for name, *part in _parts(rows, path)],
-    )
+    files = [
+        clip_name(folder / name, start_s, end_s, channel) if isinstance(name, str) else None
+        for name, start_s, end_s, channel in _parts(rows, path)
+    ]
+    rows = rows.assign(sentence=rows[sentence] if sentence else None, file=pd.Series(files, index=rows.index, dtype=object))
     return corpus_of(folder.name, rows, Counter())
 
 
-def _parts(rows: pd.DataFrame, path: Path) -> list[tuple[str, float | None, float | None, int | None]]:
+def _parts(rows: pd.DataFrame, path: Path) -> list[tuple[str | None, float | None, float | None, int | None]]:
     """File, start, end and channel of each row, None where empty."""
     parts = rows.reindex(columns=[*PART])
     numbers = parts.apply(pd.to_numeric, errors="coerce")
@@ -47,8 +48,8 @@ def _parts(rows: pd.DataFrame, path: Path) -> list[tuple[str, float | None, floa
         row = int(wrong.any(axis=1).to_numpy().argmax())
         values = ", ".join(f"{name} {parts[name].iloc[row]}" for name in PART)
         raise ValueError(f"{path}, line {row + 2}: {values}. They must be numbers from 0 on, and end_s must come after start_s.")
-    given = [[None if pd.isna(value) else value for value in row] for row in numbers.itertuples(index=False)]
+    columns = (numbers[name].astype(object).where(numbers[name].notna(), None) for name in PART)
     return [
-        (name, start, end, None if channel is None else int(channel))
-        for name, (start, end, channel) in zip(rows["file"], given, strict=True)
+        (name, start_s, end_s, None if channel is None else int(channel))
+        for name, start_s, end_s, channel in zip(rows["file"], *columns, strict=True)
     ]

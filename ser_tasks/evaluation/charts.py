@@ -1,7 +1,7 @@
 """Charts of an evaluation report, as Altair charts."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import numpy as np
@@ -9,13 +9,16 @@ import pandas as pd
 
 from ser_tasks.evaluation.metrics import reliability, risk_coverage
 
+LayeredChart: TypeAlias = alt.LayerChart | alt.FacetChart
+"""What ``alt.layer`` returns: a LayerChart, unless a layer has facets."""
+
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#767676"
 """Blue and orange of Okabe and Ito's palette, which colour-blind readers can distinguish."""
 CURVE_POINTS = 400
 """Points drawn of a risk-coverage curve, at most."""
 
 
-def confusion_chart(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> alt.LayerChart:
+def confusion_chart(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> LayeredChart:
     """Confusion matrix ``(true, predicted)``: each cell has its share of the row and its number of clips."""
     matrix = np.array(counts)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
@@ -26,7 +29,7 @@ def confusion_chart(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> a
     ]
     x = alt.X("predicted:N", sort=list(labels), axis=alt.Axis(labelAngle=-45, title="predicted"))
     y = alt.Y("true:N", sort=list(labels), axis=alt.Axis(title="true"))
-    base = alt.Chart(alt.Data(values=cells)).encode(x=x, y=y)
+    base = _chart(cells).encode(x=x, y=y)
     fill = alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], scheme="blues"), legend=None)
     text_colour = alt.condition("datum.share > 0.5", alt.value("white"), alt.value("black"))
     return alt.layer(
@@ -46,7 +49,7 @@ def confidence_chart(rows: pd.DataFrame, metrics: Mapping[str, Any]) -> alt.HCon
     )
 
 
-def _reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> alt.LayerChart:
+def _reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> LayeredChart:
     bins = [
         {"confidence": float(confidence), "accuracy": float(accuracy), "share": float(share)}
         for confidence, accuracy, share in zip(*reliability(truth, probabilities), strict=True)
@@ -56,25 +59,25 @@ def _reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> alt.La
     size = alt.Size("share:Q", scale=alt.Scale(domain=[0, 1], range=[10, 600]), legend=None)
     diagonal = [{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]
     return alt.layer(
-        alt.Chart(alt.Data(values=diagonal)).mark_line(color=GREY, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),
-        alt.Chart(alt.Data(values=bins)).mark_point(filled=True, opacity=1, color=BLUE).encode(x=x, y=y, size=size),
+        _chart(diagonal).mark_line(color=GREY, strokeDash=[5, 4], strokeWidth=1).encode(x=x, y=y),
+        _chart(bins).mark_point(filled=True, opacity=1, color=BLUE).encode(x=x, y=y, size=size),
     ).properties(width=330, height=260, title="Reliability (dashed: perfectly calibrated)")
 
 
-def _risk_coverage_curve(truth: np.ndarray, probabilities: np.ndarray, threshold_coverage: float, target_error: float) -> alt.LayerChart:
+def _risk_coverage_curve(truth: np.ndarray, probabilities: np.ndarray, threshold_coverage: float, target_error: float) -> LayeredChart:
     coverage, error = risk_coverage(truth, probabilities)
     drawn = np.unique(np.linspace(0, len(coverage) - 1, CURVE_POINTS).astype(int))
     points = [{"coverage": float(coverage[index]), "error": float(error[index])} for index in drawn]
     x = alt.X("coverage:Q", **_percent("coverage: most confident clips kept"))
     y = alt.Y("error:Q", **_percent("error rate"))
-    at_threshold = alt.Chart(alt.Data(values=[{"coverage": threshold_coverage}])).mark_rule(color=GREY, strokeDash=[5, 4])
-    at_target = alt.Chart(alt.Data(values=[{"error": target_error}])).mark_rule(color=GREY, strokeDash=[2, 3])
-    return alt.layer(
-        alt.Chart(alt.Data(values=points)).mark_line(color=BLUE).encode(x=x, y=y), at_threshold.encode(x=x), at_target.encode(y=y)
-    ).properties(width=330, height=260, title="Risk and coverage (dashed: threshold, dotted: target)")
+    at_threshold = _chart([{"coverage": threshold_coverage}]).mark_rule(color=GREY, strokeDash=[5, 4])
+    at_target = _chart([{"error": target_error}]).mark_rule(color=GREY, strokeDash=[2, 3])
+    return alt.layer(_chart(points).mark_line(color=BLUE).encode(x=x, y=y), at_threshold.encode(x=x), at_target.encode(y=y)).properties(
+        width=330, height=260, title="Risk and coverage (dashed: threshold, dotted: target)"
+    )
 
 
-def robustness_chart(conditions: Mapping[str, Mapping[str, float]], chance: float) -> alt.LayerChart:
+def robustness_chart(conditions: Mapping[str, Mapping[str, float]], chance: float) -> LayeredChart:
     """UA and share of changed labels under each condition, and a dashed line at the UA of chance."""
     measures = {"UA": "ua", "changed labels": "labels_flipped"}
     bars = [
@@ -85,8 +88,8 @@ def robustness_chart(conditions: Mapping[str, Mapping[str, float]], chance: floa
     x = alt.X("share:Q", **_percent("share (dashed: UA by chance)"))
     y = alt.Y("condition:N", sort=list(conditions), axis=alt.Axis(title=None))
     colour = alt.Color("measure:N", sort=list(measures), scale=alt.Scale(domain=list(measures), range=[BLUE, ORANGE]))
-    bar = alt.Chart(alt.Data(values=bars)).mark_bar().encode(x=x, y=y, yOffset=alt.YOffset("measure:N", sort=list(measures)), color=colour)
-    rule = alt.Chart(alt.Data(values=[{"share": chance}])).mark_rule(color=GREY, strokeDash=[5, 4]).encode(x=x)
+    bar = _chart(bars).mark_bar().encode(x=x, y=y, yOffset=alt.YOffset("measure:N", sort=list(measures)), color=colour)
+    rule = _chart([{"share": chance}]).mark_rule(color=GREY, strokeDash=[5, 4]).encode(x=x)
     return alt.layer(bar, rule).properties(width=560, height=28 * len(conditions))
 
 
@@ -95,9 +98,14 @@ def history_chart(losses: Sequence[float]) -> alt.Chart:
     points = [{"epoch": epoch, "loss": loss} for epoch, loss in enumerate(losses, 1)]
     x = alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", title="epoch"), scale=alt.Scale(nice=False))
     y = alt.Y("loss:Q", scale=alt.Scale(zero=False), axis=alt.Axis(title="mean loss on augmented clips"))
-    return alt.Chart(alt.Data(values=points)).mark_line(point=True, color=BLUE).encode(x=x, y=y).properties(width=480, height=220)
+    chart: alt.Chart = _chart(points).mark_line(point=True, color=BLUE).encode(x=x, y=y).properties(width=480, height=220)
+    return chart
 
 
 def _percent(title: str) -> dict[str, Any]:
     """Scale and axis of a share from 0 to 1."""
     return {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5, title=title)}
+
+
+def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
+    return alt.Chart(pd.DataFrame(rows))

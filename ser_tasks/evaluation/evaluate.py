@@ -233,7 +233,8 @@ class ClipScorer:
         frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
         probabilities = scorer.score(frames, lengths)
         means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
-        return means.reshape(len(clips), len(self.conditions), -1)
+        scores: np.ndarray = means.reshape(len(clips), len(self.conditions), -1)
+        return scores
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:
@@ -255,8 +256,9 @@ def _given(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
 def _uncalibrated(probabilities: np.ndarray, temperature: np.ndarray) -> np.ndarray:
     """The probabilities at temperature 1: logits are ``temperature * log p`` up to a constant."""
     logits = temperature * np.log(np.maximum(probabilities, 1e-30))
-    raised: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return raised / raised.sum(axis=1, keepdims=True)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    softmax: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+    return softmax
 
 
 def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: int) -> dict[str, list[float]] | None:

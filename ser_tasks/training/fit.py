@@ -84,8 +84,9 @@ def even_weights(speakers: np.ndarray, truth: np.ndarray) -> np.ndarray:
     _, cell, counts = np.unique(
         np.stack([np.unique(speakers, return_inverse=True)[1], truth]), axis=1, return_inverse=True, return_counts=True
     )
-    weights: np.ndarray = 1 / counts[cell.ravel()]
-    return weights / weights.mean()
+    weights = 1 / counts[cell.ravel()]
+    even: np.ndarray = weights / weights.mean()
+    return even
 
 
 class _Trainee:
@@ -99,7 +100,7 @@ class _Trainee:
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(self.optimiser, recipe.learning_rate, total_steps=steps, pct_start=WARM_UP)
         self.device = device
         self.averaging = recipe.averaging
-        self.kept = {"module": module, "averaged": self.averaged, "optimiser": self.optimiser, "schedule": self.schedule}
+        self.kept: dict[str, Any] = {"module": module, "averaged": self.averaged, "optimiser": self.optimiser, "schedule": self.schedule}
 
     def step(self, x: np.ndarray, lengths: np.ndarray, target: np.ndarray, number: int) -> float:
         """Learns from one batch, the ``number``-th of the training, and returns its loss."""
