@@ -103,7 +103,9 @@ def copy_of(file: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     try:
         connection.execute(f"ATTACH {literal(str(file))} AS cached (READ_ONLY)")
+        connection.begin()  # outside a transaction, COPY FROM DATABASE leaves the connection unable to use table() while a result is open
         connection.execute("COPY FROM DATABASE cached TO memory")
+        connection.commit()
         connection.execute("DETACH cached")
     except BaseException:
         connection.close()

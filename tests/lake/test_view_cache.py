@@ -79,6 +79,21 @@ def test_answers_of_a_lake_are_those_of_created_views(cache, tmp_path):
             assert cached.execute(sql).fetchall() == plain.execute(sql).fetchall(), view.name
 
 
+def test_views_are_read_while_a_result_is_open(cache):
+    """In every way that DuckDB's Python client has."""
+    with view_cache.connect() as connection:
+        for read in (
+            lambda: connection.table("runs").fetchall(),
+            connection.sql("FROM runs").fetchall,
+            lambda: connection.view("runs").to_arrow_table(),
+        ):
+            assert connection.execute("SELECT 1").fetchone() == (1,)  # its transaction is open until the end of the result is read
+            assert len(read()) == 0
+        with connection.cursor() as cursor:
+            assert cursor.execute("SELECT 1").fetchone() == (1,)
+            assert cursor.table("runs").fetchall() == []
+
+
 def test_only_the_user_may_read_the_files(cache):
     view_cache.connect().close()
     [file] = cache.iterdir()
