@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from ser_tasks.lake.catalog import connect, write_catalog
-from ser_tasks.pipeline.run import Night
-from ser_tasks.pipeline.worker_pool import Workers
-from ser_tasks.settings import Settings
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.storage import StoreAccessError, open_store
-from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
+from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
 from tests.support.faulty_s3 import FaultyS3
 from tests.support.s3 import contents, night_policy, rows_of, upload
 
@@ -53,7 +51,7 @@ def faulty_s3(s3, proxy, monkeypatch):
 @pytest.fixture(scope="module")
 def workers(s3_server, proxy):
     """Processes keep the environment that they began with: these go through the proxy, and may do everything."""
-    with Workers(1) as pool, pytest.MonkeyPatch.context() as patch:
+    with WorkerPool(1) as pool, pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.variables(proxy.url).items():
             patch.setenv(name, value)
         pool.start()
@@ -64,7 +62,7 @@ def workers(s3_server, proxy):
 @pytest.fixture
 def own_workers():
     """A pool that starts with the environment of its test."""
-    with Workers(1) as pool:
+    with WorkerPool(1) as pool:
         yield pool
 
 
@@ -171,7 +169,7 @@ def test_what_vanishes_or_changes_after_the_listing_is_decided_by_the_next(what,
     source, lake = s3.bucket("calls"), str(tmp_path / "lake")
     upload(s3, calls, source)
     key = "2026-11-20/a.wav" if what == "recording" else "2026-11-20/a.json"
-    with Night(f"s3://{source}", lake, Settings(), model=bundle, device="cpu", workers=workers) as night:
+    with night_of(f"s3://{source}", lake, bundle, workers) as night:
         chunks = night.list_and_plan().chunks
         if becomes == "gone":
             s3.client.delete_object(Bucket=source, Key=key)
