@@ -179,7 +179,7 @@ class ChunkLedger:
 
 
 def read_chunk(lake: Store, day: date, version: str, chunk_id: str) -> ChunkLedger:
-    """A chunk's ledger. Raises BrokenPartError where a part of this version cannot be read; broken parts of other versions are passed over."""
+    """A chunk's ledger. Raises BrokenPartError where a part of this version cannot be read; those of other versions are passed over."""
     outcomes = tuple(item for _, item in parts.listed(lake, parts.folder("outcomes", day=day)))
     return _reread(lake, ListedDay(day, (), outcomes), lambda listed: _read_chunk(lake, listed, version, chunk_id))
 

@@ -51,8 +51,12 @@ def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> di
     try:
         facts = call_metadata(key, sidecar, metadata, S).values
     except MetadataError as error:
-        assert str(error).startswith(("The sidecar", "The object's metadata")) and str(error).endswith(".")
-        assert len(str(error)) < 400 and str(error).isprintable()
+        message = str(error)
+    else:
+        message = None
+    if message is not None:
+        assert message.startswith(("The sidecar", "The object's metadata")) and message.endswith(".")
+        assert len(message) < 400 and message.isprintable()
         return None
     for name in ("agent_id", "customer_id", "queue", "language"):
         assert name not in facts or isinstance(facts[name], str) and 0 < len(facts[name]) <= 500

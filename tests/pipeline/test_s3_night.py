@@ -201,9 +201,8 @@ def test_an_endpoint_that_goes_down_in_the_middle_loses_nothing(faulty_s3, s3, c
     for number, part in enumerate((0.15, 0.4, 0.6, 0.9)):
         lake = f"s3://{lakes}/lake-{number}"
         faulty_s3.choose(lambda request, first=int(length * part): "reset_before" if request.index >= first else None)
-        with pytest.raises(Exception) as stopped:
+        with pytest.raises(Exception, match=re.escape(faulty_s3.url.removeprefix("http://"))) as stopped:
             run_night(f"s3://{source}", lake, bundle, own_workers)
-        assert faulty_s3.url.removeprefix("http://") in str(stopped.value)
         assert s3.secret_key not in str(stopped.value)
         faulty_s3.choose(lambda request: None)
         run = run_night(f"s3://{source}", lake, bundle, own_workers)
@@ -218,7 +217,7 @@ def ser(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """`ser` in a process of its own, with all that its loggers have to say."""
     environment = {**os.environ, "PREFECT_LOGGING_LEVEL": "DEBUG", **variables}
     call = [sys.executable, "-c", "from flows.cli import app; app(prog_name='ser')", *arguments]
-    return subprocess.run(call, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(call, check=False, capture_output=True, text=True, env=environment, timeout=300)
 
 
 def test_a_night_that_can_not_start_says_why_and_writes_nothing(faulty_s3, s3, calls, bundle, tmp_path):
@@ -307,7 +306,7 @@ def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_
     httpfs = Path(duckdb_extension_httpfs.__file__).parent / f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
     values = {"key": reader["AWS_ACCESS_KEY_ID"], "secret": reader["AWS_SECRET_ACCESS_KEY"], "warehouse.duckdb": str(warehouse)}
     sql = documented_sql_for_bi_tools(**values, endpoint=s3.endpoint_url.removeprefix("http://"), httpfs=str(httpfs), query=query)
-    plain = subprocess.run([sys.executable, "-c", BI_TOOL], input=sql, capture_output=True, text=True, cwd=tmp_path)
+    plain = subprocess.run([sys.executable, "-c", BI_TOOL], check=False, input=sql, capture_output=True, text=True, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr
     assert plain.stdout.strip() == str(OUTCOMES)
     shown = ser("sql", "--lake", lake, "FROM duckdb_secrets()", "--format", "json")

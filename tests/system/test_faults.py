@@ -245,7 +245,7 @@ def largest_file(size_bytes: int, pid: int = 0):
 
 
 def test_scratch_is_full(draw, calls, bundle, workers, whole, tmp_path):
-    lake = tmp_path / "lake"
+    lake, errors = tmp_path / "lake", set()
     with night_of(calls, lake, bundle, workers, settings=SMALL) as night:
         chunks = night.list_and_plan().chunks
         with contextlib.ExitStack() as full:
@@ -255,9 +255,10 @@ def test_scratch_is_full(draw, calls, bundle, workers, whole, tmp_path):
                 try:
                     night.publish(night.extract(*chunk))
                 except OSError as error:
-                    assert error.errno == errno.EFBIG
+                    errors.add(error.errno)
                     night.give_up(*chunk, error)
         run = night.write_run(night.check())
+    assert errors == {errno.EFBIG}
     assert 0 < run["failed_chunks"] < len(chunks)  # those without anything to score need no scratch
     assert ask(lake, "SELECT DISTINCT reason_code FROM outcomes WHERE outcome = 'failed'") == [("chunk_failed",)]
     nothing_half_written(lake)
@@ -288,7 +289,9 @@ def test_the_lake_is_full_in_the_middle_of_a_part(draw, calls, bundle, workers, 
 
 
 @pytest.mark.parametrize("verb", ["mkdir", "fsync", "replace", "link"])
-def test_the_lake_is_full_at_any_step_of_a_write(verb, draw, calls, bundle, workers, whole, tmp_path, monkeypatch):
+def test_the_lake_is_full_at_any_step_of_a_write(  # noqa: PLR0913, PLR0917 - its fixtures
+    verb, draw, calls, bundle, workers, whole, tmp_path, monkeypatch
+):
     """The disk is full at the n-th such step, and from then on."""
     owner = Path if verb == "mkdir" else os
     real = getattr(owner, verb)
@@ -417,7 +420,7 @@ def ser(tmp_path: Path, *arguments: object) -> subprocess.CompletedProcess:
     """A command in a process of its own, with a Prefect of its own."""
     command = [sys.executable, "-c", "from flows.cli import app; app()", *map(str, arguments)]
     environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_CHUNK_RECORDINGS": "2"}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("table", ["segments", "call_emotions"])
