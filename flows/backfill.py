@@ -5,12 +5,12 @@ from datetime import date, timedelta
 from prefect import flow, get_run_logger
 
 from flows.nightly import nightly
-from ser_tasks.pipeline.run import preflight
+from ser_tasks.pipeline.spec import preflight, run_settings
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
 
-class IncompleteBackfill(RuntimeError):
+class IncompleteBackfillError(RuntimeError):
     """Days of the range need a person; all others are done. ``days`` says for each what happened."""
 
     def __init__(self, days: dict[date, str]):
@@ -19,7 +19,7 @@ class IncompleteBackfill(RuntimeError):
 
 
 @flow(name="backfill", persist_result=False)
-def backfill(
+def backfill(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     recordings: str,
     lake: str,
     first: date,
@@ -31,13 +31,12 @@ def backfill(
 ) -> dict[str, int]:
     """Runs the night of each day from ``first`` to ``last``. Returns the recordings handled by day.
 
-    Raises ValueError for an empty range, what a night raises before it starts for wrong settings, and IncompleteBackfill
+    Raises ValueError for an empty range, what a night raises before it starts for wrong settings, and IncompleteBackfillError
     at the end where a day failed.
     """
     if last < first:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
-    settings = Settings()
-    preflight(recordings, lake, model or settings.model, device, policy or settings.policy, settings.priors)
+    preflight(recordings, lake, run_settings(Settings(), model, policy), device)
     log = get_run_logger()
     handled: dict[str, int] = {}
     bad: dict[date, str] = {}
@@ -51,5 +50,5 @@ def backfill(
             handled[str(day)] = sum(run[outcome] for outcome in OUTCOMES)
             log.info(f"{day}: {run['listed']} recordings listed, {handled[str(day)]} handled")
     if bad:
-        raise IncompleteBackfill(bad)
+        raise IncompleteBackfillError(bad)
     return handled

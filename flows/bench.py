@@ -9,15 +9,22 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser_tasks.schemas import SAMPLING_RATE_HZ, STAGES
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import open_store
+
+LIBROSA_RATE_HZ = 22_050
+"""The rate to which librosa resamples what it loads."""
+_NAMES = ("list and plan", "fetch", "load, decode and resample", "detect speech", "features", "model", "summarise and write")
+STAGE_NAMES = dict(zip(STAGES, _NAMES, strict=True))
+"""Stages as the report names them."""
 
 
 @dataclass(frozen=True)
@@ -112,15 +119,7 @@ def _this_pipeline(source: Path, repeats: int, model: str | None, device: str, w
         with _largest_worker() as largest:
             run = nightly(str(recordings), str(lake), device=device, workers=workers, policy=policy, model=model)
         worker_mb = largest()
-    stages = {
-        "list and plan": run["list_s"],
-        "fetch": run["fetch_s"],
-        "load, decode and resample": run["decode_s"],
-        "detect speech": run["speech_s"],
-        "features": run["features_s"],
-        "model": run["score_s"],
-        "summarise and write": run["write_s"],
-    }
+    stages = {name: run[f"{stage}_s"] for stage, name in STAGE_NAMES.items()}
     start_up_s = time.perf_counter() - begun - run["wall_s"]
     return Timing(run["audio_s"], run["wall_s"], start_up_s, stages, {"main": _peak_mb(), "worker": worker_mb})
 
@@ -130,85 +129,98 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
     begun = time.perf_counter()
     import librosa
     import numpy as np
-    import torch
-    from silero_vad import get_speech_timestamps, load_silero_vad
+    from silero_vad import load_silero_vad
 
-    from ser_tasks.calls.metadata import call_metadata
     from ser_tasks.calls.policy import policy_named
-    from ser_tasks.calls.roles import channel_roles
     from ser_tasks.inference.bundle import load_bundle
 
-    settings, policy = Settings(), policy_named(policy_name)
-    bundle, detector = load_bundle(model), load_silero_vad()
-    plain_features = {
-        "mel32": lambda y: librosa.power_to_db(
-            librosa.feature.melspectrogram(
-                y=librosa.resample(y, orig_sr=22050, target_sr=16000), sr=16000, n_fft=400, hop_length=160, n_mels=40
-            )
-        )[:32],
-        "mfcc40": lambda y: librosa.feature.mfcc(y=y, sr=22050, n_mfcc=40),
-        "logmel8k": lambda y: librosa.power_to_db(
-            librosa.feature.melspectrogram(
-                y=librosa.resample(y, orig_sr=22050, target_sr=8000, res_type="soxr_hq"),
-                sr=8000,
-                n_fft=256,
-                hop_length=80,
-                n_mels=bundle.feature_params.get("n_mels", 64),
-            )
-        ),
-    }
-    if bundle.feature_set not in plain_features:
-        raise ValueError(f"The plain way does not know {bundle.feature_set}, only {', '.join(plain_features)}: choose another --model.")
-    features = plain_features[bundle.feature_set]
-    features(np.random.default_rng(0).standard_normal(22050).astype(np.float32))  # librosa compiles on first use
+    bundle: Any = load_bundle(model)
+    features = _plain_features(bundle)
+    features(np.random.default_rng(0).standard_normal(LIBROSA_RATE_HZ).astype(np.float32))  # librosa compiles on first use
+    plain = _PlainWay(bundle, load_silero_vad(), features, policy_named(policy_name), Settings())
     start_up_s = time.perf_counter() - begun
-
-    stages: Counter[str] = Counter()
     audio_s = 0.0
-
-    def timed(stage: str, call: Any) -> Any:
-        start = time.perf_counter()
-        answer = call()
-        stages[stage] += time.perf_counter() - start
-        return answer
-
     for path in paths:
-        sidecar = path.with_suffix(".json")
-        facts = call_metadata(path.name, sidecar.read_bytes() if sidecar.exists() else None, {}, settings)
         try:
-            loaded = timed("load, decode and resample", lambda path=path: librosa.load(path, sr=22050, mono=False))[0]
+            channels = plain.timed("decode", librosa.load, path, sr=LIBROSA_RATE_HZ, mono=False)[0]
         except Exception as error:
             print(f"(a) leaves out {path.name}: {error}", file=sys.stderr)
             continue
-        channels = np.atleast_2d(loaded)
-        roles, _ = channel_roles(len(channels), facts.get("channels"), None, settings)
-        audio_s += channels.shape[1] / 22050
+        audio_s += channels.shape[-1] / LIBROSA_RATE_HZ
+        plain.score(path, np.atleast_2d(channels))
+    stages = {STAGE_NAMES[stage]: seconds for stage, seconds in plain.stages.items()}
+    return Timing(audio_s, sum(stages.values()), start_up_s, stages, {"main": _peak_mb()})
+
+
+def _plain_features(bundle: Any) -> Callable[[Any], Any]:
+    """The bundle's features of a signal at LIBROSA_RATE_HZ, computed with librosa. Raises ValueError for other feature sets."""
+    import librosa
+
+    def mel(y: Any, rate_hz: int, **options: Any) -> Any:
+        narrow = librosa.resample(y, orig_sr=LIBROSA_RATE_HZ, target_sr=rate_hz, res_type="soxr_hq")
+        return librosa.power_to_db(librosa.feature.melspectrogram(y=narrow, sr=rate_hz, **options))
+
+    plain_features: dict[str, Callable[[Any], Any]] = {
+        "mel32": lambda y: mel(y, 16_000, n_fft=400, hop_length=160, n_mels=40)[:32],
+        "mfcc40": lambda y: librosa.feature.mfcc(y=y, sr=LIBROSA_RATE_HZ, n_mfcc=40),
+        "logmel8k": lambda y: mel(y, SAMPLING_RATE_HZ, n_fft=256, hop_length=80, n_mels=bundle.feature_params.get("n_mels", 64)),
+    }
+    if bundle.feature_set not in plain_features:
+        raise ValueError(f"The plain way cannot compute {bundle.feature_set}, only {', '.join(plain_features)}: choose another --model.")
+    return plain_features[bundle.feature_set]
+
+
+class _PlainWay:
+    """What the loop has loaded before its first call, and its seconds by stage."""
+
+    def __init__(self, bundle: Any, detector: Any, features: Callable[[Any], Any], policy: Any, settings: Settings):
+        self.bundle, self.detector, self.features, self.policy, self.settings = bundle, detector, features, policy, settings
+        self.stages: dict[str, float] = defaultdict(float)
+
+    def timed(self, stage: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        start = time.perf_counter()
+        answer = function(*arguments, **options)
+        self.stages[stage] += time.perf_counter() - start
+        return answer
+
+    def score(self, path: Path, channels: Any) -> None:
+        """Detects speech on each channel, and scores those that may be scored."""
+        from ser_tasks.calls.metadata import call_metadata
+        from ser_tasks.calls.roles import channel_roles
+
+        sidecar = path.with_suffix(".json")
+        facts = call_metadata(path.name, sidecar.read_bytes() if sidecar.exists() else None, {}, self.settings)
+        roles, _ = channel_roles(len(channels), facts.get("channels"), None, self.settings)
         for channel, role in zip(channels, roles, strict=True):
-            narrow = timed(
-                "load, decode and resample",
-                lambda channel=channel: librosa.resample(channel, orig_sr=22050, target_sr=8000, res_type="soxr_hq"),
-            )
-            found = timed(
-                "detect speech",
-                lambda narrow=narrow: get_speech_timestamps(
-                    torch.from_numpy(narrow),
-                    detector,
-                    sampling_rate=8000,
-                    min_silence_duration_ms=300,
-                    max_speech_duration_s=settings.max_segment_s,
-                ),
-            )
-            if policy.refusal(role, facts.get("notice_given")):
+            spans = self._speech(channel)
+            if not self.policy.refusal(role, facts.get("notice_given")):
+                self._score_channel(channel, spans)
+
+    def _speech(self, channel: Any) -> list[dict[str, int]]:
+        import librosa
+        import torch
+        from silero_vad import get_speech_timestamps
+
+        rates: dict[str, Any] = {"orig_sr": LIBROSA_RATE_HZ, "target_sr": SAMPLING_RATE_HZ, "res_type": "soxr_hq"}
+        narrow = torch.from_numpy(self.timed("decode", librosa.resample, channel, **rates))
+        options = {"min_silence_duration_ms": 300, "max_speech_duration_s": self.settings.max_segment_s}
+        spans: list[dict[str, int]] = self.timed(
+            "speech", get_speech_timestamps, narrow, self.detector, sampling_rate=SAMPLING_RATE_HZ, **options
+        )
+        return spans
+
+    def _score_channel(self, channel: Any, spans: list[dict[str, int]]) -> None:
+        import numpy as np
+        import torch
+
+        for span in spans:
+            first, last = (int(span[edge] * LIBROSA_RATE_HZ / SAMPLING_RATE_HZ) for edge in ("start", "end"))
+            if last - first < self.settings.min_segment_s * LIBROSA_RATE_HZ:
                 continue
-            for span in found:
-                first, last = (int(span[edge] * 22050 / 8000) for edge in ("start", "end"))
-                if last - first < settings.min_segment_s * 22050:
-                    continue
-                matrix = timed("features", lambda piece=channel[first:last]: features(piece))
-                x = torch.from_numpy(np.ascontiguousarray(matrix.T))[None]
-                with torch.inference_mode():
-                    timed("model", lambda x=x: bundle.probabilities(x, torch.tensor([x.shape[1]])))
-    return Timing(audio_s, sum(stages.values()), start_up_s, dict(stages), {"main": _peak_mb()})
+            matrix = self.timed("features", self.features, channel[first:last])
+            x = torch.from_numpy(np.ascontiguousarray(matrix.T))[None]
+            with torch.inference_mode():
+                self.timed("score", self.bundle.probabilities, x, torch.tensor([x.shape[1]]))
 
 
 def _floor(paths: list[Path], repeats: int) -> Timing:

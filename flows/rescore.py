@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows.nightly import IncompleteNight, nightly
+from flows.nightly import IncompleteNightError, nightly
 from ser_tasks.monitoring.run_report import agreement
 
 
@@ -21,12 +21,12 @@ def rescore(
 
     Left out, and counted: recordings that left the store or changed there (they keep their older scores), days past the
     retention, and recordings that no night has planned yet: they are left to the next one. What the model has scored
-    before is not scored again. Raises IncompleteNight as a night does.
+    before is not scored again. Raises IncompleteNightError as a night does.
     """
     log = get_run_logger()
     try:
         run = nightly(recordings, lake, model=model, device=device, workers=workers, policy=policy, only_planned=True)
-    except IncompleteNight as error:
+    except IncompleteNightError as error:
         error.run |= agreement(lake, error.run)
         raise
     run |= agreement(lake, run)

@@ -167,6 +167,20 @@ CALL_EMOTIONS = _schema(
     *_PROVENANCE,
 )
 
+STAGES = {
+    "list": "seconds to list the store and plan the chunks",
+    "fetch": "worker seconds spent fetching recordings",
+    "decode": "worker seconds spent decoding and resampling",
+    "speech": "worker seconds spent detecting speech",
+    "features": "worker seconds spent on features",
+    "score": "seconds spent in the model",
+    "write": "seconds spent summarising and writing parts",
+}
+"""The stages of a run in order, and what the column ``<stage>_s`` of ``runs`` counts."""
+
+WORKER_STAGES = ("fetch", "decode", "speech", "features")
+"""The stages that a worker process goes through with each recording."""
+
 RUNS = _schema(
     ("run_id", pa.string(), "run"),
     ("started_at", UTC, "when the run began"),
@@ -187,13 +201,7 @@ RUNS = _schema(
     ("pseudonyms", pa.bool_(), "whether SER_PSEUDONYM_KEY was set"),
     ("audio_s", pa.float64(), "seconds of audio decoded"),
     ("start_up_s", pa.float64(), "seconds to start workers and load the model"),
-    ("list_s", pa.float64(), "seconds to list the store and plan the chunks"),
-    ("fetch_s", pa.float64(), "worker seconds spent fetching recordings"),
-    ("decode_s", pa.float64(), "worker seconds spent decoding and resampling"),
-    ("speech_s", pa.float64(), "worker seconds spent detecting speech"),
-    ("features_s", pa.float64(), "worker seconds spent on features"),
-    ("score_s", pa.float64(), "seconds spent in the model"),
-    ("write_s", pa.float64(), "seconds spent summarising and writing parts"),
+    *[(f"{stage}_s", pa.float64(), meaning) for stage, meaning in STAGES.items()],
     ("wall_s", pa.float64(), "seconds from the end of start-up to the last part"),
     ("audio_h_per_h", pa.float64(), "audio hours handled per wall-clock hour, without start-up"),
     ("machines", pa.int32(), "machines that handled chunks; 1 where there was nothing to do; null in older parts"),

@@ -68,13 +68,13 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[
     """Runs a night's flow and prints how it ended, and what ``describe`` says of the run's row. Exit code 1 if a person must act."""
     from duckdb import IOException
 
-    from flows.nightly import IncompleteNight
+    from flows.nightly import IncompleteNightError
     from ser_tasks.pipeline.extract import MACHINE_ERRORS
 
     incomplete = None
     try:
         run = night()
-    except IncompleteNight as error:
+    except IncompleteNightError as error:
         run, incomplete = error.run, error
     except (PermissionError, ConnectionError, IOException) as error:  # the store was there at the start
         raise failure(f"The night was stopped; what it published is complete. {error} Then run it again.") from None
@@ -91,11 +91,10 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[
 
 def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
     """Raises the errors that a night would raise at its start, before the Prefect server is started."""
-    from ser_tasks.pipeline.run import preflight
+    from ser_tasks.pipeline.spec import preflight, run_settings
     from ser_tasks.settings import Settings
 
-    settings = Settings()
-    preflight(recordings, lake, model or settings.model, device, policy or settings.policy, settings.priors)
+    preflight(recordings, lake, run_settings(Settings(), model, policy), device)
 
 
 def _start_prefect() -> None:
@@ -149,12 +148,12 @@ def backfill(
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     _start_prefect()
-    from flows.backfill import IncompleteBackfill
+    from flows.backfill import IncompleteBackfillError
     from flows.backfill import backfill as run_backfill
 
     try:
         handled = run_backfill(recordings, lake, from_day, to_day, model=model, device=device.value, workers=workers, policy=policy)
-    except IncompleteBackfill as error:
+    except IncompleteBackfillError as error:
         typer.secho(f"ser: {error}", err=True, fg="red")
         raise SystemExit(1) from None
     typer.echo(f"{len(handled)} days, {sum(handled.values())} recordings handled: " + ", ".join(f"{d} {n}" for d, n in handled.items()))

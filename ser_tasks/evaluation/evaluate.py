@@ -18,7 +18,7 @@ from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
-from ser_tasks.inference.scorer import scorer_of
+from ser_tasks.inference.scorer import ScorerSpec, scorer_of
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -219,7 +219,7 @@ class ClipScorer:
 
     def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
         """Probabilities (clips, conditions, labels); of a clip longer than 6 s, the mean over its pieces."""
-        scorer = scorer_of(self.model, self.model_id, self.device, None, "float32")
+        scorer = scorer_of(ScorerSpec(self.model, self.model_id, self.device))
         bundle = scorer.bundle
         read = functools.lru_cache(maxsize=256)(read_trimmed)
         pieces = []

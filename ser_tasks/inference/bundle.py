@@ -3,6 +3,7 @@
 On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``training_clips.txt``, ``MODEL_CARD.md`` and ``LICENSE``.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -21,7 +22,7 @@ from ser_tasks.features import feature_set
 from ser_tasks.models import load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
-from ser_tasks.storage import Store, open_store
+from ser_tasks.storage import Store, StoreAccessError, open_store
 
 SHIPPED = Path(__file__).parent / "bundles"
 PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
@@ -216,6 +217,24 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
         raise ValueError(f"{uri}/bundle.json lacks {error}: see the shipped bundles for the keys that it needs.") from error
     except ValueError as error:
         raise ValueError(f"The bundle at {uri} does not load. {error}") from error
+
+
+def shared_bundle(name_or_uri: str, priors: dict[str, float]) -> Bundle:
+    """As ``load_bundle``, but loaded once in a process, and again only where its files changed. Leave its module on the CPU.
+
+    Where the store refuses to list the files, changes of them are not seen.
+    """
+    uri = str(SHIPPED / name_or_uri) if name_or_uri in shipped_bundles() else name_or_uri
+    try:
+        files = tuple((file.key, file.etag) for file in itertools.islice(open_store(uri).list(), 1000))
+    except StoreAccessError:
+        files = ()
+    return _shared(name_or_uri, tuple(priors.items()), files)
+
+
+@functools.lru_cache(maxsize=4)
+def _shared(name_or_uri: str, priors: tuple[tuple[str, float], ...], files: tuple[tuple[str, str], ...]) -> Bundle:
+    return load_bundle(name_or_uri, dict(priors))
 
 
 def save_bundle(bundle: Bundle, folder: Path) -> Path:

@@ -1,16 +1,18 @@
 """Score: frame features → calibrated probabilities, in batches sorted by length, on CUDA where there is one."""
 
+import copy
 import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from ser_tasks.inference.bundle import Bundle, load_bundle
+from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.memory import is_out_of_memory
 
 TOLERANCE = 1e-2
@@ -34,24 +36,43 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+@dataclass(frozen=True)
+class ScorerSpec:
+    """What a process needs to score a run's segments. Sent to worker processes."""
+
+    model: str
+    """The bundle's shipped name, folder or s3://bucket/prefix."""
+    model_id: str
+    device: str
+    """cpu or cuda."""
+    frames_per_batch: int | None = None
+    """Frames in one batch of the model; None: FRAMES_PER_BATCH of the device."""
+    precision: str = "float32"
+    priors: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    probabilities: NDArray[np.float32]
+    """(segments, labels), NaN where a segment cannot be scored."""
+    seconds: float
+
+
 @functools.lru_cache(maxsize=2)
-def scorer_of(
-    model: str, model_id: str, device: str, frames_per_batch: int | None, precision: str, priors: tuple[tuple[str, float], ...] = ()
-) -> "Scorer":
-    """This process's scorer of a bundle. Raises ValueError where ``model`` is no longer the bundle ``model_id``."""
-    bundle = load_bundle(model, dict(priors))
-    if bundle.model_id != model_id:
-        raise ValueError(f"The bundle {model} changed during the run: it was {model_id} and is {bundle.model_id}. Run again.")
-    return Scorer(bundle, torch.device(device), frames_per_batch or FRAMES_PER_BATCH[device], precision)
+def scorer_of(spec: ScorerSpec) -> "Scorer":
+    """This process's scorer. Raises ValueError where ``spec.model`` is no longer the bundle ``spec.model_id``."""
+    bundle = shared_bundle(spec.model, dict(spec.priors))
+    if bundle.model_id != spec.model_id:
+        raise ValueError(f"The bundle {spec.model} changed during the run: it was {spec.model_id} and is {bundle.model_id}. Run again.")
+    if spec.device != "cpu":
+        bundle = replace(bundle, module=copy.deepcopy(bundle.module))  # the shared one stays on the CPU
+    return Scorer(bundle, torch.device(spec.device), spec.frames_per_batch or FRAMES_PER_BATCH[spec.device], spec.precision)
 
 
-def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None) -> tuple[np.ndarray, float]:
-    """Probabilities of the segments whose frames a file in scratch holds, and the seconds it took, in a worker process.
-
-    ``scorer`` are the arguments of scorer_of.
-    """
+def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -> ScoredFile:
+    """Scores the segments whose frames (float32, one after the other) a file in scratch holds. ``lengths`` are their frames."""
     started = time.perf_counter()
-    own = scorer_of(*scorer)  # type: ignore[arg-type]
+    own = scorer_of(spec)
     n_features = frames_file.stat().st_size // 4 // int(lengths.sum())
     group = np.cumsum(lengths) // (BATCHES_AT_ONCE * own.frames_per_batch)
     found = []
@@ -59,7 +80,7 @@ def score_file(frames_file: Path, lengths: np.ndarray, *scorer: str | int | None
         for members in np.split(lengths, np.flatnonzero(np.diff(group)) + 1):
             frames = np.fromfile(file, np.float32, int(members.sum()) * n_features).reshape(-1, n_features)
             found.append(own.score(frames, members))
-    return np.concatenate(found), time.perf_counter() - started
+    return ScoredFile(np.concatenate(found), time.perf_counter() - started)
 
 
 @dataclass

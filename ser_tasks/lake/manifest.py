@@ -1,4 +1,4 @@
-"""A day's manifest parts, and what its outcome rows say."""
+"""A day's manifest parts, and the rules on versions, retries and times of rows that all readers of the lake share."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -27,30 +27,32 @@ def version_of(model_id: str, policy: str) -> str:
 
 def read_manifest(lake: Store, day: date) -> pa.Table:
     """All manifest rows of a day."""
-    found = [parts.read(lake, key, "recordings") for key in parts.keys(lake, parts.folder("recordings", day=day))]
-    return pa.concat_tables([schemas.RECORDINGS.empty_table(), *found])
-
-
-def read_outcomes(lake: Store, day: date, version: str, chunk_id: str) -> pa.Table | None:
-    found = parts.find_chunk(lake, day, version, chunk_id)
-    return found and found[1]
-
-
-def versions_of(lake: Store, day: date) -> set[str]:
-    return {key.split("/version=")[1].partition("/")[0] for key in parts.keys(lake, parts.folder("outcomes", day=day))}
+    tables = [parts.read(lake, key, "recordings") for key in parts.keys(lake, parts.folder("recordings", day=day))]
+    return pa.concat_tables([schemas.RECORDINGS.empty_table(), *tables])
 
 
 def to_retry(row: dict[str, Any], settings: Settings) -> bool:
-    return row["outcome"] == "failed" and row["attempts"] < settings.max_attempts
+    """Whether an outcome row is of a failed recording with attempts left."""
+    return bool(row["outcome"] == "failed" and row["attempts"] < settings.max_attempts)
+
+
+def manifest_number(key: str) -> int:
+    """The number in the key of a manifest part; 0 for any other key."""
+    match = MANIFEST.search(key)
+    return int(match[1]) if match else 0
+
+
+def manifest_key(day: date, number: int) -> str:
+    """The key of a day's manifest part."""
+    return f"{parts.folder('recordings', day=day)}manifest-{number:06}.parquet"
 
 
 def next_manifest(lake: Store, day: date) -> int:
-    """The number of a day's next manifest part: one more than the largest, whatever is missing below."""
-    numbers = (MANIFEST.search(key) for key in parts.keys(lake, parts.folder("recordings", day=day)))
-    return max((int(number[1]) for number in numbers if number), default=0) + 1
+    """The number of a day's next manifest part: one more than the largest, even where smaller numbers are missing."""
+    return max(map(manifest_number, parts.keys(lake, parts.folder("recordings", day=day))), default=0) + 1
 
 
 def after(latest: datetime | None) -> datetime:
-    """Now, but later than ``latest``: of two rows, the one written later wins, even where the clock was set back in between."""
+    """Now, or just after ``latest`` where the clock was set back: of two rows, the one written later must have the later time."""
     now = datetime.now(UTC)
     return now if latest is None or now > latest else latest + timedelta(microseconds=1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_tasks.schemas import PARTITIONS, TABLES
@@ -163,23 +162,6 @@ def keys(store: Store, prefix: str) -> Iterator[str]:
 def name_of(key: str) -> str:
     """The name in a part's key: the last piece without ``.parquet``."""
     return key.rpartition("/")[2].removesuffix(".parquet")
-
-
-def find_chunk(store: Store, day: date, version: str, chunk_id: str) -> tuple[str, pa.Table] | None:
-    """The name of the parts that hold a chunk, and its outcome rows; None where it is not done.
-
-    Of several parts with rows of the chunk the latest merged one counts, then its own, as in ``sql/staging/chunks.sql``.
-    """
-    prefix = folder("outcomes", day=day, version=version)
-    for key in sorted(keys(store, prefix + MERGED), reverse=True):
-        rows = read(store, key, "outcomes")
-        rows = rows.filter(pc.equal(rows["chunk_id"], chunk_id))
-        if len(rows):
-            return name_of(key), rows
-    try:
-        return chunk_id, read(store, f"{prefix}{chunk_id}.parquet", "outcomes")
-    except FileNotFoundError:
-        return None
 
 
 def name_to_write(held_by: str | None, chunk_id: str) -> str:

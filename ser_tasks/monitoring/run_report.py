@@ -19,7 +19,7 @@ NIGHTS_BEFORE = 14
 SHOWN_ROWS = 5
 """Offending rows of a failed check that the report shows."""
 THROUGHPUT = f"\n## Throughput, and the median of the last {NIGHTS_BEFORE} nights"
-STAGES = ("list_s", "fetch_s", "decode_s", "speech_s", "features_s", "score_s", "write_s")
+STAGES = tuple(f"{stage}_s" for stage in schemas.STAGES)
 
 Row = dict[str, Any]
 

@@ -77,7 +77,7 @@ class Scored:
                 self.verdicts.append(_no_verdict(segment.not_scored_reason or "not_finite"))
                 continue
             best = int(row.argmax())
-            verdict = {f"p_{emotion}": None for emotion in EMOTIONS}
+            verdict: dict[str, Any] = {f"p_{emotion}": None for emotion in EMOTIONS}
             verdict |= {f"p_{label}": float(p) for label, p in zip(labels, row, strict=True)}
             confidence = float(row[best])
             verdict |= {"emotion": labels[best], "confidence": confidence, "unsure": confidence < unsure_below, "not_scored_reason": None}

@@ -1,11 +1,12 @@
 """Extract: recordings → facts, roles, speech, segments and frame features. Runs in worker processes, on CPU.
 
-A recording is read and decoded once, in blocks, to 16-bit samples at 8 kHz. A few recordings at a time (a wave) then go
-through the speech detector side by side, and are looked at one by one: roles, segments, and features of what may be scored.
+A recording is read and decoded once, in blocks, to 16-bit samples at 8 kHz. A few recordings at a time (a detection batch) then go
+through the speech detector together, and one by one through what follows: roles, segments, and features of what may be scored.
 """
 
 import contextlib
 import errno
+import functools
 import logging
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ import torch
 
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
-from ser_tasks.audio.samples import IN_MEMORY_BYTES, Samples, at_8_khz
+from ser_tasks.audio.samples import FULL_SCALE, IN_MEMORY_BYTES, Samples, at_8_khz
 from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import REMEDIES, policy_named
@@ -32,31 +33,19 @@ from ser_tasks.calls.roles import channel_roles
 from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
+from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import SAMPLING_RATE_HZ
-from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, open_store
 
 BLOCK_S = 10.0
-WAVE_CHANNELS = 16
-"""Channels that are heard together: from 8 on, more of them make the detector no faster."""
+DETECTION_CHANNELS = 16
+"""Channels that go through the detector together: from 8 on, more of them make it no faster."""
 SEGMENTS_AT_ONCE = 128
 """Segments cut out at once: at most some ten minutes, 25 MB."""
 MACHINE_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EDQUOT}
 """Errors of this machine, not of a recording: disk full, a file larger than allowed, no file handles, a disk that went read-only."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every worker of a run needs to know; small enough to be sent along with each batch."""
-
-    recordings_uri: str
-    policy: str
-    feature_set: str
-    feature_params: dict[str, Any]
-    scratch: Path
-    settings: Settings
 
 
 @dataclass
@@ -132,48 +121,49 @@ def start_worker(memory_mb: int | None = None) -> None:
     limit_memory(memory_mb)
 
 
-class Mark:
-    """Says in a file which recordings of its batch a worker is at and at which step: what is known of one that does not come back."""
+class ProgressMarker:
+    """A file that says which recordings of its batch a worker is at, and at which stage: what is known of a worker that does not return."""
 
     def __init__(self, path: Path):
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
 
-    def at(self, step: str, first: int, last: int | None = None) -> None:
-        """``first`` and ``last`` count the batch's recordings from 0. Steps: fetch, decode, speech, features."""
-        os.pwrite(self._file, f"{step:<8} {first:>8} {first if last is None else last:>8}".encode(), 0)
+    def at(self, stage: str, first: int, last: int | None = None) -> None:
+        """``first`` and ``last`` count the batch's recordings from 0. Stages: schemas.WORKER_STAGES."""
+        os.pwrite(self._file, f"{stage:<8} {first:>8} {first if last is None else last:>8}".encode(), 0)
 
     def close(self) -> None:
         os.close(self._file)
 
     @staticmethod
     def read(path: Path) -> tuple[str, int, int] | None:
-        """Step, first and last recording; None where the worker had not begun."""
+        """Stage, first and last recording; None where the worker had not begun."""
         try:
-            step, first, last = path.read_text().split()
+            stage, first, last = path.read_text().split()
         except (FileNotFoundError, ValueError):
             return None
-        return step, int(first), int(last)
+        return stage, int(first), int(last)
 
 
-def extract_batch(recordings: list[Recording], job: Job, name: str) -> Batch:
-    """Extracts recordings: one result for each, in order, whatever happens to it. ``name`` names the batch's files in scratch.
+def extract_batch(recordings: list[Recording], spec: RunSpec, files: Path) -> Batch:
+    """Extracts recordings: one result for each, in order, whatever happens to it. ``files`` is the path of the batch's files in scratch,
+    without a suffix: frames (.f32) and progress marker (.mark).
 
     Raises only where the machine is broken (MemoryError, OSError for a full disk), not where a recording is.
     """
     results = [Extracted(recording) for recording in recordings]
-    place = {id(result): index for index, result in enumerate(results)}
-    path = job.scratch / f"{name}.f32"
-    mark = Mark(job.scratch / f"{name}.mark")
+    index_of = {id(result): index for index, result in enumerate(results)}
+    path = files.with_suffix(".f32")
+    marker = ProgressMarker(files.with_suffix(".mark"))
     try:
         with path.open("wb") as file:
-            for wave in _waves(results, job, mark):
-                if wave:
-                    mark.at("speech", place[id(wave[0][0])], place[id(wave[-1][0])])
-                for result, call, heard in _hear(wave):
+            for batch in _detection_batches(results, spec, files.parent, marker):
+                if batch:
+                    marker.at("speech", index_of[id(batch[0][0])], index_of[id(batch[-1][0])])
+                for result, call, speech in _detect_speech(batch):
                     written = file.tell()
-                    mark.at("features", place[id(result)])
-                    with _judged(result), call:
-                        _look(result, call, heard, job, file)
+                    marker.at("features", index_of[id(result)])
+                    with _outcome_of_errors(result), call:
+                        _analyse(result, call, speech, spec, file)
                     if not result.segments:  # an error stopped it half-way
                         file.seek(written)
                         file.truncate()
@@ -182,26 +172,28 @@ def extract_batch(recordings: list[Recording], job: Job, name: str) -> Batch:
             raise MemoryError(f"{type(error).__name__}: {error}") from error
         raise
     finally:
-        mark.close()
+        marker.close()
     return Batch(results, path if path.stat().st_size else None)
 
 
-def _waves(results: list[Extracted], job: Job, mark: Mark) -> Iterator[list[tuple[Extracted, Samples]]]:
-    """Decoded calls, so many as are heard together. Those that could not be decoded have their outcome, and are in none."""
-    wave: list[tuple[Extracted, Samples]] = []
+def _detection_batches(
+    results: list[Extracted], spec: RunSpec, scratch: Path, marker: ProgressMarker
+) -> Iterator[list[tuple[Extracted, Samples]]]:
+    """Decoded calls, as many as go through the detector together. Those that cannot be decoded get their outcome, and are in none."""
+    batch: list[tuple[Extracted, Samples]] = []
     for index, result in enumerate(results):
-        with _judged(result):
-            wave.append((result, _decode(result, job, lambda step, index=index: mark.at(step, index))))
-        calls = [call for _, call in wave]
-        if sum(call.channels for call in calls) >= WAVE_CHANNELS or sum(call.size_bytes for call in calls) >= IN_MEMORY_BYTES:
-            yield wave
-            wave = []
-    yield wave
+        with _outcome_of_errors(result):
+            batch.append((result, _decode(result, spec, scratch, functools.partial(marker.at, first=index))))
+        calls = [call for _, call in batch]
+        if sum(call.channels for call in calls) >= DETECTION_CHANNELS or sum(call.size_bytes for call in calls) >= IN_MEMORY_BYTES:
+            yield batch
+            batch = []
+    yield batch
 
 
 @contextlib.contextmanager
-def _judged(result: Extracted) -> Iterator[None]:
-    """Turns what is wrong with a recording into its outcome; what is wrong with the machine goes on up."""
+def _outcome_of_errors(result: Extracted) -> Iterator[None]:
+    """Turns an error of a recording into its outcome; an error of the machine is raised."""
     try:
         yield
         return
@@ -219,11 +211,11 @@ def _judged(result: Extracted) -> Iterator[None]:
         code = "unreadable" if _is_storage(error) else "internal_error"
         if code == "internal_error":
             log.exception("Recording %r", result.recording.masked_key)
-        result.end("failed", code, f"{type(error).__name__}: {_told(error, result.recording)[:1000]} It is tried again next night.")
+        result.end("failed", code, f"{type(error).__name__}: {error_text(error, result.recording)[:1000]} It is tried again next night.")
     result.segments.clear()
 
 
-def _told(error: Exception, recording: Recording) -> str:
+def error_text(error: Exception, recording: Recording) -> str:
     """An error's text without paths of this machine and without the ids that a key may hold, however the text writes the key."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     for key in filter(None, (recording.key, recording.sidecar_key)):
@@ -238,14 +230,14 @@ def _is_storage(error: Exception) -> bool:
     return isinstance(error, OSError | BotoCoreError | ClientError)
 
 
-def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
-    """The recording's facts, and its sound at 8 kHz."""
-    settings, recording = job.settings, result.recording
+def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str], None]) -> Samples:
+    """Reads the recording's facts, and its audio as 8 kHz samples."""
+    settings, recording = spec.settings, result.recording
     clock = _Clock(result.seconds)
     if recording.key is None:
         raise ObjectChangedError("It was planned, but is no longer in the store with that etag.")
-    store = open_store(job.recordings_uri)
-    with tempfile.TemporaryDirectory(dir=job.scratch) as folder:
+    store = open_store(spec.recordings_uri)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
         at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
@@ -253,7 +245,7 @@ def _decode(result: Extracted, job: Job, at: Callable[[str], None]) -> Samples:
         at("decode")
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s) as reader:
             result.info = reader.info
-            call = Samples(reader.info.channels, job.scratch)
+            call = Samples(reader.info.channels, scratch)
             for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
                 call.push(block)
             result.audio_s, result.note = reader.seconds, reader.note
@@ -290,73 +282,67 @@ class _Clock:
         self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + time.perf_counter() - self._start
 
 
-def _hear(wave: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Samples, VadResult]]:
+def _detect_speech(batch: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Extracted, Samples, VadResult]]:
     started = time.perf_counter()
-    heard = detect_speech([call for _, call in wave])
+    detected = detect_speech([call for _, call in batch])
     seconds = time.perf_counter() - started
-    total_bytes = sum(call.size_bytes for _, call in wave)
-    for (result, call), own in zip(wave, heard, strict=True):
+    total_bytes = sum(call.size_bytes for _, call in batch)
+    for (result, call), speech in zip(batch, detected, strict=True):
         result.seconds["speech"] = seconds * call.size_bytes / max(1, total_bytes)
-        yield result, call, own
+        yield result, call, speech
 
 
-def _look(result: Extracted, call: Samples, heard: VadResult, job: Job, frames_file: BinaryIO) -> None:
+def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpec, frames_file: BinaryIO) -> None:
     """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
-    settings, policy = job.settings, policy_named(job.policy)
-    facts = result.facts
-    if heard.same_signal:
+    settings, policy, facts = spec.settings, policy_named(spec.policy), result.facts
+    if detected.same_signal:
         result.roles, result.roles_source = ["mixed"] * call.channels, None
         result.note = _join(result.note, "all channels carry the same signal: treated as a mono mix")
     else:
         result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
 
-    found = [speech_spans(channel, call.samples) for channel in heard.probabilities]
-    found = found[:1] if heard.same_signal else acoustics.without_crosstalk(found, heard.power)
-    speech = np.array([acoustics.speech_mask(own, heard.power.shape[1]) for own in found])
+    spoken = [speech_spans(channel, call.samples) for channel in detected.probabilities]
+    spoken = spoken[:1] if detected.same_signal else acoustics.without_crosstalk(spoken, detected.power)
+    speech = np.array([acoustics.speech_mask(channel, detected.power.shape[1]) for channel in spoken])
     to_score: list[tuple[Segment, Span]] = []
-    for channel, own in enumerate(found):
-        role = result.roles[channel]
-        floor = acoustics.noise_floor(heard.power[channel], speech[channel])
-        for stretch in own:
-            for span in segments(stretch, heard.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
-                power = acoustics.mean_power(span, heard.power[channel])
-                segment = Segment(
-                    channel,
-                    role,
-                    span.start / SAMPLING_RATE_HZ,
-                    span.end / SAMPLING_RATE_HZ,
-                    acoustics.dbfs(power),
-                    acoustics.snr_db(power, floor),
-                    refusals[role],
-                )
+    for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=False)):
+        floor = acoustics.noise_floor(detected.power[channel], speech[channel])
+        for stretch in spans:
+            for span in segments(stretch, detected.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
+                power = acoustics.mean_power(span, detected.power[channel])
+                start_s, end_s = span.start / SAMPLING_RATE_HZ, span.end / SAMPLING_RATE_HZ
+                snr_db = acoustics.snr_db(power, floor)
+                segment = Segment(channel, role, start_s, end_s, acoustics.dbfs(power), snr_db, refusals[role])
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = acoustics.activity(result.roles[: len(found)], speech, heard.power[: len(found)], result.audio_s)
+    result.activity = acoustics.activity(result.roles[: len(spoken)], speech, detected.power[: len(spoken)], result.audio_s)
 
     if all(refusals.values()):
-        # With several channels the most telling reason: one that a setting can change comes before "it is an agent".
+        # With several channels the most useful reason: one that a setting can change comes before "it is an agent".
         code = max(filter(None, refusals.values()), key=lambda code: code != "role_agent")
         result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}.")
     elif not to_score:
-        scorable_s = sum(stretch.seconds for role, own in zip(result.roles, found, strict=False) if not refusals[role] for stretch in own)
+        scorable_s = sum(
+            stretch.seconds for role, spans in zip(result.roles, spoken, strict=False) if not refusals[role] for stretch in spans
+        )
         if scorable_s:
-            said = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
-            result.end("no_speech", "short_speech", said)
+            reason = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
+            result.end("no_speech", "short_speech", reason)
         else:
             result.end("no_speech", "no_speech", "No speech was found on the channels that may be scored.")
     else:
         with _Clock(result.seconds)("features"):
-            _write_frames(to_score, call, job, frames_file)
+            _write_frames(to_score, call, spec, frames_file)
 
 
-def _write_frames(to_score: list[tuple[Segment, Span]], call: Samples, job: Job, file: BinaryIO) -> None:
+def _write_frames(to_score: list[tuple[Segment, Span]], call: Samples, spec: RunSpec, file: BinaryIO) -> None:
     """Writes the segments' frames, float32, one segment after the other, and their number into each segment."""
     for first in range(0, len(to_score), SEGMENTS_AT_ONCE):
         group = to_score[first : first + SEGMENTS_AT_ONCE]
-        cuts = [call.read(span.start, span.end)[segment.channel].astype(np.float32) / 32768 for segment, span in group]
-        frames, lengths = features_of(job.feature_set, job.feature_params, cuts, SAMPLING_RATE_HZ)
+        cuts = [call.read(span.start, span.end)[segment.channel].astype(np.float32) / FULL_SCALE for segment, span in group]
+        frames, lengths = features_of(spec.feature_set, spec.feature_params, cuts, SAMPLING_RATE_HZ)
         for (segment, _), length in zip(group, lengths, strict=True):
             segment.frames = int(length)
         file.write(frames.data)

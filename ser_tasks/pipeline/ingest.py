@@ -1,24 +1,23 @@
-"""List the recordings, plan new chunks, and say which chunks wait for this model and policy.
+"""List the recordings, plan new chunks, and find the chunks that wait for this model and policy.
 
 A chunk is a set of recordings of one day that are handled together; its membership never changes. The manifest parts of
-a day are numbered, and a number can be taken once only: of two runs that plan the same day at the same time, the
+a day are numbered, and a number can be taken once only: when two runs plan the same day at the same time, the
 second reads what the first one planned and plans the rest.
 """
 
-import contextlib
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_tasks import schemas
-from ser_tasks.lake import checkpoints, parts
-from ser_tasks.lake.manifest import after, next_manifest, read_manifest, read_outcomes, to_retry, versions_of
+from ser_tasks.lake import checkpoints, ledger, parts
+from ser_tasks.lake.ledger import DayLedger
+from ser_tasks.lake.manifest import after, manifest_key, to_retry
 from ser_tasks.pipeline.listing import ROWS_AT_ONCE, Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
@@ -48,120 +47,92 @@ class Plan:
     closed: int = 0
     """Recordings in the store whose day is past the retention: nothing is done with them."""
     broken: dict[str, parts.BrokenPartError] = field(default_factory=dict)
-    """Parts of the lake that could not be read: what hangs on them is left alone."""
+    """Parts of the lake that could not be read: the days and chunks that depend on them are left alone."""
 
 
 def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id: str, plan_new: bool = True) -> Plan:
-    """Plans what is new (unless told not to), writes it down, and returns the chunks that wait for this version.
+    """Plans new recordings (unless ``plan_new`` is false), writes their manifest, and returns the chunks that wait for this version.
 
-    A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again.
-    A part that cannot be read stops nothing but its own day (a manifest) or chunk (outcomes).
+    A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again. The recordings of
+    waiting chunks are kept in the listing (``load_chunk``). A part that cannot be read stops only its day (a manifest) or chunk (outcomes).
     """
     result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys, closed=listing.closed)
     days = listing.days()
     known = checkpoints.read(lake, version)
-    states = checkpoints.states(lake, version, days)
-    listed = listing.digests()
+    digests = listing.digests()
     newly: dict[date, str] = {}
-    for day in days:
-        state = f"{settings.max_attempts} {listed.get(day)} {states[day]}"
-        if known.get(day) == state:
+    for listed in ledger.list_days(lake, days) if days else ():
+        state = f"{settings.max_attempts} {digests.get(listed.day)} {checkpoints.state_of(listed, version)}"
+        if known.get(listed.day) == state:
             continue
+        planned = 0
         try:
-            planned, written_bytes = _plan_day(listing, lake, day, settings, run_id) if plan_new else (0, 0)
-            waits, broken = _waiting_chunks(lake, day, version, settings)
-        except parts.BrokenPartError as error:  # without it nobody knows what is planned: planning anew would double recordings
+            day = ledger.read_day(lake, listed, version, settings)
+            if plan_new:
+                day, planned, written_bytes = _plan_day(listing, lake, day, version, settings, run_id)
+                result.written_bytes += written_bytes
+        except parts.BrokenPartError as error:  # what is planned is unknown: planning anew would double recordings
             result.broken[error.key] = error
             continue
-        result.broken |= broken
+        waiting = day.waiting()
+        listing.keep(_to_handle(day, waiting))
+        result.broken |= day.broken
         result.planned += planned
-        result.written_bytes += written_bytes
-        result.chunks += [(day, chunk_id) for chunk_id in waits]
-        result.recordings += sum(waits.values())
-        if plan_new and not planned and not waits and not broken and checkpoints.states(lake, version, [day])[day] == states[day]:
-            newly[day] = state
+        result.chunks += [(day.day, chunk_id) for chunk_id in waiting]
+        result.recordings += sum(waiting.values())
+        if plan_new and not planned and not waiting and not day.broken:
+            newly[day.day] = state  # a part that was written since makes another state
     checkpoints.write(lake, version, known, newly)
     return result
 
 
-def _waiting_chunks(lake: Store, day: date, version: str, settings: Settings) -> tuple[dict[str, int], dict[str, parts.BrokenPartError]]:
-    """A day's chunks that wait for this version, and how many of their recordings do; and parts that cannot be read.
-
-    A chunk whose outcomes cannot be read does not wait: nobody knows what it has. Where a merged part cannot be read, none of the
-    day's chunks does.
-    """
-    waits = dict(Counter(read_manifest(lake, day)["chunk_id"].to_pylist()))
-    done: dict[str, int] = {}
-    broken: dict[str, parts.BrokenPartError] = {}
-    keys = parts.keys(lake, parts.folder("outcomes", day=day, version=version))
-    for key in sorted(keys, key=lambda key: parts.rank(parts.name_of(key))):
-        left: Counter[str] = Counter()
-        try:
-            rows = parts.read(lake, key, "outcomes", ["chunk_id", "outcome", "attempts"]).to_pylist()
-        except parts.BrokenPartError as error:
-            broken[key] = error
-            waits = {} if parts.merged_number(parts.name_of(key)) else {**waits, parts.name_of(key): 0}
-            continue
-        for row in rows:
-            left[row["chunk_id"]] += to_retry(row, settings)
-        done |= left
-    waits |= {chunk_id: left for chunk_id, left in done.items() if chunk_id in waits}
-    return {chunk_id: left for chunk_id, left in waits.items() if left}, broken
+def _to_handle(day: DayLedger, waiting: dict[str, int]) -> pa.Table:
+    """Manifest rows of the recordings in waiting chunks, with ``attempts`` so far, and ``only_listed``: whether to leave it out where
+    it is no longer in the store. A recording that no version ever gave an outcome is kept, and fails."""
+    rows = day.manifest.filter(pc.is_in(day.manifest["chunk_id"], pa.array(waiting, pa.string())))
+    attempts: list[int | None] = []
+    only_listed: list[bool] = []
+    for chunk_id, recording_id in zip(rows["chunk_id"].to_pylist(), rows["recording_id"].to_pylist(), strict=True):
+        done = day.retries.get(chunk_id)
+        attempts.append(0 if done is None else done.get(recording_id))  # null: it has its outcome
+        only_listed.append(done is not None or chunk_id in day.known_elsewhere)
+    rows = rows.append_column("attempts", pa.array(attempts, pa.int64())).append_column("only_listed", pa.array(only_listed, pa.bool_()))
+    return rows.filter(pc.is_valid(rows["attempts"]))
 
 
-def waiting(chunk: Chunk, done: pa.Table | None, settings: Settings) -> set[str]:
+def waiting_recordings(chunk: Chunk, done: pa.Table, settings: Settings) -> set[str]:
     """Ids of a chunk's recordings that, by its outcome rows, have no outcome yet or may be tried again."""
-    final = {row["recording_id"] for row in done.to_pylist() if not to_retry(row, settings)} if done else set()
+    final = {row["recording_id"] for row in done.to_pylist() if not to_retry(row, settings)}
     return {recording.recording_id for recording in chunk.recordings} - final
 
 
-def last_scored_at(lake: Store, chunk: Chunk) -> datetime | None:
-    """When any version's outcomes of a chunk were last made; what cannot be read is passed over."""
-    found = []
-    for version in versions_of(lake, chunk.day):
-        with contextlib.suppress(parts.BrokenPartError, FileNotFoundError):
-            done = read_outcomes(lake, chunk.day, version, chunk.chunk_id)
-            found += done["scored_at"].drop_null().to_pylist() if done else []
-    return max(found, default=None)
+def load_chunk(listing: Listing, day: date, chunk_id: str) -> Chunk:
+    """A chunk that waited when it was planned, with the recordings to handle."""
+    return Chunk(chunk_id, day, listing.recordings(chunk_id))
 
 
-def load_chunk(listing: Listing, lake: Store, day: date, version: str, chunk_id: str, settings: Settings) -> Chunk:
-    """A waiting chunk with the recordings that are to be handled now.
-
-    A recording that has left the store is kept, without a key, only where no version ever gave it an outcome.
-    """
-    manifest = listing.manifest(lake, day)
-    rows = manifest.filter(pc.equal(manifest["chunk_id"], chunk_id))
-    done = read_outcomes(lake, day, version, chunk_id)
-    attempts = {row["recording_id"]: row["attempts"] for row in done.to_pylist()} if done else {}
-    recordings = listing.recordings(rows, attempts)
-    if done:
-        again = {row["recording_id"] for row in done.to_pylist() if to_retry(row, settings)}
-        recordings = [recording for recording in recordings if recording.recording_id in again and recording.key is not None]
-    elif any(read_outcomes(lake, day, other, chunk_id) for other in versions_of(lake, day)):
-        recordings = [recording for recording in recordings if recording.key is not None]
-    return Chunk(chunk_id, day, recordings)
-
-
-def _plan_day(listing: Listing, lake: Store, day: date, settings: Settings, run_id: str) -> tuple[int, int]:
-    """Writes the manifest parts of a day's new recordings, and returns how many were new, and the bytes written."""
-    folder = parts.folder("recordings", day=day)
+def _plan_day(listing: Listing, lake: Store, day: DayLedger, version: str, settings: Settings, run_id: str) -> tuple[DayLedger, int, int]:
+    """Writes manifest parts of a day's new recordings. Returns the ledger with them, how many were new, and the bytes written."""
     planned = written_bytes = 0
     while True:
-        number = next_manifest(lake, day)
         rows: list[dict[str, Any]] = []
-        manifest = read_manifest(lake, day)
-        now = after(pc.max(manifest["planned_at"]).as_py())
-        for chunk in _chunked(listing.new(day, manifest), settings):
+        now = after(pc.max(day.manifest["planned_at"]).as_py())
+        for chunk in _chunked(listing.new(day.day, day.manifest), settings):
             chunk_id = _chunk_id(chunk)
             rows += [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
             if len(rows) >= ROWS_AT_ONCE:
                 break
         if not rows:
-            return planned, written_bytes
-        part = parts.encode("recordings", schemas.table("recordings", rows))
-        if lake.create_bytes(f"{folder}manifest-{number:06}.parquet", part):
+            return day, planned, written_bytes
+        table = schemas.table("recordings", rows)
+        part = parts.encode("recordings", table)
+        number = day.last_number + 1
+        if lake.create_bytes(manifest_key(day.day, number), part):
             planned, written_bytes = planned + len(rows), written_bytes + len(part)
+            day = replace(day, manifest=pa.concat_tables([day.manifest, table]), last_number=number)
+        else:  # another run planned the day in the meantime
+            [listed] = ledger.list_days(lake, [day.day])
+            day = ledger.read_day(lake, listed, version, settings)
 
 
 def _chunked(rows: Iterator[dict[str, Any]], settings: Settings) -> Iterator[list[dict[str, Any]]]:

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
-from ser_tasks.lake.manifest import read_manifest
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
@@ -33,6 +32,17 @@ _LISTING = pa.schema(
         ("day", pa.date32()),
         ("day_source", pa.string()),
         ("estimated_s", pa.float64()),
+    ]
+)
+
+_KEPT = pa.schema(
+    [
+        *[
+            schemas.RECORDINGS.field(name)
+            for name in ("key", "recording_id", "etag", "sidecar_etag", "chunk_id", "estimated_s", "planned_at")
+        ],
+        ("attempts", pa.int64()),
+        ("only_listed", pa.bool_()),
     ]
 )
 
@@ -69,7 +79,6 @@ class Listing:
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
         self.closed = 0
-        self._manifests: dict[date, pa.Table] = {}
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -92,11 +101,13 @@ class Listing:
             "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.sidecar_key = o.key)"
         )
         self.listed = self._count("SELECT count(*) FROM listing")
+        self.database.register("kept_rows", _KEPT.empty_table())
+        self.database.execute("CREATE TABLE kept AS FROM kept_rows")
 
     def _count(self, query: str) -> int:
         row = self.database.execute(query).fetchone()
         assert row is not None
-        return row[0]
+        return int(row[0])
 
     def _pages(self, recordings: Store, only_day: date | None) -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
@@ -167,27 +178,30 @@ class Listing:
         for batch in cursor.to_arrow_reader(ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
-    def manifest(self, lake: Store, day: date) -> pa.Table:
-        """A day's manifest as it is when first asked for: chunks are loaded day by day, and a chunk's members never change."""
-        if day not in self._manifests:
-            self._manifests = {day: read_manifest(lake, day)}
-        return self._manifests[day]
+    def keep(self, rows: pa.Table) -> None:
+        """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
+        was tried before) and ``only_listed`` (whether to leave it out where it is no longer in the store)."""
+        if len(rows):
+            self.database.register("kept_rows", rows.select(_KEPT.names))
+            self.database.execute("INSERT INTO kept FROM kept_rows")
+            self.database.unregister("kept_rows")
 
-    def recordings(self, chunk: pa.Table, attempts: dict[str, int]) -> list[Recording]:
-        """A chunk's manifest rows as recordings, with the keys that only the listing knows."""
+    def recordings(self, chunk_id: str) -> list[Recording]:
+        """The kept recordings of a chunk, with the keys that only the listing knows."""
         cursor = self.database.cursor()  # several threads ask at once
-        cursor.register("chunk", chunk)
         rows = cursor.execute(
             """
-            SELECT c.recording_id, c.etag, l.key, c.key, l.sidecar_key, c.chunk_id, c.estimated_s, c.sidecar_etag, c.planned_at
-            FROM chunk AS c LEFT JOIN listing AS l
-              ON l.recording_id = c.recording_id AND l.etag = c.etag AND l.sidecar_etag IS NOT DISTINCT FROM c.sidecar_etag
-            ORDER BY c.key, c.recording_id
-            """
+            SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
+            FROM kept AS k LEFT JOIN listing AS l
+              ON l.recording_id = k.recording_id AND l.etag = k.etag AND l.sidecar_etag IS NOT DISTINCT FROM k.sidecar_etag
+            WHERE k.chunk_id = $chunk AND (l.key IS NOT NULL OR NOT k.only_listed)
+            ORDER BY k.key, k.recording_id
+            """,
+            {"chunk": chunk_id},
         ).fetchall()
         return [
-            Recording(rid, etag, _text(key), masked, _text(sidecar), chunk_id, estimated_s, attempts.get(rid, 0), sidecar_etag, planned_at)
-            for rid, etag, key, masked, sidecar, chunk_id, estimated_s, sidecar_etag, planned_at in rows
+            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
+            for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
         ]
 
 

@@ -1,61 +1,87 @@
 """Publish: write a chunk's parts, the outcomes last: their existence says that the chunk is done."""
 
-import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ser_tasks import schemas
 from ser_tasks.inference.bundle import Bundle
-from ser_tasks.lake import manifest, parts
+from ser_tasks.lake import ledger, manifest, parts
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.aggregate import Scored, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.ingest import Chunk
-from ser_tasks.schemas import OUTCOMES
+from ser_tasks.pipeline.spec import RunSpec
+from ser_tasks.schemas import OUTCOMES, WORKER_STAGES
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Machine:
+    """A process that handled chunks: ``name`` as host:pid, its extraction processes, and the device that scored."""
+
+    name: str
+    processes: int
+    device: str
+
+    @property
+    def host(self) -> str:
+        return self.name.rpartition(":")[0]
+
+
+@dataclass(frozen=True)
+class ChunkReport:
+    """What became of a chunk."""
+
+    outcomes: dict[str, int]
+    """Recordings by outcome, 0 where there are none."""
+    seconds: dict[str, float]
+    """By stage (schemas.STAGES)."""
+    audio_s: float
+    written_bytes: int
+    refusals: tuple[str, ...]
+    """Reason codes of the withheld recordings."""
+    machine: Machine | None = None
+    """The machine of a cluster that handled it; None for the one that runs the flow."""
 
 
 def publish_chunk(
     lake: Store,
     chunk: Chunk,
     batches: list[Batch],
-    probabilities: list[np.ndarray],
+    probabilities: list[NDArray[np.float32]],
     bundle: Bundle,
-    *,
-    policy: str,
-    version: str,
-    run_id: str,
+    spec: RunSpec,
     settings: Settings,
-) -> dict[str, Any]:
-    """Writes a chunk, given each batch's probabilities (its scored segments, labels). Returns counts, seconds and refusals.
+) -> ChunkReport:
+    """Writes a chunk, given each batch's probabilities (its scored segments, labels). ``settings`` holds the key of the pseudonyms.
 
     Rows of recordings that were handled before and are not in ``batches`` stay as they are. So do those of recordings that
-    another run was quicker with.
+    another run finished in the meantime. Raises BrokenPartError where the chunk's outcomes under this version cannot be read.
     """
     started = time.perf_counter()
-    held = parts.find_chunk(lake, chunk.day, version, chunk.chunk_id)
-    waiting = ingest.waiting(chunk, held and held[1], settings)
-    results = [found for found in _in_order(batches, probabilities) if found[0].recording.recording_id in waiting]
+    before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
+    waiting = ingest.waiting_recordings(chunk, before.outcomes, settings)
+    results = [pair for pair in _in_order(batches, probabilities) if pair[0].recording.recording_id in waiting]
     provenance = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
         "priors": bundle.priors_text,
-        "policy": policy,
-        "run_id": run_id,
+        "policy": spec.policy,
+        "run_id": spec.run_id,
         "code_version": code_version(),
-        "scored_at": manifest.after(ingest.last_scored_at(lake, chunk)),
+        "scored_at": manifest.after(before.last_scored_at),
     }
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
-    for result, own in results:
-        scored = Scored(result, own, bundle.labels, bundle.unsure_below)
+    for result, scores in results:
+        scored = Scored(result, scores, bundle.labels, bundle.unsure_below)
         if result.outcome is None and len(scored.probabilities):
             result.outcome = "scored"
         elif result.outcome is None:
@@ -65,23 +91,19 @@ def publish_chunk(
             rows["call_emotions"].append(call_row(result, scored, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
     extracted = [result for result, _ in results]
-    written_bytes = 0
-    if extracted:
-        redone = [result.recording.recording_id for result in extracted]
-        for table, new in rows.items():  # outcomes last
-            written_bytes += _write(lake, table, new, redone, chunk, version, held and held[0])
+    written_bytes = _write(lake, chunk, spec.version, rows, before.held_by) if extracted else 0
     ended = Counter(result.outcome for result in extracted)
-    if held:  # what this run had published before, when its answer was lost
-        ended.update(row["outcome"] for row in held[1].to_pylist() if row["run_id"] == run_id and row["recording_id"] not in waiting)
-    report: dict[str, Any] = {outcome: ended[outcome] for outcome in OUTCOMES}
-    report |= {f"{stage}_s": sum(r.seconds.get(stage, 0.0) for r in extracted) for stage in ("fetch", "decode", "speech", "features")}
-    report |= {
-        "audio_s": sum(result.audio_s for result in extracted),
-        "write_s": time.perf_counter() - started,
-        "written_bytes": written_bytes,
-    }
-    report["refusals"] = [result.reason_code for result in extracted if result.outcome == "withheld"]
-    return report
+    for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
+        if row["run_id"] == spec.run_id and row["recording_id"] not in waiting:
+            ended[row["outcome"]] += 1
+    seconds = {stage: sum(result.seconds.get(stage, 0.0) for result in extracted) for stage in WORKER_STAGES}
+    return ChunkReport(
+        outcomes={outcome: ended[outcome] for outcome in OUTCOMES},
+        seconds=seconds | {"write": time.perf_counter() - started},
+        audio_s=sum(result.audio_s for result in extracted),
+        written_bytes=written_bytes,
+        refusals=tuple(result.reason_code or "" for result in extracted if result.outcome == "withheld"),
+    )
 
 
 def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
@@ -92,30 +114,42 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     return Batch(results, None)
 
 
-def _in_order(batches: list[Batch], probabilities: list[np.ndarray]) -> list[tuple[Extracted, np.ndarray]]:
+def _in_order(batches: list[Batch], probabilities: list[NDArray[np.float32]]) -> list[tuple[Extracted, NDArray[np.float32]]]:
     """Each result with its own probabilities, in the order of their keys, whichever worker made them."""
-    found = []
+    pairs = []
     for batch, scores in zip(batches, probabilities, strict=True):
         first = 0
         for result in batch.extracted:
             count = sum(1 for segment in result.segments if segment.frames)
-            found.append((result, scores[first : first + count]))
+            pairs.append((result, scores[first : first + count]))
             first += count
-    return sorted(found, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
+    return sorted(pairs, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
-def _write(lake: Store, table: str, rows: list[dict[str, Any]], redone: list[str], chunk: Chunk, version: str, held_by: str | None) -> int:
-    """Writes a table's part, and returns its bytes."""
-    new = schemas.table(table, rows)
-    place = parts.folder(table, day=chunk.day, version=version)
+def _write(lake: Store, chunk: Chunk, version: str, rows: dict[str, list[dict[str, Any]]], held_by: str | None) -> int:
+    """Writes the three tables' parts, outcomes last, and returns their bytes. Older rows of recordings that are not in ``rows`` stay.
+
+    Where the chunk is not done, only a run that was killed while it published can have left parts, and it wrote the first table first.
+    """
+    redone = pa.array([row["recording_id"] for row in rows["outcomes"]], pa.string())
+    written_bytes, may_exist = 0, True
+    for table, table_rows in rows.items():
+        new = schemas.table(table, table_rows)
+        place = parts.folder(table, day=chunk.day, version=version)
+        old = _read_if_there(lake, f"{place}{held_by or chunk.chunk_id}.parquet", table) if may_exist else None
+        may_exist = old is not None or held_by is not None
+        if old is not None:
+            kept = old.filter(pc.equal(old["chunk_id"], chunk.chunk_id))
+            kept = kept.filter(pc.invert(pc.is_in(kept["recording_id"], redone)))
+            new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
+        data = parts.encode(table, new)
+        lake.write_bytes(f"{place}{parts.name_to_write(held_by, chunk.chunk_id)}.parquet", data)
+        written_bytes += len(data)
+    return written_bytes
+
+
+def _read_if_there(lake: Store, key: str, table: str) -> pa.Table | None:
     try:
-        old = parts.read(lake, f"{place}{held_by or chunk.chunk_id}.parquet", table)
+        return parts.read(lake, key, table)
     except FileNotFoundError:
-        pass
-    else:
-        kept = old.filter(pc.equal(old["chunk_id"], chunk.chunk_id))
-        kept = kept.filter(pc.invert(pc.is_in(kept["recording_id"], pa.array(redone, pa.string()))))
-        new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
-    data = parts.encode(table, new)
-    lake.write_bytes(f"{place}{parts.name_to_write(held_by, chunk.chunk_id)}.parquet", data)
-    return len(data)
+        return None

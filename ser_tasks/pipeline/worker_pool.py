@@ -1,7 +1,7 @@
 """Worker processes: spawned once for a run, one thread each. They extract, and where there is no GPU they score.
 
-Each process has a pipe of its own, so one that dies, hangs or runs out of memory costs its own batch and no other. The mark
-that it left in scratch says which recording it was at: that one is tried once more, alone, and the rest of the batch again.
+Each process has a pipe of its own, so one that dies, hangs or runs out of memory costs its own batch and no other. The progress
+marker that it left in scratch says which recording it was at: that one is tried once more, alone, and the rest of the batch again.
 """
 
 import contextlib
@@ -15,17 +15,22 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
-from ser_tasks.pipeline.extract import Batch, Extracted, Job, Mark, extract_batch, start_worker
+from ser_tasks.pipeline.extract import Batch, Extracted, ProgressMarker, extract_batch, start_worker
 from ser_tasks.pipeline.listing import Recording
+from ser_tasks.pipeline.spec import RunSpec
+
+Task = tuple[Any, ...]
+"""Arguments of a function that a worker calls."""
 
 BATCH_AUDIO_S = 1800.0
-"""Recordings are sent to a worker in batches of about so much audio: small enough to share out, large enough to pay."""
+"""Audio of a batch that is sent to a worker, about: small enough to share out, large enough to outweigh the cost of sending."""
 CRASH_ATTEMPTS = 2
 START_ATTEMPTS = 3
 START_LIMIT_S = 300.0
-"""A worker that is not ready by then never will be."""
+"""A worker that takes longer to start is given up."""
 LIMIT_PER_AUDIO_S = 0.1
 """Seconds that a batch may take for each second of its audio, on top of the settings' recording_limit_s: 20 times what is usual."""
 
@@ -35,8 +40,8 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class WorkerLost(Exception):
-    """A worker did not come back with its answer. ``exitcode`` is negative for a signal, None where it hung and was killed."""
+class WorkerLostError(Exception):
+    """A worker did not return its answer. ``exitcode`` is negative for a signal, None where it hung and was killed."""
 
     def __init__(self, exitcode: int | None, limit_s: float | None):
         how = f"took longer than {limit_s:,.0f} s and was killed" if exitcode is None else f"ended with exit code {exitcode}"
@@ -57,9 +62,9 @@ class _Worker:
     def wait_until_ready(self) -> None:
         self._answer(START_LIMIT_S)
 
-    def call(self, function: Callable[..., Any], task: tuple, limit_s: float | None) -> Any:
-        """The answer of ``function(*task)``, or its error. Raises WorkerLost where the process died or took too long."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: reading its answer will tell
+    def call(self, function: Callable[..., Any], task: Task, limit_s: float | None) -> Any:
+        """The answer of ``function(*task)``, or its error. Raises WorkerLostError where the process died or took too long."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: reading its answer raises
             self._pipe.send((function, task))
         return self._answer(limit_s)
 
@@ -67,11 +72,11 @@ class _Worker:
         try:
             if not self._pipe.poll(limit_s):
                 self.kill()
-                raise WorkerLost(None, limit_s)
+                raise WorkerLostError(None, limit_s)
             answer, error = pickle.loads(self._pipe.recv_bytes())
         except (EOFError, OSError):  # cut off in the middle of an answer, it is an OSError
             self.process.join()
-            raise WorkerLost(self.process.exitcode or 0, limit_s) from None
+            raise WorkerLostError(self.process.exitcode or 0, limit_s) from None
         if error is not None:
             raise error
         return answer
@@ -107,15 +112,15 @@ def _sendable(error: Exception) -> Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-class Workers:
-    """So many worker processes, shared by the threads of a run. Close them, or use it in a ``with``.
+class WorkerPool:
+    """A number of worker processes, shared by the threads of a run. Close it, or use it in a ``with``.
 
     ``memory_mb``: what each may take (settings' worker_memory_mb).
     """
 
     def __init__(self, count: int, memory_mb: int | None = None):
         if count < 1:
-            raise ValueError(f"{count} workers can't work: take 1 or more.")
+            raise ValueError(f"{count} workers are too few: take 1 or more.")
         self.count, self.memory_mb = count, memory_mb
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -128,31 +133,30 @@ class Workers:
         futures = [self._threads.submit(self._taken) for _ in range(self.count)]
         self._idle += [future.result() for future in futures]
 
-    def map(self, function: Callable[..., Any], tasks: Sequence[tuple], limits_s: Iterable[float] | None = None) -> list[Any]:
-        """The answers of ``function(*task)`` in the tasks' order. What a process that died or hung was at is done again, by another."""
-        limits = list(limits_s) if limits_s is not None else [None] * len(tasks)
+    def map(self, function: Callable[..., Any], tasks: Sequence[Task], limits_s: Iterable[float] | None = None) -> list[Any]:
+        """The answers of ``function(*task)`` in the tasks' order. A task whose process died or hung is done again, by another."""
+        limits: list[float | None] = list(limits_s) if limits_s is not None else [None] * len(tasks)
         futures = [self._threads.submit(self._call_again, function, *rest) for rest in zip(tasks, limits, strict=True)]
         try:
             return [future.result() for future in futures]
         finally:
             _cancel(futures)
 
-    def extract(self, recordings: list[Recording], job: Job, progress: Callable[[Batch], None]) -> list[Batch]:
-        """Every recording's result, in batches in no particular order.
+    def extract(self, recordings: list[Recording], spec: RunSpec, folder: Path, progress: Callable[[Batch], None]) -> list[Batch]:
+        """Every recording's result, in batches in no particular order; frames go into files in ``folder``.
 
         A recording whose process crashes, hangs or runs out of memory is tried once more alone. If it does so again, it is
         quarantined or failed, and the others are not touched by that.
         """
         done: list[Batch] = []
-        futures: dict[Future[Batch], list[Recording]] = {}
-        names: dict[Future[Batch], str] = {}
+        futures: dict[Future[Batch], tuple[list[Recording], Path]] = {}
         alone: set[Future[Batch]] = set()
 
         def submit(batch: list[Recording]) -> Future[Batch]:
-            name = f"frames-{uuid.uuid4().hex}"
-            limit_s = job.settings.recording_limit_s + LIMIT_PER_AUDIO_S * sum(recording.estimated_s for recording in batch)
-            future = self._threads.submit(self._call, extract_batch, (batch, job, name), limit_s)
-            futures[future], names[future] = batch, name
+            files = folder / f"frames-{uuid.uuid4().hex}"
+            limit_s = spec.settings.recording_limit_s + LIMIT_PER_AUDIO_S * sum(recording.estimated_s for recording in batch)
+            future = self._threads.submit(self._call, extract_batch, (batch, spec, files), limit_s)
+            futures[future] = batch, files
             return future
 
         for batch in _batches(recordings, self.count):
@@ -160,33 +164,34 @@ class Workers:
         try:
             while futures:
                 for future in wait(futures, return_when=FIRST_COMPLETED).done:
-                    batch, name = futures.pop(future), names.pop(future)
-                    mark = Mark.read(job.scratch / f"{name}.mark")
-                    (job.scratch / f"{name}.mark").unlink(missing_ok=True)
+                    batch, files = futures.pop(future)
+                    marker_file = files.with_suffix(".mark")
+                    marker = ProgressMarker.read(marker_file)
+                    marker_file.unlink(missing_ok=True)
                     try:
-                        found = future.result()
-                    except (WorkerLost, MemoryError) as error:
-                        (job.scratch / f"{name}.f32").unlink(missing_ok=True)
+                        result = future.result()
+                    except (WorkerLostError, MemoryError) as error:
+                        files.with_suffix(".f32").unlink(missing_ok=True)
                         if future not in alone:
-                            suspects, others = _suspects(batch, mark)
+                            suspects, others = _suspects(batch, marker)
                             alone |= {submit([recording]) for recording in suspects}
                             if others:
                                 submit(others)
                             continue
-                        found = Batch([_given_up(batch[0], error, mark)], None)
-                    done.append(found)
-                    progress(found)
+                        result = Batch([_given_up(batch[0], error, marker)], None)
+                    done.append(result)
+                    progress(result)
         finally:
             _cancel(futures)
         return done
 
-    def _call_again(self, function: Callable[..., Any], task: tuple, limit_s: float | None) -> Any:
+    def _call_again(self, function: Callable[..., Any], task: Task, limit_s: float | None) -> Any:
         for _ in range(CRASH_ATTEMPTS - 1):
-            with contextlib.suppress(WorkerLost):
+            with contextlib.suppress(WorkerLostError):
                 return self._call(function, task, limit_s)
         return self._call(function, task, limit_s)
 
-    def _call(self, function: Callable[..., Any], task: tuple, limit_s: float | None) -> Any:
+    def _call(self, function: Callable[..., Any], task: Task, limit_s: float | None) -> Any:
         worker = self._taken()
         try:
             return worker.call(function, task, limit_s)
@@ -197,7 +202,7 @@ class Workers:
                 self._forget(worker)
 
     def _taken(self) -> _Worker:
-        """A worker that waits, or a new one. One that died while it waited, or as it started, is nobody's fault."""
+        """An idle worker, or a new one. One that died while it was idle, or as it started, counts against no recording."""
         while self._idle:
             with contextlib.suppress(IndexError):  # another thread was quicker
                 worker = self._idle.pop()
@@ -209,7 +214,7 @@ class Workers:
             try:
                 worker.wait_until_ready()
                 return worker
-            except WorkerLost as error:
+            except WorkerLostError as error:
                 self._forget(worker)
                 lost = error
         raise RuntimeError(f"No worker process could be started in {START_ATTEMPTS} attempts: {lost}")
@@ -227,7 +232,7 @@ class Workers:
             return worker
 
     def close(self) -> None:
-        """Ends the processes, at once: what they were at is nobody's any more."""
+        """Ends the processes at once: what they were at is abandoned."""
         with self._lock:
             self._closed = True
             workers, self._all = self._all, set()
@@ -236,47 +241,48 @@ class Workers:
             worker.process.join()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def _suspects(batch: list[Recording], mark: tuple[str, int, int] | None) -> tuple[list[Recording], list[Recording]]:
-    """The recordings that a lost worker was at, and the others. All are suspect where it left no mark."""
-    if mark is None:
+def _suspects(batch: list[Recording], marker: tuple[str, int, int] | None) -> tuple[list[Recording], list[Recording]]:
+    """The recordings that a lost worker was at, and the others. All are suspect where it left no marker."""
+    if marker is None:
         return batch, []
-    _, first, last = mark
+    _, first, last = marker
     return batch[first : last + 1], batch[:first] + batch[last + 1 :]
 
 
-def _given_up(recording: Recording, error: WorkerLost | MemoryError, mark: tuple[str, int, int] | None) -> Extracted:
+def _given_up(recording: Recording, error: WorkerLostError | MemoryError, marker: tuple[str, int, int] | None) -> Extracted:
     """The end of a recording that took its worker down, or stopped it, twice: the second time alone.
 
     What comes before the audio is read, or from outside, is not the recording's fault: it fails, and is tried again next night.
     """
-    step = mark[0] if mark else "start"
+    stage = marker[0] if marker else "start"
     result = Extracted(recording)
     if isinstance(error, MemoryError):
-        again = "raise SER_WORKER_MEMORY_MB, or give the machine more memory. It is tried again next night."
-        result.end("failed", "out_of_memory", f"A worker ran out of memory at it (step {step}), alone, too: {again}")
+        advice = "raise SER_WORKER_MEMORY_MB, or give the machine more memory. It is tried again next night."
+        result.end("failed", "out_of_memory", f"A worker ran out of memory at it (stage {stage}), alone, too: {advice}")
     elif error.exitcode == -signal.SIGKILL:
-        said = f"Its worker was killed from outside (SIGKILL, step {step}) {CRASH_ATTEMPTS} times, as by a system without memory:"
-        result.end("failed", "worker_killed", f"{said} see the system's log; fewer workers need less memory. It is tried again next night.")
-    elif step in ("start", "fetch"):
+        cause = f"Its worker was killed from outside (SIGKILL, stage {stage}) {CRASH_ATTEMPTS} times, as by a system without memory:"
+        advice = "see the system's log; fewer workers need less memory. It is tried again next night."
+        result.end("failed", "worker_killed", f"{cause} {advice}")
+    elif stage in ("start", "fetch"):
         code = "store_hang" if error.exitcode is None else "worker_crash"
-        result.end("failed", code, f"{error} That was before its audio was read (step {step}), twice. It is tried again next night.")
+        result.end("failed", code, f"{error} That was before its audio was read (stage {stage}), twice. It is tried again next night.")
     elif error.exitcode is None:
-        said = f"It kept a worker busy for more than {error.limit_s:,.0f} s (step {step}), twice:"
-        result.end("quarantined", "decoder_hang", f"{said} export it again in another format, or raise SER_RECORDING_LIMIT_S.")
+        cause = f"It kept a worker busy for more than {error.limit_s:,.0f} s (stage {stage}), twice:"
+        result.end("quarantined", "decoder_hang", f"{cause} export it again in another format, or raise SER_RECORDING_LIMIT_S.")
     else:
-        said = f"It crashed the decoder {CRASH_ATTEMPTS} times (step {step}, exit code {error.exitcode}):"
-        result.end("quarantined", "decoder_crash", f"{said} export it again in another format.")
+        cause = f"It crashed the decoder {CRASH_ATTEMPTS} times (stage {stage}, exit code {error.exitcode}):"
+        result.end("quarantined", "decoder_crash", f"{cause} export it again in another format.")
     return result
 
 
-def _cancel(futures: Iterable[Future]) -> None:
+def _cancel(futures: Iterable[Future[Any]]) -> None:
     for future in futures:
         future.cancel()
 

@@ -85,13 +85,21 @@ def tiny_bundle(
     return save_bundle(bundle, folder / name)
 
 
-def run_night(recordings: Path | str, lake: Path | str, bundle: Path | str, workers: Any = None, **options: Any) -> dict[str, Any]:
-    """A whole night without Prefect: every chunk's two stages, checks, the run's row. Returns the row, with its checks."""
+def night_of(recordings: Path | str, lake: Path | str, bundle: Path | str, workers: Any = None, **options: Any) -> Any:
+    """A night that is not begun. ``workers`` is a number or a WorkerPool; options are settings, policy, and those of ``make_spec``."""
     from ser_tasks.pipeline.run import Night
+    from ser_tasks.pipeline.spec import make_spec, run_settings
     from ser_tasks.settings import Settings
 
-    settings = options.pop("settings", None) or Settings()
-    with Night(str(recordings), str(lake), settings, model=str(bundle), device="cpu", workers=workers or 1, **options) as night:
+    settings = run_settings(options.pop("settings", None) or Settings(), str(bundle), options.pop("policy", None))
+    pool, count = (None, workers or 1) if isinstance(workers, int | None) else (workers, 1)
+    spec = make_spec(str(recordings), str(lake), settings, "cpu", count, **options)
+    return Night(spec, settings.pseudonym_key, pool)
+
+
+def run_night(recordings: Path | str, lake: Path | str, bundle: Path | str, workers: Any = None, **options: Any) -> dict[str, Any]:
+    """A whole night without Prefect: every chunk's two stages, checks, the run's row. Returns the row, with its checks."""
+    with night_of(recordings, lake, bundle, workers, **options) as night:
         for day, chunk_id in night.list_and_plan().chunks:
             night.publish(night.extract(day, chunk_id))
         checks = night.check()

@@ -1,5 +1,6 @@
 """A night on a Dask cluster of real processes: the rows of a local night, and of one whose worker is killed in the middle."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -12,11 +13,11 @@ import pytest
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.nightly import nightly
-from ser_tasks.pipeline.remote import handle_chunk, job_of
-from ser_tasks.pipeline.run import Night
+from ser_tasks.pipeline.remote import handle_chunk
+from ser_tasks.pipeline.spec import make_spec, run_settings
 from ser_tasks.settings import Settings
-from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
-from tests.pipeline.test_run import ask, same
+from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
+from tests.factories.nights import ask, same
 
 CALLS = 24
 
@@ -110,38 +111,29 @@ def _kill_after_first_chunk(lake: Path, worker: subprocess.Popen) -> None:
 
 @pytest.fixture
 def chunk(calls, bundle, tmp_path):
-    """A job and a chunk, as the flow sends them."""
-    with Night(str(calls), str(tmp_path / "lake"), Settings(pseudonym_key="k"), model=bundle, device="cpu", workers=1) as night:
+    """A run's specification and a chunk, as the flow sends them."""
+    with night_of(calls, tmp_path / "lake", bundle, settings=Settings(pseudonym_key="k")) as night:
         [first, *_] = night.list_and_plan().chunks
-        yield job_of(night, "cpu", 1), night.load(*first)
+        yield night.spec, night.load(*first)
 
 
-def test_no_secret_travels(chunk):
+def test_no_secret_travels(calls, bundle, tmp_path):
     import pickle
 
-    job, _ = chunk
-    assert job.settings.pseudonym_key is None and job.key_mark
-    job = job_of_key("a secret of some length", job)
-    assert b"a secret of some length" not in pickle.dumps(job)
-
-
-def job_of_key(key: str, job):
-    night = type("NightLike", (), {})()
-    night.recordings = night.lake = type("StoreLike", (), {"uri": "x"})()
-    night.model, night.run_id, night.settings = "m", "r", Settings(pseudonym_key=key)
-    night.bundle = type("BundleLike", (), {"model_id": "m-1"})()
-    night.policy = type("PolicyLike", (), {"name": "p"})()
-    return job_of(night, "cpu", 1)
+    settings = run_settings(Settings(pseudonym_key="a secret of some length"), bundle, None)
+    spec = make_spec(str(calls), str(tmp_path / "lake"), settings, "cpu")
+    assert spec.settings.pseudonym_key is None and spec.key_fingerprint
+    assert b"a secret of some length" not in pickle.dumps(spec)
 
 
 def test_a_machine_with_another_key_or_model_refuses(chunk, monkeypatch, tmp_path):
-    job, recordings = chunk
+    spec, recordings = chunk
     monkeypatch.setenv("SER_PSEUDONYM_KEY", "another")
     with pytest.raises(ValueError, match="not the one of the run"):
-        handle_chunk(job, recordings)
+        handle_chunk(spec, recordings)
     monkeypatch.setenv("SER_PSEUDONYM_KEY", "k")
     with pytest.raises(ValueError, match="install the same"):
-        handle_chunk(type(job)(**{**vars(job), "model_id": "tiny-2-other"}), recordings)
+        handle_chunk(dataclasses.replace(spec, model_id="tiny-2-other"), recordings)
 
 
 def test_without_a_server_that_workers_reach_nothing_starts(calls, monkeypatch, tmp_path):

@@ -17,8 +17,8 @@ from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.concurrency import lane
-from flows.nightly import IncompleteNight, nightly
+from flows.concurrency import concurrency_limit
+from flows.nightly import IncompleteNightError, nightly
 from flows.report import report
 from flows.retention import retention
 from ser_tasks.demo import CALLS
@@ -95,7 +95,7 @@ def test_a_broken_chunk_does_not_stop_the_others_but_the_run_says_so(calls, bund
         return real(self, extracted)
 
     monkeypatch.setattr(Night, "publish", publish)
-    with pytest.raises(IncompleteNight, match="CUDA error") as error:
+    with pytest.raises(IncompleteNightError, match="CUDA error") as error:
         nightly(str(calls), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
     assert (error.value.run["failed"], error.value.run["scored"], error.value.run["failed_chunks"]) == (1, 2, 1)
     monkeypatch.undo()
@@ -249,12 +249,12 @@ def test_the_retention_flow_deletes_only_when_told(calls, bundle, tmp_path, monk
         assert len(list(Path(lake, "segments").rglob("*.parquet"))) == left
 
 
-def test_a_lane_has_room_for_one_and_nobody_waits_for_ever():
+def test_a_concurrency_limit_has_room_for_one_and_no_run_waits_for_ever():
     order = []
 
     @flow
     def hold(name: str, wait_s: float):
-        with lane(name, wait_s):
+        with concurrency_limit(name, wait_s):
             order.append("in")
             time.sleep(1)
             order.append("out")
@@ -268,10 +268,10 @@ def test_a_lane_has_room_for_one_and_nobody_waits_for_ever():
     assert order[4:] == ["in", "out"]
 
 
-def test_work_goes_on_without_a_lane_while_the_server_is_away():
+def test_work_goes_on_without_a_concurrency_limit_while_the_server_is_away():
     @flow
     def work() -> str:
-        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), lane("away"):
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), concurrency_limit("away"):
             return "done"
 
     assert work() == "done"

@@ -15,7 +15,7 @@ from ser_tasks.lake import catalog, parts, read_only
 from ser_tasks.maintenance import doctor, retention
 from ser_tasks.maintenance.compaction import compact
 from ser_tasks.pipeline import listing
-from ser_tasks.pipeline.worker_pool import Workers
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
 from ser_tasks.storage import LocalStore, open_store
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
@@ -258,8 +258,8 @@ def test_nights_go_on_after_compaction(bundle, tmp_path):
     one_each = Settings(chunk_recordings=1, max_attempts=1)
     real = listing.Listing.recordings
 
-    def vanished(self, chunk, attempts):
-        return [r if not r.masked_key.endswith("d.wav") else type(r)(**{**vars(r), "key": None}) for r in real(self, chunk, attempts)]
+    def vanished(self, chunk_id):
+        return [r if not r.masked_key.endswith("d.wav") else type(r)(**{**vars(r), "key": None}) for r in real(self, chunk_id)]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listing.Listing, "recordings", vanished)
@@ -289,7 +289,7 @@ def test_nights_go_on_after_compaction(bundle, tmp_path):
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         yield workers
 
 

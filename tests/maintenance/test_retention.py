@@ -11,7 +11,7 @@ from flows.cli import app
 from ser_tasks.lake import catalog
 from ser_tasks.maintenance import retention
 from ser_tasks.monitoring.run_report import write_night_report
-from ser_tasks.pipeline.worker_pool import Workers
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
@@ -23,7 +23,7 @@ SETTINGS = Settings(keep_segments_days=30, keep_calls_days=90)
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers(1) as pool:
+    with WorkerPool(1) as pool:
         pool.start()
         yield pool
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from ser_tasks.calls.metadata import FIRST_YEAR, LAST_YEAR, MetadataError, call_metadata, day_of, masked_key
 from ser_tasks.lake.catalog import connect
 from ser_tasks.lake.read_only import query
-from ser_tasks.pipeline.extract import _told
+from ser_tasks.pipeline.extract import error_text
 from ser_tasks.pipeline.listing import Recording
-from ser_tasks.pipeline.worker_pool import Workers
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.query.formats import render
 from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
@@ -39,7 +39,7 @@ def bases(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers(1) as pool:
+    with WorkerPool(1) as pool:
         yield pool
 
 
@@ -51,8 +51,12 @@ def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> di
     try:
         facts = call_metadata(key, sidecar, metadata, S).values
     except MetadataError as error:
-        assert str(error).startswith(("The sidecar", "The object's metadata")) and str(error).endswith(".")
-        assert len(str(error)) < 400 and str(error).isprintable()
+        message = str(error)
+    else:
+        message = None
+    if message is not None:
+        assert message.startswith(("The sidecar", "The object's metadata")) and message.endswith(".")
+        assert len(message) < 400 and message.isprintable()
         return None
     for name in ("agent_id", "customer_id", "queue", "language"):
         assert name not in facts or isinstance(facts[name], str) and 0 < len(facts[name]) <= 500
@@ -126,9 +130,9 @@ def test_a_failure_tells_neither_ids_nor_paths():
     recording = Recording("id", "etag", key, masked_key(key, S), key.replace(".wav", ".json"), "chunk", 1.0)
     quoted = "2026/CUST_4711%20%C3%BC_GUID_1_AGENT_Zoe%0A_DT_2026-11-20T06-01-22"
     told = [
-        _told(PermissionError(13, "Permission denied", f"/private/folder/{key}"), recording),
-        _told(ValueError(f"no {key!r}"), recording),
-        _told(ConnectionError(f"http://server/{quoted}.wav and http://server/{quoted}.json"), recording),
+        error_text(PermissionError(13, "Permission denied", f"/private/folder/{key}"), recording),
+        error_text(ValueError(f"no {key!r}"), recording),
+        error_text(ConnectionError(f"http://server/{quoted}.wav and http://server/{quoted}.json"), recording),
     ]
     assert told[0] == "Permission denied"
     assert not any(word in text for text in told for word in ("4711", "Zoe", "/private"))

@@ -52,7 +52,7 @@ def test_recordings_sidecars_and_strangers_are_told_apart(folders):
     rows = {row["key"]: row for row in manifest(lake)}
     assert rows["2026-11-20/a.WAV"]["sidecar_etag"] is not None
     assert rows["2026-11-20/b.opus"]["sidecar_etag"] is None
-    chunk = ingest.load_chunk(listing, lake, *plan.chunks[0][:1], NIGHT, plan.chunks[0][1], Settings())
+    chunk = ingest.load_chunk(listing, *plan.chunks[0])
     assert [(r.key, r.sidecar_key) for r in chunk.recordings] == [
         ("2026-11-20/a.WAV", "2026-11-20/a.json"),
         ("2026-11-20/b.opus", None),
@@ -65,7 +65,7 @@ def test_of_several_sidecars_one_counts_and_the_recording_is_one(folders):
         put(recordings, key)
     listing, plan = planned(recordings, lake, scratch)
     assert (plan.listed, plan.planned, plan.ignored_keys) == (1, 1, 2)
-    [recording] = ingest.load_chunk(listing, lake, DAY, NIGHT, plan.chunks[0][1], Settings()).recordings
+    [recording] = ingest.load_chunk(listing, DAY, plan.chunks[0][1]).recordings
     assert recording.sidecar_key == "2026-11-20/a.json" and recording.sidecar_etag == manifest(lake)[0]["sidecar_etag"]
 
 
@@ -121,7 +121,7 @@ def test_the_same_store_gives_the_same_chunks_anywhere(folders, tmp_path):
     assert one == other
 
 
-def test_two_runs_that_plan_at_once_plan_every_recording_once(folders):
+def test_concurrent_runs_never_plan_a_recording_twice(folders):
     recordings, lake, scratch = folders
     for number in range(40):
         put(recordings, f"2026-11-2{number % 4}/{number}.wav")
@@ -150,7 +150,7 @@ def test_names_that_are_not_utf8_and_hostile_names_are_planned_as_they_are(folde
         with open(path, "wb") as file:
             file.write(b"x")
     listing, plan = planned(recordings, lake, scratch)
-    chunk = ingest.load_chunk(listing, lake, DAY, NIGHT, plan.chunks[0][1], Settings())
+    chunk = ingest.load_chunk(listing, DAY, plan.chunks[0][1])
     assert len(chunk.recordings) == 3
     assert all((recordings / recording.key).exists() for recording in chunk.recordings)
 
@@ -202,6 +202,6 @@ def test_a_failed_recording_waits_again_until_its_attempts_are_used_up(folders):
     lake.write_bytes(key, parts.encode("outcomes", schemas.table("outcomes", rows)))
     listing, plan = planned(recordings, lake, scratch)
     assert (plan.recordings, plan.chunks) == (1, [(DAY, chunk_id)])
-    [again] = ingest.load_chunk(listing, lake, DAY, NIGHT, chunk_id, Settings()).recordings
+    [again] = ingest.load_chunk(listing, DAY, chunk_id).recordings
     assert (again.recording_id, again.attempts) == (rows[1]["recording_id"], 1)
     assert planned(recordings, lake, scratch, Settings(max_attempts=1))[1].chunks == []

@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from ser_tasks.lake.catalog import connect, write_catalog
-from ser_tasks.pipeline.run import Night
-from ser_tasks.pipeline.worker_pool import Workers
-from ser_tasks.settings import Settings
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.storage import StoreAccessError, open_store
-from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
+from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
 from tests.support.faulty_s3 import FaultyS3
 from tests.support.s3 import contents, night_policy, rows_of, upload
 
@@ -53,7 +51,7 @@ def faulty_s3(s3, proxy, monkeypatch):
 @pytest.fixture(scope="module")
 def workers(s3_server, proxy):
     """Processes keep the environment that they began with: these go through the proxy, and may do everything."""
-    with Workers(1) as pool, pytest.MonkeyPatch.context() as patch:
+    with WorkerPool(1) as pool, pytest.MonkeyPatch.context() as patch:
         for name, value in s3_server.variables(proxy.url).items():
             patch.setenv(name, value)
         pool.start()
@@ -64,7 +62,7 @@ def workers(s3_server, proxy):
 @pytest.fixture
 def own_workers():
     """A pool that starts with the environment of its test."""
-    with Workers(1) as pool:
+    with WorkerPool(1) as pool:
         yield pool
 
 
@@ -171,7 +169,7 @@ def test_what_vanishes_or_changes_after_the_listing_is_decided_by_the_next(what,
     source, lake = s3.bucket("calls"), str(tmp_path / "lake")
     upload(s3, calls, source)
     key = "2026-11-20/a.wav" if what == "recording" else "2026-11-20/a.json"
-    with Night(f"s3://{source}", lake, Settings(), model=bundle, device="cpu", workers=workers) as night:
+    with night_of(f"s3://{source}", lake, bundle, workers) as night:
         chunks = night.list_and_plan().chunks
         if becomes == "gone":
             s3.client.delete_object(Bucket=source, Key=key)
@@ -203,9 +201,8 @@ def test_an_endpoint_that_goes_down_in_the_middle_loses_nothing(faulty_s3, s3, c
     for number, part in enumerate((0.15, 0.4, 0.6, 0.9)):
         lake = f"s3://{lakes}/lake-{number}"
         faulty_s3.choose(lambda request, first=int(length * part): "reset_before" if request.index >= first else None)
-        with pytest.raises(Exception) as stopped:
+        with pytest.raises(Exception, match=re.escape(faulty_s3.url.removeprefix("http://"))) as stopped:
             run_night(f"s3://{source}", lake, bundle, own_workers)
-        assert faulty_s3.url.removeprefix("http://") in str(stopped.value)
         assert s3.secret_key not in str(stopped.value)
         faulty_s3.choose(lambda request: None)
         run = run_night(f"s3://{source}", lake, bundle, own_workers)
@@ -220,7 +217,7 @@ def ser(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """`ser` in a process of its own, with all that its loggers have to say."""
     environment = {**os.environ, "PREFECT_LOGGING_LEVEL": "DEBUG", **variables}
     call = [sys.executable, "-c", "from flows.cli import app; app(prog_name='ser')", *arguments]
-    return subprocess.run(call, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(call, check=False, capture_output=True, text=True, env=environment, timeout=300)
 
 
 def test_a_night_that_can_not_start_says_why_and_writes_nothing(faulty_s3, s3, calls, bundle, tmp_path):
@@ -309,7 +306,7 @@ def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_
     httpfs = Path(duckdb_extension_httpfs.__file__).parent / f"extensions/v{duckdb.__version__}/httpfs.duckdb_extension"
     values = {"key": reader["AWS_ACCESS_KEY_ID"], "secret": reader["AWS_SECRET_ACCESS_KEY"], "warehouse.duckdb": str(warehouse)}
     sql = documented_sql_for_bi_tools(**values, endpoint=s3.endpoint_url.removeprefix("http://"), httpfs=str(httpfs), query=query)
-    plain = subprocess.run([sys.executable, "-c", BI_TOOL], input=sql, capture_output=True, text=True, cwd=tmp_path)
+    plain = subprocess.run([sys.executable, "-c", BI_TOOL], check=False, input=sql, capture_output=True, text=True, cwd=tmp_path)
     assert plain.returncode == 0, plain.stderr
     assert plain.stdout.strip() == str(OUTCOMES)
     shown = ser("sql", "--lake", lake, "FROM duckdb_secrets()", "--format", "json")

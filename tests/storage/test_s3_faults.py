@@ -13,7 +13,7 @@ import duckdb
 import pytest
 
 from ser_tasks.lake.catalog import connect
-from ser_tasks.pipeline.worker_pool import Workers
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
@@ -76,7 +76,7 @@ def test_nights_broken_at_200_random_requests_end_as_an_undisturbed_one(faulty_s
     open_store.cache_clear()
     recordings, whole = f"s3://{source}", f"s3://{lakes}/nights/whole"
     rng, happened, ends = random.Random(SEED), Counter(), Counter()
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         run_night(recordings, whole, bundle, workers, settings=SETTINGS)
         undisturbed, expected = faulty_s3.requests, rows_of(whole)
         with connect(whole) as connection:
@@ -119,7 +119,7 @@ def test_a_night_whose_every_write_is_broken_once_is_completed_write_by_write(fa
         broken.add(key)
         return fault
 
-    with Workers(1) as workers:
+    with WorkerPool(1) as workers:
         run_night(recordings, whole, bundle, workers, settings=SETTINGS)
         for _ in range(30):
             faulty_s3.choose(break_one)

@@ -1,14 +1,14 @@
-"""How far a run is: a bar on a terminal, a line for each chunk elsewhere."""
+"""Progress of a run: a bar on a terminal, a line for each chunk elsewhere."""
 
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ser_tasks.pipeline.extract import Batch
+from ser_tasks.pipeline.publish import ChunkReport
 from ser_tasks.schemas import OUTCOMES
 
 
@@ -30,15 +30,15 @@ class NightProgress:
         self._bar.stop()
 
     def batch_done(self, batch: Batch) -> None:
-        self.recordings_done(len(batch.extracted), sum(result.audio_s for result in batch.extracted))
+        self.recordings_done(len(batch.extracted), batch.audio_s)
 
     def recordings_done(self, count: int, audio_s: float) -> None:
         self._audio_s += audio_s
         self._bar.update(self._task, advance=count, speed=self._speed())
 
-    def chunk_done(self, chunk_id: str, report: dict[str, Any]) -> None:
+    def chunk_done(self, chunk_id: str, report: ChunkReport) -> None:
         self._done += 1
-        counts = ", ".join(f"{report[outcome]} {outcome}" for outcome in OUTCOMES if report[outcome])
+        counts = ", ".join(f"{report.outcomes[outcome]} {outcome}" for outcome in OUTCOMES if report.outcomes[outcome])
         self._say(f"chunk {self._done} of {self._chunks} ({chunk_id}): {counts or 'nothing left to do'}; {self._speed()}")
 
     def _speed(self) -> str:

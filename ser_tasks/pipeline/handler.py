@@ -1,0 +1,76 @@
+"""One chunk of a run on this machine: extract, score, publish."""
+
+import dataclasses
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import SecretStr
+
+from ser_tasks.inference.bundle import shared_bundle
+from ser_tasks.inference.scorer import choose_device, score_file
+from ser_tasks.pipeline.extract import Batch
+from ser_tasks.pipeline.ingest import Chunk
+from ser_tasks.pipeline.publish import ChunkReport, failed_batch, publish_chunk
+from ser_tasks.pipeline.spec import RunSpec
+from ser_tasks.pipeline.worker_pool import WorkerPool
+from ser_tasks.storage import open_store
+
+
+@dataclass(frozen=True)
+class ExtractedChunk:
+    """A chunk between its two stages: results in memory, frames in scratch."""
+
+    chunk: Chunk
+    batches: list[Batch]
+    folder: Path
+
+
+class ChunkHandler:
+    """Brings chunks of one run from the store to published parts. Several threads may use it at once.
+
+    Raises ValueError where this machine's bundle is not the one of the run.
+    """
+
+    def __init__(self, spec: RunSpec, pseudonym_key: SecretStr | None, workers: WorkerPool, scratch: Path):
+        self.spec, self.workers, self.scratch = spec, workers, scratch
+        self.settings = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key})
+        self.bundle = shared_bundle(spec.model, spec.settings.priors)
+        if self.bundle.model_id != spec.model_id:
+            raise ValueError(
+                f"{spec.model} is {self.bundle.model_id} on {socket.gethostname()} and {spec.model_id} in the run: give it as s3://..., "
+                "or install the same on every machine."
+            )
+        self.device = choose_device(spec.device).type
+        self.lake = open_store(spec.lake_uri)
+
+    def extract(self, chunk: Chunk, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
+        """The first stage, in the worker processes."""
+        folder = self.scratch / chunk.chunk_id
+        folder.mkdir(exist_ok=True)
+        return ExtractedChunk(chunk, self.workers.extract(chunk.recordings, self.spec, folder, progress), folder)
+
+    def publish(self, extracted: ExtractedChunk) -> ChunkReport:
+        """The second stage: scores the chunk, writes its parts, and removes its frames."""
+        probabilities, score_s = self._score(extracted.batches)
+        report = publish_chunk(self.lake, extracted.chunk, extracted.batches, probabilities, self.bundle, self.spec, self.settings)
+        shutil.rmtree(extracted.folder, ignore_errors=True)
+        return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})
+
+    def publish_failed(self, chunk: Chunk, error: BaseException) -> ChunkReport:
+        """Publishes a chunk that a broken machine stopped: every recording failed, to be tried again."""
+        return self.publish(ExtractedChunk(chunk, [failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
+
+    def _score(self, batches: list[Batch]) -> tuple[list[NDArray[np.float32]], float]:
+        """Each batch's probabilities (its scored segments, labels), and the seconds. A GPU scores in this process, CPUs in the workers."""
+        scorer = self.spec.scorer(self.device)
+        tasks = [(batch.frames_file, batch.lengths, scorer) for batch in batches if batch.frames_file]
+        limits_s = [self.settings.recording_limit_s + batch.audio_s for batch in batches if batch.frames_file]
+        answers = self.workers.map(score_file, tasks, limits_s) if self.device == "cpu" else [score_file(*task) for task in tasks]
+        scored = iter(answers)
+        nothing = np.zeros((0, len(self.bundle.labels)), np.float32)
+        return [next(scored).probabilities if batch.frames_file else nothing for batch in batches], sum(each.seconds for each in answers)

@@ -1,0 +1,122 @@
+"""What a run is: its stores, model, policy and settings. Sent as it is to worker processes and to the machines of a cluster."""
+
+import contextlib
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from pydantic import SecretStr
+
+from ser_tasks.calls.policy import policy_named
+from ser_tasks.inference.bundle import Bundle, shared_bundle
+from ser_tasks.inference.scorer import ScorerSpec, choose_device
+from ser_tasks.lake import manifest
+from ser_tasks.settings import Settings
+from ser_tasks.storage import open_store
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run's specification. Holds no secret, and nothing that depends on the machine."""
+
+    run_id: str
+    started_at: datetime
+    recordings_uri: str
+    lake_uri: str
+    settings: Settings
+    """Without secrets; its ``model`` and ``policy`` are those of the run."""
+    device: str
+    """As the user said: auto, cpu or cuda. Each machine has its own."""
+    workers: int | None
+    """Extraction processes on each machine; None: one for each core."""
+    day: date | None
+    """The only day to list; None: all."""
+    only_planned: bool
+    """Whether new recordings are left to another run."""
+    model_id: str
+    feature_set: str
+    feature_params: dict[str, Any]
+    key_fingerprint: str | None
+    """Says whether SER_PSEUDONYM_KEY is the same on two machines; None without a key."""
+    preparation_s: float
+    """Seconds it took to check the stores and load the model."""
+
+    @property
+    def model(self) -> str:
+        """The model bundle as the user named it: a shipped name, a folder or s3://bucket/prefix."""
+        return self.settings.model
+
+    @property
+    def policy(self) -> str:
+        return self.settings.policy
+
+    @property
+    def version(self) -> str:
+        """The ``version=`` folder of this run's parts."""
+        return manifest.version_of(self.model_id, self.policy)
+
+    def scorer(self, device: str) -> ScorerSpec:
+        """The scorer of this run on a device, cpu or cuda."""
+        settings = self.settings
+        priors = tuple(settings.priors.items())
+        return ScorerSpec(self.model, self.model_id, device, settings.frames_per_batch, settings.precision, priors)
+
+
+def run_settings(settings: Settings, model: str | None, policy: str | None) -> Settings:
+    """Settings with a run's own model and policy, where they are given."""
+    return settings.model_copy(update={"model": model or settings.model, "policy": policy or settings.policy})
+
+
+def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
+    """The bundle of a run, after everything was checked that is needed to start it.
+
+    Raises ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where there is no folder of recordings;
+    StoreAccessError or ConnectionError where S3 can't be listed.
+    """
+    policy_named(settings.policy)
+    choose_device(device)
+    open_store(recordings).check()
+    with contextlib.suppress(FileNotFoundError):  # the first write makes the lake's folder
+        open_store(lake).check()
+    return shared_bundle(settings.model, settings.priors)
+
+
+def make_spec(
+    recordings: str,
+    lake: str,
+    settings: Settings,
+    device: str = "auto",
+    workers: int | None = None,
+    day: date | None = None,
+    only_planned: bool = False,
+) -> RunSpec:
+    """The specification of a new run. Raises what ``preflight`` raises."""
+    begun = time.perf_counter()
+    bundle = preflight(recordings, lake, settings, device)
+    return RunSpec(
+        run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
+        started_at=datetime.now(UTC),
+        recordings_uri=open_store(recordings).uri,
+        lake_uri=open_store(lake).uri,
+        settings=settings.without_secrets(),
+        device=device,
+        workers=workers,
+        day=day,
+        only_planned=only_planned,
+        model_id=bundle.model_id,
+        feature_set=bundle.feature_set,
+        feature_params=bundle.feature_params,
+        key_fingerprint=key_fingerprint(settings.pseudonym_key),
+        preparation_s=time.perf_counter() - begun,
+    )
+
+
+def key_fingerprint(key: SecretStr | None) -> str | None:
+    """Six hexadecimal digits that two machines with the same key share; None without a key."""
+    if key is None or not key.get_secret_value():
+        return None
+    return hmac.new(key.get_secret_value().encode(), b"ser cluster", hashlib.sha256).hexdigest()[:6]
