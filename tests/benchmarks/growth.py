@@ -135,7 +135,7 @@ def night(count: str, cluster: str = "") -> None:
     threading.Thread(target=_watch_workers, args=(seen,), daemon=True).start()
     with tempfile.TemporaryDirectory() as folder:
         calls, bundle = made_up_calls(Path(folder), int(count)), tiny_bundle(Path(folder))
-        run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", 2)))
+        run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", "2")))
     peak_mb = {"flow": _peak_mb("self"), "largest worker": max(seen.values(), default=0.0)}
     busy_s = sum(run[f"{stage}_s"] for stage in ("fetch", "decode", "speech", "features", "score"))
     ms = {

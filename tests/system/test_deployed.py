@@ -118,7 +118,7 @@ class System:
 
     def run(self, command: str) -> str:
         options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": LIMIT_S}
-        answer = subprocess.run(shlex.split(command), cwd=ROOT, env=self.environment, **options)
+        answer = subprocess.run(shlex.split(command), cwd=ROOT, env=self.environment, **options, check=False)
         assert answer.returncode == 0, f"{command}\n{answer.stdout}"
         return answer.stdout
 
