@@ -1,4 +1,4 @@
-"""Prefect at the edge: order, retries and lanes; no arithmetic.
+"""Prefect at the edge: order, retries and concurrency limits; no arithmetic.
 
 Set before Prefect is imported: no telemetry, and time for the first start of the server that Prefect runs by itself
 where none is configured (``PREFECT_API_URL``).

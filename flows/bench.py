@@ -46,7 +46,7 @@ class Timing:
 def bench(recordings: str, model: str | None, device: str, workers: int | None, policy: str, audio_h: float) -> dict[str, Timing]:
     """Timings of ``a`` (the plain way), ``b`` (this pipeline, up to the written parts) and ``c`` (read and decode only).
 
-    ``b`` and ``c`` handle the calls several times over, as so many recordings, until they make up ``audio_h`` hours:
+    ``b`` and ``c`` handle the calls several times over, as separate recordings, until they make up ``audio_h`` hours:
     a handful of calls would time the start and the end of a run. Raises ValueError where there is nothing to time.
     """
     store = open_store(recordings)
@@ -269,7 +269,7 @@ def _largest_worker() -> Iterator[Callable[[], float]]:
 def _peak_mb(pid: str = "self") -> float:
     """Peak resident memory of a process; 0 where it has ended, or the system does not say.
 
-    Not getrusage: what Linux tells there starts with the peak of the process that a process was made by.
+    Not getrusage: on Linux its figure starts with the peak of the parent process.
     """
     try:
         status = Path("/proc", pid, "status").read_text()

@@ -30,12 +30,12 @@ def rescore(
         error.run |= agreement(lake, error.run)
         raise
     run |= agreement(lake, run)
-    log.info(told(run))
+    log.info(describe(run))
     return run
 
 
-def told(run: dict[str, Any]) -> str:
-    """What a re-score did, in a sentence or two."""
+def describe(run: dict[str, Any]) -> str:
+    """A re-score in a sentence or two."""
     text = f"{run['left_behind']} recordings keep older scores only: they are no longer in the store as they were planned."
     if run["compared"]:
         text += f" Of {run['compared']} calls scored before, {run['same_emotion'] / run['compared']:.0%} keep their dominant emotion."

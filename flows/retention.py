@@ -11,11 +11,11 @@ from ser_tasks.storage import open_store
 
 @flow(name="retention", persist_result=False)
 def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
-    """Finds days that are past their time, deletes their parts if told to, and returns them: table, day, parts, bytes."""
+    """Finds days that are past the retention, deletes their parts where ``delete`` is set, and returns them: table, day, parts, bytes."""
     log, store = get_run_logger(), open_store(lake)
-    found = library.expired(store, Settings())
-    for each in found:
+    expired = library.expired(store, Settings())
+    for each in expired:
         log.info(each.summary())
     if delete:
-        log.info(f"{library.delete(store, found)} parts deleted")
-    return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in found]
+        log.info(f"{library.delete(store, expired)} parts deleted")
+    return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in expired]

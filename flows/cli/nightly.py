@@ -174,7 +174,7 @@ def rescore(
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     require_nights(lake)
     _start_prefect()
+    from flows.rescore import describe
     from flows.rescore import rescore as run_rescore
-    from flows.rescore import told
 
-    _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, told)
+    _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, describe)

@@ -142,12 +142,12 @@ def _read_day(lake: Store, listed: ListedDay, version: str, settings: Settings) 
             name = parts.name_of(key)
             unreadable |= planned if parts.merged_number(name) else {name}
             continue
-        found: dict[str, dict[str, int]] = {chunk_id: {} for chunk_id in rows["chunk_id"].unique().to_pylist()}
+        attempts: dict[str, dict[str, int]] = {chunk_id: {} for chunk_id in rows["chunk_id"].unique().to_pylist()}
         for row in rows.filter(pc.equal(rows["outcome"], "failed")).to_pylist():
             if to_retry(row, settings):
-                found[row["chunk_id"]][row["recording_id"]] = row["attempts"]
-        retries |= found  # of several parts with rows of a chunk the last one counts
-        unreadable -= found.keys()
+                attempts[row["chunk_id"]][row["recording_id"]] = row["attempts"]
+        retries |= attempts  # of several parts with rows of a chunk the last one counts
+        unreadable -= attempts.keys()
     new = planned - retries.keys() - unreadable
     elsewhere = set()
     for key in listed.keys() if new else ():

@@ -1,6 +1,6 @@
-"""Summarise: what was extracted and scored → rows of outcomes, segments and call_emotions.
+"""Aggregate: what was extracted and scored → rows of outcomes, segments and call_emotions.
 
-``provenance`` is the columns that every row ends with: model, feature set, policy, run, code version and time.
+``provenance`` holds the columns that every row ends with: model, feature set, policy, run, code version and time.
 """
 
 from datetime import date, datetime
@@ -49,7 +49,7 @@ def segment_rows(result: Extracted, scored: "Scored", provenance: dict[str, Any]
         **provenance,
     }
     rows = []
-    for segment, verdict in zip(result.segments, scored.verdicts, strict=True):
+    for segment, columns in zip(result.segments, scored.segment_columns, strict=True):
         facts = {
             "role": segment.role,
             "channel": segment.channel,
@@ -58,30 +58,30 @@ def segment_rows(result: Extracted, scored: "Scored", provenance: dict[str, Any]
             "loudness_dbfs": segment.loudness_dbfs,
             "snr_db": segment.snr_db,
         }
-        rows.append(shared | facts | verdict)
+        rows.append(shared | facts | columns)
     return rows
 
 
 class Scored:
-    """A call's verdicts: for each of its segments the emotion columns, filled or null with a reason."""
+    """A call's scores: ``segment_columns`` holds the emotion columns of each of its segments, filled or null with a reason."""
 
     def __init__(self, result: Extracted, probabilities: np.ndarray, labels: tuple[str, ...], unsure_below: float):
         """``probabilities`` (scored segments, labels) in the order of the segments that have frames; NaN rows are null."""
         self.labels = labels
-        self.verdicts: list[dict[str, Any]] = []
+        self.segment_columns: list[dict[str, Any]] = []
         self.start_s, self.end_s, self.role, snr_db, kept = [], [], [], [], []
         rows = iter(probabilities)
         for segment in result.segments:
             row = next(rows) if segment.not_scored_reason is None else None
             if row is None or not np.isfinite(row).all():
-                self.verdicts.append(_no_verdict(segment.not_scored_reason or "not_finite"))
+                self.segment_columns.append(_null_columns(segment.not_scored_reason or "not_finite"))
                 continue
             best = int(row.argmax())
-            verdict: dict[str, Any] = {f"p_{emotion}": None for emotion in EMOTIONS}
-            verdict |= {f"p_{label}": float(p) for label, p in zip(labels, row, strict=True)}
+            columns: dict[str, Any] = {f"p_{emotion}": None for emotion in EMOTIONS}
+            columns |= {f"p_{label}": float(p) for label, p in zip(labels, row, strict=True)}
             confidence = float(row[best])
-            verdict |= {"emotion": labels[best], "confidence": confidence, "unsure": confidence < unsure_below, "not_scored_reason": None}
-            self.verdicts.append(verdict)
+            columns |= {"emotion": labels[best], "confidence": confidence, "unsure": confidence < unsure_below, "not_scored_reason": None}
+            self.segment_columns.append(columns)
             self.start_s.append(segment.start_s)
             self.end_s.append(segment.end_s)
             self.role.append(segment.role)
@@ -90,10 +90,10 @@ class Scored:
         self.probabilities = np.array(kept, np.float64).reshape(len(kept), len(labels))
         self.snr_db = np.array(snr_db, np.float64)
         """NaN without a noise floor."""
-        self.unsure = np.array([v["unsure"] for v in self.verdicts if v["unsure"] is not None], bool)
+        self.unsure = np.array([v["unsure"] for v in self.segment_columns if v["unsure"] is not None], bool)
 
 
-def _no_verdict(reason: str) -> dict[str, Any]:
+def _null_columns(reason: str) -> dict[str, Any]:
     empty = dict.fromkeys([f"p_{emotion}" for emotion in EMOTIONS] + ["emotion", "confidence", "unsure"])
     return {**empty, "not_scored_reason": reason}
 
@@ -134,7 +134,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
 
 
 def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
-    """The call's emotion columns: the customer's speech where a customer is scored, else whoever is, never an agent first."""
+    """The call's emotion columns: of the customer where a customer is scored, else of a mixed or unknown channel, last of an agent."""
     columns: dict[str, Any] = dict.fromkeys(_EMOTION_COLUMNS)
     columns |= {"scored_speech_s": 0.0, "scored_segments": 0}
     subject = next((role for role in ("customer", "mixed", "unknown", "agent") if role in scored.role), None)

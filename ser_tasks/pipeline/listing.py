@@ -85,7 +85,7 @@ class Listing:
         for page in self._pages(recordings, only_day):
             self.database.register("page", page)
             self.database.execute("INSERT INTO objects FROM page")
-        # A recording's sidecar is the .json of its stem; a .json of no recording is somebody else's. Where .json and .JSON
+        # A recording's sidecar is the .json of its stem; a .json of no recording is ignored. Where .json and .JSON
         # lie side by side, the last of their names counts: .json.
         self.database.execute(
             """
@@ -148,21 +148,21 @@ class Listing:
         return day >= self._first_open_day and day not in self._deleted
 
     def days(self) -> list[date]:
-        """Days to plan, oldest first. A day that was asked for is one even where the store holds nothing of it any more: what was
-        planned there still waits for its outcome."""
+        """Days to plan, oldest first. ``only_day`` is one even where the store no longer holds anything of it: what was planned
+        there still waits for its outcome."""
         if self.only_day:
             return [self.only_day] if self._is_open(self.only_day) else []
         return [row[0] for row in self.database.cursor().execute("SELECT DISTINCT day FROM listing ORDER BY day").fetchall()]
 
     def digests(self) -> dict[date, str]:
-        """By day, what tells whether the listed recordings are the same as before: their number, and a hash of ids and etags."""
+        """By day, a digest of the listed recordings: their number, and a hash of their ids and etags."""
         uploads = "concat_ws(' ', recording_id, etag, sidecar_etag)"
         query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
         return dict(self.database.cursor().execute(query).fetchall())
 
     def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
         """Recordings of a day that its manifest lacks, in the order of their keys."""
-        cursor = self.database.cursor()  # of its own: the rows are read while other questions are asked
+        cursor = self.database.cursor()  # a cursor of its own: the rows are read while other queries run
         cursor.register("manifest", manifest)
         cursor.execute(
             """
@@ -188,7 +188,7 @@ class Listing:
 
     def recordings(self, chunk_id: str) -> list[Recording]:
         """The kept recordings of a chunk, with the keys that only the listing knows."""
-        cursor = self.database.cursor()  # several threads ask at once
+        cursor = self.database.cursor()  # several threads query at once
         rows = cursor.execute(
             """
             SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at

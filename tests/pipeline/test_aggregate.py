@@ -21,13 +21,17 @@ def scored(*spans: tuple[float, float, str, list[float] | None]) -> Scored:
 CALM, ANGRY, VAGUE = [0.0, 0.1, 0.9, 0.0], [0.8, 0.0, 0.1, 0.1], [0.3, 0.3, 0.2, 0.2]
 
 
-def test_verdicts_are_in_the_order_of_the_segments():
-    verdicts = scored((0, 2, "agent", None), (2, 4, "customer", ANGRY), (5, 6, "customer", VAGUE)).verdicts
-    assert verdicts[0]["emotion"] is None and verdicts[0]["not_scored_reason"] == "role_agent"
-    assert all(verdicts[0][f"p_{label}"] is None for label in LABELS) and verdicts[0]["unsure"] is None
-    assert (verdicts[1]["emotion"], verdicts[1]["confidence"], verdicts[1]["unsure"]) == ("anger", pytest.approx(0.8), False)
-    assert verdicts[1]["p_sadness"] == pytest.approx(0.1) and verdicts[1]["p_fear"] is None
-    assert verdicts[2]["unsure"] is True
+def test_segment_columns_are_in_the_order_of_the_segments():
+    rows = scored((0, 2, "agent", None), (2, 4, "customer", ANGRY), (5, 6, "customer", VAGUE)).segment_columns
+    assert rows[0]["emotion"] is None and rows[0]["not_scored_reason"] == "role_agent"
+    assert all(rows[0][f"p_{label}"] is None for label in LABELS) and rows[0]["unsure"] is None
+    assert (rows[1]["emotion"], rows[1]["confidence"], rows[1]["unsure"]) == (
+        "anger",
+        pytest.approx(0.8),
+        False,
+    )
+    assert rows[1]["p_sadness"] == pytest.approx(0.1) and rows[1]["p_fear"] is None
+    assert rows[2]["unsure"] is True
 
 
 def test_shares_means_and_peak_by_hand():
@@ -79,5 +83,5 @@ def test_nothing_scored():
 
 def test_scores_that_are_not_finite_are_null_with_a_reason():
     result = scored((0, 2, "customer", [np.nan] * 4), (3, 5, "customer", CALM))
-    assert result.verdicts[0]["not_scored_reason"] == "not_finite" and result.verdicts[0]["emotion"] is None
+    assert result.segment_columns[0]["not_scored_reason"] == "not_finite" and result.segment_columns[0]["emotion"] is None
     assert emotion_columns(result, 10)["scored_segments"] == 1

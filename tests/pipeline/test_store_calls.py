@@ -35,7 +35,7 @@ def calls_to_lake(tmp_path, monkeypatch) -> Counter[str]:
 
     def counting(real, name: str):
         def verb(self, *arguments, **options):
-            if self.root == tmp_path / "lake":
+            if self.local_root == tmp_path / "lake":
                 counts[name] += 1
             return real(self, *arguments, **options)
 

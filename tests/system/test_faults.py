@@ -410,7 +410,7 @@ def test_the_flow_survives_a_truncated_part_and_says_what_to_run(draw, calls, bu
     answer = ser(tmp_path, "doctor", "--lake", lake)
     assert answer.returncode == 1 and f"{key} cannot be read" in answer.stdout
     answer = ser(tmp_path, "doctor", "--lake", lake, "--recordings", calls, "--repair")
-    assert answer.returncode == 1 and f"wrote {key} anew" in answer.stdout and "Now run: ser nightly" in answer.stdout
+    assert answer.returncode == 1 and f"rebuilt {key}" in answer.stdout and "Now run: ser nightly" in answer.stdout
     assert ser(tmp_path, "nightly", "--recordings", calls, "--lake", lake, "--model", bundle, "--workers", 1).returncode == 0
     answer = ser(tmp_path, "doctor", "--lake", lake, "--recordings", calls, "--deep")
     assert answer.returncode == 0 and answer.stdout.startswith("Healthy"), answer.stdout
