@@ -33,23 +33,27 @@ WITH month_of AS (
     ON COLUMNS(* EXCLUDE month)
     INTO NAME measure VALUE value
 ), edges AS (
-    SELECT measure, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
-    FROM numeric_values
-    WHERE month = (SELECT reference_month FROM bounds)
-    GROUP BY measure
-), binned AS (
+    SELECT
+        measure, edge[1] AS e1, edge[2] AS e2, edge[3] AS e3, edge[4] AS e4, edge[5] AS e5, edge[6] AS e6, edge[7] AS e7, edge[8] AS e8, edge[9] AS e9
+    FROM (
+        SELECT measure, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
+        FROM numeric_values
+        WHERE month = (SELECT reference_month FROM bounds)
+        GROUP BY measure
+    )
+), in_tenths AS (
     SELECT
         month,
         measure,
-        (
-            (value > edge[1])::INT + (value > edge[2])::INT + (value > edge[3])::INT + (value > edge[4])::INT + (value > edge[5])::INT
-            + (value > edge[6])::INT + (value > edge[7])::INT + (value > edge[8])::INT + (value > edge[9])::INT
-        )::VARCHAR AS bin,
+        (value > e1)::INT + (value > e2)::INT + (value > e3)::INT + (value > e4)::INT + (value > e5)::INT
+        + (value > e6)::INT + (value > e7)::INT + (value > e8)::INT + (value > e9)::INT AS tenth,
         count(*) AS n,
         sum(value) AS total
     FROM numeric_values
     JOIN edges USING (measure)
-    GROUP BY month, measure, bin
+    GROUP BY month, measure, tenth
+), binned AS (
+    SELECT month, measure, tenth::VARCHAR AS bin, n, total FROM in_tenths
     UNION ALL
     SELECT month, 'dominant_emotion', coalesce(dominant_emotion, 'unsure'), count(*), NULL FROM month_of GROUP BY ALL
     UNION ALL
