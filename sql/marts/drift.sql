@@ -16,44 +16,50 @@ WITH month_of AS (
             least(date_trunc('month', min(call_date) + INTERVAL 1 MONTH - INTERVAL 1 DAY)::DATE, max(month))
         ) AS reference_month
     FROM month_of
+), measured AS (
+    SELECT
+        month,
+        unnest([
+            mean_p_anger::DOUBLE, mean_p_happiness::DOUBLE, mean_p_neutral::DOUBLE, mean_p_sadness::DOUBLE, share_unsure::DOUBLE, scored_snr_db::DOUBLE,
+            coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE, duration_s
+        ]) AS value,
+        unnest([1, 2, 3, 4, 5, 6, 7, 8]) AS number -- of the measure in names
+    FROM month_of
 ), numeric_values AS (
-    UNPIVOT (
-        SELECT
-            month,
-            mean_p_anger::DOUBLE AS "mean_p_anger",
-            mean_p_happiness::DOUBLE AS "mean_p_happiness",
-            mean_p_neutral::DOUBLE AS "mean_p_neutral",
-            mean_p_sadness::DOUBLE AS "mean_p_sadness",
-            share_unsure::DOUBLE AS "share_unsure",
-            scored_snr_db::DOUBLE AS "scored_snr_db",
-            coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE AS "loudness_dbfs",
-            duration_s AS "duration_s"
-        FROM month_of
-    )
-    ON COLUMNS(* EXCLUDE month)
-    INTO NAME measure VALUE value
+    FROM measured WHERE value IS NOT NULL
+), names AS (
+    SELECT
+        unnest([1, 2, 3, 4, 5, 6, 7, 8]) AS number,
+        unnest([
+            'mean_p_anger', 'mean_p_happiness', 'mean_p_neutral', 'mean_p_sadness', 'share_unsure', 'scored_snr_db', 'loudness_dbfs', 'duration_s'
+        ]) AS measure
 ), edges AS (
     SELECT
-        measure, edge[1] AS e1, edge[2] AS e2, edge[3] AS e3, edge[4] AS e4, edge[5] AS e5, edge[6] AS e6, edge[7] AS e7, edge[8] AS e8, edge[9] AS e9
+        number, edge[1] AS e1, edge[2] AS e2, edge[3] AS e3, edge[4] AS e4, edge[5] AS e5, edge[6] AS e6, edge[7] AS e7, edge[8] AS e8, edge[9] AS e9
     FROM (
-        SELECT measure, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
+        SELECT number, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
         FROM numeric_values
         WHERE month = (SELECT reference_month FROM bounds)
-        GROUP BY measure
+        GROUP BY number
     )
 ), in_tenths AS (
     SELECT
         month,
-        measure,
-        (value > e1)::INT + (value > e2)::INT + (value > e3)::INT + (value > e4)::INT + (value > e5)::INT
-        + (value > e6)::INT + (value > e7)::INT + (value > e8)::INT + (value > e9)::INT AS tenth,
+        number,
+        CASE
+            WHEN value > e5 THEN CASE WHEN value > e7 THEN CASE WHEN value > e8 THEN CASE WHEN value > e9 THEN 9 ELSE 8 END ELSE 7 END
+                ELSE CASE WHEN value > e6 THEN 6 ELSE 5 END END
+            WHEN value > e2 THEN CASE WHEN value > e3 THEN CASE WHEN value > e4 THEN 4 ELSE 3 END ELSE 2 END
+            WHEN value > e1 THEN 1
+            ELSE 0
+        END AS tenth,
         count(*) AS n,
         sum(value) AS total
     FROM numeric_values
-    JOIN edges USING (measure)
-    GROUP BY month, measure, tenth
+    JOIN edges USING (number)
+    GROUP BY month, number, tenth
 ), binned AS (
-    SELECT month, measure, tenth::VARCHAR AS bin, n, total FROM in_tenths
+    SELECT month, measure, tenth::VARCHAR AS bin, n, total FROM in_tenths JOIN names USING (number)
     UNION ALL
     SELECT month, 'dominant_emotion', coalesce(dominant_emotion, 'unsure'), count(*), NULL FROM month_of GROUP BY ALL
     UNION ALL
