@@ -19,47 +19,49 @@ WITH month_of AS (
 ), measured AS (
     SELECT
         month,
-        unnest([
-            mean_p_anger::DOUBLE, mean_p_happiness::DOUBLE, mean_p_neutral::DOUBLE, mean_p_sadness::DOUBLE, share_unsure::DOUBLE, scored_snr_db::DOUBLE,
-            coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE, duration_s
-        ]) AS value,
-        unnest([1, 2, 3, 4, 5, 6, 7, 8]) AS number -- of the measure in names
+        mean_p_anger::DOUBLE AS v1,
+        mean_p_happiness::DOUBLE AS v2,
+        mean_p_neutral::DOUBLE AS v3,
+        mean_p_sadness::DOUBLE AS v4,
+        share_unsure::DOUBLE AS v5,
+        scored_snr_db::DOUBLE AS v6,
+        coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE AS v7,
+        duration_s AS v8
     FROM month_of
-), numeric_values AS (
-    FROM measured WHERE value IS NOT NULL
-), names AS (
+), edges AS ( -- one row: the tenths of each measure
     SELECT
-        unnest([1, 2, 3, 4, 5, 6, 7, 8]) AS number,
-        unnest([
-            'mean_p_anger', 'mean_p_happiness', 'mean_p_neutral', 'mean_p_sadness', 'share_unsure', 'scored_snr_db', 'loudness_dbfs', 'duration_s'
-        ]) AS measure
-), edges AS (
-    SELECT
-        number, edge[1] AS e1, edge[2] AS e2, edge[3] AS e3, edge[4] AS e4, edge[5] AS e5, edge[6] AS e6, edge[7] AS e7, edge[8] AS e8, edge[9] AS e9
-    FROM (
-        SELECT number, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
-        FROM numeric_values
-        WHERE month = (SELECT reference_month FROM bounds)
-        GROUP BY number
-    )
-), in_tenths AS (
+        quantile_cont(v1, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e1,
+        quantile_cont(v2, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e2,
+        quantile_cont(v3, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e3,
+        quantile_cont(v4, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e4,
+        quantile_cont(v5, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e5,
+        quantile_cont(v6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e6,
+        quantile_cont(v7, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e7,
+        quantile_cont(v8, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e8
+    FROM measured
+    WHERE month = (SELECT reference_month FROM bounds)
+), placed AS (
     SELECT
         month,
-        number,
-        CASE
-            WHEN value > e5 THEN CASE WHEN value > e7 THEN CASE WHEN value > e8 THEN CASE WHEN value > e9 THEN 9 ELSE 8 END ELSE 7 END
-                ELSE CASE WHEN value > e6 THEN 6 ELSE 5 END END
-            WHEN value > e2 THEN CASE WHEN value > e3 THEN CASE WHEN value > e4 THEN 4 ELSE 3 END ELSE 2 END
-            WHEN value > e1 THEN 1
-            ELSE 0
-        END AS tenth,
-        count(*) AS n,
-        sum(value) AS total
-    FROM numeric_values
-    JOIN edges USING (number)
-    GROUP BY month, number, tenth
+        unnest(range(1, 9)) AS number, -- of the measure
+        unnest([v1, v2, v3, v4, v5, v6, v7, v8]) AS value,
+        unnest([
+            tenth_of(v1, e1), tenth_of(v2, e2), tenth_of(v3, e3), tenth_of(v4, e4), tenth_of(v5, e5), tenth_of(v6, e6), tenth_of(v7, e7), tenth_of(v8, e8)
+        ]) AS tenth
+    FROM measured
+    CROSS JOIN edges
+), in_tenths AS (
+    SELECT month, number, tenth, count(*) AS n, sum(value) AS total FROM placed WHERE tenth IS NOT NULL GROUP BY month, number, tenth
 ), binned AS (
-    SELECT month, measure, tenth::VARCHAR AS bin, n, total FROM in_tenths JOIN names USING (number)
+    SELECT
+        month,
+        [
+            'mean_p_anger', 'mean_p_happiness', 'mean_p_neutral', 'mean_p_sadness', 'share_unsure', 'scored_snr_db', 'loudness_dbfs', 'duration_s'
+        ][number] AS measure,
+        tenth::VARCHAR AS bin,
+        n,
+        total
+    FROM in_tenths
     UNION ALL
     SELECT month, 'dominant_emotion', coalesce(dominant_emotion, 'unsure'), count(*), NULL FROM month_of GROUP BY ALL
     UNION ALL
