@@ -34,6 +34,9 @@ ROW_FILTER = "(getvariable('everything') OR list_contains(getvariable('queues'),
 MATERIALISED_MARTS = ("queue_days_against_usual", "turning_weeks", "week_on_week")
 """Marts by queue that read every day whatever the period is: their rows are copied, too."""
 
+NEWEST = "SELECT * EXCLUDE (part) FROM parts.{} SEMI JOIN newest USING (recording_id, chunk_id, version, part)"
+"""The rows of the versions that the snapshot has in ``newest``, whatever was published since; today's are those of the staging view."""
+
 HIDDEN_ROLES = "('agent', 'unknown')"
 """Roles whose emotion is never shown, whatever the lake has: people at work, and speakers who may be."""
 
@@ -100,7 +103,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run("ATTACH ':memory:' AS copy (COMPRESS)")
     run("CREATE TABLE copy.newest_rows AS FROM newest")
     run("CREATE OR REPLACE VIEW newest AS FROM copy.newest_rows")
-    run(f"CREATE TABLE copy.call_emotions AS SELECT {CALLS} FROM call_emotions")
+    run(f"CREATE TABLE copy.call_emotions AS SELECT {CALLS} FROM ({NEWEST.format('call_emotions')})")
     run("CREATE TABLE copy.runs AS FROM runs")
     run(
         """
@@ -112,9 +115,10 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run("DROP TABLE copy.newest_rows")
     run(f"CREATE OR REPLACE VIEW call_emotions AS FROM copy.call_emotions WHERE {ROW_FILTER.format('queue')}")
     run("CREATE OR REPLACE VIEW runs AS FROM copy.runs")
-    for view in ("recordings", "recordings_all", "outcomes_all", "call_emotions_all", "segments", "segments_all"):
+    for view in ("recordings", "recordings_all", "outcomes_all", "superseded", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
         sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
+        sql = NEWEST.format(view) if view == "segments" else sql
         run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
     run("SET VARIABLE everything = true")
     for mart in MATERIALISED_MARTS:

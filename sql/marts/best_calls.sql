@@ -12,30 +12,45 @@ WITH calls AS (
     WHERE outcome = 'scored' AND share_happiness IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
 ), average AS (
     SELECT weighted_avg(balance, nullif(scored_speech_s, 0)) AS balance FROM calls
-), stores AS (
-    SELECT run_id, rtrim(recordings_uri, '/') AS recordings_uri FROM runs
+), ranked AS ( -- texts are made of the rows that are read, not of every call
+    SELECT
+        c.call_id,
+        c.call_date,
+        c.queue,
+        with_average_speech(c.balance, c.scored_speech_s, average.balance) AS happiness_score,
+        c.share_happiness,
+        c.share_negative,
+        c.peak_happiness,
+        c.peak_happiness_at_s AS moment_s,
+        c.negativity_change,
+        c.share_unsure,
+        c.scored_speech_s,
+        c.duration_s,
+        c.codec,
+        c.key,
+        c.recording_id,
+        runs.recordings_uri
+    FROM calls AS c
+    CROSS JOIN average
+    LEFT JOIN runs USING (run_id)
+    ORDER BY happiness_score DESC, c.peak_happiness DESC, c.recording_id
 )
 SELECT
-    c.call_id,
-    c.call_date,
-    c.queue,
-    (c.balance * c.scored_speech_s + average.balance * 30) / (c.scored_speech_s + 30) AS happiness_score, -- what the calls are ranked by, -1 to 1
-    c.share_happiness,
-    c.share_negative,
-    c.peak_happiness,
-    c.peak_happiness_at_s AS moment_s, -- start of the happiest segment, seconds from the start of the recording
-    minutes_seconds(c.peak_happiness_at_s) AS moment, -- the same as minutes:seconds
-    CASE
-        WHEN NOT contains(c.key, '~') THEN stores.recordings_uri || '/' || c.key || coalesce('#t=' || round(c.peak_happiness_at_s, 1), '')
-    END AS recording_link, -- address of the recording in its store, with the moment as a media fragment
-    c.negativity_change,
-    c.share_unsure,
-    c.scored_speech_s,
-    c.duration_s,
-    c.codec,
-    c.key,
-    c.recording_id
-FROM calls AS c
-CROSS JOIN average
-LEFT JOIN stores USING (run_id)
-ORDER BY happiness_score DESC, c.peak_happiness DESC, c.recording_id
+    call_id,
+    call_date,
+    queue,
+    happiness_score, -- what the calls are ranked by, -1 to 1
+    share_happiness,
+    share_negative,
+    peak_happiness,
+    moment_s, -- start of the happiest segment, seconds from the start of the recording
+    minutes_seconds(moment_s) AS moment, -- the same as minutes:seconds
+    recording_link(recordings_uri, key, moment_s) AS recording_link, -- address of the recording in its store, with the moment as a media fragment
+    negativity_change,
+    share_unsure,
+    scored_speech_s,
+    duration_s,
+    codec,
+    key,
+    recording_id
+FROM ranked

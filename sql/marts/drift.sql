@@ -16,40 +16,52 @@ WITH month_of AS (
             least(date_trunc('month', min(call_date) + INTERVAL 1 MONTH - INTERVAL 1 DAY)::DATE, max(month))
         ) AS reference_month
     FROM month_of
-), numeric_values AS (
-    UNPIVOT (
-        SELECT
-            month,
-            mean_p_anger::DOUBLE AS "mean_p_anger",
-            mean_p_happiness::DOUBLE AS "mean_p_happiness",
-            mean_p_neutral::DOUBLE AS "mean_p_neutral",
-            mean_p_sadness::DOUBLE AS "mean_p_sadness",
-            share_unsure::DOUBLE AS "share_unsure",
-            scored_snr_db::DOUBLE AS "scored_snr_db",
-            coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE AS "loudness_dbfs",
-            duration_s AS "duration_s"
-        FROM month_of
-    )
-    ON COLUMNS(* EXCLUDE month)
-    INTO NAME measure VALUE value
-), edges AS (
-    SELECT measure, quantile_cont(value, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS edge
-    FROM numeric_values
+), measured AS (
+    SELECT
+        month,
+        mean_p_anger::DOUBLE AS v1,
+        mean_p_happiness::DOUBLE AS v2,
+        mean_p_neutral::DOUBLE AS v3,
+        mean_p_sadness::DOUBLE AS v4,
+        share_unsure::DOUBLE AS v5,
+        scored_snr_db::DOUBLE AS v6,
+        coalesce(customer_loudness_dbfs, unattributed_loudness_dbfs)::DOUBLE AS v7,
+        duration_s AS v8
+    FROM month_of
+), edges AS ( -- one row: the tenths of each measure
+    SELECT
+        quantile_cont(v1, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e1,
+        quantile_cont(v2, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e2,
+        quantile_cont(v3, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e3,
+        quantile_cont(v4, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e4,
+        quantile_cont(v5, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e5,
+        quantile_cont(v6, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e6,
+        quantile_cont(v7, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e7,
+        quantile_cont(v8, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]) AS e8
+    FROM measured
     WHERE month = (SELECT reference_month FROM bounds)
-    GROUP BY measure
+), placed AS (
+    SELECT
+        month,
+        unnest(range(1, 9)) AS number, -- of the measure
+        unnest([v1, v2, v3, v4, v5, v6, v7, v8]) AS value,
+        unnest([
+            tenth_of(v1, e1), tenth_of(v2, e2), tenth_of(v3, e3), tenth_of(v4, e4), tenth_of(v5, e5), tenth_of(v6, e6), tenth_of(v7, e7), tenth_of(v8, e8)
+        ]) AS tenth
+    FROM measured
+    CROSS JOIN edges
+), in_tenths AS (
+    SELECT month, number, tenth, count(*) AS n, sum(value) AS total FROM placed WHERE tenth IS NOT NULL GROUP BY month, number, tenth
 ), binned AS (
     SELECT
         month,
-        measure,
-        (
-            (value > edge[1])::INT + (value > edge[2])::INT + (value > edge[3])::INT + (value > edge[4])::INT + (value > edge[5])::INT
-            + (value > edge[6])::INT + (value > edge[7])::INT + (value > edge[8])::INT + (value > edge[9])::INT
-        )::VARCHAR AS bin,
-        count(*) AS n,
-        sum(value) AS total
-    FROM numeric_values
-    JOIN edges USING (measure)
-    GROUP BY month, measure, bin
+        [
+            'mean_p_anger', 'mean_p_happiness', 'mean_p_neutral', 'mean_p_sadness', 'share_unsure', 'scored_snr_db', 'loudness_dbfs', 'duration_s'
+        ][number] AS measure,
+        tenth::VARCHAR AS bin,
+        n,
+        total
+    FROM in_tenths
     UNION ALL
     SELECT month, 'dominant_emotion', coalesce(dominant_emotion, 'unsure'), count(*), NULL FROM month_of GROUP BY ALL
     UNION ALL

@@ -2,14 +2,18 @@
 -- Grain: one row per call of a customer with at least two calls.
 -- Units: call_number from 1, days_since_former in days, share_ of scored speech 0 to 1, negativity -1 to 1, _s in seconds.
 -- Only callers with a pseudonym: see SER_PSEUDONYM_KEY.
-WITH numbered AS (
+WITH known AS (
+    FROM call_emotions WHERE customer_pseudonym IS NOT NULL
+), again AS ( -- customers with one call need no sorting; of a rare collision the count below decides
+    SELECT hash(customer_pseudonym) AS hashed FROM known GROUP BY hashed HAVING count(*) > 1
+), numbered AS (
     SELECT
         *,
         row_number() OVER (PARTITION BY customer_pseudonym ORDER BY call_date, started_at, recording_id) AS call_number,
         count(*) OVER (PARTITION BY customer_pseudonym) AS calls,
         lag(call_date) OVER (PARTITION BY customer_pseudonym ORDER BY call_date, started_at, recording_id) AS former_date
-    FROM call_emotions
-    WHERE customer_pseudonym IS NOT NULL
+    FROM known
+    WHERE hash(customer_pseudonym) IN (FROM again)
 )
 SELECT
     customer_pseudonym,

@@ -1,4 +1,7 @@
 -- What was heard in every speech segment?
 -- Grain: one row per segment of a channel, of the recording's newest version as newest names it. All: segments_all.
 -- Units: seconds (_s), dB (_db, _dbfs), probabilities 0 to 1 (p_).
-SELECT * EXCLUDE (part) FROM parts.segments SEMI JOIN newest USING (recording_id, chunk_id, version, part)
+SELECT * EXCLUDE (part)
+FROM parts.segments
+SEMI JOIN chunks USING (version, chunk_id, part)
+ANTI JOIN superseded USING (version, chunk_id, recording_id)

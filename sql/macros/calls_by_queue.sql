@@ -1,0 +1,88 @@
+-- Calls, speech and shares of emotion by call_date and queue, and by hour of the day if wanted (else hour is null): what
+-- calls_by_day_and_queue and calls_by_hour_and_queue have in common.
+CREATE MACRO calls_by_queue(by_hour) AS TABLE
+WITH calls AS (
+    SELECT
+        *,
+        CASE WHEN emotion_role IS DISTINCT FROM 'agent' THEN scored_speech_s END AS seconds,
+        share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
+    FROM call_emotions
+), grouped AS (
+    SELECT
+        call_date,
+        CASE WHEN by_hour THEN local_hour END AS hour,
+        queue,
+        count(*) AS calls,
+        count(*) FILTER (outcome = 'scored') AS scored,
+        count(*) FILTER (outcome = 'no_speech') AS no_speech,
+        count(*) FILTER (outcome = 'withheld') AS withheld,
+        sum(duration_s) / 3600 AS audio_h,
+        coalesce(sum(seconds), 0) AS scored_speech_s,
+        count(escalated) FILTER (seconds > 0) AS escalation_known,
+        count(*) FILTER (escalated AND seconds > 0) AS escalated,
+        weighted_avg(share_unsure, nullif(seconds, 0)) AS share_unsure,
+        share_interval(share_unsure, seconds) AS unsure,
+        weighted_avg(share_negative, nullif(seconds, 0)) AS share_negative,
+        share_interval(share_negative, seconds) AS negative,
+        weighted_avg(share_anger, nullif(seconds, 0)) AS share_anger,
+        share_interval(share_anger, seconds) AS anger,
+        weighted_avg(share_calm, nullif(seconds, 0)) AS share_calm,
+        share_interval(share_calm, seconds) AS calm,
+        weighted_avg(share_disgust, nullif(seconds, 0)) AS share_disgust,
+        share_interval(share_disgust, seconds) AS disgust,
+        weighted_avg(share_fear, nullif(seconds, 0)) AS share_fear,
+        share_interval(share_fear, seconds) AS fear,
+        weighted_avg(share_happiness, nullif(seconds, 0)) AS share_happiness,
+        share_interval(share_happiness, seconds) AS happiness,
+        weighted_avg(share_neutral, nullif(seconds, 0)) AS share_neutral,
+        share_interval(share_neutral, seconds) AS neutral,
+        weighted_avg(share_sadness, nullif(seconds, 0)) AS share_sadness,
+        share_interval(share_sadness, seconds) AS sadness,
+        weighted_avg(share_surprise, nullif(seconds, 0)) AS share_surprise,
+        share_interval(share_surprise, seconds) AS surprise
+    FROM calls
+    GROUP BY call_date, hour, queue
+)
+SELECT
+    call_date,
+    hour,
+    queue,
+    calls,
+    scored,
+    no_speech,
+    withheld,
+    audio_h,
+    scored_speech_s,
+    escalation_known,
+    escalated,
+    share_unsure,
+    unsure.low AS share_unsure_low,
+    unsure.high AS share_unsure_high,
+    share_negative,
+    negative.low AS share_negative_low,
+    negative.high AS share_negative_high,
+    share_anger,
+    anger.low AS share_anger_low,
+    anger.high AS share_anger_high,
+    share_calm,
+    calm.low AS share_calm_low,
+    calm.high AS share_calm_high,
+    share_disgust,
+    disgust.low AS share_disgust_low,
+    disgust.high AS share_disgust_high,
+    share_fear,
+    fear.low AS share_fear_low,
+    fear.high AS share_fear_high,
+    share_happiness,
+    happiness.low AS share_happiness_low,
+    happiness.high AS share_happiness_high,
+    share_neutral,
+    neutral.low AS share_neutral_low,
+    neutral.high AS share_neutral_high,
+    share_sadness,
+    sadness.low AS share_sadness_low,
+    sadness.high AS share_sadness_high,
+    share_surprise,
+    surprise.low AS share_surprise_low,
+    surprise.high AS share_surprise_high
+FROM grouped

@@ -1,0 +1,154 @@
+"""The newest version of each recording: the views give the rows of the plain definition over random lakes, and none twice meanwhile."""
+
+import random
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ser_tasks import schemas
+from ser_tasks.lake import catalog
+from tests.factories.lakes import DAY, MODEL, NEWER_MODEL, NIGHT, POLICY, Call, angry, segment, views_over, write, write_calls
+
+TABLES = ("segments", "call_emotions", "outcomes")
+NEWEST = """
+SELECT *
+FROM parts.outcomes
+QUALIFY row_number() OVER (
+    PARTITION BY recording_id
+    ORDER BY coalesce(planned_at, scored_at) DESC, scored_at DESC, version DESC, etag DESC, chunk_id DESC, part DESC
+) = 1
+"""
+DEFINED = {
+    "outcomes": f"SELECT * EXCLUDE (part) FROM ({NEWEST})",
+    "call_emotions": f"SELECT * EXCLUDE (part) FROM parts.call_emotions SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
+    "segments": f"SELECT * EXCLUDE (part) FROM parts.segments SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
+}
+"""What the views are by definition; they give the same rows by a cheaper plan."""
+NAMES = [f"call-{number}" for number in range(6)]
+MODELS = (MODEL, NEWER_MODEL, "cnn_tcn-3-cccc")
+OUTCOMES = ("scored", "scored", "scored", "no_speech", "withheld", "quarantined", "failed")
+
+
+class Chunk:
+    """A chunk in one version: writes its parts as a night, a second attempt and the compaction do."""
+
+    def __init__(self, lake: str, draw: random.Random, number: int, day: date, planned_at: datetime, etags: dict[str, str], model: str):
+        self.lake, self.draw, self.day, self.name, self.version = lake, draw, day, f"c{number}", f"{model}.{POLICY}"
+        self.known = {"chunk": self.name, "day": day, "planned_at": planned_at, "model": model}
+        self.scored_at = planned_at + timedelta(hours=draw.choice((1, 1, 2, 30)))
+        self.has_planned_at = draw.random() < 0.8  # older parts have none
+        self.merged = 0
+        self.calls = [self._call(name, etag, draw.choice(OUTCOMES)) for name, etag in etags.items()]
+        self.write(TABLES if draw.random() < 0.9 else TABLES[:2])  # killed before the outcomes were written
+
+    def _call(self, name: str, etag: str, outcome: str) -> Call:
+        count = self.draw.randint(1, 3) if outcome == "scored" else 0
+        segments = [segment(at, at + 1, (0.7, 0.1, 0.1, 0.1)) for at in range(count)]
+        call = Call(name, segments, outcome=outcome, etag=etag, scored_at=self.scored_at, **self.known)
+        if not self.has_planned_at:
+            call.outcome["planned_at"] = None
+        return call
+
+    def _part(self) -> str:
+        return f"merged-{self.merged:06}-{self.name}" if self.merged else self.name
+
+    def write(self, tables: tuple[str, ...]) -> None:
+        for table in tables:
+            rows: list[dict[str, Any]] = [row for call in self.calls for row in call.rows[table]]
+            if rows:
+                write(self.lake, table, rows, self.day, self._part(), self.version)
+
+    def retry(self) -> None:
+        """Failed recordings end otherwise; the other rows stay as they are. What a merged part holds is written as a later one."""
+        self.scored_at += timedelta(hours=self.draw.choice((1, 24)))
+        self.merged += bool(self.merged)
+        self.calls = [
+            self._call(call.outcome["call_id"], call.outcome["etag"], self.draw.choice(OUTCOMES))
+            if call.outcome["outcome"] == "failed"
+            else call
+            for call in self.calls
+        ]
+        self.write(TABLES)
+
+    def merge(self) -> None:
+        """The compaction, up to a step at which it may have stopped."""
+        former = self._part()
+        self.merged += 1
+        self.write(TABLES if self.draw.random() < 0.8 else TABLES[:2])
+        if self.draw.random() < 0.5:
+            self.write(TABLES)
+            for table in reversed(TABLES):
+                Path(self.lake, f"{table}/day={self.day}/version={self.version}/{former}.parquet").unlink(missing_ok=True)
+
+
+def random_lake(lake: str, draw: random.Random) -> list[datetime]:
+    """Repeated uploads, several models, second attempts and merged parts; returns moments at which rows were made."""
+    moments = []
+    for number in range(draw.randint(2, 7)):
+        planned_at = NIGHT + timedelta(hours=draw.randint(0, 4))  # several chunks of one night: ties are common
+        day = DAY + timedelta(days=draw.randint(0, 1))
+        etags = {name: f"e{draw.randint(1, 3)}" for name in draw.sample(NAMES, draw.randint(1, 5))}
+        for model in draw.sample(MODELS, draw.randint(1, 3)):
+            chunk = Chunk(lake, draw, number, day, planned_at, etags, model)
+            moments.append(chunk.scored_at)
+            for step in draw.sample((chunk.merge, chunk.retry, chunk.merge), draw.randint(0, 3)):
+                step()
+            moments.append(chunk.scored_at)
+    return moments
+
+
+def rows(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
+    return sorted(map(repr, connection.execute(sql).fetchall()))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_views_give_the_rows_of_the_definition(tmp_path, seed):
+    draw = random.Random(seed)
+    moments = random_lake(str(tmp_path), draw)
+    connection = views_over(str(tmp_path))
+    for as_of in (None, *draw.sample(sorted(set(moments)), min(3, len(set(moments))))):
+        connection.execute("RESET VARIABLE as_of" if as_of is None else f"SET VARIABLE as_of = '{as_of.isoformat()}'")
+        for view, definition in DEFINED.items():
+            assert rows(connection, f"FROM {view}") == rows(connection, definition), (view, as_of)
+        superseded = (
+            "SELECT DISTINCT recording_id, chunk_id, version FROM parts.outcomes EXCEPT SELECT recording_id, chunk_id, version FROM newest"
+        )
+        assert rows(connection, "SELECT DISTINCT recording_id, chunk_id, version FROM superseded") == rows(connection, superseded)
+
+
+@pytest.mark.parametrize("listings", range(1, 5))
+def test_a_version_published_during_a_query_is_never_counted_beside_the_former(tmp_path, listings):
+    """A query lists the outcomes more than once. The new version appears after the first, second, ... listing."""
+    fsspec = pytest.importorskip("fsspec")
+    lake = tmp_path / "lake"
+    write_calls(str(lake), [angry()])
+    newer = angry(model=NEWER_MODEL, scored_at=NIGHT + timedelta(days=1))
+    seen: list[str] = []
+
+    class PublishesMeanwhile(fsspec.get_filesystem_class("file")):
+        protocol = "meanwhile"
+
+        def glob(self, path, **kwargs):
+            found = super().glob(self._strip_protocol(path), **kwargs)
+            table = next(table for table in schemas.TABLES if f"/{table}/" in str(path))
+            seen.append(table)
+            if len(seen) == listings:
+                write_calls(str(lake), [newer])
+            return found
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(str(path).removeprefix("meanwhile://"))
+
+    with catalog.connect(str(lake)) as connection:
+        connection.register_filesystem(PublishesMeanwhile(skip_instance_cache=True))
+        for table in TABLES:
+            sql = connection.execute("SELECT sql FROM duckdb_views() WHERE schema_name = 'parts' AND view_name = ?", [table]).fetchone()[0]
+            connection.execute(sql.replace("CREATE VIEW", "CREATE OR REPLACE VIEW").replace(f"'{lake}/", f"'meanwhile://{lake}/"))
+        seen.clear()
+        models = connection.execute("SELECT model FROM call_emotions").fetchall()
+        assert len(seen) >= 3, seen
+    assert len(models) <= 1 and len(list(lake.glob("outcomes/*/*/*.parquet"))) == (2 if listings <= len(seen) else 1)
