@@ -20,7 +20,7 @@ def sql(
 ) -> None:
     """Query the lake in SQL (DuckDB). Without a query: answers standard input, opens a prompt on a terminal, or lists the views.
 
-    Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM angriest_calls LIMIT 5"`
+    Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM worst_calls LIMIT 5"`
     """
     from ser_tasks.query.session import run
 

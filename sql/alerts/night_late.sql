@@ -1,5 +1,5 @@
 -- Has the last night not ended in time?
--- Grain: one row if no run that began since $from o'clock has ended, asked for the last morning on which it is past $by.
+-- Grain: one row if no run that began since $from o'clock has ended, evaluated for the last morning on which $by has passed.
 -- Units: $from and $by are local times in SER_TIME_ZONE; $mornings are weekdays, 1 Monday to 7 Sunday.
 -- last_run_ended_at is local, too. A run writes its row when it ends. A night that is caught up during the day ends the alert.
 WITH mornings AS (

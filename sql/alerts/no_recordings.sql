@@ -1,8 +1,8 @@
 -- Did the last night find no new recording?
--- Grain: one row if no run since $from o'clock planned a new recording, asked for the last morning on which it is past $by.
+-- Grain: one row if no run since $from o'clock planned a new recording, evaluated for the last morning on which $by has passed.
 -- Units: $from and $by are local times in SER_TIME_ZONE; $mornings are weekdays, 1 Monday to 7 Sunday; runs counted.
 -- The night to Tuesday ends on Tuesday at $by. It begins on Tuesday at $from, or on Monday where $from is the later of the two.
--- $holidays are dates without calls: their night, which ends on the morning after, is not asked for.
+-- $holidays are dates without calls: their night, which ends on the morning after, is not evaluated.
 WITH mornings AS (
     SELECT
         timezone($time_zone, $now)::DATE - back::INTEGER AS night,

@@ -1,7 +1,8 @@
 -- Is the model unsure of much more on the newest day than it was?
--- Grain: one row if the day's share is more than $above_usual above the median of the 14 days before it, on the newest day with at least $at_least_calls scored calls.
+-- Grain: one row if the day's share is more than $above_usual above the median of the 14 days before it, on the newest day with at least
+-- $at_least_calls scored calls.
 -- Units: share_unsure, usual and above_usual 0 to 1 of scored speech, calls counted.
--- How much is usual differs by model and by line, so nothing is told before five such days.
+-- The usual level differs by model and codec, so nothing is reported before five such days.
 WITH days AS (
     SELECT
         call_date,

@@ -1,7 +1,7 @@
--- Was anybody's emotion scored whom the policy leaves out?
+-- Was a role scored that the policy excludes?
 -- Grain: one row per call, role and policy.
 -- Units: none.
--- Mirrors ser_tasks/policy.py, from the other end: a policy that is not listed here allows nobody.
+-- Repeats ser_tasks/calls/policy.py independently: a policy that is not listed here allows no role.
 WITH allowed(policy, role) AS (
     VALUES
         ('customers_only', 'customer'),

@@ -1,4 +1,4 @@
--- Was anybody's emotion scored who had not been told?
+-- Was a caller scored without notice?
 -- Grain: one row per call.
 -- Units: none.
 -- No policy scores a call whose notice_given is false; customers_with_notice scores only calls that say it is true.

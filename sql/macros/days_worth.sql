@@ -1,5 +1,5 @@
--- How many independent calls a share is worth by how its days differ: an aggregate over days (a share, its seconds of scored speech).
--- Days have moods of their own, so over many calls a week is less certain than its number of calls says. The ratio estimator's variance
+-- How many independent calls a share is worth by how its days differ: an aggregate over days (a share, its seconds of scored speech). Days
+-- differ by more than chance, so a week of many calls is less certain than its number of calls suggests. The ratio estimator's variance
 -- over days, widened by Student's t; null for a single day and where all days are alike: see effective_calls.
 CREATE MACRO days_worth(share, seconds) AS
     CASE

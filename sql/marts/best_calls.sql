@@ -1,8 +1,9 @@
 -- Which calls sound best, and where in the recording is it?
 -- Grain: one row per scored call, best first; add LIMIT 20.
 -- Units: shares and probabilities 0 to 1, _s in seconds, moment in minutes:seconds from the start of the recording.
--- Ranked by happiness_score: the share of happiness less that of negative speech, as if 30 s of the average call were added. The moment is the
--- highest probability of happiness (null in older parts). recording_link is null where the key holds masked ids or no run names the store.
+-- Ranked by happiness_score: the share of happiness less that of negative speech, as if 30 s of the average call were added. The moment is
+-- the highest probability of happiness (null in older parts). recording_link is null where the key holds masked ids or the store is
+-- unknown.
 WITH calls AS (
     SELECT
         *,

@@ -2,14 +2,14 @@
 -- Grain: one row per call_date, hour of the day at its start and queue; a null hour where no start time is known.
 -- Units: hour 0 to 23 in the zone of call_date, calls in recordings, share_ of scored speech seconds 0 to 1, _s in seconds, audio_h in hours.
 -- _low and _high are the ends of the share's 95 % interval, calls being the independent units: a share over 12 calls is not one over
--- 12,000, and speech of agents is in no share. Where many rows are compared at once, one in 20 intervals misses by chance alone. Quarantined and failed recordings have no
--- queue and so are not here: see outcomes_and_reasons.
+-- 12,000, and speech of agents is in no share. Where many rows are compared at once, one in 20 intervals misses by chance alone.
+-- Quarantined and failed recordings have no queue and so are not here: see outcomes_and_reasons.
 SELECT
     call_date,
     hour, -- hour of the call's start, 0 to 23 in the zone of call_date; null in parts that do not say it
     queue,
     calls, -- calls with a row: scored, without speech or withheld
-    scored, -- calls in which somebody's emotion was scored: what the intervals count
+    scored, -- scored calls: the units of the intervals
     no_speech, -- calls without speech that may be scored
     withheld, -- calls that the policy withholds
     audio_h, -- hours of audio

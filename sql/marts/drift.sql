@@ -1,10 +1,11 @@
 -- Did scores or audio drift away from those of a reference month?
 -- Grain: one row per month (its first day) and measure, the reference month left out.
 -- Units: calls counted; psi and psi_by_chance from 0; jensen_shannon 0 to 1; means in the measure's unit (probability, dB, seconds, share).
--- The reference is the month in the variable reference_month (SET VARIABLE reference_month = DATE '2026-03-01'), else the first whole month.
--- psi: population stability index over tenths of the reference month's calls (over values for codec and dominant emotion), half a call added to each
--- bin. By the usual rule 0.1 is some drift and 0.25 much. Few calls drift by chance: psi_by_chance is what one month in 20 exceeds without any
--- drift (chi-square), and drift says none below it. Drift in signal-to-noise or codec explains drift in scores before callers do.
+-- The reference is the month in the variable reference_month (SET VARIABLE reference_month = DATE '2026-03-01'), else the first whole
+-- month. psi: population stability index over tenths of the reference month's calls (over values for codec and dominant emotion), half a
+-- call added to each bin. By the usual rule 0.1 is some drift and 0.25 much. Few calls drift by chance: psi_by_chance is what one month in
+-- 20 exceeds without any drift (chi-square), and drift says none below it. Drift in signal-to-noise or codec explains drift in scores
+-- before callers do.
 WITH month_of AS (
     SELECT *, date_trunc('month', call_date)::DATE AS month
     FROM call_emotions

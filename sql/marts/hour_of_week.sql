@@ -32,7 +32,7 @@ SELECT
     weekday, -- day of the week of call_date, 1 = Monday to 7 = Sunday
     hour, -- hour of the call's start, 0 to 23 in the zone of call_date
     calls, -- calls with a row: scored, without speech or withheld
-    scored, -- calls in which somebody's emotion was scored: what the intervals count
+    scored, -- scored calls: the units of the intervals
     days, -- dates on which these calls came
     scored_speech_s, -- seconds of scored speech: the shares' denominator
     share_anger,

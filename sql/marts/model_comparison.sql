@@ -1,8 +1,9 @@
 -- Do two models say the same about the same recordings?
 -- Grain: one row per pair of models that scored the same uploads for the same role; model_a is the one that came first.
 -- Units: calls in recordings, share_ and agreement 0 to 1, differences are b less a.
--- The pairs are of the same recording, etag and chunk, so a difference is the models', not the calls'. _low and _high: 95 % interval of the mean
--- difference a call (Student's t over calls). kappa is Cohen's: agreement beyond chance, 1 all, 0 none. Which model is right it can't say.
+-- The pairs are of the same recording, etag and chunk, so a difference is the models', not the calls'. _low and _high: 95 % interval of the
+-- mean difference a call (Student's t over calls). kappa is Cohen's: agreement beyond chance, 1 all, 0 none. It cannot say which model is
+-- right.
 WITH versions AS (
     SELECT model, min(scored_at) AS first_at FROM call_emotions_all GROUP BY model
 ), scored AS (

@@ -3,7 +3,7 @@
 -- Units: share_ of scored speech 0 to 1, days between the calls' dates.
 -- An angry call has anger in at least 0.3 of its scored speech; a calm one in less than 0.1, and neutral, calm or happy speech in at least
 -- half. What lies between, calls with less than 10 s of scored speech and calls that are mostly unsure are passed over. One call is one
--- call: a turn is a hint where to listen, and where the codecs differ it may be the line. Only callers with a pseudonym.
+-- call: a turn is a hint which recordings to review; where the codecs differ, the codec may be the cause. Only callers with a pseudonym.
 WITH judged AS (
     SELECT
         *,

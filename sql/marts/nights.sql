@@ -1,7 +1,8 @@
 -- How did each night end, what was not scored and why, and was it as fast as usual?
 -- Grain: one row per night: the UTC date on which its runs started.
 -- Units: recordings counted, share_ of the night's recordings 0 to 1, audio_h in hours, wall_s in seconds, audio_h_per_h in audio hours per hour.
--- reasons are those of the outcomes that the lake still holds of these runs: a recording that failed and was tried again counts for the later night.
+-- reasons are those of the outcomes that the lake still holds of these runs: a recording that failed and was tried again counts for the
+-- later night.
 WITH by_reason AS (
     SELECT run_id, reason_code, count(*) AS n FROM outcomes_all WHERE outcome <> 'scored' GROUP BY run_id, reason_code
 ), nights AS (

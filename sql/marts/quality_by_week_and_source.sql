@@ -1,9 +1,9 @@
 -- Is a rise in anger real, or did the audio change?
 -- Grain: one row per queue, week (its Monday) and kind of source: codec, sampling rate and number of channels.
 -- Units: calls in recordings, share_ 0 to 1, mean_ levels in dB weighted by seconds of scored speech, _s in seconds.
--- Read a queue's weeks down: where anger rises within each source, it is real; where each source stays as it is and share_of_week moves from one to
--- another, it is the line. A fall of mean_snr_db or a rise of share_unsure says to trust a source less. _low and _high: 95 % interval, calls
--- being the independent units. Calls that older parts hold have no mean_snr_db.
+-- Read a queue's weeks down: where anger rises within each source, it is real; where each source stays as it is and share_of_week moves
+-- from one to another, the cause is the transmission. A fall of mean_snr_db or a rise of share_unsure says to trust a source less. _low and
+-- _high: 95 % interval, calls being the independent units. Calls that older parts hold have no mean_snr_db.
 WITH calls AS (
     SELECT *, CASE WHEN emotion_role IS DISTINCT FROM 'agent' THEN nullif(scored_speech_s, 0) END AS seconds
     FROM call_emotions
@@ -35,7 +35,7 @@ SELECT
     channels,
     calls, -- calls of the queue, week and source
     calls / sum(calls) OVER (PARTITION BY queue, week) AS share_of_week, -- share of the queue's calls of the week that came so, 0 to 1
-    scored, -- calls in which somebody's emotion was scored: what the intervals count
+    scored, -- scored calls: the units of the intervals
     scored_speech_s, -- seconds of scored speech: the shares' denominator
     mean_snr_db, -- mean signal-to-noise ratio of scored speech in dB
     mean_loudness_dbfs, -- mean level of the customer's speech (else of unattributed speech), dB relative to full scale

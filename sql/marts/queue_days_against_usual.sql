@@ -1,11 +1,11 @@
 -- Is a queue's anger on a day outside what is usual there?
 -- Grain: one row per queue and call_date with scored calls, newest first.
 -- Units: share_ and usual_ of scored speech 0 to 1, calls in recordings.
--- usual_anger is what the day's mix of codecs and sampling rates had on the 28 days before (a source counts once 7 such days have calls of it),
--- so that a new codec alone is not news. The range is usual_anger less and plus three standard deviations (a control chart): how far the
--- queue's days lay from their own usual, widened where the day has fewer calls than they had, and never less than one call. outside is null
--- where less than half of the day's speech can be compared or fewer than 7 of those days can. Of days on which nothing happened, about one in
--- 300 lies outside by chance. A queue that stays angry becomes usual after four weeks: see week_on_week and drift.
+-- usual_anger is what the day's mix of codecs and sampling rates had on the 28 days before (a source counts once 7 such days have calls of
+-- it), so that a new codec alone is not news. The range is usual_anger less and plus three standard deviations (a control chart): how far
+-- the queue's days lay from their own usual, widened where the day has fewer calls than they had, and never less than one call. outside is
+-- null where less than half of the day's speech can be compared or fewer than 7 of those days can. Of days on which nothing happened, about
+-- one in 300 lies outside by chance. A queue that stays angry becomes usual after four weeks: see week_on_week and drift.
 WITH by_source AS (
     SELECT
         queue,
@@ -68,6 +68,6 @@ SELECT
         WHEN compared_anger > usual_anger + known_margin THEN 'above'
         WHEN compared_anger < usual_anger - known_margin THEN 'below'
         ELSE 'usual'
-    END AS outside -- above, below or usual; null where it can't be told
+    END AS outside -- above, below or usual; null where it is undetermined
 FROM judged
 ORDER BY call_date DESC, queue

@@ -1,10 +1,10 @@
 -- In which queues do callers who are angry in the first half end calm?
 -- Grain: one row per queue; a null queue is one of its own.
 -- Units: calls counted, share_recovered of the angry ones 0 to 1; negativity 0 to 1.
--- Angry in the first half: the call's highest probability of anger lies there and is at least 0.5, and mean negativity (anger, disgust, fear,
--- sadness) of the first or second quarter is at least 0.5. Recovered: negativity of the last quarter is below 0.5 and at least 0.2 lower
--- than that quarter's: escalation the other way round. _low and _high: Wilson's 95 % interval. Queues differ in what people call about:
--- a low share is a question, no verdict on those who work there.
+-- Angry in the first half: the call's highest probability of anger lies there and is at least 0.5, and mean negativity (anger, disgust,
+-- fear, sadness) of the first or second quarter is at least 0.5. Recovered: negativity of the last quarter is below 0.5 and at least 0.2
+-- lower than that quarter's: escalation the other way round. _low and _high: Wilson's 95 % interval. Queues differ in what people call
+-- about: a low share is a question, no verdict on those who work there.
 WITH upset AS (
     SELECT queue, greatest(negativity_q1, negativity_q2) AS upset, negativity_q4, duration_s
     FROM call_emotions

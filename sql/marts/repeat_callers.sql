@@ -1,10 +1,10 @@
 -- Which customers call again, and do they sound angrier from call to call?
 -- Grain: one row per customer with at least two calls; those whose anger rose most for certain come first.
 -- Units: calls counted, share_ of scored speech 0 to 1, anger_per_call and rise in share of anger, p_ 0 to 1.
--- The trend is that of the share of anger over the customer's scored calls in their order: a line by least squares. rise is how far it climbs from
--- the first scored call to the last, rise_low and rise_high are its 95 % interval (Student's t), from five scored calls on. Of thousands of
--- customers one in 40 seems to rise by chance: trend says rises or falls where p_adjusted (Benjamini and Hochberg's, over all customers) is
--- below 0.05, and only may rise or may fall where p_value alone is. Only callers with a pseudonym.
+-- The trend is that of the share of anger over the customer's scored calls in their order: a line by least squares. rise is how far it
+-- climbs from the first scored call to the last, rise_low and rise_high are its 95 % interval (Student's t), from five scored calls on. Of
+-- thousands of customers one in 40 seems to rise by chance: trend says rises or falls where p_adjusted (Benjamini and Hochberg's, over all
+-- customers) is below 0.05, and only may rise or may fall where p_value alone is. Only callers with a pseudonym.
 WITH calls AS (
     SELECT customer_pseudonym, call_date, started_at, recording_id, queue, codec, share_anger, scored_speech_s
     FROM call_emotions
@@ -51,7 +51,7 @@ SELECT
     first_date, -- date of the first call
     last_date, -- date of the last call
     queues, -- different queues called
-    codecs, -- different codecs: with more than one, a trend may be the line's
+    codecs, -- different codecs: with more than one, the codec may cause a trend
     share_anger,
     first_share_anger, -- share of scored speech labelled anger in the first scored call, 0 to 1
     last_share_anger, -- share of scored speech labelled anger in the last scored call, 0 to 1
@@ -66,6 +66,6 @@ SELECT
         WHEN p_adjusted < 0.05 THEN if(anger_per_call > 0, 'rises', 'falls')
         WHEN p_value < 0.05 THEN if(anger_per_call > 0, 'may rise', 'may fall')
         ELSE 'no clear trend'
-    END AS trend -- rises, may rise, no clear trend, may fall or falls; null where it can't be told
+    END AS trend -- rises, may rise, no clear trend, may fall or falls; null where it is undetermined
 FROM adjusted
 ORDER BY rise_low DESC, rise DESC, customer_pseudonym

@@ -1,10 +1,11 @@
 -- From which week on does a queue sound angrier, or calmer, than before?
 -- Grain: one row per queue and week (its Monday) whose change is the clearest within eight weeks on either side; the clearest first.
 -- Units: days counted, share_ of scored speech 0 to 1, change in share, p_ 0 to 1.
--- Compared are up to eight weeks before and eight from that Monday on, 14 days with scored calls at least on each side: a change that stays is
--- found where week_on_week can't tell it from chance. change is that within each codec and sampling rate that both sides have, weighted as by
--- Cochran, Mantel and Haenszel, days being the independent units; _low and _high: 95 % interval. Many weeks of many queues are looked at, and
--- of chance some seem to turn: p_adjusted is p_value times their number (Bonferroni's), and verdict goes by it. The week found may be off by one or two.
+-- Compared are up to eight weeks before and eight from that Monday on, 14 days with scored calls at least on each side: a change that stays
+-- is found where week_on_week cannot distinguish it from chance. change is that within each codec and sampling rate that both sides have,
+-- weighted as by Cochran, Mantel and Haenszel, days being the independent units; _low and _high: 95 % interval. Many weeks of many queues
+-- are looked at, and of chance some seem to turn: p_adjusted is p_value times their number (Bonferroni's), and verdict goes by it. The week
+-- found may be off by one or two.
 WITH days AS (
     SELECT
         queue,

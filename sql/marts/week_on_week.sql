@@ -1,13 +1,13 @@
 -- In which queues did anger change from one week to the next, and is it more than chance or a change of codec?
 -- Grain: one row per queue and week (its Monday) that follows a week with scored calls; the newest week first, then the clearest change.
 -- Units: calls in recordings, share_ of scored speech 0 to 1, change_ in share, p_ 0 to 1.
--- change is share_anger less that of the week before, with a 95 % interval (Newcombe's, from both weeks' intervals). Independent units are the
--- calls or the days, whichever says less: a queue's days differ by more than their calls explain, which many calls would take for a change.
--- change_within_source compares like with like: the change within each codec and sampling rate that both weeks have, weighted as by
+-- change is share_anger less that of the week before, with a 95 % interval (Newcombe's, from both weeks' intervals). Independent units are
+-- the calls or the days, whichever says less: a queue's days differ by more than their calls explain, which many calls would take for a
+-- change. change_within_source compares like with like: the change within each codec and sampling rate that both weeks have, weighted as by
 -- Cochran, Mantel and Haenszel; p_value is its test. Over many queues some change clearly by chance: p_adjusted is Benjamini and Hochberg's
--- over the week's queues, and verdict goes by it: of 20 weeks in which nothing changed, one names a queue all the same. A change that goes away
--- within sources, or a week with another codec, is no verdict on callers: verdict says so. A week of one or two days says little.
--- Where few calls come, a week alone can't tell even twice the anger from chance: see turning_weeks.
+-- over the week's queues, and verdict goes by it: of 20 weeks in which nothing changed, one names a queue all the same. A change that goes
+-- away within sources, or a week with another codec, is no verdict on callers: verdict says so. A week of one or two days says little.
+-- Where few calls come, a week alone cannot distinguish even twice the anger from chance: see turning_weeks.
 WITH calls AS (
     SELECT
         queue,

@@ -1,8 +1,8 @@
 -- Which calls sound worst, and where in the recording is it?
 -- Grain: one row per scored call, worst first; add LIMIT 20.
 -- Units: shares and probabilities 0 to 1, _s in seconds, moment in minutes:seconds from the start of the recording.
--- Ranked by anger_score: the share of anger as if 30 s of the average call were added, so that one segment of a short call is not the worst of
--- all. The moment is the highest probability of anger. recording_link is null where the key holds masked ids or no run names the store.
+-- Ranked by anger_score: the share of anger as if 30 s of the average call were added, so that one segment of a short call is not the worst
+-- of all. The moment is the highest probability of anger. recording_link is null where the key holds masked ids or the store is unknown.
 WITH calls AS (
     FROM call_emotions WHERE outcome = 'scored' AND peak_anger IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
 ), average AS (

@@ -2,5 +2,5 @@
 -- Grain: one row per chunk and version that is done.
 -- Units: none.
 -- A merged part counts before a chunk's own, a later one before an earlier one (merged-000002-... > merged-000001-... > ''):
--- so no row is there twice while ser compact merges parts, and none before its chunk is done.
+-- so no row appears twice while ser compact merges parts, and none before its chunk is done.
 SELECT day, version, chunk_id, max(part) AS part FROM parts.outcomes GROUP BY day, version, chunk_id

@@ -1,4 +1,4 @@
--- What was heard in every speech segment?
+-- What was detected in every speech segment?
 -- Grain: one row per segment of a channel, of the recording's newest version as newest names it. All: segments_all.
 -- Units: seconds (_s), dB (_db, _dbfs), probabilities 0 to 1 (p_).
 SELECT * EXCLUDE (part)

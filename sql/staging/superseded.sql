@@ -1,7 +1,8 @@
 -- Which handled uploads does a newer upload, model or policy of the same recording replace?
 -- Grain: one row per recording_id, chunk and version that is not the recording's newest, as newest orders them.
 -- Units: none.
--- Equal to all of outcomes less newest, but cheap: only recordings whose hash occurs more than once are sorted, and most lakes have few of them.
+-- Equal to all of outcomes less newest, but cheap: only recordings whose hash occurs more than once are sorted, and most lakes have few of
+-- them.
 WITH handled AS MATERIALIZED ( -- one listing of the parts for both passes
     SELECT recording_id, etag, chunk_id, version, planned_at, scored_at FROM parts.outcomes
 ), repeated AS (

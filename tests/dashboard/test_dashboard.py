@@ -221,7 +221,7 @@ def test_a_viewer_sees_the_calls_of_their_queues_in_every_view(lake):
     assert calls(snapshot, OWNER) == ["angry", "mono", "silent", "worse"]
     assert calls(snapshot, SALES) == ["angry", "silent", "worse"]
     assert calls(snapshot, Viewer("nobody")) == []
-    for view in ("outcomes", "outcomes_all", "newest", "call_emotions_all", "segments", "segments_all", "angriest_calls", "escalations"):
+    for view in ("outcomes", "outcomes_all", "newest", "call_emotions_all", "segments", "segments_all", "worst_calls", "escalations"):
         seen = set(calls(snapshot, SALES, view))
         assert seen and seen <= {"angry", "silent", "worse"}, view
         assert calls(snapshot, Viewer("nobody"), view) == [], view
@@ -274,7 +274,7 @@ def test_no_emotion_of_an_agent_is_in_it(tmp_path):
         rows = snapshot.query(OWNER, f"FROM {view} WHERE role IN ('agent', 'unknown')").to_pylist()
         assert len(rows) == 3
         assert {row[name] for row in rows for name in ("emotion", "confidence", "p_anger", "unsure")} == {None}
-    assert calls(snapshot, OWNER, "angriest_calls") == ["angry"]
+    assert calls(snapshot, OWNER, "worst_calls") == ["angry"]
 
 
 def test_no_pseudonym_of_an_agent_is_in_it(tmp_path):

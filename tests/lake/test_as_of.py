@@ -67,9 +67,9 @@ def test_the_upload_that_counts_is_the_one_of_then(lake):
 
 
 def test_marts_and_checks_are_asked_as_of_a_day_too(lake):
-    assert catalog.connect(lake, as_of=DAY_1 + HALF_DAY).sql("SELECT call_id FROM angriest_calls").fetchall() == [("worse",), ("angry",)]
+    assert catalog.connect(lake, as_of=DAY_1 + HALF_DAY).sql("SELECT call_id FROM worst_calls").fetchall() == [("worse",), ("angry",)]
     then = catalog.connect(lake, as_of=DAY_3 + HALF_DAY)
-    assert then.sql("SELECT share_anger FROM angriest_calls WHERE call_id = 'angry'").fetchall() == [(0.0,)]
+    assert then.sql("SELECT share_anger FROM worst_calls WHERE call_id = 'angry'").fetchall() == [(0.0,)]
     assert set(catalog.run_checks(then).values()) == {0}
 
 

@@ -234,7 +234,7 @@ def test_the_catalogue_file_works_from_any_folder_and_under_any_name(tmp_path, m
     monkeypatch.chdir("/")
     with duckdb.connect() as connection:
         connection.execute(f"ATTACH '{tmp_path / 'ware house.duckdb'}' AS attached (READ_ONLY)")
-        assert connection.sql("SELECT count(*) FROM attached.angriest_calls").fetchone() == (2,)
+        assert connection.sql("SELECT count(*) FROM attached.worst_calls").fetchone() == (2,)
 
 
 def test_the_catalogue_file_explains_itself(tmp_path):
@@ -341,7 +341,7 @@ def test_faulty_sql_is_pointed_at(good):
 
 def test_views_are_listed_with_their_questions():
     listed = {view.name: view for view in sql_views.all_views()}
-    assert listed["angriest_calls"] == ("angriest_calls", "marts", "In which calls does the caller sound angriest?")
+    assert listed["worst_calls"] == ("worst_calls", "marts", "Which calls sound worst, and where in the recording is it?")
     assert [view.folder for view in sql_views.all_views()] == sorted(
         (view.folder for view in sql_views.all_views()), key=sql_views.FOLDERS.index
     )

@@ -115,7 +115,7 @@ def test_as_of_a_moment(tmp_path):
 
 def test_a_view_is_described_with_its_columns(lake):
     told = ask(lake, r"\d segments")
-    assert told.startswith("segments    sql/staging/segments.sql\nWhat was heard in every speech segment?\nGrain: one row per segment")
+    assert told.startswith("segments    sql/staging/segments.sql\nWhat was detected in every speech segment?\nGrain: one row per segment")
     assert "│ snr_db " in told and "│ dB " in told
     described = {row["column"]: row for row in json.loads(ask(lake, r"\d Escalations", "--format", "json"))}
     assert described["negativity_change"].items() >= {"type": "FLOAT", "unit": "-1 to 1"}.items()

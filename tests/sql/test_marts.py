@@ -165,20 +165,20 @@ def test_calls_by_day_and_queue(good):
     assert support["share_anger"] is support["share_unsure"] is None
 
 
-def test_angriest_calls(good):
-    found = rows(good, "FROM angriest_calls")
+def test_worst_calls_come_in_the_order_of_their_anger(good):
+    found = rows(good, "FROM worst_calls JOIN call_emotions USING (recording_id) ORDER BY anger_score DESC")
     assert [row["call_id"] for row in found] == ["worse", "angry"]  # half of the scored speech against 4 of 10 s
     assert [row["share_anger"] for row in found] == pytest.approx([0.5, 0.4])
     assert [row["mean_p_anger"] for row in found] == pytest.approx([0.5, 0.44])
-    assert [(row["peak_anger"], row["peak_anger_at_s"]) for row in found] == [(pytest.approx(0.9), 16), (pytest.approx(0.8), 2)]
+    assert [(row["peak_anger"], row["moment_s"]) for row in found] == [(pytest.approx(0.9), 16), (pytest.approx(0.8), 2)]
 
 
-def test_agents_are_not_among_the_angriest_or_the_escalated(lake):
+def test_agents_are_not_among_the_worst_or_the_escalated(lake):
     segments = [segment(0, 4, (0.0, 0.9, 0.1, 0.0), role="agent"), segment(16, 20, (0.9, 0.0, 0.1, 0.0), role="agent")]
     write_calls(lake, [Call("shouting", segments, policy="everyone", emotion_role="agent", duration_s=20.0)])
     connection = views_over(lake)
     assert rows(connection, "SELECT escalated FROM call_emotions") == [{"escalated": True}]
-    assert rows(connection, "FROM angriest_calls") == rows(connection, "FROM escalations") == []
+    assert rows(connection, "FROM worst_calls") == rows(connection, "FROM escalations") == []
 
 
 def test_escalations(good):
