@@ -1,10 +1,10 @@
 -- Which queues were angrier, or calmer, than is usual for them?
 -- Grain: one row per queue outside its usual range on the newest day before today (a week ago at most), to the sides in $sides (above,
 -- below).
--- Units: compared_anger and the usual range of scored speech 0 to 1, calls in recordings. A queue is reported that was outside on $days of
--- its last $of_days days, or on the newest day alone by $far times the half width of its range: of many queues some lie just outside on
--- some day by chance. Days of a queue with fewer than $at_least_calls scored calls are left out. The range, and what is compared:
--- queue_days_against_usual. A new codec alone is not reported.
+-- Units: compared_anger and the usual range of scored speech 0 to 1, calls in recordings.
+-- A queue is reported that was outside on $days of its last $of_days days, or on the newest day alone by $far times the half width of its
+-- range: of many queues some lie just outside on some day by chance. Days of a queue with fewer than $at_least_calls scored calls are left
+-- out. The range, and what is compared: queue_days_against_usual. A new codec alone is not reported.
 WITH judged AS (
     SELECT
         *,
