@@ -9,9 +9,9 @@ All of it runs at 4 kHz, up to 1.7 kHz, where speech has most of its power and c
 """
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,23 @@ from ser_tasks.audio.samples import FULL_SCALE, Samples
 from ser_tasks.audio.vad import WINDOW, WINDOW_S
 
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+Spectra = NDArray[np.complex64]
 
 MAX_LAG_S = 0.36
 """Longest time between a voice and its copy: satellite and packet networks stay below 300 ms, and an answer takes longer."""
 COHERENT = 0.55
-"""A window that another channel explains to at least this share of its power is that channel's voice."""
+"""A window is another channel's voice if that channel explains at least this share of its power."""
 SOURCE_DB = 1.5
 """The voice belongs to the channel on which it is louder by this; if neither is, to none."""
+ABOVE_FLOOR = 2.0
+"""What the other channel does not explain is a voice only if it has this many times the power of the channel's background."""
+LEAK_DB = 25.0
+"""A window this much below the source at the lag of its echo is that echo, too, however little a codec left of its waveform."""
+SAME_SHARE = 0.9
+"""Two channels are one signal if more than this share of their windows of speech is coherent,"""
+SAME_DB = 12.0
+"""and their levels differ by less than this: a fainter copy is an echo."""
 BLOCK = 256
 """Windows in a block."""
 PEAK = 7.0
@@ -41,6 +51,10 @@ _FRAME = 2 * _HOP
 _MAX_LAG = round(MAX_LAG_S * _RATE_HZ)
 _MARGIN = _MAX_LAG + _HOP
 _BAND_HZ = (200, 1700)
+_ENOUGH = 8
+"""Windows of background in a block that say how loud it is."""
+_BINS = 5
+"""Bins over which a transfer function is smooth: it is that of a path of some 13 ms."""
 _NEIGHBOURS = 3
 """Windows before and after one whose power counts with its own: speech pauses within syllables."""
 
@@ -64,10 +78,11 @@ def compare_channels(call: Samples, speech: Mask) -> Crosstalk:
     copy_of = list(range(call.channels))
     for one, other in combinations(range(call.channels), 2):
         pair = _Pair(call, (one, other), speech[[one, other]])
-        foreign[one] |= pair.foreign[0]
-        foreign[other] |= pair.foreign[1]
         if pair.same_signal():
             copy_of[other] = min(copy_of[other], copy_of[one])
+        else:
+            foreign[one] |= pair.foreign[0]
+            foreign[other] |= pair.foreign[1]
     return Crosstalk(foreign, tuple(copy_of))
 
 
@@ -83,8 +98,8 @@ class _Pair:
         self.level_db = np.full(windows, np.nan, np.float32)
         """Level of the second channel relative to the first where they are coherent."""
         reach = round(MAX_LAG_S / WINDOW_S)
-        self._near = np.array([_dilated(channel, reach) for channel in speech])
-        self._candidates = speech & self._near[::-1]
+        near = np.array([_dilated(channel, reach) for channel in speech])
+        self._candidates = speech & near[::-1]
         blocks = [first for first in range(0, windows, BLOCK) if self._candidates[:, first : first + BLOCK].any()]
         lags = {first: self._lags(first) for first in blocks}
         usual = [lag for found in lags.values() for lag in found]
@@ -96,7 +111,7 @@ class _Pair:
             if found:
                 self._compare(first, found)
 
-    def _read(self, first: int) -> NDArray[np.float32]:
+    def _read(self, first: int) -> Floats:
         """A block at 4 kHz with _MARGIN before and behind, (2, samples)."""
         margin = 2 * _MARGIN
         start, end = first * WINDOW - margin, (first + BLOCK) * WINDOW + margin
@@ -109,7 +124,7 @@ class _Pair:
         samples = self._read(first)
         windows = samples[:, _MARGIN : _MARGIN + BLOCK * _HOP].reshape(2, BLOCK, _HOP)
         active = np.zeros((2, BLOCK), np.float32)
-        part = (self._speech & self._near[::-1])[:, first : first + BLOCK]
+        part = self._candidates[:, first : first + BLOCK]
         active[:, : part.shape[1]] = part
         # Every window counts alike: a quiet echo beside loud speech is found, too.
         windows = windows * (active / (np.sqrt(np.square(windows).mean(axis=2)) + np.float32(1e-5)))[:, :, None]
@@ -119,39 +134,39 @@ class _Pair:
         samples = self._read(first)
         second = _spectra(samples[1], 0)
         for lag in lags:
-            # The second channel's windows beside those of the first that are ``lag`` earlier.
+            # The second channel's windows beside what is ``lag`` earlier on the first: to its windows they belong shifted back.
             spectra = np.stack([_spectra(samples[0], lag), second])
-            power = np.sum(spectra.real**2 + spectra.imag**2, axis=2)
-            smooth = _over_windows(power)
-            level_db = 10 * np.log10((smooth[1] + _SMALLEST) / (smooth[0] + _SMALLEST))
-            for channel, shift in ((0, round(lag / _HOP)), (1, 0)):
-                start, stop = max(0, first - shift), min(first - shift + BLOCK, self._speech.shape[1])
-                if start >= stop:
-                    continue
-                here, there = slice(start, stop), slice(start - first + shift, stop - first + shift)
-                active = np.zeros(BLOCK, bool)
-                active[there] = self._candidates[channel, here]
-                if not active.any():
-                    continue
-                left = _unexplained(spectra[channel], spectra[1 - channel], active / (smooth[channel] + _SMALLEST))
-                share = 1 - np.minimum(left / (smooth[channel] + _SMALLEST), 1)
-                coherent = share >= COHERENT
-                speaks = np.ones(BLOCK, bool)
-                speaks[there] = self._speech[channel, here]
-                floor = np.median(smooth[channel][~speaks]) if (~speaks).sum() > 8 else np.percentile(smooth[channel], 10)
-                louder = level_db > SOURCE_DB if channel else -level_db > SOURCE_DB
-                own = (~coherent & (left > 2 * floor)) | louder
-                self.foreign[channel, here] |= (active & ~own)[there]
-                self.coherence[channel, here] = np.maximum(self.coherence[channel, here], share[there])
-                self.level_db[here] = np.where(coherent[there], level_db[there], self.level_db[here])
+            power = _over_windows(_power(spectra))
+            level_db = 10 * np.log10((power[1] + _SMALLEST) / (power[0] + _SMALLEST))
+            self._judge(0, first - round(lag / _HOP), spectra[0], spectra[1], power[0], -level_db)
+            self._judge(1, first, spectra[1], spectra[0], power[1], level_db)
+
+    def _judge(self, channel: int, first: int, spectra: Spectra, source: Spectra, power: Floats, level_db: Floats) -> None:
+        """Compares a channel's windows from ``first`` on with the other's, at one lag. ``level_db`` is its level above the other's."""
+        here = slice(max(0, first), min(first + BLOCK, self._speech.shape[1]))
+        block = slice(here.start - first, here.stop - first)
+        candidates, speaks = np.zeros(BLOCK, bool), np.ones(BLOCK, bool)
+        candidates[block], speaks[block] = self._candidates[channel, here], self._speech[channel, here]
+        if not candidates.any():
+            return
+        left = _unexplained(spectra, source, candidates / (power + _SMALLEST))
+        share = 1 - np.minimum(left / (power + _SMALLEST), 1)
+        coherent = share >= COHERENT
+        floor = np.median(power[~speaks]) if (~speaks).sum() > _ENOUGH else np.percentile(power, 10)
+        own = (~coherent & (level_db > -LEAK_DB) & (left > ABOVE_FLOOR * floor)) | (level_db > SOURCE_DB)
+        self.foreign[channel, here] |= (candidates & ~own)[block]
+        self.coherence[channel, here] = np.maximum(self.coherence[channel, here], share[block])
+        if channel:
+            self.level_db[here] = np.where(coherent[block], level_db[block], self.level_db[here])
 
     def same_signal(self) -> bool:
+        """Whether nearly all speech of either channel is coherent with the other, at a level of the same order (SAME_SHARE, SAME_DB)."""
         speaking = self._speech.any(axis=0)
-        if not speaking.any():
+        alike = speaking & (self.coherence >= COHERENT).any(axis=0)
+        if alike.sum() <= SAME_SHARE * speaking.sum():
             return False
-        level = np.nanmedian(self.level_db[speaking]) if not np.isnan(self.level_db[speaking]).all() else -99
-        alike = (self.coherence >= COHERENT).any(axis=0)[speaking]
-        return bool(alike.mean() > 0.7 and abs(level) < 12)
+        levels = self.level_db[alike & ~np.isnan(self.level_db)]
+        return len(levels) > 0 and abs(float(np.median(levels))) < SAME_DB
 
 
 def _dilated(mask: Mask, by: int) -> Mask:
@@ -160,27 +175,30 @@ def _dilated(mask: Mask, by: int) -> Mask:
     return counts[2 * by + 1 :] - counts[: -2 * by - 1] > 0
 
 
-def _halved(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+def _halved(samples: Floats) -> Floats:
     """Every second sample behind a half-band filter: 8 kHz to 4 kHz."""
     even, odd = samples[:, ::2], np.pad(samples[:, 1::2], ((0, 0), (2, 1)))
     count = even.shape[1]
-    return np.float32(0.5) * even + (9 * (odd[:, 1 : count + 1] + odd[:, 2 : count + 2]) - odd[:, :count] - odd[:, 3 : count + 3]) / np.float32(32)
+    beside = odd[:, 1 : count + 1] + odd[:, 2 : count + 2]
+    farther = odd[:, :count] + odd[:, 3 : count + 3]
+    return np.float32(1 / 2) * even + np.float32(9 / 32) * beside - np.float32(1 / 32) * farther
 
 
 @functools.cache
-def _hann() -> NDArray[np.float32]:
+def _hann() -> Floats:
     return np.hanning(_FRAME + 1)[:-1].astype(np.float32)
 
 
-def _spectra(samples: NDArray[np.float32], lag: int) -> NDArray[np.complex64]:
+def _spectra(samples: Floats, lag: int) -> Spectra:
     """Spectrum of each window of a block, (BLOCK, bins), of the samples ``lag`` earlier; a frame is a window and half of each neighbour."""
     first = _MARGIN - _HOP // 2 - lag
     frames = np.lib.stride_tricks.sliding_window_view(samples[first : first + (BLOCK + 1) * _HOP], _FRAME)[::_HOP]
     low, high = (round(hz * _FRAME / _RATE_HZ) for hz in _BAND_HZ)
-    return fft.rfft(frames * _hann(), axis=1)[:, low:high]
+    spectra: Spectra = fft.rfft(frames * _hann(), axis=1)[:, low:high]
+    return spectra
 
 
-def _peaks(samples: NDArray[np.float32]) -> list[int]:
+def _peaks(samples: Floats) -> list[int]:
     """Lags of the second row of samples behind the first: the highest peak at lags up to 0, and from 0 on, if it is one (PEAK)."""
     size = fft.next_fast_len(samples.shape[1] + _MAX_LAG, real=True)
     first, second = fft.rfft(samples, size, axis=1)
@@ -199,9 +217,7 @@ def _peaks(samples: NDArray[np.float32]) -> list[int]:
     return sorted(found)
 
 
-def _unexplained(
-    spectra: NDArray[np.complex64], source: NDArray[np.complex64], weights: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _unexplained(spectra: Spectra, source: Spectra, weights: Floats) -> Floats:
     """Power of each window (windows,) that a linear filter of ``source`` does not explain, both (windows, bins).
 
     The filter is the least-squares one with a weight for each window; it is smooth over bins, and each window is predicted without
@@ -212,13 +228,20 @@ def _unexplained(
     total = _over_bins(energy.sum(axis=0)) + _SMALLEST
     transfer = _over_bins((weights * np.conj(source) * spectra).sum(axis=0)) / total
     residual = (spectra - source * transfer) / (1 - np.minimum(energy / total, np.float32(0.9)))
-    return _over_windows(np.sum(residual.real**2 + residual.imag**2, axis=1))
+    return _over_windows(_power(residual))
 
 
-def _over_bins(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    return np.convolve(values, np.ones(5, np.float32), "same")
+def _power(spectra: Spectra) -> Floats:
+    """Sum over the bins, the last axis, of the squared magnitudes."""
+    power: Floats = np.sum(spectra.real**2 + spectra.imag**2, axis=-1)
+    return power
 
 
-def _over_windows(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _over_bins(values: NDArray[Any]) -> NDArray[Any]:
+    return np.convolve(values, np.ones(_BINS, np.float32), "same")
+
+
+def _over_windows(values: Floats) -> Floats:
     """Sum over a window and its _NEIGHBOURS on either side, along the last axis."""
-    return uniform_filter1d(values, 2 * _NEIGHBOURS + 1, axis=-1, mode="constant") * np.float32(2 * _NEIGHBOURS + 1)
+    summed: Floats = uniform_filter1d(values, 2 * _NEIGHBOURS + 1, axis=-1, mode="constant") * np.float32(2 * _NEIGHBOURS + 1)
+    return summed
