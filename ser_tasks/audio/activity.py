@@ -18,8 +18,6 @@ Power = NDArray[np.floating]
 INTERRUPTION_S = 0.5
 """In an interruption one side starts to speak during the other's speech, and both then speak for at least this long."""
 MAX_SNR_DB = 60.0
-CROSSTALK_DB = 25.0
-"""Speech that is this much quieter than simultaneous speech on another channel is crosstalk from that channel."""
 _SMALLEST_POWER = 1e-12
 
 
@@ -29,23 +27,6 @@ def speech_mask(spans: list[Span], windows: int) -> Mask:
     for span in spans:
         mask[round(span.start / WINDOW) : round(span.end / WINDOW)] = True
     return mask
-
-
-def without_crosstalk(spans: list[list[Span]], power: Power) -> list[list[Span]]:
-    """The spans of speech of each channel without crosstalk: another channel's speech, through an echo or a stereo codec.
-
-    A span is crosstalk if another channel speaks CROSSTALK_DB louder during most of it; ``power`` is (channels, windows).
-    """
-    speech = np.array([speech_mask(channel_spans, power.shape[1]) for channel_spans in spans])
-    crosstalk_power = power * 10 ** (-CROSSTALK_DB / 10)
-
-    def is_crosstalk(channel: int, span: Span) -> bool:
-        windows = slice(round(span.start / WINDOW), max(round(span.start / WINDOW) + 1, round(span.end / WINDOW)))
-        others = (other for other in range(len(spans)) if other != channel)
-        mean_power = power[channel, windows].mean()
-        return any((speech[other, windows] & (crosstalk_power[other, windows] > mean_power)).mean() > 0.5 for other in others)
-
-    return [[span for span in channel_spans if not is_crosstalk(channel, span)] for channel, channel_spans in enumerate(spans)]
 
 
 def dbfs(power: float) -> float:

@@ -25,6 +25,7 @@ import torch
 
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
+from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
 from ser_tasks.audio.samples import FULL_SCALE, IN_MEMORY_BYTES, Samples, at_8_khz
 from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
@@ -42,6 +43,10 @@ DETECTION_CHANNELS = 16
 """Channels that go through the detector together: from 8 on, more of them make it no faster."""
 SEGMENTS_AT_ONCE = 128
 """Segments cut out at once: at most some ten minutes, 25 MB."""
+SILENT_SIDE_S = 0.5
+"""A side with less speech than this is silent: clicks and coughs are at times taken for speech."""
+CONVERSATION_S = 10.0
+"""One turn of the customer is no conversation unless it lasts this long: two voices may follow each other without a pause."""
 MACHINE_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EDQUOT}
 """Errors of this machine, not of a recording: disk full, a file larger than allowed, no file handles, a disk that went read-only."""
 
@@ -295,21 +300,17 @@ def _detect_speech(batch: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Ext
 def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpec, frames_file: BinaryIO) -> None:
     """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
     settings, policy, facts = spec.settings, policy_named(spec.policy), result.facts
-    if detected.same_signal:
-        result.roles, result.roles_source = ["mixed"] * call.channels, None
-        result.note = _join(result.note, "all channels carry the same signal: treated as a mono mix")
-    else:
-        result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
+    result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
+    started = time.perf_counter()
+    spoken, probabilities = _attributed_speech(result, call, detected)
+    result.seconds["speech"] = result.seconds.get("speech", 0.0) + time.perf_counter() - started
     refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
-
-    spoken = [speech_spans(channel, call.samples) for channel in detected.probabilities]
-    spoken = spoken[:1] if detected.same_signal else acoustics.without_crosstalk(spoken, detected.power)
-    speech = np.array([acoustics.speech_mask(channel, detected.power.shape[1]) for channel in spoken])
+    speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
-    for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=False)):
+    for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True)):
         floor = acoustics.noise_floor(detected.power[channel], speech[channel])
         for stretch in spans:
-            for span in segments(stretch, detected.probabilities[channel], settings.min_segment_s, settings.max_segment_s):
+            for span in segments(stretch, probabilities[channel], settings.min_segment_s, settings.max_segment_s):
                 power = acoustics.mean_power(span, detected.power[channel])
                 start_s, end_s = span.start / SAMPLING_RATE_HZ, span.end / SAMPLING_RATE_HZ
                 snr_db = acoustics.snr_db(power, floor)
@@ -317,7 +318,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = acoustics.activity(result.roles[: len(spoken)], speech, detected.power[: len(spoken)], result.audio_s)
+    result.activity = acoustics.activity(result.roles, speech, detected.power, result.audio_s)
 
     if all(refusals.values()):
         # With several channels the most useful reason: one that a setting can change comes before "it is an agent".
@@ -325,7 +326,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
         result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}.")
     elif not to_score:
         scorable_s = sum(
-            stretch.seconds for role, spans in zip(result.roles, spoken, strict=False) if not refusals[role] for stretch in spans
+            stretch.seconds for role, spans in zip(result.roles, spoken, strict=True) if not refusals[role] for stretch in spans
         )
         if scorable_s:
             reason = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
@@ -335,6 +336,51 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     else:
         with _Clock(result.seconds)("features"):
             _write_frames(to_score, call, spec, frames_file)
+
+
+def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) -> tuple[list[list[Span]], np.ndarray]:
+    """The spans of each channel's own speech, and the probabilities (channels, windows) that they were made from.
+
+    Where it cannot be known whose voice a channel carries, its role becomes mixed, and the note says why: on channels with the same
+    signal, of which the first keeps its speech, and on a customer's channel that holds a conversation while all others are silent.
+    """
+    first_pass = [speech_spans(channel, call.samples) for channel in detected.probabilities]
+    if detected.same_signal:
+        crosstalk = Crosstalk(np.zeros(detected.power.shape, bool), (0,) * call.channels)
+    else:
+        crosstalk = compare_channels(call, _masks(first_pass, detected))
+    probabilities = np.where(crosstalk.foreign, np.float32(0), detected.probabilities)
+    spoken = [
+        speech_spans(channel, call.samples) if crosstalk.copy_of[index] == index else [] for index, channel in enumerate(probabilities)
+    ]
+    copies = [index for index, of in enumerate(crosstalk.copy_of) if crosstalk.copy_of.count(of) > 1]
+    for index in copies:
+        result.roles[index] = "mixed"
+    if len(copies) == call.channels and copies:
+        result.roles_source = None
+        result.note = _join(result.note, "all channels carry the same signal: treated as a mono mix")
+    elif copies:
+        names = ", ".join(map(str, copies))
+        result.note = _join(result.note, f"channels {names} carry the same signal: treated as a mono mix")
+    elif _one_sided_conversation(result.roles, spoken):
+        result.roles = ["mixed" if role == "customer" else role for role in result.roles]
+        result.note = _join(result.note, "only the customer's channel carries speech, and it may hold both sides: treated as a mono mix")
+    return spoken, probabilities
+
+
+def _one_sided_conversation(roles: list[str], spoken: list[list[Span]]) -> bool:
+    """Whether customers' channels hold a conversation, several turns or a long one, beside channels of others that carry no speech.
+
+    Then the recorder may have put both sides on one channel. Nothing in the signal says for certain how many people speak.
+    """
+    customers = [span for role, spans in zip(roles, spoken, strict=True) if role == "customer" for span in spans]
+    others = [spans for role, spans in zip(roles, spoken, strict=True) if role != "customer"]
+    silent = bool(others) and sum(span.seconds for spans in others for span in spans) < SILENT_SIDE_S
+    return silent and (len(customers) > 1 or sum(span.seconds for span in customers) >= CONVERSATION_S)
+
+
+def _masks(spoken: list[list[Span]], detected: VadResult) -> np.ndarray:
+    return np.array([acoustics.speech_mask(spans, detected.power.shape[1]) for spans in spoken])
 
 
 def _write_frames(to_score: list[tuple[Segment, Span]], call: Samples, spec: RunSpec, file: BinaryIO) -> None:

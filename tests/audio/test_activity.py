@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ser_tasks.audio.activity import activity, dbfs, interruptions, mean_power, noise_floor, snr_db, speech_mask, without_crosstalk
+from ser_tasks.audio.activity import activity, dbfs, interruptions, mean_power, noise_floor, snr_db, speech_mask
 from ser_tasks.audio.vad import WINDOW, WINDOW_S, Span, window_power
 
 
@@ -66,13 +66,3 @@ def test_an_empty_call():
 def test_spans_on_windows():
     assert speech_mask([Span(WINDOW, 3 * WINDOW)], 5).tolist() == [False, True, True, False, False]
     assert mean_power(Span(WINDOW, 3 * WINDOW), np.array([9.0, 1.0, 3.0, 9.0])) == 2.0
-
-
-def test_speech_that_leaks_from_a_much_louder_channel_is_left_out():
-    loud, leak, own = Span(0, 40 * WINDOW), Span(2 * WINDOW, 38 * WINDOW), Span(50 * WINDOW, 60 * WINDOW)
-    power = np.full((2, 100), 1e-8)
-    power[0, :40], power[1, 2:38], power[1, 50:60] = 1e-3, 1e-7, 1e-7
-    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [own]]  # as quiet, but no other channel speaks
-    power[1, 2:38] = 1e-3 / 10**2.4
-    assert without_crosstalk([[loud], [leak, own]], power) == [[loud], [leak, own]]  # 24 dB below: speech of its own
-    assert without_crosstalk([[own]], power[:1]) == [[own]]
