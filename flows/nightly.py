@@ -89,6 +89,11 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
             f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored; "
             f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {spec.version}"
         )
+        if plan.lone_sidecars:
+            log.warning(
+                f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
+                f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
+            )
         if plan.closed:
             log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
         with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:

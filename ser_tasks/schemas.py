@@ -210,6 +210,12 @@ RUNS = _schema(
         pa.int64(),
         "bytes of the parts that the run wrote to the lake, replaced ones included; null in older parts",
     ),
+    ("lone_sidecars", pa.int64(), "sidecars listed that belong to no recording, counted in ignored_keys, too; null in older parts"),
+    (
+        "lone_sidecar_keys",
+        pa.string(),
+        "keys of the first of them, ids of people masked as ~; null where there is none, and in older parts",
+    ),
 )
 
 DELETIONS = _schema(

@@ -16,7 +16,6 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
 
-from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
@@ -37,10 +36,6 @@ class MetadataError(ValueError):
 
 
 Text = Annotated[str, StringConstraints(max_length=500, strip_whitespace=True)]
-
-
-def _role(value: Any) -> Any:
-    return (value.lower() if value.lower() in ROLES else "unknown") if isinstance(value, str) else value
 
 
 def _moment(value: Any) -> Any:
@@ -76,7 +71,8 @@ class Sidecar(BaseModel):
     queue: Text | None = None
     language: Text | None = None
     notice_given: StrictBool | None = None
-    channels: Annotated[dict[int, Annotated[str, BeforeValidator(_role)]] | None, BeforeValidator(_channel_numbers)] = None
+    channels: Annotated[dict[int, Text] | None, BeforeValidator(_channel_numbers)] = None
+    """Words by channel number, as written: ser_tasks.calls.roles says which roles they mean."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, st
             moment = facts["started_at"] = moment if moment.tzinfo else moment.replace(tzinfo=zone)
             facts.setdefault("call_date", moment.astimezone(zone).date())
         for name, value in facts.items():
-            if value not in (None, "") and name not in values:
+            if value not in (None, "", {}) and name not in values:
                 values[name], sources[name] = value, source
     if "call_id" not in values:
         values["call_id"], sources["call_id"] = str(PurePosixPath(masked_key(key, settings)).with_suffix("")), "key"

@@ -106,6 +106,8 @@ def summary(run: Row, failed: list[Row]) -> str:
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
     faults += [f"{run['failed']} of {handled} recordings failed"] if run["failed"] else []
+    if run["lone_sidecars"]:
+        faults += [f"{run['lone_sidecars']} sidecars belong to no recording, such as {markdown_text(run['lone_sidecar_keys'])}"]
     faults += ["there was no new recording, and none was pending"] if not run["planned"] and not handled else []
     return f"**Needs attention:** {'; '.join(faults)}." if faults else "Nothing needs attention: no recording, chunk or check failed."
 

@@ -28,9 +28,9 @@ from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
 from ser_tasks.audio.samples import FULL_SCALE, IN_MEMORY_BYTES, Samples, at_8_khz
 from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
-from ser_tasks.calls.metadata import SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
+from ser_tasks.calls.metadata import PERSON_FACTS, SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import REMEDIES, policy_named
-from ser_tasks.calls.roles import channel_roles
+from ser_tasks.calls.roles import ChannelMapError, channel_roles, unknown_roles_hint
 from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
@@ -202,7 +202,7 @@ def _outcome_of_errors(result: Extracted) -> Iterator[None]:
     try:
         yield
         return
-    except MetadataError as error:
+    except (MetadataError, ChannelMapError) as error:
         result.end("quarantined", "bad_facts", str(error))
     except AudioError as error:
         result.end("quarantined", error.code, str(error))
@@ -323,7 +323,11 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     if all(refusals.values()):
         # With several channels the most useful reason: one that a setting can change comes before "it is an agent".
         code = max(filter(None, refusals.values()), key=lambda code: code != "role_agent")
-        result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}.")
+        hint = ""
+        if code == "role_unknown":
+            people = (facts.get(name) for name in PERSON_FACTS)
+            hint = unknown_roles_hint(call.channels, facts.get("channels"), settings, people)
+        result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}{hint}.")
     elif not to_score:
         scorable_s = sum(
             stretch.seconds for role, spans in zip(result.roles, spoken, strict=True) if not refusals[role] for stretch in spans

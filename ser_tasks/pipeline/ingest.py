@@ -37,6 +37,10 @@ class Plan:
 
     listed: int = 0
     ignored_keys: int = 0
+    lone_sidecars: int = 0
+    """Sidecars of no recording; they count as ignored, too."""
+    shown_lone_sidecars: list[str] = field(default_factory=list)
+    """Masked keys of some of them."""
     planned: int = 0
     written_bytes: int = 0
     """Bytes of the manifests that were written."""
@@ -56,7 +60,13 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again. The recordings of
     waiting chunks are kept in the listing (``load_chunk``). A part that cannot be read stops only its day (a manifest) or chunk (outcomes).
     """
-    result = Plan(listed=listing.listed, ignored_keys=listing.ignored_keys, closed=listing.closed)
+    result = Plan(
+        listed=listing.listed,
+        ignored_keys=listing.ignored_keys,
+        lone_sidecars=listing.lone_sidecars,
+        shown_lone_sidecars=listing.shown_lone_sidecars,
+        closed=listing.closed,
+    )
     days = listing.days()
     known = checkpoints.read(lake, version)
     digests = listing.digests()

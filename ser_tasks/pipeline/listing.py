@@ -1,5 +1,7 @@
 """What the store of recordings holds."""
 
+import re
+import unicodedata
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,6 +17,8 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
 ROWS_AT_ONCE = 10_000
+SHOWN_LONE_SIDECARS = 5
+"""Keys of sidecars without a recording that the log and the report show."""
 
 _BYTES_PER_S = {".mp3": 4_000, ".opus": 3_000, ".ogg": 4_000, ".m4a": 4_000, ".amr": 1_600, ".webm": 3_000, ".gsm": 1_650}
 """Rough sizes of one second of compressed speech, for the chunk budget; anything else counts as 8 kHz PCM, 16,000."""
@@ -23,7 +27,10 @@ _LISTING = pa.schema(
     [
         ("key", pa.binary()),  # a file name need not be UTF-8
         ("stem", pa.binary()),
+        ("call", pa.binary()),
+        ("folded", pa.binary()),
         ("sidecar", pa.bool_()),
+        ("wanted", pa.bool_()),
         ("masked_key", pa.string()),
         ("recording_id", pa.string()),
         ("etag", pa.string()),
@@ -45,6 +52,42 @@ _KEPT = pa.schema(
         ("only_listed", pa.bool_()),
     ]
 )
+
+
+_MATCH_SIDECARS = """
+    CREATE TABLE matched AS
+    WITH stems AS (
+        SELECT stem, any_value(folded) AS folded FROM objects WHERE NOT sidecar GROUP BY stem
+    ), alone AS (
+        SELECT folded, any_value(stem) AS stem FROM stems GROUP BY folded HAVING count(*) = 1
+    ), candidates AS (
+        SELECT
+            coalesce(exact.stem, stripped.stem, alone.stem) AS stem,
+            CASE WHEN exact.stem IS NOT NULL THEN 3 WHEN stripped.stem IS NOT NULL THEN 2 ELSE 1 END AS closeness,
+            s.stem AS named, s.key, s.etag
+        FROM objects AS s
+        LEFT JOIN stems AS exact ON exact.stem = s.stem
+        LEFT JOIN stems AS stripped ON stripped.stem = s.call
+        LEFT JOIN alone ON alone.folded = s.folded
+        WHERE s.sidecar
+    ), closest AS (
+        SELECT r.key, max({'closeness': c.closeness, 'own': c.named = r.key, 'key': c.key, 'etag': c.etag}) AS sidecar
+        FROM objects AS r JOIN candidates AS c USING (stem)
+        WHERE NOT r.sidecar
+        GROUP BY r.key
+    )
+    SELECT key, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag FROM closest;
+
+    CREATE TABLE listing AS
+    SELECT r.*, matched.sidecar_key, matched.sidecar_etag
+    FROM objects AS r LEFT JOIN matched ON matched.key = r.key
+    WHERE NOT r.sidecar AND r.wanted
+"""
+"""Which sidecar belongs to which recording, the closest name first: ``<stem>.json``; then ``<file name>.json`` or ``<stem>_metadata.json``,
+which serve other formats of the call, too; then any of them in other letter case or Unicode form, where that can mean one stem only.
+Of equally close names the last counts: of .json and .JSON, .json. A .json that is the stem of a recording belongs to no other stem."""
+
+_METADATA_WORD = re.compile(r"[._-]meta(?:data)?$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -78,6 +121,7 @@ class Listing:
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
+        """Keys that are neither recordings nor sidecars of one."""
         self.closed = 0
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
@@ -85,21 +129,12 @@ class Listing:
         for page in self._pages(recordings, only_day):
             self.database.register("page", page)
             self.database.execute("INSERT INTO objects FROM page")
-        # A recording's sidecar is the .json of its stem; a .json of no recording is ignored. Where .json and .JSON
-        # lie side by side, the last of their names counts: .json.
-        self.database.execute(
-            """
-            CREATE TABLE listing AS
-            SELECT recording.*, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag
-            FROM objects AS recording
-            LEFT JOIN (SELECT stem, max(key) AS key, max_by(etag, key) AS etag FROM objects WHERE sidecar GROUP BY stem) AS sidecar
-              ON sidecar.stem = recording.stem
-            WHERE NOT recording.sidecar
-            """
-        )
-        self.ignored_keys += self._count(
-            "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.sidecar_key = o.key)"
-        )
+        self.database.execute(_MATCH_SIDECARS)
+        lone = "FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM matched AS m WHERE m.sidecar_key = o.key)"
+        self.lone_sidecars = self._count(f"SELECT count(*) {lone}")
+        self.ignored_keys += self.lone_sidecars
+        shown = self.database.execute(f"SELECT masked_key {lone} ORDER BY masked_key LIMIT {SHOWN_LONE_SIDECARS}").fetchall()
+        self.shown_lone_sidecars = [key for (key,) in shown]
         self.listed = self._count("SELECT count(*) FROM listing")
         self.database.register("kept_rows", _KEPT.empty_table())
         self.database.execute("CREATE TABLE kept AS FROM kept_rows")
@@ -119,16 +154,21 @@ class Listing:
                 self.ignored_keys += 1
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
-            if only_day and day != only_day and not is_sidecar:
-                continue
-            if not self._is_open(day) and (not is_sidecar or day_source != "object"):
-                self.closed += not is_sidecar
-                continue
+            wanted = not is_sidecar and (not only_day or day == only_day) and self._is_open(day)
+            if not self._is_open(day):
+                self.closed += not is_sidecar and (not only_day or day == only_day)
+                if is_sidecar and day_source != "object":
+                    continue
+            stem = item.key[: -len(path.suffix)]
+            call = self._call_of(stem) if is_sidecar else stem
             rows.append(
                 {
                     "key": _binary(item.key),
-                    "stem": _binary(item.key[: -len(path.suffix)]),
+                    "stem": _binary(stem),
+                    "call": _binary(call),
+                    "folded": _binary(_folded(call)),
                     "sidecar": is_sidecar,
+                    "wanted": wanted,
                     "masked_key": masked_key(item.key, self.settings),
                     "recording_id": recording_id(item.key),
                     "etag": item.etag,
@@ -143,6 +183,12 @@ class Listing:
                 yield pa.Table.from_pylist(rows, schema=_LISTING)
                 rows = []
         yield pa.Table.from_pylist(rows, schema=_LISTING)
+
+    def _call_of(self, stem: str) -> str:
+        """The stem of the recording that a sidecar's stem names: ``a`` of ``a.wav``, ``a_metadata`` and ``a.wav_metadata``."""
+        stem = _METADATA_WORD.sub("", stem)
+        suffix = PurePosixPath(stem).suffix
+        return stem[: -len(suffix)] if suffix.lower() in self.settings.recording_suffixes else stem
 
     def _is_open(self, day: date) -> bool:
         return day >= self._first_open_day and day not in self._deleted
@@ -203,6 +249,11 @@ class Listing:
             Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
             for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
         ]
+
+
+def _folded(stem: str) -> str:
+    """The stem in one letter case and Unicode form."""
+    return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", stem).casefold())
 
 
 def _binary(key: str) -> bytes:

@@ -81,6 +81,8 @@ class RunRecord:
             "workers": sum(machine.processes for machine in machines),
             "listed": self.plan.listed,
             "ignored_keys": self.plan.ignored_keys,
+            "lone_sidecars": self.plan.lone_sidecars,
+            "lone_sidecar_keys": ", ".join(self.plan.shown_lone_sidecars) or None,
             "planned": self.plan.planned,
             **{outcome: self.outcomes[outcome] for outcome in schemas.OUTCOMES},
             "failed_chunks": len(self.failed_chunks),

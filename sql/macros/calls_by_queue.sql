@@ -6,7 +6,7 @@ WITH calls AS (
         *,
         CASE WHEN emotion_role IS DISTINCT FROM 'agent' THEN scored_speech_s END AS seconds,
         share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
-    FROM call_emotions
+    FROM counted_calls
 ), grouped AS (
     SELECT
         call_date,

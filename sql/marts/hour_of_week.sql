@@ -8,7 +8,7 @@ WITH calls AS (
         *,
         CASE WHEN emotion_role IS DISTINCT FROM 'agent' THEN nullif(scored_speech_s, 0) END AS seconds,
         share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
-    FROM call_emotions
+    FROM counted_calls
     WHERE call_date IS NOT NULL AND local_hour IS NOT NULL
 ), grouped AS (
     SELECT

@@ -15,7 +15,7 @@ WITH by_source AS (
         sum(scored_speech_s) AS seconds,
         sum(share_anger * scored_speech_s) AS anger_s,
         sum(scored_speech_s ^ 2) AS seconds_squared
-    FROM call_emotions
+    FROM counted_calls
     WHERE share_anger IS NOT NULL AND scored_speech_s > 0 AND call_date IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
     GROUP BY queue, call_date, source
 ), expected AS (

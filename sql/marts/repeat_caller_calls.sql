@@ -3,7 +3,7 @@
 -- Units: call_number from 1, days_since_former in days, share_ of scored speech 0 to 1, negativity -1 to 1, _s in seconds.
 -- Only callers with a pseudonym: see SER_PSEUDONYM_KEY.
 WITH known AS (
-    FROM call_emotions WHERE customer_pseudonym IS NOT NULL
+    FROM counted_calls WHERE customer_pseudonym IS NOT NULL
 ), again AS ( -- customers with one call need no sorting; of a rare collision the count below decides
     SELECT hash(customer_pseudonym) AS hashed FROM known GROUP BY hashed HAVING count(*) > 1
 ), numbered AS (

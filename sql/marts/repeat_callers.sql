@@ -7,7 +7,7 @@
 -- customers) is below 0.05, and only may rise or may fall where p_value alone is. Only callers with a pseudonym.
 WITH calls AS (
     SELECT customer_pseudonym, call_date, started_at, recording_id, queue, codec, share_anger, scored_speech_s
-    FROM call_emotions
+    FROM counted_calls
     WHERE customer_pseudonym IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
 ), again AS ( -- customers with one call need no sorting; of a rare collision the count below decides
     SELECT hash(customer_pseudonym) AS hashed FROM calls GROUP BY hashed HAVING count(*) > 1

@@ -16,7 +16,7 @@ WITH calls AS (
         concat_ws(' ', codec, sampling_rate_hz) AS source,
         share_anger,
         scored_speech_s AS seconds
-    FROM call_emotions
+    FROM counted_calls
     WHERE share_anger IS NOT NULL AND scored_speech_s > 0 AND call_date IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
 ), over_calls AS ( -- source is null in the rows of all sources together
     SELECT queue, week, source, count(*) AS calls, effective_calls(share_anger, seconds) AS n

@@ -86,10 +86,17 @@ def test_any_json_gives_facts_or_bad_facts(value):
         assert call_metadata("x.wav", sidecar, {}, S).get("call_id")
 
 
-def test_numbers_are_good_ids_and_unknown_roles_fail_closed():
+def test_numbers_are_good_ids_and_words_of_channels_stay_as_written():
     facts = call_metadata("x.wav", b'{"customer_id": 77, "channels": {"0": "Agent", "1": "supervisor"}, "sql": "1"}', {}, S)
     assert facts.get("customer_id") == "77"
-    assert facts.get("channels") == {0: "agent", 1: "unknown"}
+    assert facts.get("channels") == {0: "Agent", 1: "supervisor"}
+
+
+def test_an_empty_map_of_channels_states_nothing_and_maps_of_two_sources_are_not_merged():
+    metadata = {"channels": '{"0": "agent", "1": "customer"}'}
+    empty, partial = (call_metadata("x.wav", sidecar, metadata, S) for sidecar in (b'{"channels": {}}', b'{"channels": {"0": "customer"}}'))
+    assert (empty.get("channels"), empty.sources["channels"]) == ({0: "agent", 1: "customer"}, "object")
+    assert (partial.get("channels"), partial.sources["channels"]) == ({0: "customer"}, "sidecar")
 
 
 @pytest.mark.parametrize(

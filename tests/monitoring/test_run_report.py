@@ -51,6 +51,13 @@ def test_the_report_shows_outcomes_reasons_and_worst_calls(lake):
     assert text.rstrip().endswith("None.")  # no check failed
 
 
+def test_sidecars_of_no_recording_need_attention(lake):
+    row = reported(run_id="r2", started_at=NIGHT + timedelta(minutes=1), lone_sidecars=2, lone_sidecar_keys="2026-11-20/a_b.json, x|y.json")
+    write(lake, "runs", [row], chunk="r2")
+    text = night_report(lake, find_run(open_store(lake), "r2"))
+    assert "2 sidecars belong to no recording, such as 2026-11-20/a_b.json, x\\|y.json." in text
+
+
 def test_the_page_has_a_chart_of_the_nights(lake):
     before = NIGHT - timedelta(days=1)
     write(lake, "runs", [reported(run_id="r0", started_at=before, ended_at=before)], day=before.date(), chunk="r0")

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_tasks.calls.metadata import FIRST_YEAR, LAST_YEAR, MetadataError, call_metadata, day_of, masked_key
+from ser_tasks.calls.roles import roles_of
 from ser_tasks.lake.catalog import connect
 from ser_tasks.lake.read_only import query
 from ser_tasks.pipeline.extract import error_text
@@ -64,7 +65,7 @@ def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> di
     assert isinstance(facts.get("notice_given"), bool | None)
     if "started_at" in facts:
         assert facts["started_at"].tzinfo and FIRST_YEAR <= facts["started_at"].year <= LAST_YEAR
-    for channel, role in facts.get("channels", {}).items():
+    for channel, role in roles_of(facts.get("channels", {})).items():
         assert type(channel) is int and 0 <= channel < 1000 and role in ROLES
     return facts
 

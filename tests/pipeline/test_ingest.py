@@ -69,6 +69,62 @@ def test_of_several_sidecars_one_counts_and_the_recording_is_one(folders):
     assert recording.sidecar_key == "2026-11-20/a.json" and recording.sidecar_etag == manifest(lake)[0]["sidecar_etag"]
 
 
+@pytest.mark.parametrize(
+    ("names", "sidecars"),
+    [
+        (["a.wav", "a.wav.json"], {"a.wav": "a.wav.json"}),
+        (["a.wav", "a_metadata.json"], {"a.wav": "a_metadata.json"}),
+        (["a.wav", "A-Meta.JSON"], {"a.wav": "A-Meta.JSON"}),
+        (["a.wav", "a.wav_metadata.json"], {"a.wav": "a.wav_metadata.json"}),
+        (["CALL7.WAV", "call7.json"], {"CALL7.WAV": "call7.json"}),
+        (["CALL7.WAV", "Call7.Wav.Json"], {"CALL7.WAV": "Call7.Wav.Json"}),
+        (["Mu\u0308ller.wav", "M\u00fcller.json"], {"Mu\u0308ller.wav": "M\u00fcller.json"}),
+        (["M\u00fcller.wav", "MU\u0308LLER_metadata.json"], {"M\u00fcller.wav": "MU\u0308LLER_metadata.json"}),
+        # the closest name wins
+        (["a.wav", "a.json", "a.wav.json", "A.json"], {"a.wav": "a.json"}),
+        (["a.wav", "a.wav.json", "a_metadata.json"], {"a.wav": "a.wav.json"}),
+        (["a_metadata.wav", "a.wav", "a_metadata.json"], {"a_metadata.wav": "a_metadata.json", "a.wav": None}),
+        # formats of one call share what is known of it
+        (["a.wav", "a.mp3", "a.json"], {"a.wav": "a.json", "a.mp3": "a.json"}),
+        (["a.wav", "a.mp3", "a.wav.json"], {"a.wav": "a.wav.json", "a.mp3": "a.wav.json"}),
+        (["a.wav", "a.mp3", "a.wav.json", "a.mp3.json"], {"a.wav": "a.wav.json", "a.mp3": "a.mp3.json"}),
+        # twins by case: each its own, and nothing is guessed
+        (["Case.wav", "case.wav", "case.json"], {"Case.wav": None, "case.wav": "case.json"}),
+        (["Case.wav", "case.wav", "Case.wav.json", "case_metadata.json"], {"Case.wav": "Case.wav.json", "case.wav": "case_metadata.json"}),
+        (["Case.wav", "case.wav", "CASE.json"], {"Case.wav": None, "case.wav": None}),
+        (["a.wav", "ab.json", "meta.json", "_metadata.json", "b/a.json"], {"a.wav": None}),
+    ],
+)
+def test_a_sidecar_is_found_by_the_names_that_systems_give_it_and_the_rest_is_listed(folders, names, sidecars):
+    recordings, lake, scratch = folders
+    for name in names:
+        put(recordings, f"2026-11-20/{name}", b"{}")
+    listing, plan = planned(recordings, lake, scratch)
+    chunk = ingest.load_chunk(listing, *plan.chunks[0])
+    assert {r.key: r.sidecar_key for r in chunk.recordings} == {
+        f"2026-11-20/{name}": sidecar and f"2026-11-20/{sidecar}" for name, sidecar in sidecars.items()
+    }
+    lone = sorted({name for name in names if name.lower().endswith(".json")} - set(sidecars.values()))
+    assert plan.lone_sidecars == plan.ignored_keys == len(lone)
+    assert plan.shown_lone_sidecars == [f"2026-11-20/{name}" for name in lone][:5]
+
+
+def test_a_sidecar_of_a_recording_of_another_or_a_closed_day_is_not_lone(folders):
+    recordings, lake, scratch = folders
+    for key in ("2026-11-20/a.wav", "2026-11-21/b.wav", "2026-11-21/b.json", "c.wav", "c.json", "2026-11-22/d.json"):
+        put(recordings, key)
+    assert planned(recordings, lake, scratch, only_day=DAY)[1].shown_lone_sidecars == ["2026-11-22/d.json"]
+    closed = Listing(open_store(str(recordings)), Settings(), scratch / "closed.duckdb", deleted={date(2026, 11, 21), date(2026, 11, 22)})
+    assert (closed.lone_sidecars, closed.closed) == (0, 1)
+
+
+def test_ids_of_people_are_masked_in_the_keys_of_lone_sidecars(folders):
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/_CUST_4711_GUID_g_AGENT_maren_DT_2026-11-20T06-01-22.json")
+    [key] = planned(recordings, lake, scratch)[1].shown_lone_sidecars
+    assert "4711" not in key and "maren" not in key and "GUID_g" in key
+
+
 def test_planning_again_adds_nothing_and_late_recordings_make_new_chunks(folders):
     recordings, lake, scratch = folders
     put(recordings, "2026-11-20/a.wav")

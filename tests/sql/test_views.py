@@ -164,7 +164,15 @@ def planned_only(call, lake):
     write(lake, "recordings", [call.recording | {"etag": "e0", "planned_at": NIGHT - timedelta(days=1)}], chunk="c0")
 
 
+def copied(call, lake, **changes):
+    """Writes a second recording of the call, ``id-copy``."""
+    for table, made in call.rows.items():
+        own = {"recording_id": "id-copy", "chunk_id": "c3"} | ({"key": "copy.mp3"} if table != "segments" else {})
+        write(lake, table, [row | own | (changes if table == "call_emotions" else {}) for row in made], chunk="c3")
+
+
 OFFENCES = {
+    "two formats of a call": (copied, {"calls_recorded_twice"}),
     "planned, no outcome": (planned_only, {"recordings_without_outcome"}),
     "planned twice": (again("recordings"), {"recordings_planned_twice"}),
     "two outcomes": (again("outcomes"), {"outcomes_doubled"}),
@@ -206,6 +214,34 @@ def test_an_offence_is_found_by_its_checks_alone(lake, offence):
         assert list(offenders[0]) == ["what", "call_id", "detail"]
         assert len(offenders) == found[name] and all(row["what"] and row["detail"] for row in offenders)
         assert {row["call_id"] for row in offenders} <= {"angry", None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "counted"),
+    [
+        ({}, 1),
+        ({"started_at": NIGHT.replace(day=20, hour=9, minute=0, second=30)}, 1),  # the second leg starts later
+        ({"started_at": NIGHT.replace(day=20, hour=9, minute=0, second=40)}, 2),  # the first one has ended: a call's next part
+        ({"started_at": None}, 1),
+        ({"started_at": None, "duration_s": 42.0}, 2),
+        ({"call_date": NIGHT.date() + timedelta(days=9)}, 2),
+        ({"call_id": "other"}, 2),
+        ({"call_id_source": "key", "call_id": "x/CUST_~"}, 2),
+    ],
+)
+def test_formats_and_legs_of_one_call_are_counted_once(lake, changes, counted):
+    call = angry()
+    call.facts |= {"started_at": NIGHT.replace(day=20, hour=9, minute=0, second=0), "duration_s": 40.0}
+    if "call_id_source" in changes:  # of keys with masked people, two may be two calls
+        call.facts |= changes
+    copied(call, lake, **changes, outcome="withheld", emotion_role=None, scored_speech_s=None)
+    write_calls(lake, [call])
+    connection = views_over(lake)
+    assert sum(row["calls"] for row in rows(connection, "FROM calls_by_day_and_queue")) == counted
+    assert {row["recording_id"] for row in rows(connection, "FROM counted_calls")} == {"id-angry", "id-copy"} - (
+        {"id-copy"} if counted == 1 else set()
+    )
+    assert rows(connection, "FROM copies") == [{"call_id": "angry", "recording_id": "id-copy", "counted_by": "id-angry"}][: 2 - counted]
 
 
 def test_every_check_has_an_offence():
