@@ -248,7 +248,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
             call = Samples(reader.info.channels, scratch)
             for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
                 call.push(block)
-            result.audio_s, result.note = reader.seconds, reader.note
+            result.audio_s, result.note = reader.seconds, _join(reader.note, *result.facts.notes) or None
     return call
 
 
@@ -300,7 +300,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
         result.note = _join(result.note, "all channels carry the same signal: treated as a mono mix")
     else:
         result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
-    refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
+    refusals = {role: policy.refusal(role, facts.get("notice_given"), facts.notice_unclear) for role in result.roles}
 
     spoken = [speech_spans(channel, call.samples) for channel in detected.probabilities]
     spoken = spoken[:1] if detected.same_signal else acoustics.without_crosstalk(spoken, detected.power)
