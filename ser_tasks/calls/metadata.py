@@ -34,7 +34,7 @@ MARKED_ID = re.compile(r"(?<![A-Za-z0-9])(?:CUST|AGENT)_([^_]+?)(?=_|\.[A-Za-z0-
 _NUMBER_IN_KEY = re.compile(
     r"""(?P<other>(?<![0-9a-z])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-z])     # a UUID
       | (?<![0-9a-z])(?:[a-z]{2})?(?=[0-9]*[a-f])[0-9a-f]{16,}(?![0-9a-z])                # a hash, or the id of a cloud service
-      | (?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[t_-]?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d(?:\d{3}|\d{6})?)?)?(?!\d)
+      | (?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[t_-]?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?!\d)
       | (?<!\d)(?:19|20)\d\d[-_.](?:0[1-9]|1[0-2])[-_.](?:0[1-9]|[12]\d|3[01])(?:[t_ -]\d\d[-_.:]\d\d[-_.:]\d\d)?(?!\d)
       | (?<!\d)1\d{9}\.\d{1,9}(?!\d))                                                   # Asterisk: seconds since 1970, and a counter
       | (?:\+|%2b)[ ]?\(?\d(?:[ ().-]{0,2}\d){5,14}
@@ -219,10 +219,10 @@ def _from_file_name(key: str, settings: Settings) -> NamedFacts:
         named = _named("The file name", stated, settings)
         named.facts.pop("channels", None)
         if "notice_given" in named.facts:
-            named.facts["notice_given"] = _truth(named.facts["notice_given"])
+            named.facts["notice_given"] = _truth("The file name", named.facts["notice_given"])
         return _checked("The file name", named)
     except MetadataError as error:  # nobody corrects a file name: the call is kept, but not scored
-        return NamedFacts({}, (str(error),), True)
+        return NamedFacts({}, (str(error).partition(". ")[0],), True)
 
 
 def _from_object(object_metadata: dict[str, str], settings: Settings) -> NamedFacts:
@@ -239,7 +239,7 @@ def _from_object(object_metadata: dict[str, str], settings: Settings) -> NamedFa
     if "channels" in facts:
         facts["channels"] = _json(f"{subject}: channels", facts["channels"])
     if "notice_given" in facts:
-        facts["notice_given"] = _truth(facts["notice_given"])
+        facts["notice_given"] = _truth(subject, facts["notice_given"])
     lost = [fact for fact in map(fact_named, undecoded) if fact and facts.pop(fact, None) is not None]
     if set(lost) & set(REQUIRED_READABLE):
         raise MetadataError(f"{subject} is invalid: it is not encoded as RFC 2047 says. Correct it; the recording is then tried again.")
@@ -260,11 +260,13 @@ def _decoded(text: str) -> str:
         raise ValueError(f"not encoded as it says: {type(error).__name__}") from None
 
 
-def _truth(text: str) -> bool:
+def _truth(subject: str, text: str) -> bool:
     try:
         return _TRUTH[text.strip().casefold()]
     except KeyError:
-        raise MetadataError("notice_given is neither true nor false. Correct it; the recording is then tried again.") from None
+        raise MetadataError(
+            f"{subject} is invalid: notice_given is neither true nor false. Correct it; the recording is then tried again."
+        ) from None
 
 
 def _parse(subject: str, data: bytes, settings: Settings) -> NamedFacts:

@@ -86,7 +86,7 @@ def named_facts(stated: dict[str, Any], names: Collection[str], ignored: Collect
         for name in consent
     ]
     for name, value in itertools.islice(others.items(), COMPARED):
-        if _is_nothing(value) or name in consent or plain(name) in skipped:
+        if _is_nothing(value) or isinstance(value, dict | list) or name in consent or plain(name) in skipped:
             continue
         similar = SYNONYMS.get(plain(name)) or next((ours[each] for each in get_close_matches(plain(name), ours, 1, CLOSE)), None)
         if similar and _is_nothing(facts.get(similar)):
