@@ -33,7 +33,7 @@ MARKED_ID = re.compile(r"(?<![A-Za-z0-9])(?:CUST|AGENT)_([^_]+?)(?=_|\.[A-Za-z0-
 """Ids of people in file names of Amazon's post-call analytics, whatever SER_FILE_NAME_PATTERN finds there."""
 _NUMBER_IN_KEY = re.compile(
     r"""(?P<other>(?<![0-9a-z])[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}(?![0-9a-z])     # a UUID
-      | (?<![0-9a-z])(?:[a-z]{2})?(?=[0-9]*[a-f])[0-9a-f]{16,}(?![0-9a-z])                # a hash, or the id of a cloud service
+      | (?<![0-9a-z])(?:[a-z]{2})?(?=[0-9]*[a-f])[0-9a-f]{24,}(?![0-9a-z])                # a hash, or the id of a cloud service
       | (?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[t_-]?(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?!\d)
       | (?<!\d)(?:19|20)\d\d[-_.](?:0[1-9]|1[0-2])[-_.](?:0[1-9]|[12]\d|3[01])(?:[t_ -]\d\d[-_.:]\d\d[-_.:]\d\d)?(?!\d)
       | (?<!\d)1\d{9}\.\d{1,9}(?!\d))                                                   # Asterisk: seconds since 1970, and a counter
@@ -261,12 +261,10 @@ def _decoded(text: str) -> str:
 
 
 def _truth(subject: str, text: str) -> bool:
-    try:
-        return _TRUTH[text.strip().casefold()]
-    except KeyError:
-        raise MetadataError(
-            f"{subject} is invalid: notice_given is neither true nor false. Correct it; the recording is then tried again."
-        ) from None
+    truth = _TRUTH.get(text.strip().casefold())
+    if truth is None:
+        raise MetadataError(f"{subject} is invalid: notice_given is not true or false. Correct it; the recording is then tried again.")
+    return truth
 
 
 def _parse(subject: str, data: bytes, settings: Settings) -> NamedFacts:
