@@ -17,6 +17,10 @@ _TIME = re.compile(
     (?:[ ]*\[(?P<zone>[A-Za-z][\w+/-]*)\] | [ ](?P<bare_zone>[A-Za-z]\w*/[\w+/-]+))?""",
     re.VERBOSE | re.ASCII,
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MAIL_DATE = re.compile(
+    rf"^(?:[a-z]{{3}},? )?(?P<day>\d\d?)[ -](?P<month>{'|'.join(_MONTHS)})[ -](?P<year>\d{{4}}),? ", re.IGNORECASE | re.ASCII
+)
 _FOLDER = r"(?:[-_.]|/(?:[a-z_-]+=)?)"
 _DATE_FOLDER = re.compile(
     rf"""(?:^|/)(?:[a-z_-]+=)?(?P<year>(?:19|20)\d\d)
@@ -31,11 +35,12 @@ def read_time(text: str) -> datetime:
     """The time that a text says: ISO 8601, extended or basic, and what databases and programs write in its place.
 
     A space, a comma or an underscore for the T; slashes or dots in the date; dashes in the clock time (file names); offsets such as
-    ``+01``, `` +0100``, ``UTC+1``; a zone as Java writes it, ``[Europe/Berlin]``, which counts where no offset is given. Without offset
-    and zone the result is naive. Raises ValueError for anything else, and outside FIRST_YEAR to LAST_YEAR. The order of day and month is
-    never guessed, and a number of seconds is no time.
+    ``+01``, `` +0100``, ``UTC+1``; a zone as Java writes it, ``[Europe/Berlin]``, which counts where no offset is given; dates of mail
+    (``Fri, 20 Nov 2026 14:05:00 +0100``). Without offset and zone the result is naive. Raises ValueError for anything else, and outside
+    FIRST_YEAR to LAST_YEAR. The order of day and month is never guessed, and a number of seconds is no time.
     """
-    match = _TIME.fullmatch(" ".join(text.replace("\N{MINUS SIGN}", "-").split()))
+    text = " ".join(text.replace("\N{MINUS SIGN}", "-").split())
+    match = _TIME.fullmatch(_MAIL_DATE.sub(lambda mail: f"{mail['year']}-{_MONTHS.index(mail['month'].title()) + 1}-{mail['day']} ", text))
     if not match or (match["colon"] == "-" and not match["second"]):
         raise ValueError("it is not written as a time with a date")
     day = match["date"] or f"{match['year']}{match['month']:0>2}{match['day']:0>2}"
@@ -47,14 +52,17 @@ def read_time(text: str) -> datetime:
     zone = match["zone"] or match["bare_zone"]
     if match["offset"]:
         return _in_years(moment.replace(tzinfo=_offset(match["offset"])))
-    return _in_years(in_zone(moment, _zone(zone))[0]) if zone else moment
+    return _in_years(moment.replace(tzinfo=_zone(zone))) if zone else moment
 
 
 def in_zone(moment: datetime, zone: ZoneInfo) -> tuple[datetime, str | None]:
-    """A naive time as local time of a zone, in UTC, and a note where the clock was changed: then the hour is doubled, or missing.
+    """A local time of a zone in UTC, and a note where the clock was changed: then the hour is doubled, or missing.
 
-    Of a doubled hour the first is taken; a time in a missing hour is read as if the clock had not been changed. An aware time is kept.
+    ``zone`` counts where the time has neither offset nor zone of its own. Of a doubled hour the first is taken; a time in a missing hour
+    is read as if the clock had not been changed.
     """
+    if isinstance(moment.tzinfo, ZoneInfo):
+        zone, moment = moment.tzinfo, moment.replace(tzinfo=None)
     if moment.tzinfo:
         return moment.astimezone(UTC), None
     first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))

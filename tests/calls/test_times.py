@@ -31,6 +31,9 @@ AT_13_05 = datetime(2026, 11, 20, 13, 5, tzinfo=UTC)
         ("2026-11-20T13:05Z[UTC]", AT_13_05),
         ("2026-11-20 14:05 GMT+1", AT_13_05),
         ("2026-11-20T05:05:00\N{MINUS SIGN}08:00", AT_13_05),
+        ("Fri, 20 Nov 2026 14:05:00 +0100", AT_13_05),
+        ("5 sep 2026 14:05 GMT", datetime(2026, 9, 5, 14, 5, tzinfo=UTC)),
+        ("20-Nov-2026 14:05:00", NAIVE),
         ("2026-11-20T06-01-22", datetime(2026, 11, 20, 6, 1, 22)),
         ("20261120-140500", NAIVE),
         ("20261120140500", NAIVE),
@@ -51,9 +54,18 @@ def test_times_that_are_read(text, expected):
     "text",
     [
         *("", "yesterday", "1700000000", "1700000000000", "20261120", "2026-11-20", "14:05", "2026-11-20T14", "2026-11-20T14-05"),
-        *("20.11.2026 14:05", "11/20/2026 14:05", "2026-11/20 14:05", "2026-02-30T00:00:00Z", "2026-11-20T24:00", "2026-11-20T14:61"),
+        *(
+            "20.11.2026 14:05",
+            "20 Foo 2026 14:05",
+            "11/20/2026 14:05",
+            "2026-11/20 14:05",
+            "2026-02-30T00:00:00Z",
+            "2026-11-20T24:00",
+            "2026-11-20T14:61",
+        ),
         *("2026-11-20T14:05:00+99:00", "2026-11-20T14:05:00[Europe/Atlantis]", "2026-11-20T14:05:00[../../etc/passwd]"),
         *("1969-12-31T23:59:59Z", "2100-01-01T00:00", "9999-12-31T23:59:59-14:00", "1970-01-01T00:00:00+14:00", "2026-11-20T14:05 CST"),
+        "20 Foo 2026 14:05",
         "\u0662\u0660\u0662\u0666-11-20T14:05",
     ],
 )
@@ -102,6 +114,8 @@ def test_hours_that_are_missing_or_doubled():
     assert in_zone(datetime(2026, 3, 29, 2, 30), berlin)[0].astimezone(berlin).hour == 3
     assert in_zone(datetime(2026, 10, 4, 2, 15), lord_howe)[1] is not None  # half an hour
     assert in_zone(datetime(2026, 3, 29, 3, 0), berlin)[1] is None
+    assert "America/New_York" in in_zone(read_time("2026-11-01T01:30[America/New_York]"), berlin)[1]
+    assert in_zone(read_time("2026-10-25T02:30+01:00[Europe/Berlin]"), berlin) == (datetime(2026, 10, 25, 1, 30, tzinfo=UTC), None)
 
 
 @pytest.mark.parametrize(
