@@ -4,6 +4,7 @@ Sources, most trusted first: the sidecar ``<stem>.json``, the named groups of th
 object's own metadata in the store. Facts without a source stay unknown; a start time is never guessed.
 """
 
+import functools
 import hashlib
 import hmac
 import json
@@ -185,7 +186,7 @@ def recording_id(key: str) -> str:
 
 def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date, str]:
     """The day of a recording and its source: its file name or key if they have a date, else the time of the upload."""
-    started_at = _from_file_name(key, settings).facts.get("started_at")
+    started_at = _start_in_file_name(key, settings)
     if started_at:
         return started_at.date(), "file_name"
     folder_date = date_in_folders(key)
@@ -205,9 +206,22 @@ def pseudonym(kind: str, identifier: str | None, settings: Settings) -> str | No
     return hmac.new(secret.encode(), f"{kind}:{identifier}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:32]
 
 
+@functools.lru_cache(maxsize=1024)
 def fact_named(name: str) -> str | None:
     """The fact that a name stands for, in any spelling, or None."""
     return _FACTS.get(plain(name))
+
+
+def _start_in_file_name(key: str, settings: Settings) -> datetime | None:
+    """The start time alone: the listing asks for it at each key."""
+    match = re.search(settings.file_name_pattern, key.rpartition("/")[2])
+    for name, text in match.groupdict().items() if match else ():
+        if text and fact_named(name) == "started_at":
+            try:
+                return read_time(text)
+            except ValueError:
+                return None
+    return None
 
 
 def _from_file_name(key: str, settings: Settings) -> NamedFacts:
