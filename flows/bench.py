@@ -193,7 +193,7 @@ class _PlainWay:
         roles, _ = channel_roles(len(channels), facts.get("channels"), None, self.settings)
         for channel, role in zip(channels, roles, strict=True):
             spans = self._speech(channel)
-            if not self.policy.refusal(role, facts.get("notice_given")):
+            if not self.policy.refusal(role, facts.get("notice_given"), facts.notice_unclear):
                 self._score_channel(channel, spans)
 
     def _speech(self, channel: Any) -> list[dict[str, int]]:

@@ -52,7 +52,7 @@ _PROVENANCE = [
 
 RECORDINGS = _schema(
     *_IDENTITY,
-    ("key", pa.string(), "key in the recordings' store; ids of people that the file-name pattern names are masked as ~"),
+    ("key", pa.string(), "key in the recordings' store; ids of people, and what looks like a phone number, are masked as ~"),
     ("sidecar_etag", pa.string(), "etag of the sidecar .json, null without one"),
     ("size_bytes", pa.int64(), "size of the recording in bytes"),
     ("last_modified", UTC, "the store's time of the last upload"),
@@ -65,7 +65,7 @@ RECORDINGS = _schema(
 
 OUTCOME_ROWS = _schema(
     *_IDENTITY,
-    ("key", pa.string(), "key in the recordings' store, ids of people masked as ~"),
+    ("key", pa.string(), "key in the recordings' store, ids of people and phone numbers masked as ~"),
     ("call_id", pa.string(), "call, as named by its sidecar, its file name or its key"),
     ("chunk_id", pa.string(), "chunk that the recording belongs to"),
     ("outcome", pa.string(), "scored, no_speech, withheld, quarantined or failed"),
@@ -102,7 +102,7 @@ CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "not
 CALL_EMOTIONS = _schema(
     ("call_id", pa.string(), "call"),
     *_IDENTITY,
-    ("key", pa.string(), "key in the recordings' store, ids of people masked as ~"),
+    ("key", pa.string(), "key in the recordings' store, ids of people and phone numbers masked as ~"),
     ("chunk_id", pa.string(), "chunk that the recording belongs to"),
     ("outcome", pa.string(), "scored, no_speech or withheld"),
     ("started_at", UTC, "start of the call; null where unknown"),

@@ -25,6 +25,20 @@ RECORDING_SUFFIXES = (
 )
 
 
+_UP_TO_MARKER = r"[^_]+?(?=_|\.[A-Za-z0-9]+\Z|\Z)"
+"""A value in a file name, up to the next underscore or the suffix."""
+FILE_NAME_PATTERN = "".join(
+    rf"(?:(?=(?s:.*?)(?<![A-Za-z0-9]){marker}_(?P<{fact}>{value}))|)"
+    for marker, fact, value in (
+        ("CUST", "customer_id", _UP_TO_MARKER),
+        ("GUID", "call_id", _UP_TO_MARKER),
+        ("AGENT", "agent_id", _UP_TO_MARKER),
+        ("DT", "started_at", r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d"),
+    )
+)
+"""The markers of Amazon's post-call analytics, each where it is there, in any order: lookaheads from the start of the name."""
+
+
 class GroupRights(BaseModel):
     """The queues that a group of dashboard viewers may see, and whether it may play calls."""
 
@@ -52,8 +66,13 @@ class Settings(BaseSettings):
     )
     time_zone: str = Field("UTC", description="Time zone of call_date, and of start times without an offset.")
     file_name_pattern: str = Field(
-        r"_?CUST_(?P<customer_id>[^_]+)_GUID_(?P<call_id>[^_]+)_AGENT_(?P<agent_id>[^_]+)_DT_(?P<started_at>\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d)",
+        FILE_NAME_PATTERN,
         description="Regular expression that is searched in the file name; its named groups are facts of the call.",
+    )
+    ignored_facts: tuple[str, ...] = Field(
+        (),
+        description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
+        '["recording_consent"]. Calls with any other such name are not scored.',
     )
     recording_suffixes: tuple[str, ...] = Field(RECORDING_SUFFIXES, description="Keys with one of these suffixes are recordings.")
 

@@ -16,10 +16,15 @@ class Policy:
     """Whether a call is withheld if it is unknown whether notice was given. A call without notice is always withheld."""
     meaning: str
 
-    def refusal(self, role: str, notice_given: bool | None) -> str | None:
-        """The code in REMEDIES that says why a channel's emotion is not scored, or None if it may be scored."""
+    def refusal(self, role: str, notice_given: bool | None, notice_unclear: bool = False) -> str | None:
+        """The code in REMEDIES that says why a channel's emotion is not scored, or None if it may be scored.
+
+        ``notice_unclear``: the metadata holds something that looks like the caller's consent or refusal and could not be read.
+        """
         if notice_given is False:
             return "no_notice"
+        if notice_unclear:
+            return "notice_unclear"
         if self.notice_required and notice_given is None:
             return "notice_unknown"
         return None if role in self.roles else f"role_{role}"
@@ -27,6 +32,8 @@ class Policy:
 
 REMEDIES = {
     "no_notice": "the caller was not informed (notice_given is false), and no policy scores such a call",
+    "notice_unclear": "the metadata hold what looks like the caller's consent or refusal, under a name that is not read (the note "
+    "names it): write notice_given, true or false, in its place; or list the name in SER_IGNORED_FACTS if it means something else",
     "notice_unknown": "it is unknown whether the caller was informed: put notice_given into the sidecar, "
     "or choose another --policy (SER_POLICY)",
     "role_agent": "only agents speak, and no setting allows scoring their emotion at work in the EU (the policy everyone is for research)",

@@ -253,7 +253,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
             call = Samples(reader.info.channels, scratch)
             for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
                 call.push(block)
-            result.audio_s, result.note = reader.seconds, reader.note
+            result.audio_s, result.note = reader.seconds, _join(reader.note, *result.facts.notes) or None
     return call
 
 
@@ -304,7 +304,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     started = time.perf_counter()
     spoken, probabilities = _attributed_speech(result, call, detected)
     result.seconds["speech"] = result.seconds.get("speech", 0.0) + time.perf_counter() - started
-    refusals = {role: policy.refusal(role, facts.get("notice_given")) for role in result.roles}
+    refusals = {role: policy.refusal(role, facts.get("notice_given"), facts.notice_unclear) for role in result.roles}
     speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
     for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True)):

@@ -410,8 +410,6 @@ def bad_sidecars() -> dict[str, bytes]:
         "deep": b'{"queue": ' + b"[" * 100_000,
         "deep_and_closed": b'{"x": ' + b'{"x": ' * 50_000 + b"1" + b"}" * 50_001,
         "huge": b'{"queue": "' + b"x" * (1 << 20) + b'"}',
-        "long_text": b'{"queue": "' + b"x" * 501 + b'"}',
-        "long_number": b'{"customer_id": ' + b"9" * 5_000 + b"}",
         "stated_twice": b'{"notice_given": false, "notice_given": true}',
         "channel_twice": b'{"channels": {"0": "agent", "0": "customer"}}',
         "channel_written_twice": b'{"channels": {"0": "agent", "00": "customer"}}',
@@ -420,6 +418,14 @@ def bad_sidecars() -> dict[str, bytes]:
         "infinite": b'{"customer_id": -Infinity}',
         "wrong_types": b'{"call_id": {"a": 1}, "agent_id": [], "notice_given": "yes", "channels": "both"}',
         "number_for_truth": b'{"notice_given": 1}',
+    }
+
+
+def sidecars_with_an_unreadable_fact() -> dict[str, bytes]:
+    """Sidecars in which one fact cannot be read that does not decide who is scored."""
+    return {
+        "long_text": b'{"queue": "' + b"x" * 501 + b'"}',
+        "long_number": b'{"customer_id": ' + b"9" * 5_000 + b"}",
         "unix_time": b'{"started_at": 1700000000}',
         "unix_time_as_text": b'{"started_at": "1700000000"}',
         "date_as_number": b'{"started_at": "20261120"}',
@@ -474,6 +480,9 @@ def nasty_folder(folder: Path, bases: dict[str, bytes]) -> dict[str, tuple[str, 
     for name, content in bad_sidecars().items():
         put(f"sidecar_{name}.wav", good, "quarantined", "bad_facts")
         (day / f"sidecar_{name}.json").write_bytes(content)
+    for name, content in sidecars_with_an_unreadable_fact().items():
+        put(f"fact_{name}.wav", good, "withheld", "role_mixed")
+        (day / f"fact_{name}.json").write_bytes(content)
     for name, text in HOSTILE_TEXTS.items():
         put(f"says_{name}.wav", good, "withheld", "role_mixed")
         facts = {"call_id": text, "queue": text, "agent_id": text, "language": text, text: text}

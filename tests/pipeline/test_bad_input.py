@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ser_tasks.calls.metadata import FIRST_YEAR, LAST_YEAR, MetadataError, call_metadata, day_of, masked_key
+from ser_tasks.calls.metadata import MetadataError, call_metadata, day_of, masked_key
+from ser_tasks.calls.times import FIRST_YEAR, LAST_YEAR
 from ser_tasks.calls.roles import roles_of
 from ser_tasks.lake.catalog import connect
 from ser_tasks.lake.read_only import query
@@ -25,7 +27,15 @@ from ser_tasks.query.formats import render
 from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
 from ser_tasks.storage import LocalStore, ObjectUnusableError
-from tests.factories.broken_audio import HOSTILE_TEXTS, bad_sidecars, case_bytes, cases, good_files, nasty_folder
+from tests.factories.broken_audio import (
+    HOSTILE_TEXTS,
+    bad_sidecars,
+    case_bytes,
+    cases,
+    good_files,
+    nasty_folder,
+    sidecars_with_an_unreadable_fact,
+)
 from tests.factories.calls import TWO_SIDED, run_night, two_sided, write_call
 
 SEED = int(os.environ.get("SER_FAULT_SEED", "4"))
@@ -50,7 +60,8 @@ def workers():
 def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> dict | None:
     """Facts of the right types and lengths, or MetadataError that says what to do; None for the latter."""
     try:
-        facts = call_metadata(key, sidecar, metadata, S).values
+        found = call_metadata(key, sidecar, metadata, S)
+        facts = found.values
     except MetadataError as error:
         message = str(error)
     else:
@@ -59,6 +70,7 @@ def check_facts(key: str, sidecar: bytes | None, metadata: dict[str, str]) -> di
         assert message.startswith(("The sidecar", "The object's metadata")) and message.endswith(".")
         assert len(message) < 400 and message.isprintable()
         return None
+    assert all(note.isprintable() and len(note) < 400 for note in found.notes)
     for name in ("agent_id", "customer_id", "queue", "language"):
         assert name not in facts or isinstance(facts[name], str) and 0 < len(facts[name]) <= 500
     assert isinstance(facts["call_id"], str) and len(facts["call_id"]) <= max(500, len(masked_key(key, S)))
@@ -107,6 +119,13 @@ def test_a_bad_sidecar_is_not_believed(name):
     with pytest.raises(MetadataError) as caught:
         call_metadata("x.wav", bad_sidecars()[name], {}, S)
     assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sidecars_with_an_unreadable_fact())
+def test_an_unreadable_fact_costs_that_fact_alone(name):
+    found = call_metadata("x.wav", sidecars_with_an_unreadable_fact()[name][:-1] + b', "notice_given": true, "language": "de"}', {}, S)
+    assert set(found.values) == {"call_id", "notice_given", "language"} and not found.notice_unclear
+    assert len(found.notes) == 1 and "is ignored" in found.notes[0] and not re.search("1700|2026112|x{99}|4711", found.notes[0])
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
