@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ser_tasks.calls.metadata import MetadataError, call_metadata, day_of, masked_key
-from ser_tasks.calls.times import FIRST_YEAR, LAST_YEAR
 from ser_tasks.calls.roles import roles_of
+from ser_tasks.calls.times import FIRST_YEAR, LAST_YEAR
 from ser_tasks.lake.catalog import connect
 from ser_tasks.lake.read_only import query
 from ser_tasks.pipeline.extract import error_text
