@@ -42,8 +42,8 @@ class Header:
     may_loop: bool = False
     """libsndfile might read its chunks for ever: PyAV reads the file instead."""
     declared_s: float | None = None
-    more_data: bool = False
-    """Another data chunk follows the first: PyAV reads all of them."""
+    data_chunks: tuple[tuple[int, int], ...] = ()
+    """Start and end of each data chunk of a WAV that has several: both decoders read one only."""
     stale_s: float | None = None
     """Where a WAV's header ends the audio though ``bytes_after``, which are no chunks, follow: a recorder that writes the size from time
     to time was stopped. PyAV reads them as audio."""
@@ -120,9 +120,11 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
             check_wav_format(tag, channels, rate_hz, block_bytes, bits)
         elif name == b"data":
             _set_data_size(header, size_64 if size_64 is not None and size == 0xFFFFFFFF else size, at, size_bytes)
-            header.more_data = _has_data_chunk(file, at + header.promised_bytes + header.promised_bytes % 2, size_bytes, order)
+            header.data_chunks = _data_chunks(file, at, header.promised_bytes, size_bytes, order)
+            if header.data_chunks:
+                return
             if size == 0:
-                header.streamed = header.available_bytes > 0 and (header.more_data or not _are_chunks(file, at, size_bytes, order))
+                header.streamed = header.available_bytes > 0 and not _are_chunks(file, at, size_bytes, order)
                 if not header.streamed:
                     raise no_samples_error("WAV")
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
@@ -156,18 +158,19 @@ def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
     return True
 
 
-def _has_data_chunk(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
-    """Whether one of the next chunks from ``at`` on is a data chunk with content."""
+def _data_chunks(file: BinaryIO, at: int, size: int, size_bytes: int, order: str) -> tuple[tuple[int, int], ...]:
+    """Start and end of the data chunk with its content at ``at`` and of those that follow it; empty where none with content follows."""
+    found = [(at, min(at + size, size_bytes))]
     for _ in range(1000):
+        at += size + size % 2
         if at + 8 >= size_bytes:
-            return False
+            break
         file.seek(at)
-        chunk = file.read(8)
-        name, size = struct.unpack(order + "4sI", chunk)
+        name, size = struct.unpack(order + "4sI", file.read(8))
+        at += 8
         if name == b"data" and size:
-            return True
-        at += 8 + size + size % 2
-    return False
+            found.append((at, min(at + size, size_bytes)))
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:

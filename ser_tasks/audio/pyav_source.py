@@ -59,7 +59,7 @@ class PyAvSource:
         try:
             self._container = av.open(
                 section or f"file:{path.absolute()}",
-                container_options=options | ({"ignore_length": "1"} if header.stale_s is not None else {}),
+                container_options=options | ({"ignore_length": "1"} if header.data_chunks or header.stale_s is not None else {}),
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
@@ -92,7 +92,7 @@ class PyAvSource:
                 declared_s = float(self._stream.duration * self._stream.time_base)
             elif self._container.duration:
                 declared_s = self._container.duration / av.time_base
-        elif header.stale_s is not None:
+        elif header.data_chunks or header.stale_s is not None:
             declared_s = None
         elif container == "WAV" and header.is_cut and self._container.duration:
             declared_s = self._container.duration / av.time_base
@@ -112,7 +112,8 @@ class PyAvSource:
         if not self._timed or self.first_s is None:
             return
         whole_s = self._container.duration / av.time_base if self._container.duration else 0.0
-        if self.first_s > _LATE_S and whole_s >= self.first_s:
+        from_edits = self.info.container == "MOV" and self._stream.frames > 0  # not in fragments, whose times may count from any start
+        if self.first_s > _LATE_S and (from_edits or whole_s >= self.first_s):
             self.lead(self.first_s)
             if self._stream.duration and declared_s is not None:  # of the track alone
                 self.expected_s = declared_s + self.first_s

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ser_tasks.audio.errors import AudioError, check_format, check_samples, no_samples_error, too_long_error
 from ser_tasks.audio.header import Header, read_header
 from ser_tasks.audio.samples import resampled
-from ser_tasks.audio.sections import MAX_SECTIONS, find_sections, open_section
+from ser_tasks.audio.sections import MAX_SECTIONS, Ranges, find_sections, open_ranges
 from ser_tasks.audio.soundfile_source import open_with_soundfile
 from ser_tasks.audio.source import Source
 from ser_tasks.audio.tracks import open_with_pyav
@@ -152,20 +152,26 @@ class _Section:
                 f"the header ends the audio at {header.stale_s:,.1f} s, but {header.bytes_after:,} bytes follow that are no chunk: "
                 f"read as audio to the end of the file, {read}"
             )
+        if header.data_chunks:
+            yield f"{len(header.data_chunks)} data chunks were read one after the other"
         yield from self.source.remarks()
 
 
 def _open_section(path: Path, bounds: tuple[int, int] | None, begun_s: float, max_duration_s: float, raw_channels: int | None) -> _Section:
     """Opens the whole file, or the section of it within ``bounds``."""
-    section = open_section(path, *bounds) if bounds else None
-    with section or open(path, "rb") as file:
-        header = read_header(file, bounds[1] - bounds[0] if bounds else path.stat().st_size)
-    section = open_section(path, *bounds) if bounds else None
+    start, end = bounds or (0, path.stat().st_size)
+    ranges: Ranges | None = (bounds,) if bounds else None
+    with open_ranges(path, ((start, end),)) as file:
+        header = read_header(file, end - start)
+    if header.data_chunks:
+        chunks = [(start + first, start + last) for first, last in header.data_chunks]
+        ranges = ((start, chunks[0][1]), *chunks[1:])
+    section = open_ranges(path, ranges) if ranges else None
     source: Source | None = open_with_soundfile(path, header, section, raw_channels)
     if source is None:
         if section:
             section.close()
-        source = open_with_pyav(path, header, bounds)
+        source = open_with_pyav(path, header, ranges)
     try:
         check_format(source.info.channels, source.info.sampling_rate_hz)
         promised_s = source.expected_s

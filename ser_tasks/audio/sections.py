@@ -1,7 +1,7 @@
 """The sections of a file: whole recordings that lie one after the other in it, such as appended WAVs or chained Ogg (RFC 3533).
 
 Most decoders end at the first one. A section is found by its first bytes; files of formats that decoders read as a whole when they are
-appended (Matroska, MP3, ADTS) are one section.
+appended (MP3, ADTS) are one section.
 """
 
 import io
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ser_tasks.audio.header import id3_bytes, known_as
+
+Ranges = tuple[tuple[int, int], ...]
+"""Start and end of ranges of a file's bytes, in order."""
 
 MAX_SECTIONS = 1000
 """More are not read, and noted."""
@@ -31,6 +34,7 @@ _MARKS = {
     "NIST": (b"NIST_1A\n", 0, re.compile(rb"NIST_1A\n")),
     "FLAC": (b"fLaC", 0, re.compile(rb"fLaC[\0\x80]\0\0\x22")),
     "AMR": (b"#!AMR", 0, re.compile(rb"#!AMR(?:-WB)?\n")),
+    "Matroska": (b"\x1a\x45\xdf\xa3", 0, re.compile(rb"\x1a\x45\xdf\xa3.{0,50}\x42\x82(?:\x84webm|\x88matroska)", re.DOTALL)),
     "ASF": (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", 0, re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c")),
 }
 """By format: bytes that are searched, their offset in the first bytes of a section, and what those must match (8 bytes or more: chance
@@ -131,12 +135,13 @@ def _mp4_starts(file: BinaryIO, start: int, end: int) -> Iterator[int]:
         at += size
 
 
-class SectionFile(io.RawIOBase):
-    """The bytes ``start`` up to ``end`` of a file, as a file of their own. Wrap it in a BufferedReader."""
+class RangesFile(io.RawIOBase):
+    """Ranges of a file's bytes, each from a start up to an end, as a file of their own. Wrap it in a BufferedReader."""
 
-    def __init__(self, path: Path, start: int, end: int):
+    def __init__(self, path: Path, ranges: Ranges):
         super().__init__()
-        self._file, self._start, self._size = open(path, "rb", buffering=0), start, end - start  # noqa: SIM115 - closed in close
+        self._file, self._ranges = open(path, "rb", buffering=0), ranges  # noqa: SIM115 - closed in close
+        self._size = sum(end - start for start, end in ranges)
         self._at = 0
 
     def readable(self) -> bool:
@@ -146,11 +151,17 @@ class SectionFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._file.seek(self._start + self._at)
-        data = self._file.read(min(len(buffer), max(0, self._size - self._at)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        before = 0
+        for start, end in self._ranges:
+            if self._at < before + end - start:
+                at = start + self._at - before
+                self._file.seek(at)
+                data = self._file.read(min(len(buffer), end - at))
+                buffer[: len(data)] = data
+                self._at += len(data)
+                return len(data)
+            before += end - start
+        return 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
@@ -165,6 +176,6 @@ class SectionFile(io.RawIOBase):
         super().close()
 
 
-def open_section(path: Path, start: int, end: int) -> BinaryIO:
-    """A section as a buffered file."""
-    return io.BufferedReader(SectionFile(path, start, end), _BLOCK_BYTES // 16)
+def open_ranges(path: Path, ranges: Ranges) -> BinaryIO:
+    """Ranges of a file's bytes as a buffered file."""
+    return io.BufferedReader(RangesFile(path, ranges), _BLOCK_BYTES // 16)

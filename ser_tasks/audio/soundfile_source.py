@@ -53,7 +53,7 @@ def open_with_soundfile(path: Path, header: Header, section: BinaryIO | None, ra
                     channels = 1
         return SoundFileSource(_open_raw(name, subtype, rate_hz, channels), header, size_bytes)
     if header.known_as in _SOUNDFILE_FORMATS and not (
-        header.streamed and header.promised_bytes == 0 or header.may_loop or header.more_data or header.stale_s is not None
+        header.streamed and header.promised_bytes == 0 or header.may_loop or header.data_chunks or header.stale_s is not None
     ):
         try:
             if section:

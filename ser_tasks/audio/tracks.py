@@ -9,29 +9,27 @@ from numpy.typing import NDArray
 from ser_tasks.audio.errors import AudioError, check_format
 from ser_tasks.audio.header import Header
 from ser_tasks.audio.pyav_source import PyAvSource
-from ser_tasks.audio.sections import open_section
+from ser_tasks.audio.sections import Ranges, open_ranges
 from ser_tasks.audio.source import Source
 
-Bounds = tuple[int, int]
 
-
-def open_with_pyav(path: Path, header: Header, bounds: Bounds | None) -> Source:
-    """The recording, or the section of its file within ``bounds``, opened by FFmpeg, with all its audio tracks."""
-    first = PyAvSource(path, header, open_section(path, *bounds) if bounds else None)
+def open_with_pyav(path: Path, header: Header, ranges: Ranges | None) -> Source:
+    """The recording, or the section of its file in ``ranges``, opened by FFmpeg, with all its audio tracks."""
+    first = PyAvSource(path, header, open_ranges(path, ranges) if ranges else None)
     if first.tracks == 1:
         return first
-    return TracksSource(first, path, header, bounds)
+    return TracksSource(first, path, header, ranges)
 
 
 class TracksSource:
     """A `Source` of all audio tracks of a file. Each is decoded on its own, so that memory does not depend on how they interleave."""
 
-    def __init__(self, first: PyAvSource, path: Path, header: Header, bounds: Bounds | None):
+    def __init__(self, first: PyAvSource, path: Path, header: Header, ranges: Ranges | None):
         self._sources = [first]
         self._remarks: list[str] = []
         try:
             for track in range(1, first.tracks):
-                self._add(track, path, header, bounds)
+                self._add(track, path, header, ranges)
             channels = sum(source.info.channels for source in self._sources)
             check_format(channels, first.info.sampling_rate_hz)
         except BaseException:
@@ -45,9 +43,9 @@ class TracksSource:
         self.expected_s = max((source.expected_s for source in self._sources if source.expected_s is not None), default=None)
         self.info = replace(first.info, channels=channels, declared_s=max(declared, default=None))
 
-    def _add(self, track: int, path: Path, header: Header, bounds: Bounds | None) -> None:
+    def _add(self, track: int, path: Path, header: Header, ranges: Ranges | None) -> None:
         rate_hz = self._sources[0].info.sampling_rate_hz
-        section = open_section(path, *bounds) if bounds else None
+        section = open_ranges(path, ranges) if ranges else None
         try:
             self._sources.append(PyAvSource(path, header, section, track, rate_hz))
         except AudioError as error:

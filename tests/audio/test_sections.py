@@ -1,4 +1,4 @@
-"""Files that hold more than the first decode: appended and chained recordings, further chunks and tracks, late starts, headerless channels."""
+"""Files that hold more than the first decode: appended and chained recordings, further chunks and tracks, late starts, headerless audio."""
 
 import struct
 from pathlib import Path
@@ -37,15 +37,15 @@ FFMPEG = ["aac.m4a", "aac.aac", "narrow.amr", "narrow.3gp", "opus.webm", "opus.m
 def test_appended_recordings_are_read_to_the_end(name, tmp_path):
     signals = making.signal(2), making.signal(3, seed=1), making.signal(1.5, seed=2)
     samples, reader = read(appended(tmp_path, name, *signals))
-    assert reader.seconds == pytest.approx(6.5, abs=0.4)
+    assert reader.seconds == pytest.approx(6.5, abs=0.5)
     whole = np.concatenate(signals, axis=1)
     if name in EXACT:
         np.testing.assert_allclose(samples, whole, atol=2**-14)
     step = reader.info.sampling_rate_hz // 8_000
     tail = samples[0, -int(1.2 * reader.info.sampling_rate_hz) :: step]  # of the last recording, within the delays of the encoders
     shifts = [np.corrcoef(tail[1_000:7_000], whole[0, len(whole[0]) - 8_600 + s :][:6_000])[0, 1] for s in range(-1_500, 2_400, 2)]
-    assert max(shifts) > 0.9
-    if name in {*EXACT, *CODED, "aac.m4a", "narrow.amr"}:
+    assert max(shifts) > (0.5 if name.startswith("narrow") else 0.9)
+    if name in {*EXACT, *CODED, "aac.m4a", "narrow.amr", "opus.webm"}:
         assert reader.note.startswith("3 recordings one after the other in the file were read as one: the second begins at 2.")
 
 
