@@ -129,8 +129,8 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
                     raise no_samples_error("WAV")
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
                 left = header.available_bytes - size
-                header.bytes_after = left if byte_rate and left >= byte_rate else 0
-                header.stale_s = size / byte_rate if header.bytes_after else None
+                if byte_rate and left >= byte_rate:
+                    header.bytes_after, header.stale_s = left, size / byte_rate
             header.may_loop = _may_loop(file, 12, at - 8, order) or _may_loop(file, at + header.promised_bytes, size_bytes, order)
             return
     header.lacks_data = header.may_loop = True

@@ -109,10 +109,13 @@ _DOUBLED = {
 
 
 _GIVEN_UP = """
-    SELECT o.day, o.version, o.chunk_id, o.recording_id, o.etag, o.reason_code
-    FROM outcomes_all AS o ANTI JOIN deleted USING (day)
-    WHERE o.outcome = 'failed' AND o.attempts >= $attempts
-        AND NOT EXISTS (FROM outcomes_all AS n WHERE n.recording_id = o.recording_id AND n.version = o.version AND n.scored_at > o.scored_at)"""
+    WITH tired AS (
+        SELECT day, version, chunk_id, recording_id, etag, reason_code, scored_at
+        FROM outcomes_all ANTI JOIN deleted USING (day) WHERE outcome = 'failed' AND attempts >= $attempts
+    ), later AS (
+        SELECT recording_id, version, max(scored_at) AS scored_at FROM outcomes_all SEMI JOIN tired USING (recording_id, version) GROUP BY ALL
+    )
+    FROM tired SEMI JOIN later USING (recording_id, version, scored_at)"""
 """Recordings whose newest outcome in a version is a failure after the last attempt."""
 
 
