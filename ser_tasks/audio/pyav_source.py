@@ -59,6 +59,7 @@ class PyAvSource:
         try:
             self._container = av.open(
                 section or f"file:{path.absolute()}",
+                mode="r",
                 container_options=options | ({"ignore_length": "1"} if header.data_chunks or header.stale_s is not None else {}),
                 metadata_errors="replace",
             )

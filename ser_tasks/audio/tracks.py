@@ -27,6 +27,7 @@ class TracksSource:
     def __init__(self, first: PyAvSource, path: Path, header: Header, ranges: Ranges | None):
         self._sources = [first]
         self._remarks: list[str] = []
+        self.damage: str | None = None
         try:
             for track in range(1, first.tracks):
                 self._add(track, path, header, ranges)
@@ -52,12 +53,9 @@ class TracksSource:
             self._remarks.append(f"audio track {track + 1} was not read ({error.code})")
             self._sources[0].limit_allocations()  # the one that failed has lifted the limit
 
-    @property
-    def damage(self) -> str | None:
-        return "; ".join(source.damage for source in self._sources if source.damage) or None
-
     def read(self, frames: int) -> NDArray[np.float32]:
         blocks = [source.read(frames) for source in self._sources]
+        self.damage = "; ".join(dict.fromkeys(source.damage for source in self._sources if source.damage)) or None
         length = max(block.shape[1] for block in blocks)
         return np.concatenate([np.pad(block, ((0, 0), (0, length - block.shape[1]))) for block in blocks])
 

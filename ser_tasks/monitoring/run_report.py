@@ -108,7 +108,7 @@ def given_up_recordings(connection: duckdb.DuckDBPyConnection, run_id: str, sett
 
 
 def summary(run: Row, failed: list[Row], given_up: int = 0) -> str:
-    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``, ``given_up`` the recordings that no night tries again."""
+    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``, ``given_up`` recordings that no night retries."""
     handled = sum(run[outcome] for outcome in schemas.OUTCOMES)
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from flows.cli import app
 from ser_tasks.lake import parts
 from ser_tasks.lake.manifest import next_manifest
-from ser_tasks.settings import Settings
 from ser_tasks.maintenance.doctor import KINDS, examine, repair
+from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.lakes import (
     DAY,

@@ -1,4 +1,4 @@
-"""Recordings that fail night after night: a broken machine uses up no attempt, and what was given up is tried again when it is asked for."""
+"""Recordings that fail night after night: a broken machine uses up no attempt, and what was given up is tried again on request."""
 
 from pathlib import Path
 

@@ -113,7 +113,8 @@ _GIVEN_UP = """
         SELECT day, version, chunk_id, recording_id, etag, reason_code, scored_at
         FROM outcomes_all ANTI JOIN deleted USING (day) WHERE outcome = 'failed' AND attempts >= $attempts
     ), later AS (
-        SELECT recording_id, version, max(scored_at) AS scored_at FROM outcomes_all SEMI JOIN tired USING (recording_id, version) GROUP BY ALL
+        SELECT recording_id, version, max(scored_at) AS scored_at
+        FROM outcomes_all SEMI JOIN tired USING (recording_id, version) GROUP BY ALL
     )
     FROM tired SEMI JOIN later USING (recording_id, version, scored_at)"""
 """Recordings whose newest outcome in a version is a failure after the last attempt."""
