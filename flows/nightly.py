@@ -70,14 +70,18 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     workers: int | None = None,
     policy: str | None = None,
     only_planned: bool = False,
+    retry_given_up: bool = False,
 ) -> dict[str, Any]:
     """Brings every listed recording up to date with a model and a policy. Returns the run's row.
 
+    ``retry_given_up`` also tries recordings again that were given up after their last attempt, or that the store did not deliver.
     With ``only_planned`` new recordings are left to another run: only what the lake's manifests hold is scored.
     Raises IncompleteNightError, with everything that could be done published, where a chunk or a check failed.
     """
     log = get_run_logger()
     settings = run_settings(Settings(), model, policy)
+    if retry_given_up:
+        settings = settings.model_copy(update={"retry_given_up": True})
     if settings.cluster:
         from flows import cluster  # Dask is needed by none but its users
 

@@ -15,6 +15,10 @@ NEGATIVE_EMOTIONS = ("anger", "disgust", "fear", "sadness")
 """The sum of their probabilities is called negativity."""
 
 OUTCOMES = ("scored", "no_speech", "withheld", "quarantined", "failed")
+MACHINE_FAULTS = ("chunk_failed", "unreadable", "store_hang", "worker_killed", "worker_crash")
+"""Reason codes of failed recordings that are faults of the machine or the store: they are tried again every night."""
+LOCKED = ("archived", "key_denied")
+"""Reason codes of quarantined recordings that the store delivers once a person has acted: tried again when that is asked for."""
 ROLES = ("customer", "agent", "mixed", "unknown")
 
 SAMPLING_RATE_HZ = 8_000
@@ -72,7 +76,7 @@ OUTCOME_ROWS = _schema(
     ("reason_code", pa.string(), "one word for the reason, to group by; null when scored"),
     ("reason", pa.string(), "what happened and what a person can do about it; null when scored"),
     ("note", pa.string(), "a remark on a recording that was used nevertheless, such as a truncated file"),
-    ("attempts", pa.int32(), "number of attempts at this recording"),
+    ("attempts", pa.int32(), "attempts at this recording that count: not those that a fault of the machine or the store ended"),
     ("audio_s", pa.float64(), "seconds of audio decoded"),
     ("spent_s", pa.float64(), "worker seconds spent on it: read, decode, detect speech, features"),
     ("planned_at", UTC, "when its chunk was planned: of two uploads the later planned one is newer; null in older parts"),

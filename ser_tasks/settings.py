@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from packaging.version import Version
@@ -22,6 +22,7 @@ RECORDING_SUFFIXES = (
     *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".au", ".caf", ".sph", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
     *(".m4a", ".mp4", ".aac", ".amr", ".3gp", ".webm", ".mka", ".wma", ".gsm"),
     *(".ulaw", ".ul", ".mulaw", ".pcmu", ".alaw", ".al", ".pcma", ".vox", ".sln"),
+    *(".raw", ".sln12", ".sln16", ".sln24", ".sln32", ".sln44", ".sln48", ".sln96", ".sln192"),
 )
 
 
@@ -74,13 +75,25 @@ class Settings(BaseSettings):
         description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
         '["recording_consent"]. Calls with any other such name are not scored.',
     )
+    raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {},
+        description='Interleaved channels of headerless audio by suffix, as {".raw": 2}, where the sidecar names none. '
+        "Unset: 1, and .raw is refused.",
+    )
     recording_suffixes: tuple[str, ...] = Field(RECORDING_SUFFIXES, description="Keys with one of these suffixes are recordings.")
 
     chunk_audio_s: float = Field(7200, gt=0, description="Most audio in a chunk, in seconds, estimated from file sizes.")
     chunk_recordings: int = Field(500, gt=0, description="Most recordings in a chunk.")
     max_duration_s: float = Field(6 * 3600, gt=0, description="Longest duration of a recording, in seconds; longer ones are quarantined.")
     max_attempts: int = Field(
-        5, gt=0, description="Attempts at a recording that fails; after them it is skipped until it is uploaded again."
+        5,
+        gt=0,
+        description="Attempts at a recording that fails; after them it is given up. Faults of the machine or the store do not count.",
+    )
+    retry_given_up: bool = Field(
+        False,
+        description="Whether to try recordings again that were given up, are archived, or whose key was denied: `ser nightly "
+        "--retry-given-up` sets it for one night.",
     )
 
     recording_limit_s: float = Field(

@@ -43,6 +43,10 @@ def nightly(
     device: RunsOn = Device.auto,
     workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; by default one for each core.")] = None,
     policy: Policy = None,
+    retry_given_up: Annotated[
+        bool,
+        typer.Option("--retry-given-up", help="Also try recordings again that were given up, are archived, or whose key was denied."),
+    ] = False,
 ) -> None:
     """Score every recording that this model has not scored yet: the nightly run.
 
@@ -50,7 +54,7 @@ def nightly(
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
-    _nightly(recordings, lake, day=day, model=model, device=device.value, workers=workers, policy=policy)
+    _nightly(recordings, lake, day=day, model=model, device=device.value, workers=workers, policy=policy, retry_given_up=retry_given_up)
 
 
 def _nightly(recordings: str, lake: str, **options: Any) -> None:

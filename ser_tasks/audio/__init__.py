@@ -1,7 +1,7 @@
 """From a recording on local disk to blocks of samples: one decode, bounded memory, and a reason code for every unusable file.
 
 soundfile decodes the formats that libsndfile reads (WAV of any kind, RF64, W64, AIFF, AU, CAF, NIST, FLAC, Ogg Vorbis and Opus).
-PyAV decodes all others (MP3, m4a/AAC, AMR, WebM, WMA, 3gp, ADTS, ...), and WAV or FLAC whose header gives no length. Headerless
+PyAV decodes all others (MP3, m4a/AAC, AMR, WebM, WMA, 3gp, ADTS, ...), and WAV or FLAC whose header gives no or a stale length. Headerless
 telephony audio is recognised by its suffix (`RAW_SUFFIXES`); the suffix of any other file is ignored.
 
 | code              | the recording                                                                             |
@@ -17,6 +17,9 @@ telephony audio is recognised by its suffix (`RAW_SUFFIXES`); the suffix of any 
 | not_finite        | holds samples that are NaN or infinite                                                    |
 | not_scaled        | holds float samples beyond `MAX_AMPLITUDE`, such as 16-bit integers written as floats     |
 | decode_error      | is audio, but could not be opened, or breaks off within its first second                  |
+
+All of a file is read: recordings that lie one after the other in it (``sections``), every data chunk, and every audio track, as channels
+(``tracks``); silence stands for the time before a late start. `AudioReader.note` says so, and names what could not be read.
 
 A file that is cut off or damaged later on is read as far as possible, and `AudioReader.note` says so. A cut cannot be detected in
 formats that carry no length (raw, AMR, ADTS, MP3 without a Xing header).

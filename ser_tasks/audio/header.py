@@ -42,16 +42,35 @@ class Header:
     may_loop: bool = False
     """libsndfile might read its chunks for ever: PyAV reads the file instead."""
     declared_s: float | None = None
+    data_chunks: tuple[tuple[int, int], ...] = ()
+    """Start and end of each data chunk of a WAV that has several: both decoders read one only."""
+    stale_s: float | None = None
+    """Where a WAV's header ends the audio though ``bytes_after``, which are no chunks, follow: a recorder that writes the size from time
+    to time was stopped. PyAV reads them as audio."""
+
+
+def known_as(head: bytes) -> str | None:
+    """The name of the format that a file's first bytes say; None for unknown ones."""
+    if len(head) > 1 and head[0] == 0xFF:
+        return {0xE2: "MP3", 0xF2: "MP3", 0xF0: "ADTS"}.get(head[1] & 0xF6)  # sync word and layer
+    name = next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None)
+    if name in ("WAV", "RF64") and head[8:12] != b"WAVE" or name == "AIFF" and head[8:12] not in (b"AIFF", b"AIFC"):
+        return None
+    return name
+
+
+def id3_bytes(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that a file with these first ten bytes begins with (id3.org, ID3v2.4, section 3.1); 0 without one."""
+    if not head.startswith(b"ID3") or len(head) < 10:
+        return 0
+    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
 
 
 def read_header(file: BinaryIO, size_bytes: int) -> Header:
     """Reads the header of a file of ``size_bytes``. Raises `AudioError` for a WAV without samples or with a contradictory header."""
+    file.seek(0)
     head = file.read(512)
-    header = Header(head, next((name for at, mark, name in _SIGNATURES if head[at:].startswith(mark)), None))
-    if len(head) > 1 and head[0] == 0xFF:
-        header.known_as = {0xE2: "MP3", 0xF2: "MP3", 0xF0: "ADTS"}.get(head[1] & 0xF6)  # sync word and layer
-    if header.known_as in ("WAV", "RF64") and head[8:12] != b"WAVE" or header.known_as == "AIFF" and head[8:12] not in (b"AIFF", b"AIFC"):
-        header.known_as = None
+    header = Header(head, known_as(head))
     if header.known_as in ("WAV", "RF64"):
         _read_riff(file, size_bytes, ">" if head.startswith(b"RIFX") else "<", header)
     elif header.known_as == "AIFF":
@@ -101,13 +120,17 @@ def _read_riff(file: BinaryIO, size_bytes: int, order: str, header: Header) -> N
             check_wav_format(tag, channels, rate_hz, block_bytes, bits)
         elif name == b"data":
             _set_data_size(header, size_64 if size_64 is not None and size == 0xFFFFFFFF else size, at, size_bytes)
+            header.data_chunks = _data_chunks(file, at, header.promised_bytes, size_bytes, order)
+            if header.data_chunks:
+                return
             if size == 0:
                 header.streamed = header.available_bytes > 0 and not _are_chunks(file, at, size_bytes, order)
                 if not header.streamed:
                     raise no_samples_error("WAV")
             elif size < header.available_bytes and not _are_chunks(file, at + size + size % 2, size_bytes, order):
                 left = header.available_bytes - size
-                header.bytes_after = left if byte_rate and left >= byte_rate else 0
+                if byte_rate and left >= byte_rate:
+                    header.bytes_after, header.stale_s = left, size / byte_rate
             header.may_loop = _may_loop(file, 12, at - 8, order) or _may_loop(file, at + header.promised_bytes, size_bytes, order)
             return
     header.lacks_data = header.may_loop = True
@@ -135,6 +158,21 @@ def _are_chunks(file: BinaryIO, at: int, size_bytes: int, order: str) -> bool:
     return True
 
 
+def _data_chunks(file: BinaryIO, at: int, size: int, size_bytes: int, order: str) -> tuple[tuple[int, int], ...]:
+    """Start and end of the data chunk with its content at ``at`` and of those that follow it; empty where none with content follows."""
+    found = [(at, min(at + size, size_bytes))]
+    for _ in range(1000):
+        at += size + size % 2
+        if at + 8 >= size_bytes:
+            break
+        file.seek(at)
+        name, size = struct.unpack(order + "4sI", file.read(8))
+        at += 8
+        if name == b"data" and size:
+            found.append((at, min(at + size, size_bytes)))
+    return tuple(found) if len(found) > 1 else ()
+
+
 def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:
     """Whether the file ends with a complete page that has the end-of-stream flag (RFC 3533, section 6)."""
     file.seek(max(0, size_bytes - 65_536))
@@ -149,11 +187,7 @@ def _ends_with_last_ogg_page(file: BinaryIO, size_bytes: int) -> bool:
 def _xing_duration_s(file: BinaryIO) -> float | None:
     """Duration by the Xing or Info header of an MP3, in seconds (ISO 11172-3 frame header, then Xing's flags and frame count)."""
     file.seek(0)
-    head = file.read(10)
-    tag_bytes = 0
-    if head.startswith(b"ID3") and len(head) == 10:
-        tag_bytes = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(tag_bytes)
+    file.seek(id3_bytes(file.read(10)))
     frame = file.read(64)
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     if at < 4 or len(frame) < at + 12 or frame[0] != 0xFF or not frame[at + 7] & 1:

@@ -6,6 +6,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -28,6 +29,8 @@ _HOPELESS_PACKETS = 10_000
 """So many packets in a row that cannot be decoded (minutes of audio) end the reading."""
 _TIMED_CONTAINERS = {"MATROSKA", "MOV", "ASF"}
 """Containers whose packets carry times and whose header has a duration (in others FFmpeg estimates it from the bit rate)."""
+_LATE_S = 0.1
+"""A track that begins later than this on the container's clock begins late; encoders' delays are shorter."""
 _SUBTYPES = {
     "PCM_U8": "PCM_U8", "PCM_S16LE": "PCM_16", "PCM_S24LE": "PCM_24", "PCM_S32LE": "PCM_32", "PCM_F32LE": "FLOAT",
     "PCM_F64LE": "DOUBLE", "PCM_MULAW": "ULAW", "PCM_ALAW": "ALAW", "GSM_MS": "GSM610", "ADPCM_IMA_WAV": "IMA_ADPCM",
@@ -36,22 +39,28 @@ _SUBTYPES = {
 
 
 class PyAvSource:
-    """A `Source` on FFmpeg. Raises `AudioError` for a file without a readable audio track."""
+    """A `Source` on FFmpeg: one audio track of a file, or of a section of it. Raises `AudioError` where there is none to read.
 
-    def __init__(self, path: Path, header: Header):
+    ``rate_hz``: the sampling rate to read at; by default the track's own.
+    """
+
+    def __init__(self, path: Path, header: Header, section: BinaryIO | None = None, track: int = 0, rate_hz: int | None = None):
         self.damage: str | None = None
-        self._tracks = 1
-        self._bad_packets = self._filled_frames = 0
+        self.tracks = 1
+        self._track, self._rate_hz, self._section = track, rate_hz, section
+        self._bad_packets = self._filled_frames = self._leading_frames = self._silent_frames = 0
+        self.first_s: float | None = None
+        """Where the track begins on the container's clock; None where packets carry no times."""
         self._limit_bytes = _ALLOCATION_BYTES + path.stat().st_size
         _limit_allocations(self._limit_bytes)
+        if section:
+            section.seek(0)
+        options = {"format_whitelist": _PYAV_CONTAINERS, "protocol_whitelist": "file", "max_streams": str(_MAX_TRACKS)}
         try:
             self._container = av.open(
-                f"file:{path.absolute()}",
-                container_options={
-                    "format_whitelist": _PYAV_CONTAINERS,
-                    "protocol_whitelist": "file",
-                    "max_streams": str(_MAX_TRACKS),
-                },
+                section or f"file:{path.absolute()}",
+                mode="r",
+                container_options=options | ({"ignore_length": "1"} if header.data_chunks or header.stale_s is not None else {}),
                 metadata_errors="replace",
             )
         except av.FFmpegError as error:
@@ -73,8 +82,8 @@ class PyAvSource:
         container = self._container.format.name.split(",")[0].upper()
         if not tracks:
             raise AudioError("not_audio", f"The {container} file has no audio track. Upload the call's audio, or leave the file out.")
-        self._tracks = len(tracks)
-        self._stream = tracks[0]
+        self.tracks = len(tracks)
+        self._stream = tracks[self._track]
         if self._stream.codec_context is None:
             raise unreadable_error(header, "its audio codec is unknown")
         codec = self._stream.codec_context.codec.canonical_name.upper()
@@ -84,6 +93,8 @@ class PyAvSource:
                 declared_s = float(self._stream.duration * self._stream.time_base)
             elif self._container.duration:
                 declared_s = self._container.duration / av.time_base
+        elif header.data_chunks or header.stale_s is not None:
+            declared_s = None
         elif container == "WAV" and header.is_cut and self._container.duration:
             declared_s = self._container.duration / av.time_base
         self._timed = container in _TIMED_CONTAINERS
@@ -95,9 +106,32 @@ class PyAvSource:
             if self.damage:
                 raise unreadable_error(header, self.damage)
             raise no_samples_error(container)
+        self._place(declared_s)
+
+    def _place(self, declared_s: float | None) -> None:
+        """Puts silence before a track that begins late on the container's clock, where the header's duration says that it counts from 0."""
+        if not self._timed or self.first_s is None:
+            return
+        whole_s = self._container.duration / av.time_base if self._container.duration else 0.0
+        from_edits = self.info.container == "MOV" and self._stream.frames > 0  # not in fragments, whose times may count from any start
+        if self.first_s > _LATE_S and (from_edits or whole_s >= self.first_s):
+            self.lead(self.first_s)
+            if self._stream.duration and declared_s is not None:  # of the track alone
+                self.expected_s = declared_s + self.first_s
+                self.info = replace(self.info, declared_s=self.expected_s)
+
+    def lead(self, seconds: float) -> None:
+        """Puts so much silence before the samples, unless there is some already."""
+        if not self._leading_frames:
+            self._leading_frames = round(seconds * self.info.sampling_rate_hz)
+            self._silent_frames = self._leading_frames
 
     def read(self, frames: int) -> NDArray[np.float32]:
         parts, missing = [], frames
+        if self._silent_frames:
+            missing -= min(frames, self._silent_frames)
+            self._silent_frames -= frames - missing
+            parts.append(np.zeros((self.info.channels, frames - missing), np.float32))
         while missing and self._rest is not None:
             part = self._rest[:, :missing]
             parts.append(part)
@@ -112,9 +146,9 @@ class PyAvSource:
         for frame in self.decoded_frames():
             if self.info.channels == 0:
                 layout = frame.layout
-                self.info = replace(self.info, sampling_rate_hz=frame.sample_rate, channels=layout.nb_channels)
-                check_format(self.info.channels, self.info.sampling_rate_hz)
-                first_s = frame.time
+                check_format(layout.nb_channels, frame.sample_rate)
+                self.info = replace(self.info, sampling_rate_hz=self._rate_hz or frame.sample_rate, channels=layout.nb_channels)
+                self.first_s = first_s = frame.time
             if not MIN_SAMPLING_RATE_HZ <= frame.sample_rate <= MAX_SAMPLING_RATE_HZ:  # at 1 Hz a frame is hours
                 self.damage = f"the sampling rate changes from {self.info.sampling_rate_hz:,} to {frame.sample_rate:,} Hz"
                 return
@@ -175,14 +209,23 @@ class PyAvSource:
 
     def remarks(self) -> list[str]:
         remarks = []
-        if self._tracks > 1:
-            remarks.append(f"the file has {self._tracks} audio tracks: only the first was read")
+        if self._leading_frames > _LATE_S * self.info.sampling_rate_hz:
+            lead_s = self._leading_frames / self.info.sampling_rate_hz
+            remarks.append(f"the audio begins at {lead_s:,.1f} s of the file's clock: what is before it was read as silence")
+        elif self._timed and self.first_s is not None and self.first_s > _LATE_S:
+            remarks.append(f"the file's clock begins at {self.first_s:,.1f} s: times count from the first sample")
         if self._filled_frames:
             remarks.append(f"{self._filled_frames / self.info.sampling_rate_hz:,.1f} s without packets were read as silence")
         return remarks
 
+    def limit_allocations(self) -> None:
+        """Sets FFmpeg's limit anew, where closing another file has lifted it."""
+        _limit_allocations(self._limit_bytes)
+
     def close(self) -> None:
         self._container.close()
+        if self._section:
+            self._section.close()
         _limit_allocations(_NO_LIMIT_BYTES)
 
 

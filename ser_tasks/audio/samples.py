@@ -57,12 +57,17 @@ def pcm_16(block: NDArray[np.float32]) -> NDArray[np.int16]:
 
 def at_8_khz(blocks: Iterator[NDArray[np.float32]], rate_hz: int) -> Iterator[NDArray[np.float32]]:
     """Resamples float32 blocks (channels, samples) to 8 kHz as one stream, without artefacts at the edges of blocks."""
-    if rate_hz == SAMPLING_RATE_HZ:
+    return resampled(blocks, rate_hz, SAMPLING_RATE_HZ)
+
+
+def resampled(blocks: Iterator[NDArray[np.float32]], rate_hz: int, to_hz: int) -> Iterator[NDArray[np.float32]]:
+    """Resamples float32 blocks (channels, samples) to ``to_hz`` as one stream, without artefacts at the edges of blocks."""
+    if rate_hz == to_hz:
         yield from blocks
         return
     resampler = None
     for block in blocks:
-        resampler = resampler or soxr.ResampleStream(rate_hz, SAMPLING_RATE_HZ, len(block), "float32", "HQ")
+        resampler = resampler or soxr.ResampleStream(rate_hz, to_hz, len(block), "float32", "HQ")
         yield resampler.resample_chunk(np.ascontiguousarray(block.T)).reshape(-1, len(block)).T
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros((0, len(block)), np.float32), last=True).reshape(-1, len(block)).T

@@ -195,7 +195,7 @@ def _plays_natively(call: dict[str, Any]) -> bool:
 
 def _write_wav(source: Path, target: Path, call: dict[str, Any], max_duration_s: float) -> None:
     """Decodes to 16-bit PCM at 8 kHz, block by block. One or two channels are kept; with more, customers are mixed to the right channel."""
-    with open_audio(source, max_duration_s=max_duration_s) as reader, wave.open(str(target), "wb") as out:
+    with open_audio(source, max_duration_s=max_duration_s, raw_channels=call["channels"]) as reader, wave.open(str(target), "wb") as out:
         channels = reader.info.channels
         roles = (call["channel_roles"] or "").split(",")
         right = np.array([number < len(roles) and roles[number] == "customer" for number in range(channels)])

@@ -83,7 +83,7 @@ class DayLedger:
     last_number: int
     """The number of the newest manifest part; 0 without any."""
     retries: dict[str, dict[str, int]]
-    """By chunk that has outcomes: its failed recordings that may be tried again, with the attempts so far."""
+    """By chunk that has outcomes: its recordings that may be tried again, with the attempts so far."""
     known_elsewhere: frozenset[str]
     """Chunks without outcomes of this version that have outcomes of another one."""
     unreadable: frozenset[str]
@@ -136,14 +136,15 @@ def _read_day(lake: Store, listed: ListedDay, version: str, settings: Settings) 
     broken: dict[str, parts.BrokenPartError] = {}
     for key in sorted(listed.keys(version), key=lambda key: parts.rank(parts.name_of(key))):
         try:
-            rows = parts.read(lake, key, "outcomes", ["chunk_id", "recording_id", "outcome", "attempts"])
+            rows = parts.read(lake, key, "outcomes", ["chunk_id", "recording_id", "outcome", "reason_code", "attempts"])
         except parts.BrokenPartError as error:
             broken[key] = error
             name = parts.name_of(key)
             unreadable |= planned if parts.merged_number(name) else {name}
             continue
         attempts: dict[str, dict[str, int]] = {chunk_id: {} for chunk_id in rows["chunk_id"].unique().to_pylist()}
-        for row in rows.filter(pc.equal(rows["outcome"], "failed")).to_pylist():
+        unfinished = pc.or_kleene(pc.equal(rows["outcome"], "failed"), pc.is_in(rows["reason_code"], pa.array(schemas.LOCKED)))
+        for row in rows.filter(unfinished).to_pylist():
             if to_retry(row, settings):
                 attempts[row["chunk_id"]][row["recording_id"]] = row["attempts"]
         retries |= attempts  # of several parts with rows of a chunk the last one counts

@@ -32,8 +32,10 @@ def read_manifest(lake: Store, day: date) -> pa.Table:
 
 
 def to_retry(row: dict[str, Any], settings: Settings) -> bool:
-    """Whether an outcome row is of a failed recording with attempts left."""
-    return bool(row["outcome"] == "failed" and row["attempts"] < settings.max_attempts)
+    """Whether an outcome row is of a failed recording with attempts left, or of any that was given up where the settings retry those."""
+    if settings.retry_given_up and row["reason_code"] in schemas.LOCKED:
+        return True
+    return bool(row["outcome"] == "failed" and (settings.retry_given_up or row["attempts"] < settings.max_attempts))
 
 
 def manifest_number(key: str) -> int:

@@ -141,7 +141,7 @@ def _merge_of(day_version: DayVersion, names: list[str], etags: dict[str, str]) 
 
 def _to_retry(lake: Store, day_version: DayVersion, name: str, held_by: dict[str, str], settings: Settings) -> bool:
     """Whether a part has recordings that will be retried, so that it will be rewritten. Chunks that a later part holds don't count."""
-    rows = _read(lake, "outcomes", day_version, name, ["chunk_id", "outcome", "attempts"]).to_pylist()
+    rows = _read(lake, "outcomes", day_version, name, ["chunk_id", "outcome", "reason_code", "attempts"]).to_pylist()
     return any(to_retry(row, settings) and held_by.get(row["chunk_id"], name) == name for row in rows)
 
 

@@ -80,13 +80,14 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         alert_rules.set_reference_month(connection, settings)
         drift = drift_rows(connection, run["started_at"].date())
         worst = worst_calls(connection, run["run_id"])
+        given_up = given_up_recordings(connection, run["run_id"], settings)
     first_day = min((row["first_day"] for row in reasons), default=run["started_at"].date())
     failed = failed_checks(lake, first_day)
     sections = [
         f"# Night {run['run_id']}",
         f"{run['model']} under the policy {run['policy']}, {_minute(run['started_at'])} to {_minute(run['ended_at'])} (UTC), "
         f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new.",
-        summary(run, failed),
+        summary(run, failed, given_up),
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
         "## Recordings not scored, and why\n\n"
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
@@ -100,12 +101,19 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
     return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
 
 
-def summary(run: Row, failed: list[Row]) -> str:
-    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``."""
+def given_up_recordings(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Settings) -> int:
+    """Recordings that a run gave up: their last attempt failed."""
+    query = "SELECT count(*) AS n FROM outcomes_all WHERE run_id = $run AND outcome = 'failed' AND attempts >= $attempts"
+    return int(_ask(connection, query, run=run_id, attempts=settings.max_attempts)[0]["n"])
+
+
+def summary(run: Row, failed: list[Row], given_up: int = 0) -> str:
+    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``, ``given_up`` recordings that no night retries."""
     handled = sum(run[outcome] for outcome in schemas.OUTCOMES)
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
     faults += [f"{run['failed']} of {handled} recordings failed"] if run["failed"] else []
+    faults += [f"{given_up} of them were given up (ser nightly --retry-given-up tries them again)"] if given_up else []
     if run["lone_sidecars"]:
         faults += [f"{run['lone_sidecars']} sidecars belong to no recording, such as {markdown_text(run['lone_sidecar_keys'])}"]
     faults += ["there was no new recording, and none was pending"] if not run["planned"] and not handled else []

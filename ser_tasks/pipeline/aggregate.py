@@ -11,7 +11,7 @@ import numpy as np
 
 from ser_tasks.calls.metadata import pseudonym
 from ser_tasks.pipeline.extract import Extracted
-from ser_tasks.schemas import CALL_FACTS, EMOTIONS, NEGATIVE_EMOTIONS
+from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS
 from ser_tasks.settings import Settings
 
 ESCALATION_CHANGE = 0.2
@@ -31,7 +31,7 @@ def outcome_row(result: Extracted, provenance: dict[str, Any]) -> dict[str, Any]
         "reason_code": result.reason_code,
         "reason": result.reason,
         "note": result.note,
-        "attempts": recording.attempts + 1,
+        "attempts": recording.attempts + (result.outcome != "failed" or result.reason_code not in MACHINE_FAULTS),
         "audio_s": result.audio_s,
         "spent_s": sum(result.seconds.values()),
         "planned_at": recording.planned_at,

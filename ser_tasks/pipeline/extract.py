@@ -36,7 +36,7 @@ from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import SAMPLING_RATE_HZ
-from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, open_store
+from ser_tasks.storage import ObjectChangedError, ObjectLockedError, ObjectUnusableError, Store, open_store
 
 BLOCK_S = 10.0
 DETECTION_CHANNELS = 16
@@ -207,7 +207,7 @@ def _outcome_of_errors(result: Extracted) -> Iterator[None]:
     except AudioError as error:
         result.end("quarantined", error.code, str(error))
     except ObjectUnusableError as error:
-        result.end("quarantined", "no_file", str(error))
+        result.end("quarantined", error.code, str(error))
     except ObjectChangedError as error:
         result.end("failed", "changed", f"{error} The next listing decides.")
     except Exception as error:
@@ -248,7 +248,8 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
             result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings)
         at("decode")
-        with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s) as reader:
+        raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
+        with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:
             result.info = reader.info
             call = Samples(reader.info.channels, scratch)
             for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
@@ -262,6 +263,8 @@ def _sidecar(store: Store, recording: Recording) -> bytes | None:
         return None
     try:
         return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, recording.sidecar_etag)
+    except ObjectLockedError as error:
+        raise ObjectLockedError(f"Its sidecar: {error}", error.code) from None
     except ObjectUnusableError as error:
         raise ObjectUnusableError(f"Its sidecar: {error}") from None
     except FileNotFoundError:

@@ -72,7 +72,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     digests = listing.digests()
     newly: dict[date, str] = {}
     for listed in ledger.list_days(lake, days) if days else ():
-        state = f"{settings.max_attempts} {digests.get(listed.day)} {checkpoints.state_of(listed, version)}"
+        state = f"{settings.max_attempts}{'+' * settings.retry_given_up} {digests.get(listed.day)} {checkpoints.state_of(listed, version)}"
         if known.get(listed.day) == state:
             continue
         planned = 0

@@ -8,7 +8,15 @@ from the standard AWS chain (environment, profile, instance role; ``AWS_ENDPOINT
 import functools
 from pathlib import Path
 
-from ser_tasks.storage.base import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, StoredObject
+from ser_tasks.storage.base import (
+    ObjectChangedError,
+    ObjectGoneError,
+    ObjectLockedError,
+    ObjectUnusableError,
+    Store,
+    StoreAccessError,
+    StoredObject,
+)
 from ser_tasks.storage.local import LocalStore
 from ser_tasks.storage.s3 import S3Store
 
@@ -16,6 +24,7 @@ __all__ = [
     "LocalStore",
     "ObjectChangedError",
     "ObjectGoneError",
+    "ObjectLockedError",
     "ObjectUnusableError",
     "S3Store",
     "Store",

@@ -32,9 +32,24 @@ class ObjectGoneError(ObjectChangedError):
 class ObjectUnusableError(Exception):
     """The listed object is not a regular file inside the store: a pipe, a device, or a link that is broken or leads out of the folder."""
 
+    code = "no_file"
+    """The reason code of a recording that is such an object."""
+
 
 class StoreAccessError(PermissionError):
     """The store exists but refuses access: credentials, rights, clock or bucket. A retry does not help; a person must act."""
+
+
+class ObjectLockedError(ObjectUnusableError, StoreAccessError):
+    """The listed object is there, but the store does not deliver it until a person acts. ``code`` is the reason code: ``archived`` (a
+    storage class that is restored first) or ``key_denied`` (encrypted with a key that these credentials may not use)."""
+
+    def __init__(self, message: str, code: str):
+        super().__init__(message, code)
+        self.code = code
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Store(Protocol):

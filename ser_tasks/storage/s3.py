@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from ser_tasks.storage.base import DELETED, ObjectChangedError, ObjectGoneError, StoreAccessError, StoredObject, check_etag
+from ser_tasks.storage.base import (
+    DELETED,
+    ObjectChangedError,
+    ObjectGoneError,
+    ObjectLockedError,
+    StoreAccessError,
+    StoredObject,
+    check_etag,
+)
 
 ATTEMPTS = 5
 """Attempts for one S3 request (``AWS_MAX_ATTEMPTS`` overrides it) and for one download. With boto3's pauses, which double from 1 s,
@@ -220,6 +228,8 @@ class S3Store:
         then the listing decides.
         """
         code = error.response.get("Error", {}).get("Code")
+        if _locked(error):
+            return False
         if code in ("NoSuchKey", "404"):
             return True
         return code in ("AccessDenied", "403") and all(item.key != key for item in self.list(key))
@@ -240,8 +250,15 @@ class S3Store:
             yield
         except boto.ClientError as error:
             code, status = error.response.get("Error", {}).get("Code", ""), _status(error)
+            if verb == "read" and (locked := _locked(error)):
+                raise locked from None
             if code in _REMEDIES:
                 raise StoreAccessError(f"{self.uri} at {self._server}: {_REMEDIES[code]} ({code}).") from None
+            if _is_key_refusal(error):
+                raise StoreAccessError(
+                    f"{self.uri} at {self._server}: these credentials may not use the bucket's encryption key to {verb}: "
+                    "allow them kms:Decrypt and kms:GenerateDataKey on it."
+                ) from None
             if status in (401, 403):
                 raise StoreAccessError(
                     f"{self.uri} at {self._server}: these credentials may not {verb} there ({code or status}); "
@@ -265,6 +282,30 @@ class S3Store:
             ) from None
         except boto.BotoCoreError as error:  # such as a profile or a role without credentials
             raise StoreAccessError(f"{self.uri}: {error}") from None
+
+
+def _locked(error: Any) -> ObjectLockedError | None:
+    """The error for an object that is archived, or encrypted with a key that these credentials may not use; None for any other answer."""
+    fields = error.response.get("Error", {})
+    if fields.get("Code") == "InvalidObjectState":
+        storage_class = fields.get("StorageClass") or "a storage class that must be restored first"
+        return ObjectLockedError(
+            f"It is archived ({storage_class}): restore it, or leave archived days out; then ser nightly --retry-given-up reads it.",
+            "archived",
+        )
+    if _is_key_refusal(error):
+        return ObjectLockedError(
+            "It is encrypted with a key that these credentials may not use: allow them kms:Decrypt on that key; "
+            "then ser nightly --retry-given-up reads it.",
+            "key_denied",
+        )
+    return None
+
+
+def _is_key_refusal(error: Any) -> bool:
+    fields = error.response.get("Error", {})
+    code = fields.get("Code", "")
+    return code.startswith("KMS.") or code == "AccessDenied" and "kms:" in fields.get("Message", "").lower()
 
 
 def _status(error: Any) -> int:

@@ -13,6 +13,7 @@ from flows.cli import app
 from ser_tasks.lake import parts
 from ser_tasks.lake.manifest import next_manifest
 from ser_tasks.maintenance.doctor import KINDS, examine, repair
+from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.lakes import (
     DAY,
@@ -274,3 +275,18 @@ def test_a_lake_on_s3_is_examined_and_repaired(s3):
     assert found(lake) == {"not_handled": 5}
     kept = [item["Key"] for item in s3.client.list_objects_v2(Bucket=bucket, Prefix="deep/er/quarantine/")["Contents"]]
     assert len(kept) == 3
+
+
+def test_recordings_that_were_given_up_are_named_until_they_are_tried_again(lake, tmp_path):
+    tired = Call("tired", [], outcome="failed", reason_code="internal_error", chunk="c2", duration_s=0.0)
+    write(lake, "recordings", [tired.recording], chunk="manifest-000002")
+    write(lake, "outcomes", [tired.outcome | {"attempts": 4}], chunk="c2")
+    assert found(lake) == {}
+    write(lake, "outcomes", [tired.outcome | {"attempts": 5}], chunk="c2")
+    assert found(lake) == {"given_up": 1}
+    [finding] = examine(lake).findings
+    assert finding.detail == "internal_error" and finding.where == f"chunk c2 of {DAY}, version {VERSION},"
+    assert any("ser nightly" in line and "--retry-given-up" in line for line in examine(lake).lines())
+    assert found(lake, settings=Settings(max_attempts=6)) == {}
+    (tmp_path / "calls").mkdir()  # the store no longer holds it: nobody can try it again
+    assert "given_up" not in found(lake, recordings=str(tmp_path / "calls"))

@@ -242,6 +242,15 @@ def test_check_failed_looks_at_the_newest_run(tmp_path):
     assert evaluate(tmp_path, **rule) == []
 
 
+def test_recordings_that_were_given_up_are_counted_with_their_reasons(tmp_path):
+    rule = {"ready": "given_up", "with": {"attempts": 5, "days": 31}, "message": "{recordings} {codes}"}
+    calls = [Call(f"c{n}", [], outcome="failed", reason_code=code) for n, code in enumerate(("internal_error", "changed", "changed"))]
+    write(str(tmp_path), "outcomes", [call.outcome | {"attempts": n + 3} for n, call in enumerate(calls)])
+    assert evaluate(tmp_path, **rule) == [("", "1 changed")]
+    assert evaluate(tmp_path, **rule | {"with": {"attempts": 3, "days": 31}}) == [("", "3 changed, internal_error")]
+    assert evaluate(tmp_path, **rule | {"with": {"attempts": 6, "days": 31}}) == []
+
+
 def test_a_slow_night_is_slow_beside_the_nights_before(tmp_path):
     rule = {"ready": "slow_night", "with": {"below": 0.5, "at_least_audio_h": 1}, "message": "{audio_h_per_h:.0f} {usual:.0f}"}
     for back in range(1, 6):

@@ -261,3 +261,9 @@ def test_a_failed_recording_waits_again_until_its_attempts_are_used_up(folders):
     [again] = ingest.load_chunk(listing, DAY, chunk_id).recordings
     assert (again.recording_id, again.attempts) == (rows[1]["recording_id"], 1)
     assert planned(recordings, lake, scratch, Settings(max_attempts=1))[1].chunks == []
+    assert planned(recordings, lake, scratch, Settings(max_attempts=1, retry_given_up=True))[1].chunks == [(DAY, chunk_id)]
+    rows[1] |= {"outcome": "quarantined", "reason_code": "archived"}
+    lake.write_bytes(key, parts.encode("outcomes", schemas.table("outcomes", rows)))
+    assert planned(recordings, lake, scratch)[1].chunks == []
+    listing, plan = planned(recordings, lake, scratch, Settings(retry_given_up=True))
+    assert [each.recording_id for each in ingest.load_chunk(listing, DAY, chunk_id).recordings] == [rows[1]["recording_id"]]

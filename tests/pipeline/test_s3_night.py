@@ -11,6 +11,7 @@ import pytest
 
 from ser_tasks.lake.catalog import connect, write_catalog
 from ser_tasks.pipeline.worker_pool import WorkerPool
+from ser_tasks.settings import Settings
 from ser_tasks.storage import StoreAccessError, open_store
 from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
 from tests.support.faulty_s3 import FaultyS3
@@ -355,3 +356,27 @@ def test_a_slow_recording_is_scored_and_a_cut_one_is_read_again(faulty_s3, s3, c
     run = run_night(f"s3://{source}", lake, bundle, workers)
     assert run["failed"] == 0 and ask(lake, "SELECT key, outcome FROM outcomes ORDER BY key") == OUTCOMES
     assert {seen.count(key) for key in seen} == {2}
+
+
+def test_archived_and_denied_objects_wait_for_a_person_and_fail_no_night(faulty_s3, s3, bundle, workers, tmp_path):
+    recordings, lake = s3.bucket("recordings"), f"s3://{s3.bucket('lake')}/emotions"
+    for name in ("glacier", "side", "kms"):
+        write_call(tmp_path, f"2026-11-20/{name}.wav", CALL, TWO_SIDED | {"call_id": name})
+    upload(s3, tmp_path, recordings)
+    locked = {"2026-11-20/glacier.wav": "archived", "2026-11-20/side.json": "archived", "2026-11-20/kms.wav": "kms"}
+    faulty_s3.choose(lambda request: locked.get(request.key) if request.method == "GET" else None)
+    run = run_night(f"s3://{recordings}", lake, bundle, workers)
+    assert (run["quarantined"], run["failed"]) == (3, 0) and set(run["checks"].values()) == {0}
+    found = {key: (code, reason) for key, code, reason in ask(lake, "SELECT key, reason_code, reason FROM outcomes")}
+    assert {key: code for key, (code, _) in found.items()} == {
+        "2026-11-20/glacier.wav": "archived",
+        "2026-11-20/side.wav": "archived",
+        "2026-11-20/kms.wav": "key_denied",
+    }
+    assert found["2026-11-20/side.wav"][1].startswith("Its sidecar: It is archived")
+    again = run_night(f"s3://{recordings}", lake, bundle, workers)
+    assert again["quarantined"] == again["failed"] == 0
+    faulty_s3.choose(lambda request: None)  # restored, and allowed
+    retried = run_night(f"s3://{recordings}", lake, bundle, workers, settings=Settings(retry_given_up=True))
+    assert retried["scored"] == 3
+    assert ask(lake, "SELECT DISTINCT outcome FROM outcomes") == [("scored",)]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ser_tasks.storage import ObjectChangedError, StoreAccessError, open_store
+from ser_tasks.storage import ObjectChangedError, ObjectLockedError, StoreAccessError, open_store
 from ser_tasks.storage import s3 as s3_module
 from tests.support.faulty_s3 import at, sometimes
 
@@ -334,3 +334,22 @@ def test_a_free_key_is_found_free_though_the_answer_is_cut_off(store, faulty_s3)
     faulty_s3.choose(lambda request: "cut_body")
     with pytest.raises(ConnectionError, match="cut the download off"):
         store.read_bytes("nothing")
+
+
+@pytest.mark.parametrize(("fault", "code", "advice"), [("archived", "archived", "restore it"), ("kms", "key_denied", "kms:Decrypt")])
+def test_an_object_that_waits_for_a_person_is_named_as_such(store, faulty_s3, fault, code, advice, tmp_path):
+    store.write_bytes("call.wav", b"audio")
+    [item] = store.list()
+    faulty_s3.choose(lambda request: fault if request.method == "GET" and request.key.endswith("call.wav") else None)
+    for read in (lambda: store.fetch("call.wav", item.etag, tmp_path), lambda: store.read_bytes("call.wav")):
+        with pytest.raises(ObjectLockedError, match=advice) as caught:
+            read()
+        assert caught.value.code == code and "storage-policy" not in str(caught.value)
+    assert len([request for request in faulty_s3.requests if request.method == "GET" and request.key]) == 2  # no attempts in vain
+
+
+def test_a_write_that_the_bucket_s_key_refuses_says_so(store, faulty_s3):
+    faulty_s3.choose(lambda request: "kms" if request.method == "PUT" else None)
+    with pytest.raises(StoreAccessError, match="kms:GenerateDataKey") as caught:
+        store.write_bytes("part", b"rows")
+    assert not isinstance(caught.value, ObjectLockedError)

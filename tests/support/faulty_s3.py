@@ -30,6 +30,12 @@ _ANSWERS = {
     "forbidden": (403, "AccessDenied", "Access Denied"),
     "skewed": (403, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
     "no_bucket": (404, "NoSuchBucket", "The specified bucket does not exist"),
+    "archived": (403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
+    "kms": (
+        403,
+        "AccessDenied",
+        "User: arn:aws:iam::1:user/night is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:::key/1",
+    ),
     "conflict": (409, "ConditionalRequestConflict", "A conflicting operation occurred."),
 }
 

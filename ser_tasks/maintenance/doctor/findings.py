@@ -25,6 +25,7 @@ KINDS = {
         "was planned, but has recordings without an outcome: a night was killed, or is still running",
         NIGHTLY + " --day {day}",
     ),
+    "given_up": ("has recordings that failed in every attempt: no night tries them again", NIGHTLY + " --retry-given-up"),
     "not_in_version": ("has recordings without an outcome in this version, though the store holds them", REPAIR),
     "outcomes_doubled": (
         "has more than one outcome in one version",

@@ -108,6 +108,18 @@ _DOUBLED = {
 }
 
 
+_GIVEN_UP = """
+    WITH tired AS (
+        SELECT day, version, chunk_id, recording_id, etag, reason_code, scored_at
+        FROM outcomes_all ANTI JOIN deleted USING (day) WHERE outcome = 'failed' AND attempts >= $attempts
+    ), later AS (
+        SELECT recording_id, version, max(scored_at) AS scored_at
+        FROM outcomes_all SEMI JOIN tired USING (recording_id, version) GROUP BY ALL
+    )
+    FROM tired SEMI JOIN later USING (recording_id, version, scored_at)"""
+"""Recordings whose newest outcome in a version is a failure after the last attempt."""
+
+
 def reconcile(store: Store, report: Report, inventory: Inventory, settings: Settings, scratch: Path) -> None:
     """Adds to the report what does not agree. Raises duckdb.Error where a part cannot be read after all."""
     with catalog.connect(report.lake, without=inventory.left_out) as lake:
@@ -124,9 +136,11 @@ def reconcile(store: Store, report: Report, inventory: Inventory, settings: Sett
             for recording_id, _, count, chunks in lake.execute(query + " ORDER BY ALL").fetchall():
                 report.add(kind, f"recording {recording_id}", count, f"chunks {chunks}")
         _find_manifest_gaps(report, inventory)
+        given_up = lake.execute(_GIVEN_UP, {"attempts": settings.max_attempts}).to_arrow_table()
         if report.recordings:
             missing = lake.execute(_NOT_IN_VERSION).to_arrow_table()
-            _compare_with_recordings(store, report, missing, settings, scratch)
+            given_up = _compare_with_recordings(store, report, missing, given_up, settings, scratch)
+        _add_given_up(report, lake, given_up)
 
 
 def _find_faulty_chunks(store: Store, report: Report, lake: duckdb.DuckDBPyConnection) -> None:
@@ -153,8 +167,22 @@ def _find_manifest_gaps(report: Report, inventory: Inventory) -> None:
             report.to_rebuild.setdefault(day, []).append(key)
 
 
-def _compare_with_recordings(store: Store, report: Report, missing: pa.Table, settings: Settings, scratch: Path) -> None:
-    """Finds recordings that no manifest has, and of ``missing`` (recordings without an outcome in a version) those that still exist."""
+def _add_given_up(report: Report, lake: duckdb.DuckDBPyConnection, given_up: pa.Table) -> None:
+    lake.register("given_up", given_up)
+    query = """
+        SELECT day, version, chunk_id, count(*), string_agg(DISTINCT reason_code, ', ' ORDER BY reason_code)
+        FROM given_up GROUP BY ALL ORDER BY ALL"""
+    for day, version, chunk_id, count, codes in lake.execute(query).fetchall():
+        report.add("given_up", f"chunk {chunk_id} of {day}, version {version},", count, codes, day)
+
+
+def _compare_with_recordings(
+    store: Store, report: Report, missing: pa.Table, given_up: pa.Table, settings: Settings, scratch: Path
+) -> pa.Table:
+    """Finds recordings that no manifest has, and of ``missing`` (recordings without an outcome in a version) those that still exist.
+
+    Returns the rows of ``given_up`` that still exist: others cannot be tried again.
+    """
     listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted_days(store))
     for day in listing.days():
         try:
@@ -170,3 +198,5 @@ def _compare_with_recordings(store: Store, report: Report, missing: pa.Table, se
     for day, version, chunk_id, count in cursor.execute(query).fetchall():
         report.add("not_in_version", f"chunk {chunk_id} of {day}, version {version},", count, day=day)
         report.move(*parts_of_chunk(store, day, version, chunk_id))
+    cursor.register("given_up", given_up)
+    return cursor.execute("FROM given_up SEMI JOIN listing USING (recording_id, etag)").to_arrow_table()
