@@ -1,6 +1,6 @@
 """What the store of recordings holds."""
 
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -68,17 +68,24 @@ class Recording:
 class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
-    Closed days are left out: those in ``deleted``, and those past the retention.
+    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``.
     """
 
     def __init__(
-        self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None, deleted: Set[date] = frozenset()
+        self,
+        recordings: Store,
+        settings: Settings,
+        database: Path,
+        only_day: date | None = None,
+        deleted: Set[date] = frozenset(),
+        erased: Container[str] = frozenset(),
     ):
         self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored_keys = 0
         self.closed = 0
+        self._erased, self._erased_ids = erased, set[str]()
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -100,6 +107,7 @@ class Listing:
         self.ignored_keys += self._count(
             "SELECT count(*) FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM listing AS l WHERE l.sidecar_key = o.key)"
         )
+        self.database.execute("DELETE FROM listing WHERE recording_id IN (SELECT unnest($1::VARCHAR[]))", [sorted(self._erased_ids)])
         self.listed = self._count("SELECT count(*) FROM listing")
         self.database.register("kept_rows", _KEPT.empty_table())
         self.database.execute("CREATE TABLE kept AS FROM kept_rows")
@@ -124,6 +132,8 @@ class Listing:
             if not self._is_open(day) and (not is_sidecar or day_source != "object"):
                 self.closed += not is_sidecar
                 continue
+            if not is_sidecar and recording_id(item.key) in self._erased:
+                self._erased_ids.add(recording_id(item.key))
             rows.append(
                 {
                     "key": _binary(item.key),

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ser_tasks.lake import catalog, parts
+from ser_tasks.lake import catalog, erased, parts
 from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
@@ -155,7 +155,8 @@ def _find_manifest_gaps(report: Report, inventory: Inventory) -> None:
 
 def _compare_with_recordings(store: Store, report: Report, missing: pa.Table, settings: Settings, scratch: Path) -> None:
     """Finds recordings that no manifest has, and of ``missing`` (recordings without an outcome in a version) those that still exist."""
-    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted_days(store))
+    deleted, gone = deleted_days(store), erased.read(store, settings.pseudonym_key)
+    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted, erased=gone)
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
