@@ -33,7 +33,7 @@ from ser_tasks.maintenance.rewriting import Change
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
-from ser_tasks.storage import Store, open_store
+from ser_tasks.storage import Store
 
 QUARANTINE = re.compile(r"quarantine/[^/]+/(?P<key>.+)")
 BLANKED = "This page named a call that was erased. It was blanked on {:%Y-%m-%d}."
@@ -113,7 +113,7 @@ def dry_run(lake: Store, target: Target) -> Erasure:
     """What ``erase`` would take out; nothing is changed."""
     found = rewriting.find(lake, target.days, without(target.recordings))
     result = Erasure(found.rows, unread=found.unread)
-    _clean(lake, target, result, write=False)
+    _clean(lake, target.names, target.recordings, result, write=False)
     return result
 
 
@@ -126,14 +126,14 @@ def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LI
     if key is None:
         raise ValueError("SER_PSEUDONYM_KEY is not set: the receipt is signed with it, and names the recordings under it.")
     unfinished = [each for _, each in erased.receipts(lake) if each["state"] != "done"]
-    gone = erased.read(lake, key)  # raises for another key
+    erased.read(lake, key)  # raises for another key
     receipt = _begin(lake, target, key, unfinished)
     result = Erasure()
-    _clean(lake, target, result, write=True)
-    days = {date.fromisoformat(day) for each in [receipt, *unfinished] for day in each["days"]}
     gone = erased.read(lake, key)
+    _clean(lake, target.names, gone, result, write=True)
+    days = {date.fromisoformat(day) for each in [receipt, *unfinished] for day in each["days"]}
     done = rewriting.rewrite(lake, days, without(gone), listing_s, reading_s)
-    _clean(lake, target, result, write=True)  # what a report wrote meanwhile
+    _clean(lake, target.names, gone, result, write=True)  # what a report wrote meanwhile
     _remove_temporary_files(lake, reading_s)
     result.rows += done.rows
     result.unread = sorted({*result.unread, *done.unread})
@@ -201,15 +201,13 @@ def _in_store(store: Store, subject: Subject, settings: Settings) -> set[str]:
     with scratch_folder(settings.scratch) as scratch:
         listing = Listing(store, forever, scratch / "listing.duckdb")
         for recording_id, key, sidecar_key in listing.database.execute("SELECT recording_id, key, sidecar_key FROM listing").fetchall():
-            key, sidecar_key = (None if each is None else bytes(each).decode("utf-8", "surrogateescape") for each in (key, sidecar_key))
+            name, facts_name = (bytes(each or b"").decode("utf-8", "surrogateescape") for each in (key, sidecar_key))
             try:
-                sidecar = store.read_bytes(sidecar_key) if sidecar_key else None
-                facts = call_metadata(key, sidecar, {}, settings)
+                facts = call_metadata(name, store.read_bytes(facts_name) if facts_name else None, {}, settings)
             except (MetadataError, OSError):
-                facts = call_metadata(key, None, {}, settings)
-            known_as = (
-                facts.get("call_id") if subject.kind == "call" else pseudonym(subject.kind, facts.get(f"{subject.kind}_id"), settings)
-            )
+                facts = call_metadata(name, None, {}, settings)
+            person = facts.get(f"{subject.kind}_id")
+            known_as = facts.get("call_id") if subject.kind == "call" else pseudonym(subject.kind, person, settings)
             if subject.id in (known_as, recording_id if subject.kind == "call" else None):
                 found.add(recording_id)
         listing.database.close()
@@ -235,9 +233,9 @@ def _days_and_names(lake: Store, recordings: frozenset[str]) -> tuple[set[date],
     return days, names
 
 
-def _clean(lake: Store, target: Target, result: Erasure, write: bool) -> None:
-    """Blanks pages and alerts that name the target, and removes its rows in quarantine."""
-    named = _pattern(target.names)
+def _clean(lake: Store, names: Iterable[str], recordings: Container[str], result: Erasure, write: bool) -> None:
+    """Blanks pages and alerts with one of the names, and removes the recordings' rows in quarantine."""
+    named = _pattern(names)
     for item in list(lake.list("reports/")):
         if named and item.key not in result.pages and named.search(lake.read_bytes(item.key).decode("utf-8", "replace")):
             result.pages.append(item.key)
@@ -256,7 +254,7 @@ def _clean(lake: Store, target: Target, result: Erasure, write: bool) -> None:
             if write:
                 lake.delete(key)
             continue
-        kept = without(target.recordings)(table, rows)
+        kept = without(recordings)(table, rows)
         if kept is not rows:
             result.rows["quarantine"] += len(rows) - len(kept)
             if write:
@@ -265,9 +263,8 @@ def _clean(lake: Store, target: Target, result: Erasure, write: bool) -> None:
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:
     """Finds a name as it is written in Markdown, HTML and addresses, not as a piece of a longer word."""
-    forms = {
-        form for name in names for form in (name, html.escape(name), quote(name, safe=""), quote(name, safe="/:~%"), markdown_text(name))
-    }
+    ways = (str, html.escape, markdown_text, lambda name: quote(name, safe=""), lambda name: quote(name, safe="/:~%"))
+    forms = {way(name) for name in names for way in ways}
     escaped = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True) if form)
     return re.compile(rf"(?<![\w-])(?:{escaped})(?![\w-])") if escaped else None
 

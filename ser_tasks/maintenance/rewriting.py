@@ -195,10 +195,10 @@ def _replace(lake: Store, groups: list[_Group], listing_s: float, reading_s: flo
     for group in replaced:
         if group.new_name:
             _write(lake, group, {"outcomes": group.key("outcomes")})
-    for group in finished:
-        if group not in replaced and group.new_name:  # a night tried a recording again: the next pass reads its parts anew
-            for key in group.new_data().values():
-                lake.delete(key)
+    kept = {key for group in replaced if group.new_name for key in group.new_data().values()}
+    written = {key for group in finished if group.new_name for key in group.new_data().values()}
+    for key in written - kept:  # a night tried a recording again: the next pass reads its parts anew
+        lake.delete(key)
     if replaced:
         time.sleep(reading_s)
     for group in replaced:

@@ -65,7 +65,8 @@ def publish_chunk(
     """Writes a chunk, given each batch's probabilities (its scored segments, labels). ``settings`` holds the key of the pseudonyms.
 
     Rows of recordings that were handled before and are not in ``batches`` stay as they are. So do those of recordings that
-    another run finished in the meantime. Recordings that were erased in the meantime are left out. Raises BrokenPartError where the chunk's outcomes under this version cannot be read.
+    another run finished in the meantime. Recordings that were erased in the meantime are left out. Raises BrokenPartError where the
+    chunk's outcomes under this version cannot be read.
     """
     started = time.perf_counter()
     before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
