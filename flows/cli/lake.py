@@ -53,9 +53,12 @@ def retention(
 ) -> None:
     """List the parts that are older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS allow; with --delete, delete them.
 
+    Emotion in older versions of calls whose consent was withdrawn goes, too. What is on hold (`ser hold`) stays.
+
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
     from ser_tasks.maintenance import retention as library
+    from ser_tasks.maintenance import withdrawal
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
@@ -64,6 +67,10 @@ def retention(
     found = library.expired(store, Settings())
     for each in found:
         typer.echo(each.summary())
+    withdrawn = withdrawal.find(store)
+    if withdrawn.recordings:
+        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
+        typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
     if not found:
         typer.echo("Nothing is past the retention.")
     elif delete:

@@ -6,11 +6,12 @@ mark, the HMAC-SHA256 of its id under SER_PSEUDONYM_KEY. Its marks count from th
 
 import hmac
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import SecretStr
 
 from ser_tasks.storage import Store, open_store
@@ -29,9 +30,13 @@ class Erased:
 
     def taken_from(self, rows: pa.Table) -> pa.Table:
         """Rows with a ``recording_id``, without those of erased recordings."""
-        if not self.marks:
-            return rows
-        return rows.filter(pa.array([recording_id not in self for recording_id in rows["recording_id"].to_pylist()], pa.bool_()))
+        return rows.filter(pc.invert(are_of(rows, self))) if self.marks else rows
+
+
+def are_of(rows: pa.Table, recordings: Container[str]) -> pa.Array:
+    """For each row with a ``recording_id``, whether it is of one of these recordings."""
+    ids = [each for each in rows["recording_id"].unique().to_pylist() if each in recordings]
+    return pc.is_in(rows["recording_id"], pa.array(ids, pa.string()))
 
 
 def read(lake: Store, key: SecretStr | None) -> Erased:

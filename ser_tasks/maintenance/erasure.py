@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import SecretStr
 
 from ser_tasks import schemas
@@ -36,7 +37,7 @@ from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store
 
 QUARANTINE = re.compile(r"quarantine/[^/]+/(?P<key>.+)")
-BLANKED = "This page named a call that was erased. It was blanked on {:%Y-%m-%d}."
+BLANKED = "This page named a call that was erased, or whose consent was withdrawn. It was blanked on {:%Y-%m-%d}."
 NOT_REACHED = (
     "the recordings themselves, with their sidecars: delete them in their store (nothing here will score them again)",
     "backups of the lake, and older versions that a versioned bucket keeps until its lifecycle rule ends them",
@@ -113,7 +114,7 @@ def dry_run(lake: Store, target: Target) -> Erasure:
     """What ``erase`` would take out; nothing is changed."""
     found = rewriting.find(lake, target.days, without(target.recordings))
     result = Erasure(found.rows, unread=found.unread)
-    _clean(lake, target.names, target.recordings, result, write=False)
+    clean(lake, target.names, without(target.recordings), result, write=False)
     return result
 
 
@@ -130,10 +131,10 @@ def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LI
     receipt = _begin(lake, target, key, unfinished)
     result = Erasure()
     gone = erased.read(lake, key)
-    _clean(lake, target.names, gone, result, write=True)
+    clean(lake, target.names, without(gone), result, write=True)
     days = {date.fromisoformat(day) for each in [receipt, *unfinished] for day in each["days"]}
     done = rewriting.rewrite(lake, days, without(gone), listing_s, reading_s)
-    _clean(lake, target.names, gone, result, write=True)  # what a report wrote meanwhile
+    clean(lake, target.names, without(gone), result, write=True)  # what a report wrote meanwhile
     _remove_temporary_files(lake, reading_s)
     result.rows += done.rows
     result.unread = sorted({*result.unread, *done.unread})
@@ -156,8 +157,8 @@ def without(recordings: Container[str]) -> Change:
     """The change that removes the rows of these recordings."""
 
     def change(table: str, rows: pa.Table) -> pa.Table:
-        stay = [recording_id not in recordings for recording_id in rows["recording_id"].to_pylist()]
-        return rows if all(stay) else rows.filter(pa.array(stay, pa.bool_()))
+        hers = erased.are_of(rows, recordings)
+        return rows.filter(pc.invert(hers)) if pc.any(hers).as_py() else rows
 
     return change
 
@@ -214,6 +215,11 @@ def _in_store(store: Store, subject: Subject, settings: Settings) -> set[str]:
     return found
 
 
+def names_of(lake: Store, recordings: frozenset[str]) -> set[str]:
+    """What pages and alerts may call these recordings: their ids, call ids and masked keys."""
+    return _days_and_names(lake, recordings)[1]
+
+
 def _days_and_names(lake: Store, recordings: frozenset[str]) -> tuple[set[date], set[str]]:
     days: set[date] = set()
     names = set(recordings)
@@ -233,8 +239,8 @@ def _days_and_names(lake: Store, recordings: frozenset[str]) -> tuple[set[date],
     return days, names
 
 
-def _clean(lake: Store, names: Iterable[str], recordings: Container[str], result: Erasure, write: bool) -> None:
-    """Blanks pages and alerts with one of the names, and removes the recordings' rows in quarantine."""
+def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, write: bool) -> None:
+    """Blanks pages and alerts with one of the names, and changes the rows in quarantine, whose unreadable files are deleted."""
     named = _pattern(names)
     for item in list(lake.list("reports/")):
         if named and item.key not in result.pages and named.search(lake.read_bytes(item.key).decode("utf-8", "replace")):
@@ -254,11 +260,21 @@ def _clean(lake: Store, names: Iterable[str], recordings: Container[str], result
             if write:
                 lake.delete(key)
             continue
-        kept = without(recordings)(table, rows)
+        kept = change(table, rows)
         if kept is not rows:
-            result.rows["quarantine"] += len(rows) - len(kept)
+            result.rows["quarantine"] += rewriting.changed(rows, kept)
             if write:
                 lake.write_bytes(key, parts.encode(table, kept))
+
+
+def is_named(lake: Store, key: str, names: Iterable[str]) -> bool:
+    """Whether a page, or the messages of a part of ``alerts``, has one of the names."""
+    named = _pattern(names)
+    if named is None:
+        return False
+    if parts.PartKey.parse(key) is not None:
+        return _blank_alerts(lake, key, named, write=False) > 0
+    return named.search(lake.read_bytes(key).decode("utf-8", "replace")) is not None
 
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:

@@ -102,11 +102,11 @@ def rewrite(lake: Store, days: Iterable[date], change: Change, listing_s: float,
 def _count(group: _Group, found: Rewritten) -> None:
     for table, rows in group.after.items():
         if rows is not group.before[table]:
-            found.rows[table] += _changed(group.before[table], rows)
+            found.rows[table] += changed(group.before[table], rows)
     found.parts += len(group.parts)
 
 
-def _changed(before: pa.Table, after: pa.Table) -> int:
+def changed(before: pa.Table, after: pa.Table) -> int:
     """The number of rows removed, or else of rows that differ."""
     if len(after) != len(before):
         return len(before) - len(after)
@@ -123,7 +123,7 @@ def _manifests(lake: Store, day: date, change: Change, found: Rewritten, write: 
             continue
         after = change("recordings", before)
         if after is not before:
-            found.rows["recordings"] += _changed(before, after)
+            found.rows["recordings"] += changed(before, after)
             found.parts += 1
             if write:
                 lake.write_bytes(key, parts.encode("recordings", after))
