@@ -1,8 +1,9 @@
 """Retention: deletes the parts of days that the settings no longer keep, and drops a version of the scores.
 
 Only what describes emotion is deleted. The manifest (``recordings``) and the ``outcomes`` stay: they tell the planner that a recording
-was handled, even while the store still holds it. Calls on hold (``holds``) stay: their rows, and pages that name them. ``deletions`` records what was deleted and when. A day in it is closed to every model
-(``pipeline.listing``), as is every day past the retention: nothing that was deleted is scored again.
+was handled, even while the store still holds it. ``deletions`` records what was deleted and when. A day in it is closed to every model
+(``pipeline.listing``), as is every day past the retention: nothing that was deleted is scored again. Calls on hold (``holds``) stay, and so
+do pages that name them.
 """
 
 from collections.abc import Iterable
@@ -60,7 +61,8 @@ def expired(lake: Store, settings: Settings, today: date | None = None) -> list[
         limit = today - timedelta(days=keep_days)
         for day, items in groupby(lake.list(f"{table}/day="), key=lambda item: parts.day_of(item.key)):
             if day is not None and day < limit:
-                listed, trimmed = _not_held(lake, table, list(items), held, names) if held else (list(items), {})
+                listed = list(items)
+                listed, trimmed = _not_held(lake, table, listed, held, names) if held else (listed, {})
                 if listed or trimmed:
                     size_bytes = sum(item.size_bytes for item in listed)
                     days.append(Expired(table, day, keep_days, [item.key for item in listed], size_bytes, trimmed))

@@ -1,7 +1,7 @@
 """Withdrawn consent: a call whose newest version says that the caller was not informed loses its emotion in every version.
 
-The views of ``sql/staging`` show none of it from the night on that read the new sidecar. ``withdraw`` takes it out of the older parts: their
-rows stay, as those of a withheld call.
+The views of ``sql/staging`` show none of it from the night on that read the new sidecar. ``withdraw`` takes it out of the older parts:
+their rows stay, as those of a withheld call.
 """
 
 from collections.abc import Container
@@ -35,7 +35,7 @@ class Withdrawn:
 
 
 def find(lake: Store) -> Withdrawn:
-    """The recordings with emotion in some part, though their newest version says that the caller was not informed. Held ones are left out."""
+    """The recordings with emotion in some part, though their newest version says that the caller was not informed; without held ones."""
     query = """
         WITH emotion AS (
             SELECT day, recording_id FROM parts.outcomes WHERE outcome = 'scored'
@@ -96,5 +96,5 @@ def _withheld(table: str, row: dict[str, object]) -> dict[str, object]:
 
 
 def _columns(table: str, first: str, last: str) -> list[str]:
-    names = schemas.TABLES[table].names
+    names: list[str] = schemas.TABLES[table].names
     return names[names.index(first) : names.index(last) + 1]

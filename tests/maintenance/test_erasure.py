@@ -113,8 +113,7 @@ def test_no_byte_of_a_compacted_lake_with_quarantine_and_two_versions_names_her(
     assert others(lake) == before
     with catalog.connect(str(lake)) as connection:
         assert set(catalog.run_checks(connection).values()) == {0}
-    report = doctor.examine(str(lake))
-    assert report.findings == [] or {each.kind for each in report.findings} <= {"not_handled"}
+    assert list(doctor.examine(str(lake)).lines()) == []
 
 
 def test_nothing_comes_back_and_the_doctor_misses_nothing(made, lake, monkeypatch):
@@ -127,8 +126,8 @@ def test_nothing_comes_back_and_the_doctor_misses_nothing(made, lake, monkeypatc
         assert (run["listed"], run["planned"], run["scored"], run["ignored_keys"]) == (4, 0, 0, 0)
         assert set(run["checks"].values()) == {0}
     assert others(lake) == before
-    assert {name.split("/")[0] for name in naming(lake)} <= set()
-    assert doctor.examine(str(lake), str(calls)).lines() == []
+    assert naming(lake) == set()
+    assert list(doctor.examine(str(lake), str(calls)).lines()) == []
     compact(open_store(str(lake)), SETTINGS, ANY_DAY, 0, 0)
     assert others(lake) == before
     with pytest.raises(ValueError, match="SER_PSEUDONYM_KEY"):
