@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from ser_tasks import schemas
 from ser_tasks.calls.metadata import pseudonym
 from ser_tasks.lake import catalog, erased, parts, read_only
 from ser_tasks.settings import Settings
@@ -102,9 +103,11 @@ def recordings_of(lake: Store, subjects: Iterable[Subject]) -> frozenset[str]:
     found: set[str] = set()
     with catalog.connect(lake.uri) as connection:
         for each in subjects:
-            wanted = " OR ".join(f"{column} = $id" for column in COLUMNS[each.kind])
-            tables = ("call_emotions", "outcomes", "segments") if each.kind == "call" else ("call_emotions",)
-            for table in tables:
+            for table in ("recordings", "outcomes", "call_emotions", "segments"):
+                columns = set(COLUMNS[each.kind]) & set(schemas.TABLES[table].names)
+                if not columns:
+                    continue
+                wanted = " OR ".join(f"{column} = $id" for column in sorted(columns))
                 query = f"SELECT DISTINCT recording_id FROM parts.{table} WHERE {wanted}"
                 try:
                     found |= set(read_only.query(connection, query, {"id": each.id})["recording_id"].to_pylist())
