@@ -20,9 +20,10 @@ def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
     expired = library.expired(store, Settings())
     for each in expired:
         log.info(each.summary())
-    withdrawn = withdrawal.find(store)
+    if delete:
+        log.info(f"{library.delete(store, expired)} parts deleted")
+    withdrawn = withdrawal.find(store)  # last: a part that cannot be read stops it
     log.info(withdrawn.summary())
     if delete:
         withdrawal.withdraw(store, withdrawn)
-        log.info(f"{library.delete(store, expired)} parts deleted")
     return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in expired]

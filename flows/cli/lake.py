@@ -67,16 +67,16 @@ def retention(
     found = library.expired(store, Settings())
     for each in found:
         typer.echo(each.summary())
-    withdrawn = withdrawal.find(store)
-    if withdrawn.recordings:
-        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
-        typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
     if not found:
         typer.echo("Nothing is past the retention.")
     elif delete:
         typer.echo(f"{library.delete(store, found)} parts deleted.")
     else:
         typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+    withdrawn = withdrawal.find(store)
+    if withdrawn.recordings:
+        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
+        typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
 
 
 def rollback(
