@@ -5,17 +5,25 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from ser_tasks.maintenance import retention as library
+from ser_tasks.maintenance import withdrawal
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 
 @flow(name="retention", persist_result=False)
 def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
-    """Finds days that are past the retention, deletes their parts where ``delete`` is set, and returns them: table, day, parts, bytes."""
+    """Finds days that are past the retention, deletes their parts where ``delete`` is set, and returns them: table, day, parts, bytes.
+
+    Also takes the emotion of calls whose consent was withdrawn out of every version.
+    """
     log, store = get_run_logger(), open_store(lake)
     expired = library.expired(store, Settings())
     for each in expired:
         log.info(each.summary())
     if delete:
         log.info(f"{library.delete(store, expired)} parts deleted")
+    withdrawn = withdrawal.find(store)  # last: a part that cannot be read stops it
+    log.info(withdrawn.summary())
+    if delete:
+        withdrawal.withdraw(store, withdrawn)
     return [{"table": each.table, "day": str(each.day), "parts": len(each.keys), "size_bytes": each.size_bytes} for each in expired]

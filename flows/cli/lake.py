@@ -1,11 +1,15 @@
 """Commands that query or maintain a lake."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.cli.app import Format, Lake, failure, require_nights
+
+if TYPE_CHECKING:
+    from ser_tasks.maintenance.holds import Subject
+    from ser_tasks.storage import Store
 
 
 def sql(
@@ -49,9 +53,12 @@ def retention(
 ) -> None:
     """List the parts that are older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS allow; with --delete, delete them.
 
+    Emotion in older versions of calls whose consent was withdrawn goes, too. What is on hold (`ser hold`) stays.
+
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
     from ser_tasks.maintenance import retention as library
+    from ser_tasks.maintenance import withdrawal
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
@@ -66,6 +73,10 @@ def retention(
         typer.echo(f"{library.delete(store, found)} parts deleted.")
     else:
         typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+    withdrawn = withdrawal.find(store)
+    if withdrawn.recordings:
+        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
+        typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
 
 
 def rollback(
@@ -85,6 +96,110 @@ def rollback(
     for key in keys if delete else []:
         store.delete(key)
     typer.echo(f"{len(keys)} parts of {version} " + ("deleted." if delete else "to delete: call it again with --delete."))
+
+
+Customer = Annotated[str | None, typer.Option(help="Id of a customer, or the pseudonym.")]
+Call = Annotated[str | None, typer.Option(help="Id of a call (call_id), or of a recording (recording_id).")]
+Agent = Annotated[str | None, typer.Option(help="Id of an agent, or the pseudonym.")]
+
+
+def erase(
+    lake: Lake,
+    customer: Customer = None,
+    call: Call = None,
+    agent: Agent = None,
+    recordings: Annotated[
+        str | None, typer.Option(help="Folder or s3://bucket/prefix of the recordings, to find those that were never scored, too.")
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Erase; without it, what would go is only listed.")] = False,
+) -> None:
+    """Erase a person's calls, or one call, from every table, version and page of the lake, and sign a receipt.
+
+    Without an id: lists the receipts. Nights and readers may go on; with --delete it takes 16 minutes or more.
+
+    Example: `ser erase --lake s3://lake/emotions --recordings s3://calls --customer c-4711`
+    """
+    from ser_tasks.maintenance import erasure
+    from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    store, settings = open_store(lake), Settings()
+    if customer is call is agent is None:
+        typer.echo("\n".join(erasure.receipt_lines(store, settings)) or "Nothing was erased: give --customer, --call or --agent.")
+        return
+    subject = _subject(store, customer, call, agent)
+    target = erasure.find(store, subject, settings, open_store(recordings) if recordings else None)
+    typer.echo(f"{len(target.recordings)} recordings of this {subject.kind}; {target.held} more are on hold and stay.")
+    if not recordings:
+        typer.echo("Recordings that were never scored show whose they are in their store only: give --recordings, too.")
+    done = erasure.erase(store, target, settings) if delete else erasure.dry_run(store, target)
+    typer.echo("\n".join([*done.lines(), "Not reached:", *(f"  {each}" for each in erasure.NOT_REACHED)]))
+    typer.echo(f"Receipt: {done.receipt}" if delete else "Nothing was changed: call it again with --delete.")
+    if not done.complete:
+        raise failure("the erasure is not complete: call it again once no night runs and every part can be read.")
+
+
+def hold(
+    lake: Lake,
+    customer: Customer = None,
+    call: Call = None,
+    agent: Agent = None,
+    release: Annotated[bool, typer.Option("--release", help="End the hold.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, such as a file number. It is stored in the lake: name nobody.")] = "",
+) -> None:
+    """Hold a person's calls, or one call: neither retention nor erasure deletes them until --release. Lists the holds without an id.
+
+    Example: `ser hold --lake s3://lake/emotions --customer c-4711 --reason "file 12/2026"`
+    """
+    from ser_tasks.maintenance import holds
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    store = open_store(lake)
+    if customer is call is agent is None:
+        typer.echo("\n".join(each.line() for each in holds.read(store)) or "Nothing is on hold.")
+        return
+    subject = _subject(store, customer, call, agent)
+    if release:
+        holds.release(store, subject)
+    else:
+        holds.place(store, subject, reason)
+    typer.echo(f"The {subject.kind} {subject.id} is {'no longer ' if release else ''}on hold.")
+
+
+def pseudonym(
+    customer: Annotated[str | None, typer.Option(help="Id of a customer.")] = None,
+    agent: Annotated[str | None, typer.Option(help="Id of an agent.")] = None,
+) -> None:
+    """Print the pseudonym under which the lake knows a customer or an agent, made with SER_PSEUDONYM_KEY.
+
+    Example: `ser pseudonym --customer c-4711`
+    """
+    from ser_tasks.calls.metadata import pseudonym as make_pseudonym
+    from ser_tasks.settings import Settings
+
+    kind, text = _only_one({"customer": customer, "agent": agent})
+    made = make_pseudonym(kind, text, Settings())
+    if made is None:
+        raise ValueError("SER_PSEUDONYM_KEY is not set, or the id is empty: without the key of the nights there is no pseudonym.")
+    typer.echo(made)
+
+
+def _subject(store: "Store", customer: str | None, call: str | None, agent: str | None) -> "Subject":
+    from ser_tasks.maintenance import holds
+    from ser_tasks.settings import Settings
+
+    kind, text = _only_one({"customer": customer, "call": call, "agent": agent})
+    return holds.subject(store, kind, text, Settings())
+
+
+def _only_one(given: dict[str, str | None]) -> tuple[str, str]:
+    """The one option that is given, and its value. Raises ValueError for none or several."""
+    chosen = [(name, value) for name, value in given.items() if value is not None]
+    if len(chosen) != 1:
+        raise ValueError(f"Give one of {', '.join(f'--{name}' for name in given)}.")
+    return chosen[0]
 
 
 def report(

@@ -22,7 +22,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_tasks.lake import parts
+from ser_tasks.lake import erased, parts
 from ser_tasks.lake.manifest import deleted_days, to_retry
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store, StoredObject
@@ -88,11 +88,11 @@ def compact(
     merges = [merge for each, outcomes in _outcomes(lake, before) for merge in _merges(lake, each, outcomes, settings)]
     for merge in merges:
         for table in TABLES[:-1]:
-            _write_merged(lake, table, merge)
+            _write_merged(lake, table, merge, settings)
     if merges:
         time.sleep(listing_s)
     for merge in merges:
-        _write_merged(lake, "outcomes", merge)
+        _write_merged(lake, "outcomes", merge, settings)
         done.merged += len(merge.names)
         done.into += 1
     if merges:
@@ -156,10 +156,11 @@ def _held_by(lake: Store, day_version: DayVersion, names: list[str]) -> dict[str
     return held_by
 
 
-def _write_merged(lake: Store, table: str, merge: Merge) -> None:
+def _write_merged(lake: Store, table: str, merge: Merge, settings: Settings) -> None:
+    gone = erased.read(lake, settings.pseudonym_key)  # an erasure may have begun since the last write
     tables = [_held_rows(lake, table, merge, name) for name in merge.names]
     rows = pa.concat_tables(tables).sort_by([("recording_id", "ascending"), ("chunk_id", "ascending")])
-    lake.write_bytes(f"{merge.day_version.folder(table)}{merge.name}.parquet", parts.encode(table, rows))
+    lake.write_bytes(f"{merge.day_version.folder(table)}{merge.name}.parquet", parts.encode(table, gone.taken_from(rows)))
 
 
 def _held_rows(lake: Store, table: str, merge: Merge, name: str) -> pa.Table:

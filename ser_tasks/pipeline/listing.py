@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -111,11 +111,17 @@ class Recording:
 class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
-    Closed days are left out: those in ``deleted``, and those past the retention.
+    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``.
     """
 
     def __init__(
-        self, recordings: Store, settings: Settings, database: Path, only_day: date | None = None, deleted: Set[date] = frozenset()
+        self,
+        recordings: Store,
+        settings: Settings,
+        database: Path,
+        only_day: date | None = None,
+        deleted: Set[date] = frozenset(),
+        erased: Container[str] = frozenset(),
     ):
         self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
@@ -123,6 +129,7 @@ class Listing:
         self.ignored_keys = 0
         """Keys that are neither recordings nor sidecars of one."""
         self.closed = 0
+        self._erased = erased
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -154,7 +161,9 @@ class Listing:
                 self.ignored_keys += 1
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
-            wanted = not is_sidecar and (not only_day or day == only_day) and self._is_open(day)
+            wanted = (
+                not is_sidecar and recording_id(item.key) not in self._erased and (not only_day or day == only_day) and self._is_open(day)
+            )
             if not self._is_open(day):
                 self.closed += not is_sidecar and (not only_day or day == only_day)
                 if is_sidecar and day_source != "object":

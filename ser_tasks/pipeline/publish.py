@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ser_tasks import schemas
 from ser_tasks.inference.bundle import Bundle
-from ser_tasks.lake import ledger, manifest, parts
+from ser_tasks.lake import erased, ledger, manifest, parts
+from ser_tasks.lake.erased import Erased
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.aggregate import Scored, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
@@ -64,11 +65,13 @@ def publish_chunk(
     """Writes a chunk, given each batch's probabilities (its scored segments, labels). ``settings`` holds the key of the pseudonyms.
 
     Rows of recordings that were handled before and are not in ``batches`` stay as they are. So do those of recordings that
-    another run finished in the meantime. Raises BrokenPartError where the chunk's outcomes under this version cannot be read.
+    another run finished in the meantime. Recordings that were erased in the meantime are left out. Raises BrokenPartError where the
+    chunk's outcomes under this version cannot be read.
     """
     started = time.perf_counter()
     before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
-    waiting = ingest.waiting_recordings(chunk, before.outcomes, settings)
+    gone = erased.read(lake, settings.pseudonym_key)
+    waiting = {recording for recording in ingest.waiting_recordings(chunk, before.outcomes, settings) if recording not in gone}
     results = [pair for pair in _in_order(batches, probabilities) if pair[0].recording.recording_id in waiting]
     provenance = {
         "model": bundle.model_id,
@@ -91,7 +94,7 @@ def publish_chunk(
             rows["call_emotions"].append(call_row(result, scored, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
     extracted = [result for result, _ in results]
-    written_bytes = _write(lake, chunk, spec.version, rows, before.held_by) if extracted else 0
+    written_bytes = _write(lake, chunk, spec.version, rows, before.held_by, gone) if extracted else 0
     ended = Counter(result.outcome for result in extracted)
     for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
         if row["run_id"] == spec.run_id and row["recording_id"] not in waiting:
@@ -126,7 +129,7 @@ def _in_order(batches: list[Batch], probabilities: list[NDArray[np.float32]]) ->
     return sorted(pairs, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
 
 
-def _write(lake: Store, chunk: Chunk, version: str, rows: dict[str, list[dict[str, Any]]], held_by: str | None) -> int:
+def _write(lake: Store, chunk: Chunk, version: str, rows: dict[str, list[dict[str, Any]]], held_by: str | None, gone: Erased) -> int:
     """Writes the three tables' parts, outcomes last, and returns their bytes. Older rows of recordings that are not in ``rows`` stay.
 
     Where the chunk is not done, only a run that was killed while it published can have left parts, and it wrote the first table first.
@@ -139,7 +142,7 @@ def _write(lake: Store, chunk: Chunk, version: str, rows: dict[str, list[dict[st
         old = _read_if_there(lake, f"{place}{held_by or chunk.chunk_id}.parquet", table) if may_exist else None
         may_exist = old is not None or held_by is not None
         if old is not None:
-            kept = old.filter(pc.equal(old["chunk_id"], chunk.chunk_id))
+            kept = gone.taken_from(old.filter(pc.equal(old["chunk_id"], chunk.chunk_id)))
             kept = kept.filter(pc.invert(pc.is_in(kept["recording_id"], redone)))
             new = pa.concat_tables([kept, new]).sort_by([("recording_id", "ascending")])
         data = parts.encode(table, new)

@@ -11,7 +11,7 @@ import duckdb
 from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
-from ser_tasks.lake import catalog, manifest, parts
+from ser_tasks.lake import catalog, erased, manifest, parts
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.extract import Batch
@@ -61,7 +61,8 @@ class Night:
         spec = self.spec
         with self.record.timed("list"):
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            self.listing = Listing(self.recordings, spec.settings, database, spec.day, manifest.deleted_days(self.lake))
+            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, self._pseudonym_key)
+            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
         self.record.add_plan(plan)
         return plan

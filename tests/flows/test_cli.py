@@ -10,7 +10,21 @@ from typer.testing import CliRunner
 from flows.cli import app
 
 COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "models", "bench", "speech"]
-COMMANDS += ["backfill", "rescore", "retention", "rollback", "report", "doctor", "compact", "dashboard", "alerts", "weekly"]
+COMMANDS += [
+    "backfill",
+    "rescore",
+    "retention",
+    "rollback",
+    "erase",
+    "hold",
+    "pseudonym",
+    "report",
+    "doctor",
+    "compact",
+    "dashboard",
+    "alerts",
+    "weekly",
+]
 README = Path(__file__).parents[2] / "README.md"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ser_tasks.lake import catalog, parts
+from ser_tasks.lake import catalog, erased, parts
 from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
@@ -183,7 +183,8 @@ def _compare_with_recordings(
 
     Returns the rows of ``given_up`` that still exist: others cannot be tried again.
     """
-    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted_days(store))
+    deleted, gone = deleted_days(store), erased.read(store, settings.pseudonym_key)
+    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted, erased=gone)
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
