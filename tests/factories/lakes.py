@@ -52,7 +52,7 @@ class Call:
     ``segments`` is a list of rows.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a call has as many facts
         self,
         name: str,
         segments: list[dict],

@@ -73,9 +73,9 @@ def test_a_new_model_hides_the_old_one_everywhere(lake):
     connection = views_over(lake)
     newest = {"call_emotions": 1, "segments": 1, "outcomes": 1}
     both = {"call_emotions": 2, "segments": 5, "outcomes": 2}
-    for table in newest:
+    for table, count in newest.items():
         found = rows(connection, f"SELECT model FROM {table} WHERE recording_id = 'id-angry'")
-        assert [each["model"] for each in found] == [NEWER_MODEL] * newest[table]
+        assert [each["model"] for each in found] == [NEWER_MODEL] * count
         assert len(rows(connection, f"FROM {table}_all WHERE recording_id = 'id-angry'")) == both[table]
         others = rows(connection, f"SELECT DISTINCT model FROM {table} WHERE call_id = 'worse'")
         assert others == [{"model": MODEL}]
