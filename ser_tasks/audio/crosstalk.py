@@ -181,7 +181,8 @@ def _halved(samples: Floats) -> Floats:
     count = even.shape[1]
     beside = odd[:, 1 : count + 1] + odd[:, 2 : count + 2]
     farther = odd[:, :count] + odd[:, 3 : count + 3]
-    return np.float32(1 / 2) * even + np.float32(9 / 32) * beside - np.float32(1 / 32) * farther
+    halved: Floats = np.float32(1 / 2) * even + np.float32(9 / 32) * beside - np.float32(1 / 32) * farther
+    return halved
 
 
 @functools.cache
