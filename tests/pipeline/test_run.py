@@ -192,7 +192,7 @@ def test_another_policy_is_a_version_too_and_scores_what_was_withheld(night, cal
 
 
 def test_a_reuploaded_recording_is_a_new_version_of_its_call(bundle, workers, tmp_path):
-    call = two_sided([("customer", 1, 6)], 8)
+    call = two_sided([("customer", 1, 6), ("agent", 6.5, 7.5)], 8)
     write_call(tmp_path / "calls", "2026-11-20/a.wav", call, TWO_SIDED)
     run_night(tmp_path / "calls", tmp_path / "lake", bundle, workers)
     write_call(tmp_path / "calls", "2026-11-20/a.wav", np.concatenate([call, call]), TWO_SIDED)

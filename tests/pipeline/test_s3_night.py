@@ -150,7 +150,7 @@ def test_odd_keys_each_end_in_one_outcome(s3, bundle, workers, tmp_path):
 def test_a_long_call_uploaded_in_pieces_is_scored(s3, bundle, workers, tmp_path):
     from boto3.s3.transfer import TransferConfig
 
-    long = two_sided([("customer", 1 + 20 * n, 4 + 20 * n) for n in range(18)], 360)
+    long = two_sided([("customer", 1 + 20 * n, 4 + 20 * n) for n in range(18)] + [("agent", 350, 354)], 360)
     path = write_call(tmp_path / "in", "2026-11-20/long.wav", long, TWO_SIDED, subtype="PCM_16")
     assert path.stat().st_size > 2 * (5 << 20)
     source = s3.bucket("long")
