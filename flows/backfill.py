@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+import httpx
 from prefect import flow, get_run_logger
 
 from flows.nightly import nightly
@@ -43,6 +44,8 @@ def backfill(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     for day in (first + timedelta(days=number) for number in range((last - first).days + 1)):
         try:
             run = nightly(recordings, lake, day=day, model=model, device=device, workers=workers, policy=policy)
+        except httpx.HTTPError:  # Prefect's server is lost
+            raise
         except Exception as error:
             bad[day] = f"{type(error).__name__}: {error}"
             log.error(f"{day}: {bad[day]}")

@@ -4,6 +4,7 @@ from collections import deque
 from datetime import date, timedelta
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
@@ -132,6 +133,8 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
         chunk_day, chunk_id, extracted = ahead.popleft()
         try:
             progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
+        except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
+            raise
         except Exception as error:
             log.exception(f"chunk {chunk_id} failed")
             night.give_up(chunk_day, chunk_id, error)
