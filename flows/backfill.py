@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import httpx
 from prefect import flow, get_run_logger
 
-from flows.nightly import nightly
+from flows.nightly import first_ten, nightly
 from ser_tasks.pipeline.spec import preflight, run_settings
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
@@ -15,7 +15,8 @@ class IncompleteBackfillError(RuntimeError):
     """Days of the range need a person; all others are done. ``days`` says for each what happened."""
 
     def __init__(self, days: dict[date, str]):
-        super().__init__(f"{len(days)} days are not in order: " + "; ".join(f"{day}: {what}" for day, what in days.items()))
+        lines = first_ten([f"{day}: {what}" for day, what in days.items()], "days")
+        super().__init__(f"{len(days)} days are not in order: " + "; ".join(lines))
         self.days = days
 
 

@@ -220,6 +220,11 @@ RUNS = _schema(
         pa.string(),
         "keys of the first of them, ids of people masked as ~; null where there is none, and in older parts",
     ),
+    (
+        "ignored_suffixes",
+        pa.string(),
+        "the suffixes of the ignored keys with their numbers, as `.mkv 3, .txt 1`, at most 20, the most frequent first; null in older parts",
+    ),
 )
 
 DELETIONS = _schema(

@@ -107,7 +107,7 @@ def test_the_deployments_name_flows_and_their_parameters():
         assert flow.name == deployment["name"]
         assert deployment["parameters"].keys() <= set(flow.parameters.properties)
     names = [deployment["name"] for deployment in page["deployments"]]
-    assert names == ["nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"]
+    assert names == ["nightly", "report", "alerts", "weekly", "retention", "compact", "doctor", "backfill", "rescore"]
 
 
 def test_the_automations_are_valid_and_watch_every_flow():
