@@ -14,17 +14,17 @@ ignored AS (
     FROM (SELECT run_id, back, unnest(string_split(ignored_suffixes, ', ')) AS item FROM listings WHERE ignored_suffixes <> '')
 ),
 compared AS (
-    SELECT newest.suffix, newest.keys, listings.keys AS of, newest.keys / listings.keys AS share, (
-        SELECT median(coalesce(i.keys, 0) / n.keys)
-        FROM listings AS n
-        LEFT JOIN ignored AS i ON i.run_id = n.run_id AND i.suffix = newest.suffix
-        WHERE n.back > 1
-    ) AS usual
-    FROM ignored AS newest
-    JOIN listings USING (run_id)
-    WHERE newest.back = 1
+    SELECT
+        newest.suffix,
+        any_value(newest.keys) AS keys,
+        any_value(listings.keys) FILTER (listings.back = 1)::BIGINT AS of,
+        median(coalesce(i.keys, 0) / listings.keys) FILTER (listings.back > 1) AS usual
+    FROM (FROM ignored WHERE back = 1) AS newest
+    CROSS JOIN listings
+    LEFT JOIN ignored AS i ON i.run_id = listings.run_id AND i.suffix = newest.suffix
+    GROUP BY newest.suffix
 )
-SELECT suffix AS subject, keys, of, share, usual
+SELECT suffix AS subject, keys, of, keys / of AS share, usual
 FROM compared
-WHERE of >= $at_least AND share > coalesce(usual + $above_usual, $first_above)
+WHERE of >= $at_least AND keys / of > coalesce(usual + $above_usual, $first_above)
 ORDER BY keys DESC, subject

@@ -246,7 +246,7 @@ def test_many_reasons_that_make_up_the_whole_night_are_seen_together(tmp_path):
     [
         (GOOD_NIGHT, []),
         ({("scored", None): 80, ("withheld", "role_mixed"): 28}, []),  # 26 %, of which 20 % are usual
-        ({("scored", None): 7, ("withheld", "role_mixed"): 2, ("withheld", "no_role"): 2}, ["not scored: 4", "withheld no_role: 2"]),
+        ({("scored", None): 7, ("withheld", "role_mixed"): 2, ("withheld", "no_role"): 2}, ["withheld: 4", "withheld no_role: 2"]),
         ({("scored", None): 6, ("withheld", "role_mixed"): 4}, ["withheld role_mixed: 4"]),
         ({("scored", None): 7, ("no_speech", None): 3}, ["no_speech: 3"]),
     ],
