@@ -41,7 +41,7 @@ class TemporaryServer:
 
     def __init__(self) -> None:
         self.auth_string = f"ser:{secrets.token_urlsafe(24)}"
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
@@ -101,6 +101,12 @@ class TemporaryServer:
 _started: list[TemporaryServer] = []
 
 
+def kill_servers() -> None:
+    """Ends the temporary servers of this process at once, those that hang, too."""
+    for server in _started:
+        server.process.kill()
+
+
 def is_shared() -> bool:
     """Whether there is a Prefect server that other runs use, too: one that ``PREFECT_API_URL`` names, not a temporary one."""
     url = PREFECT_API_URL.value()
@@ -122,6 +128,7 @@ def prefect_server() -> Iterator[TemporaryServer | None]:
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / "ser-server-start.lock", timeout=limit_s):
             server = TemporaryServer()
+            _started.append(server)
             try:
                 server.wait_until_up(limit_s)
             except BaseException:
@@ -135,7 +142,6 @@ def prefect_server() -> Iterator[TemporaryServer | None]:
         raise
     except OSError as error:
         raise ServerStartError(f"The temporary Prefect server needs a folder to write to: {error}. Set PREFECT_HOME to one.") from None
-    _started.append(server)
     with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.auth_string}):
         yield server
 

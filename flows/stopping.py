@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from flows.server import TemporaryServer
+from flows.server import TemporaryServer, kill_servers
 
 STOP_LIMIT_S = 8.0
 """From the signal to the end of the process: time to stop the workers, remove scratch and say so to Prefect."""
@@ -104,4 +104,5 @@ def end_now(exit_code: int) -> None:
     """Ends this process and those that it started, without waiting for anything."""
     for child in multiprocessing.active_children():
         child.kill()
-    os._exit(exit_code)  # the temporary server ends with it
+    kill_servers()
+    os._exit(exit_code)

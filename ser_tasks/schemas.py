@@ -223,7 +223,7 @@ RUNS = _schema(
     (
         "ignored_suffixes",
         pa.string(),
-        "the suffixes of the ignored keys with their numbers, as `.mkv 3, .txt 1`, at most 20, the most frequent first; null in older parts",
+        "suffixes of the ignored keys and their numbers, as `.mkv 3, .txt 1`, the 20 most frequent; null in older parts",
     ),
 )
 

@@ -37,6 +37,8 @@ def _end_in_time(ending: dict[str, int]) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    if "flows.server" in sys.modules:
+        sys.modules["flows.server"].kill_servers()
     os._exit(ending["exit_code"])
 
 

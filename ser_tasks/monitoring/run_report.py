@@ -110,7 +110,7 @@ def given_up_recordings(connection: duckdb.DuckDBPyConnection, run_id: str, sett
 
 
 def unusual_shares(connection: duckdb.DuckDBPyConnection, run: Row, settings: Settings) -> list[str]:
-    """What the shipped rules ``unscored_share`` and ``ignored_share`` say of a run, however few its recordings: far more than usual was not scored, or ignored."""
+    """What the shipped rules ``unscored_share`` and ``ignored_share`` say of a run, however few its recordings."""
     lines = []
     for rule in alert_rules.load().rules:
         if rule.name == "ignored_share" or rule.name == "unscored_share" and sum(run[outcome] for outcome in schemas.OUTCOMES):

@@ -22,7 +22,6 @@ from ser_tasks.pipeline.listing import ROWS_AT_ONCE, Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
-
 MOST_SUFFIXES = 20
 
 

@@ -23,7 +23,8 @@ from ser_tasks.monitoring.run_report import (
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
-from tests.factories.lakes import DAY, NIGHT, Call, angry, good_calls, row, run_row, segment, write, write_calls, write_good_lake
+from tests.factories import lakes
+from tests.factories.lakes import DAY, NIGHT, Call, angry, good_calls, run_row, segment, write, write_calls, write_good_lake
 
 
 @pytest.fixture
@@ -205,13 +206,15 @@ def shares(lake: str, **by_run: dict) -> None:
     """Runs an hour apart on consecutive days, with outcomes of their recordings by (outcome, reason code)."""
     for back, (run_id, endings) in enumerate(reversed(by_run.items())):
         started_at = NIGHT - timedelta(days=back)
-        counts = {outcome: 0 for outcome in OUTCOMES}
+        counts = dict.fromkeys(OUTCOMES, 0)
         rows = []
         for (outcome, code), number in endings.items():
             counts[outcome] += number
             for index in range(number):
                 name = f"{run_id}-{outcome}-{code}-{index}"
-                rows.append(row("outcomes", key=f"{name}.wav", recording_id=name, etag="1", outcome=outcome, reason_code=code, run_id=run_id))
+                rows.append(
+                    lakes.row("outcomes", key=f"{name}.wav", recording_id=name, etag="1", outcome=outcome, reason_code=code, run_id=run_id)
+                )
         write(lake, "outcomes", rows, day=started_at.date(), chunk=run_id)
         run = reported(run_id=run_id, started_at=started_at, ended_at=started_at, listed=sum(counts.values()), **counts)
         write(lake, "runs", [run], day=started_at.date(), chunk=run_id)
