@@ -236,7 +236,7 @@ def test_a_night_in_which_every_recording_is_quarantined_needs_attention(tmp_pat
         "quarantined bad_facts: 6 of 6 recordings of the last night (100%; unknown is usual), .wav: FROM outcomes_and_reasons"
     ]
     run = find_run(open_store(str(tmp_path)), "r1")
-    assert summary(run, [], attention(str(tmp_path), "r1")).startswith("**Needs attention:** quarantined bad_facts: 6 of 6")
+    assert summary(run, [], unusual=attention(str(tmp_path), "r1")).startswith("**Needs attention:** quarantined bad_facts: 6 of 6")
 
 
 def test_many_reasons_that_make_up_the_whole_night_are_seen_together(tmp_path):
