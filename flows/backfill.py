@@ -2,9 +2,10 @@
 
 from datetime import date, timedelta
 
+import httpx
 from prefect import flow, get_run_logger
 
-from flows.nightly import nightly
+from flows.nightly import first_ten, nightly
 from ser_tasks.pipeline.spec import preflight, run_settings
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
@@ -14,7 +15,8 @@ class IncompleteBackfillError(RuntimeError):
     """Days of the range need a person; all others are done. ``days`` says for each what happened."""
 
     def __init__(self, days: dict[date, str]):
-        super().__init__(f"{len(days)} days are not in order: " + "; ".join(f"{day}: {what}" for day, what in days.items()))
+        lines = first_ten([f"{day}: {what}" for day, what in days.items()], "days")
+        super().__init__(f"{len(days)} days are not in order: " + "; ".join(lines))
         self.days = days
 
 
@@ -43,6 +45,8 @@ def backfill(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     for day in (first + timedelta(days=number) for number in range((last - first).days + 1)):
         try:
             run = nightly(recordings, lake, day=day, model=model, device=device, workers=workers, policy=policy)
+        except httpx.HTTPError:  # Prefect's server is lost
+            raise
         except Exception as error:
             bad[day] = f"{type(error).__name__}: {error}"
             log.error(f"{day}: {bad[day]}")

@@ -103,10 +103,9 @@ def _this_pipeline(source: Path, repeats: int, model: str | None, device: str, w
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     begun = time.perf_counter()
     from flows.nightly import nightly
-    from flows.server import start_server
+    from flows.server import prefect_server
 
-    start_server()
-    with tempfile.TemporaryDirectory() as folder:
+    with prefect_server(), tempfile.TemporaryDirectory() as folder:
         recordings, lake = Path(folder, "recordings"), Path(folder, "lake")
         for number in range(repeats):
             for item in open_store(str(source)).list():

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
-from prefect.settings import PREFECT_API_URL
 
+from flows.server import is_shared
 from ser_tasks.storage import open_store
 
 LONGEST_WAIT_S = 6 * 3600
@@ -26,7 +26,7 @@ def concurrency_limit(name: str, longest_wait_s: float = LONGEST_WAIT_S) -> Iter
 
     Errors of the server never stop the work: it goes on without the limit, and logs a warning.
     """
-    if not PREFECT_API_URL.value():
+    if not is_shared():
         yield
         return
     log, held = get_run_logger(), contextlib.ExitStack()

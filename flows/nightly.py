@@ -4,6 +4,7 @@ from collections import deque
 from datetime import date, timedelta
 from typing import Any
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
@@ -89,8 +90,9 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)
     with lake_limit(lake), Night(spec, settings.pseudonym_key) as night:
         plan = list_and_plan(night)
+        ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
-            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored; "
+            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
             f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {spec.version}"
         )
         if plan.lone_sidecars:
@@ -111,8 +113,8 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
             log.warning(line)
         publish_artifacts(night, run, checks)
     troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
-    troubles += [str(error) for error in night.record.broken.values()]
-    troubles += [f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()]
+    troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
+    troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
     if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
         troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
     if troubles:
@@ -132,9 +134,16 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
         chunk_day, chunk_id, extracted = ahead.popleft()
         try:
             progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
+        except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
+            raise
         except Exception as error:
             log.exception(f"chunk {chunk_id} failed")
             night.give_up(chunk_day, chunk_id, error)
+
+
+def first_ten(lines: list[str], what: str) -> list[str]:
+    """The first ten lines, and how many more there are: a message is read by a person."""
+    return lines[:10] + ([f"and {len(lines) - 10} more {what}"] if len(lines) > 10 else [])
 
 
 def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int]) -> None:

@@ -1,18 +1,168 @@
-"""The Prefect server that a run uses where none is configured: a temporary one on loopback, gone when the run ends."""
+"""The Prefect server that a run uses where none is configured: a temporary one on loopback, which never outlives the run.
 
-from filelock import FileLock
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+``python -m flows.server FD`` is that server: it serves on the socket FD, and ends when its standard input is closed, which
+happens however its parent ends. It is in a session of its own: the parent decides what Ctrl-C means.
+"""
+
+import atexit
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO
+
+import httpx
+from filelock import FileLock, Timeout
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+    temporary_settings,
+)
+
+STOP_LIMIT_S = 3
+ADVICE = "Start a server of your own (prefect server start) and set PREFECT_API_URL to its address"
 
 
-def start_server() -> None:
-    """Starts the temporary server, one at a time on this machine: two that create their database at once would fail.
+class ServerStartError(OSError):
+    """The temporary Prefect server did not start."""
 
-    Does nothing where ``PREFECT_API_URL`` names a server.
+
+class TemporaryServer:
+    """A Prefect server on a free port of 127.0.0.1, with a password of its own. Its database is that of PREFECT_HOME."""
+
+    def __init__(self) -> None:
+        self.auth_string = f"ser:{secrets.token_urlsafe(24)}"
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            self.url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(listener.fileno())],
+                env={
+                    **os.environ,
+                    **get_current_settings().to_environment_variables(exclude_unset=True),
+                    "PREFECT_SERVER_API_AUTH_STRING": self.auth_string,
+                    "PREFECT_UI_ENABLED": "0",
+                    "PREFECT__SERVER_EPHEMERAL": "1",
+                    "PREFECT__SERVER_FINAL": "1",
+                },
+                pass_fds=[listener.fileno()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        atexit.register(self.stop)  # not before: at the exit Prefect sends what it still holds
+
+    def wait_until_up(self, limit_s: float) -> None:
+        """Returns when the server answers. Raises ServerStartError where it ends, or does not answer in time."""
+        deadline = time.monotonic() + limit_s
+        with httpx.Client(trust_env=False, timeout=2) as client:
+            while time.monotonic() < deadline:
+                if self.process.poll() is not None:
+                    self._errors.seek(0)
+                    lines = self._errors.read().decode(errors="replace").split("\n")
+                    last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+                    raise ServerStartError(
+                        f"The temporary Prefect server ended with exit code {self.process.returncode} before it was up ({last}). "
+                        f"Check {PREFECT_HOME.value()} (PREFECT_HOME), where its database is. {ADVICE}."
+                    )
+                with contextlib.suppress(httpx.HTTPError):
+                    if client.get(f"{self.url}/health").status_code == httpx.codes.OK:
+                        return
+                time.sleep(0.1)
+        raise ServerStartError(
+            f"The temporary Prefect server was not up within {limit_s:g} s. "
+            f"Raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS. {ADVICE}."
+        )
+
+    def stop(self) -> None:
+        """Ends the process, at once where it does not end by itself."""
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+_started: list[TemporaryServer] = []
+
+
+def kill_servers() -> None:
+    """Ends the temporary servers of this process at once, those that hang, too."""
+    for server in _started:
+        server.process.kill()
+
+
+def is_shared() -> bool:
+    """Whether there is a Prefect server that other runs use, too: one that ``PREFECT_API_URL`` names, not a temporary one."""
+    url = PREFECT_API_URL.value()
+    return bool(url) and url not in [server.url for server in _started]
+
+
+@contextlib.contextmanager
+def prefect_server() -> Iterator[TemporaryServer | None]:
+    """Starts the temporary server for a ``with`` block, and yields it; it stops when this process ends.
+
+    One starts at a time on this machine: two that create their database at once would fail. Does nothing, and yields None, where
+    ``PREFECT_API_URL`` names a server. Raises ServerStartError.
     """
     if PREFECT_API_URL.value():
+        yield None
         return
-    home = PREFECT_HOME.value()
-    home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "ser-server-start.lock"), get_client(sync_client=True) as client:
-        client.hello()
+    home, limit_s = PREFECT_HOME.value(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / "ser-server-start.lock", timeout=limit_s):
+            server = TemporaryServer()
+            _started.append(server)
+            try:
+                server.wait_until_up(limit_s)
+            except BaseException:
+                server.kill()
+                raise
+    except Timeout:
+        raise ServerStartError(
+            f"Another temporary Prefect server has been starting for {limit_s:g} s (it holds {home}/ser-server-start.lock). {ADVICE}."
+        ) from None
+    except ServerStartError:
+        raise
+    except OSError as error:
+        raise ServerStartError(f"The temporary Prefect server needs a folder to write to: {error}. Set PREFECT_HOME to one.") from None
+    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.auth_string}):
+        yield server
+
+
+def serve(fd: int) -> None:
+    """Serves Prefect's API on a bound socket until standard input is closed."""
+
+    def end_with_parent() -> None:
+        while sys.stdin.buffer.read(1):
+            pass
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    import uvicorn
+
+    config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+    server = uvicorn.Server(config)
+    server.run(sockets=[socket.socket(fileno=fd)])
+    if not server.started:
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -220,6 +220,11 @@ RUNS = _schema(
         pa.string(),
         "keys of the first of them, ids of people masked as ~; null where there is none, and in older parts",
     ),
+    (
+        "ignored_suffixes",
+        pa.string(),
+        "suffixes of the ignored keys and their numbers, as `.mkv 3, .txt 1`, the 20 most frequent; null in older parts",
+    ),
 )
 
 DELETIONS = _schema(

@@ -1,6 +1,11 @@
 """What the commands share: the application, common options, and the way errors are shown."""
 
+import contextlib
 import functools
+import os
+import sys
+import threading
+import time
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
@@ -9,7 +14,35 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(
+END_LIMIT_S = 8.0
+"""From a program's last line to its end: Prefect sends its server what it still holds, or retries for hours where that is gone."""
+
+
+class Program(typer.Typer):
+    """The application, which ends soon after its last work when it is run as a program."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        ending = {"exit_code": 1}
+        threading.Thread(target=_end_in_time, args=(ending,), name="ending", daemon=True).start()
+        try:
+            return super().__call__(*arguments, **options)
+        except SystemExit as end:
+            ending["exit_code"] = end.code if isinstance(end.code, int) else int(end.code is not None)
+            raise
+
+
+def _end_in_time(ending: dict[str, int]) -> None:
+    threading.main_thread().join()
+    time.sleep(END_LIMIT_S)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if "flows.server" in sys.modules:
+        sys.modules["flows.server"].kill_servers()
+    os._exit(ending["exit_code"])
+
+
+app = Program(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

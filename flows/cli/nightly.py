@@ -1,8 +1,9 @@
 """Commands that score recordings."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -62,10 +63,10 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     if options.get("day"):
         options["day"] = parse_day(options["day"])
     _preflight(recordings, lake, **options)
-    _start_prefect()
-    from flows.nightly import nightly
+    with _prefect():
+        from flows.nightly import nightly
 
-    _finish(lambda: nightly(recordings, lake, **options), lake)
+        _finish(lambda: nightly(recordings, lake, **options), lake)
 
 
 def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[dict[str, Any]], str] | None = None) -> None:
@@ -101,11 +102,27 @@ def _preflight(recordings: str, lake: str, model: str | None = None, device: str
     preflight(recordings, lake, run_settings(Settings(), model, policy), device)
 
 
-def _start_prefect() -> None:
+@contextlib.contextmanager
+def _prefect() -> Iterator[None]:
+    """A Prefect server for the block, which ends soon after a signal. Exit code 128 + the signal, or 1 where the server is lost."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
-    from flows.server import start_server
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
+    import httpx
 
-    start_server()
+    from flows.server import prefect_server
+    from flows.stopping import StoppedError, stoppable
+
+    try:
+        with stoppable() as watch, prefect_server() as server:
+            watch.server = server
+            yield
+    except StoppedError as error:
+        raise failure(f"{error.reason}; what was published is complete: run it again.", error.exit_code) from None
+    except httpx.HTTPError as error:
+        raise failure(
+            f"The Prefect server (PREFECT_API_URL) was lost: {type(error).__name__} {error}; what was published is complete. "
+            "Start the server, then run it again."
+        ) from None
 
 
 def _print_run(run: dict[str, Any], lake: str) -> None:
@@ -151,15 +168,14 @@ def backfill(
     if to_day < from_day:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
-    _start_prefect()
-    from flows.backfill import IncompleteBackfillError
-    from flows.backfill import backfill as run_backfill
+    with _prefect():
+        from flows.backfill import IncompleteBackfillError
+        from flows.backfill import backfill as run_backfill
 
-    try:
-        handled = run_backfill(recordings, lake, from_day, to_day, model=model, device=device.value, workers=workers, policy=policy)
-    except IncompleteBackfillError as error:
-        typer.secho(f"ser: {error}", err=True, fg="red")
-        raise SystemExit(1) from None
+        try:
+            handled = run_backfill(recordings, lake, from_day, to_day, model=model, device=device.value, workers=workers, policy=policy)
+        except IncompleteBackfillError as error:
+            raise failure(error) from None
     typer.echo(f"{len(handled)} days, {sum(handled.values())} recordings handled: " + ", ".join(f"{d} {n}" for d, n in handled.items()))
 
 
@@ -177,8 +193,8 @@ def rescore(
     """
     _preflight(recordings, lake, model=model, device=device.value, policy=policy)
     require_nights(lake)
-    _start_prefect()
-    from flows.rescore import describe
-    from flows.rescore import rescore as run_rescore
+    with _prefect():
+        from flows.rescore import describe
+        from flows.rescore import rescore as run_rescore
 
-    _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, describe)
+        _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, describe)

@@ -11,14 +11,15 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
+import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, ValidationError
 from torch import nn
 
-from ser_tasks.features import feature_set
+from ser_tasks.features import FeatureSet, feature_set
 from ser_tasks.models import load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
@@ -32,6 +33,50 @@ DIGEST_HEX_DIGITS = 16
 """Hex digits of the digest of each training clip in a bundle."""
 ALL_UNSURE = 1.0
 """``unsure_below`` of a bundle whose scores are all unsure."""
+
+
+MOST_FEATURES = 1024
+"""A feature set of more features a frame is a slip of the pen."""
+
+
+_Word = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\r\n]*$")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class _FeatureSetPart(_Part):
+    name: _Word
+    version: int
+    params: dict[_Word, bool | int | FiniteFloat | _Word | None]
+
+
+class _Normalisation(_Part):
+    mean: list[FiniteFloat]
+    std: list[FiniteFloat]
+
+
+class _Calibration(_Part):
+    temperature: FiniteFloat
+    unsure_below: FiniteFloat
+    target_error: FiniteFloat
+    priors: dict[_Word, FiniteFloat] | None = None
+
+
+class _Description(_Part):
+    """The keys and types of ``bundle.json``. Only for checks: the values are used as they are written, since the model's id hashes them."""
+
+    name: _Word
+    version: _Word
+    model: _Word
+    labels: list[_Word]
+    feature_set: _FeatureSetPart
+    normalisation: _Normalisation
+    calibration: _Calibration
+    training_data: list[dict[str, Any]]
+    scores: dict[str, Any]
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -179,17 +224,18 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
     if not store.exists("model.safetensors"):
         _refuse_pickles(store)
         raise FileNotFoundError(f"There is no model.safetensors at {uri}: the bundle is incomplete, copy it again.")
+    description = _read_description(store)
+    data = store.read_bytes("model.safetensors")
     try:
-        description = json.loads(store.read_bytes("bundle.json"))
-    except ValueError as error:
-        raise ValueError(f"{uri}/bundle.json is not JSON: {error}.") from error
-    try:
-        tensors = safetensors.torch.load(store.read_bytes("model.safetensors"))
-    except SafetensorError as error:
-        raise ValueError(f"{uri}/model.safetensors cannot be read: {error}.") from error
+        tensors = safetensors.torch.load(data)
+    except Exception as error:  # of a damaged header it raises whatever the damage leads to
+        raise ValueError(f"{uri}/model.safetensors cannot be read: {type(error).__name__}: {error}. Copy the bundle again.") from error
     try:
         features, labels = description["feature_set"], tuple(description["labels"])
-        module = make_model(description["model"], len(labels), feature_set(features["name"]).n_features(features["params"]))
+        n_features = _check_features(feature_set(features["name"]), features["version"], features["params"])
+        if unknown := [label for label in labels if label not in EMOTIONS]:  # before so many outputs are made
+            raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
+        module = make_model(description["model"], len(labels), n_features)
         _load_weights(module, tensors)
         return Bundle(
             name=description["name"],
@@ -213,10 +259,49 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             card=_text(store, "MODEL_CARD.md"),
             licence_text=_text(store, "LICENSE"),
         )
-    except KeyError as error:
-        raise ValueError(f"{uri}/bundle.json lacks {error}: see the shipped bundles for the keys that it needs.") from error
     except ValueError as error:
         raise ValueError(f"The bundle at {uri} does not load. {error}") from error
+
+
+def _read_description(store: Store) -> dict[str, Any]:
+    """The content of ``bundle.json``. Raises ValueError, in one line, where it is not JSON or lacks a key or has one of another type."""
+    where = f"{store.uri}/bundle.json"
+    try:
+        description: dict[str, Any] = json.loads(store.read_bytes("bundle.json"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is not JSON: {error}. Copy the bundle again.") from error
+    try:
+        _Description.model_validate(description)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(name) for name in first["loc"])
+        if first["type"] == "missing":
+            raise ValueError(f"{where} lacks {key!r}: see the shipped bundles for the keys that it needs.") from None
+        given = repr(first["input"])
+        shown = given if len(given) <= 60 else given[:60] + "..."
+        raise ValueError(f"{where}: {key or 'the whole'} is {shown}: {first['msg']}. Copy the bundle again.") from None
+    return description
+
+
+def _check_features(features: FeatureSet, version: int, params: dict[str, Any]) -> int:
+    """The number of features in a frame. Raises ValueError for parameters with which the feature set does not compute."""
+    complete = features.complete(params)
+    for name, value in params.items():
+        default = features.params[name]
+        if default is not None and type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+            raise ValueError(f"The parameter {name} of {features.name} is {value!r}: it must be like {default!r}.")
+    n_features = features.n_features(params)
+    if not 0 < n_features <= MOST_FEATURES:
+        raise ValueError(f"The parameter {features.size_param} of {features.name} is {n_features}: it must be from 1 to {MOST_FEATURES}.")
+    if version == features.version:
+        noise = np.random.default_rng(0).standard_normal((1, 4000)).astype(np.float32)
+        try:
+            computed = features.function(noise, 16_000, **complete)
+        except Exception as error:
+            raise ValueError(f"{features.name} does not compute with {params}: {type(error).__name__}: {error}.") from error
+        if computed.shape[-1] != n_features or not np.isfinite(computed).all():
+            raise ValueError(f"{features.name} does not compute with {params}: its features are not {n_features} finite numbers a frame.")
+    return n_features
 
 
 def shared_bundle(name_or_uri: str, priors: dict[str, float]) -> Bundle:
@@ -259,6 +344,8 @@ def _load_weights(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     if expected != tensors.keys():
         missing, unknown = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
         raise ValueError(f"The weights are of another model: missing {missing}, unknown {unknown}.")
+    if complex_numbers := [name for name, tensor in tensors.items() if tensor.is_complex()]:
+        raise ValueError(f"Tensor {complex_numbers[0]!r} holds complex numbers.")
     load_classic(module, tensors)
     for name, tensor in module.state_dict().items():
         if not torch.isfinite(tensor).all():

@@ -1,5 +1,6 @@
 """The report of a night: outcomes, recordings not scored and why, throughput, worst calls, drift, disk, cost, failed checks."""
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from statistics import median
 from typing import Any
@@ -81,13 +82,14 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         drift = drift_rows(connection, run["started_at"].date())
         worst = worst_calls(connection, run["run_id"])
         given_up = given_up_recordings(connection, run["run_id"], settings)
+        unusual = unusual_shares(connection, run, settings)
     first_day = min((row["first_day"] for row in reasons), default=run["started_at"].date())
     failed = failed_checks(lake, first_day)
     sections = [
         f"# Night {run['run_id']}",
         f"{run['model']} under the policy {run['policy']}, {_minute(run['started_at'])} to {_minute(run['ended_at'])} (UTC), "
-        f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new.",
-        summary(run, failed, given_up),
+        f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new{_ignored(run)}.",
+        summary(run, failed, given_up, unusual),
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
         "## Recordings not scored, and why\n\n"
         + markdown_table([{name: row[name] for name in row if name != "first_day"} for row in reasons if row["outcome"] != "scored"]),
@@ -107,8 +109,27 @@ def given_up_recordings(connection: duckdb.DuckDBPyConnection, run_id: str, sett
     return int(_ask(connection, query, run=run_id, attempts=settings.max_attempts)[0]["n"])
 
 
-def summary(run: Row, failed: list[Row], given_up: int = 0) -> str:
-    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``, ``given_up`` recordings that no night retries."""
+def unusual_shares(connection: duckdb.DuckDBPyConnection, run: Row, settings: Settings) -> list[str]:
+    """What the shipped rules ``unscored_share`` and ``ignored_share`` say of a run, however few its recordings."""
+    lines = []
+    for rule in alert_rules.load().rules:
+        if rule.name == "ignored_share" or rule.name == "unscored_share" and sum(run[outcome] for outcome in schemas.OUTCOMES):
+            every = rule.model_copy(update={"given": rule.given | {"at_least": 1}})
+            lines += [alert.message for alert in alert_rules.evaluate(connection, every, run["started_at"], settings)]
+    return lines
+
+
+def _ignored(run: Row) -> str:
+    """The ignored keys of a run; older runs do not say their suffixes."""
+    if not run["ignored_keys"]:
+        return ""
+    suffixes = f" ({markdown_text(run['ignored_suffixes'])})" if run["ignored_suffixes"] else ""
+    return f", {run['ignored_keys']} other keys ignored{suffixes}"
+
+
+def summary(run: Row, failed: list[Row], given_up: int = 0, unusual: Sequence[str] = ()) -> str:
+    """What needs attention, in one line. ``failed`` are rows of ``failed_checks``, ``given_up`` recordings that no night retries,
+    ``unusual`` lines of ``unusual_shares``."""
     handled = sum(run[outcome] for outcome in schemas.OUTCOMES)
     faults = [f"the check {row['check']} failed ({row['offending rows']} rows)" for row in failed]
     faults += [f"{run['failed_chunks']} chunks failed"] if run["failed_chunks"] else []
@@ -116,6 +137,7 @@ def summary(run: Row, failed: list[Row], given_up: int = 0) -> str:
     faults += [f"{given_up} of them were given up (ser nightly --retry-given-up tries them again)"] if given_up else []
     if run["lone_sidecars"]:
         faults += [f"{run['lone_sidecars']} sidecars belong to no recording, such as {markdown_text(run['lone_sidecar_keys'])}"]
+    faults += unusual
     faults += ["there was no new recording, and none was pending"] if not run["planned"] and not handled else []
     return f"**Needs attention:** {'; '.join(faults)}." if faults else "Nothing needs attention: no recording, chunk or check failed."
 

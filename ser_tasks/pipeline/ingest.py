@@ -22,6 +22,8 @@ from ser_tasks.pipeline.listing import ROWS_AT_ONCE, Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
+MOST_SUFFIXES = 20
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -41,6 +43,8 @@ class Plan:
     """Sidecars of no recording; they count as ignored, too."""
     shown_lone_sidecars: list[str] = field(default_factory=list)
     """Masked keys of some of them."""
+    ignored_suffixes: str = ""
+    """The suffixes of those keys with their numbers, as ``.mkv 3, .txt 1``, the most frequent first; at most MOST_SUFFIXES."""
     planned: int = 0
     written_bytes: int = 0
     """Bytes of the manifests that were written."""
@@ -60,9 +64,11 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     A chunk waits if it has no outcomes part of this version, or one with a failed recording that may be tried again. The recordings of
     waiting chunks are kept in the listing (``load_chunk``). A part that cannot be read stops only its day (a manifest) or chunk (outcomes).
     """
+    suffixes = ", ".join(f"{suffix} {count}" for suffix, count in listing.ignored.most_common(MOST_SUFFIXES) if count)
     result = Plan(
         listed=listing.listed,
-        ignored_keys=listing.ignored_keys,
+        ignored_keys=listing.ignored.total(),
+        ignored_suffixes=suffixes,
         lone_sidecars=listing.lone_sidecars,
         shown_lone_sidecars=listing.shown_lone_sidecars,
         closed=listing.closed,

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Container, Iterator, Set
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -126,8 +127,8 @@ class Listing:
         self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
-        self.ignored_keys = 0
-        """Keys that are neither recordings nor sidecars of one."""
+        self.ignored: Counter[str] = Counter()
+        """Keys that are neither recordings nor sidecars of one, by suffix."""
         self.closed = 0
         self._erased = erased
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
@@ -139,7 +140,7 @@ class Listing:
         self.database.execute(_MATCH_SIDECARS)
         lone = "FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM matched AS m WHERE m.sidecar_key = o.key)"
         self.lone_sidecars = self._count(f"SELECT count(*) {lone}")
-        self.ignored_keys += self.lone_sidecars
+        self.ignored[".json"] += self.lone_sidecars
         shown = self.database.execute(f"SELECT masked_key {lone} ORDER BY masked_key LIMIT {SHOWN_LONE_SIDECARS}").fetchall()
         self.shown_lone_sidecars = [key for (key,) in shown]
         self.listed = self._count("SELECT count(*) FROM listing")
@@ -158,7 +159,8 @@ class Listing:
             suffix = path.suffix.lower()
             is_sidecar = suffix == ".json"
             if not is_sidecar and suffix not in self.settings.recording_suffixes:
-                self.ignored_keys += 1
+                if not only_day or day_of(item.key, item.last_modified, self.settings)[0] == only_day:
+                    self.ignored[_named(suffix)] += 1
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
             wanted = (
@@ -263,6 +265,11 @@ class Listing:
 def _folded(stem: str) -> str:
     """The stem in one letter case and Unicode form."""
     return stem.lower() if stem.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", stem).casefold())
+
+
+def _named(suffix: str) -> str:
+    """A suffix as it may be stored: what does not look like one may be part of a name, or a number."""
+    return (suffix if re.fullmatch(r"\.(?!\d{4})[a-z0-9]{1,8}", suffix) else "another") if suffix else "none"
 
 
 def _binary(key: str) -> bytes:

@@ -83,6 +83,7 @@ class RunRecord:
             "ignored_keys": self.plan.ignored_keys,
             "lone_sidecars": self.plan.lone_sidecars,
             "lone_sidecar_keys": ", ".join(self.plan.shown_lone_sidecars) or None,
+            "ignored_suffixes": self.plan.ignored_suffixes,
             "planned": self.plan.planned,
             **{outcome: self.outcomes[outcome] for outcome in schemas.OUTCOMES},
             "failed_chunks": len(self.failed_chunks),

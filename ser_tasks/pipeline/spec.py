@@ -4,9 +4,11 @@ import contextlib
 import hashlib
 import hmac
 import secrets
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
@@ -75,14 +77,27 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     """The bundle of a run, after everything was checked that is needed to start it.
 
     Raises ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where there is no folder of recordings;
-    StoreAccessError or ConnectionError where S3 can't be listed.
+    StoreAccessError or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
     policy_named(settings.policy)
     choose_device(device)
     open_store(recordings).check()
     with contextlib.suppress(FileNotFoundError):  # the first write makes the lake's folder
         open_store(lake).check()
+    if (folder := open_store(lake).local_root) is not None:
+        check_writable(folder, "lake", "give a folder that this user may write to")
+    check_writable(Path(settings.scratch or tempfile.gettempdir()), "scratch folder", "set SER_SCRATCH to one that this user may write to")
     return shared_bundle(settings.model, settings.priors)
+
+
+def check_writable(folder: Path, what: str, advice: str) -> None:
+    """Raises OSError where a folder, or the nearest one above it that exists, can't be written. Leaves nothing there."""
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        with tempfile.TemporaryFile(prefix=".ser-", dir=nearest) as file:
+            file.write(b"-")
+    except OSError as error:
+        raise OSError(f"The {what} {folder} can't be written ({error.strerror}): {advice}.") from None
 
 
 def make_spec(

@@ -239,7 +239,7 @@ class WorkerPool:
         for worker in workers:
             worker.process.kill()
             worker.process.join()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown()  # what is queued fails at once; cancelled, it would leave `extract` waiting for ever
 
     def __enter__(self) -> "WorkerPool":
         return self

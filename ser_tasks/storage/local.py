@@ -3,6 +3,7 @@
 The etag is made of the file's size and time of change. Hidden files are not objects, and linked folders are not entered.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -41,14 +42,14 @@ class LocalStore:
                 if name.startswith(".") or not key.startswith(prefix):
                     continue
                 try:
-                    status = _stat(path)
+                    status = _stat(path, self.local_root)
                 except FileNotFoundError:  # deleted during the listing
                     continue
                 yield StoredObject(key, _etag(status), status.st_size, _utc(status.st_mtime))
 
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         path = self._path(key)
-        self._check_usable(path, _stat(path))
+        self._check_usable(path, _stat(path, self.local_root))
         with path.open("rb") as file:
             if etag is not None:
                 check_etag(etag, _etag(os.fstat(file.fileno())))
@@ -82,7 +83,7 @@ class LocalStore:
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
         path = self._path(key)
         try:
-            status = _stat(path)
+            status = _stat(path, self.local_root)
         except FileNotFoundError:
             raise ObjectGoneError(DELETED) from None
         self._check_usable(path, status)
@@ -111,11 +112,10 @@ class LocalStore:
 
     def _check_usable(self, path: Path, status: os.stat_result) -> None:
         """Raises ObjectUnusableError for what is not a regular file of this folder: a read could block, never end, or leave it."""
-        target = Path(os.path.realpath(path))
         if stat.S_ISLNK(status.st_mode):
+            if path.exists():
+                raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
             raise ObjectUnusableError("It is a broken link: put the file itself there, or remove the link.")
-        if path.is_symlink() and not target.is_relative_to(self.local_root):
-            raise ObjectUnusableError("It is a link that leads out of its folder: put the file itself there.")
         if not stat.S_ISREG(status.st_mode):
             raise ObjectUnusableError("It is not a file, but a folder, a pipe, a socket or a device: remove it, or put a file there.")
 
@@ -132,12 +132,16 @@ def _write_to_disk(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _stat(path: Path) -> os.stat_result:
-    """The status of the file that a path leads to, or of the link itself where it is broken or circular. Raises FileNotFoundError."""
-    try:
-        return path.stat()
-    except OSError:
-        return path.lstat()
+def _stat(path: Path, root: Path) -> os.stat_result:
+    """The status of the file that a path leads to, or of the link itself where it is broken, circular or leads out of ``root``.
+
+    What lies outside is not read, so its changes do not count: under /proc every file is new each time. Raises FileNotFoundError.
+    """
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode) and Path(os.path.realpath(path)).is_relative_to(root):
+        with contextlib.suppress(OSError):
+            return path.stat()
+    return status
 
 
 def _etag(status: os.stat_result) -> str:

@@ -128,12 +128,11 @@ def night(count: str, cluster: str = "") -> None:
     if cluster:
         os.environ["SER_CLUSTER"] = cluster
     from flows.nightly import nightly
-    from flows.server import start_server
+    from flows.server import prefect_server
 
-    start_server()
     seen: dict[int | None, float] = {}
     threading.Thread(target=_watch_workers, args=(seen,), daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder:
+    with prefect_server(), tempfile.TemporaryDirectory() as folder:
         calls, bundle = made_up_calls(Path(folder), int(count)), tiny_bundle(Path(folder))
         run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", "2")))
     peak_mb = {"flow": _peak_mb("self"), "largest worker": max(seen.values(), default=0.0)}

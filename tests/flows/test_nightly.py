@@ -2,25 +2,31 @@
 
 import json
 import logging
+import re
 import shutil
 import threading
 import time
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
+from flows.backfill import IncompleteBackfillError
 from flows.cli import app
+from flows.compact import compact
 from flows.concurrency import concurrency_limit
-from flows.nightly import IncompleteNightError, nightly
+from flows.doctor import doctor
+from flows.nightly import IncompleteNightError, first_ten, nightly
 from flows.report import report
 from flows.retention import retention
+from flows.server import ServerStartError, prefect_server
+from flows.weekly import weekly
 from ser_tasks.demo import CALLS
 from ser_tasks.lake import catalog
 from ser_tasks.pipeline.run import Night
@@ -275,3 +281,87 @@ def test_work_goes_on_without_a_concurrency_limit_while_the_server_is_away():
             return "done"
 
     assert work() == "done"
+
+
+def test_the_weekly_page_without_recipients_is_a_completed_run_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.delenv("SER_WEEKLY_TO", raising=False)
+    for dry_run in (False, True):
+        state = weekly(str(tmp_path / "no-lake"), dry_run=dry_run, return_state=True)
+        assert state.is_completed() and "SER_WEEKLY_TO is not set" in state.result()[0]
+
+
+def test_compaction_and_the_doctor_are_flows(lake, tmp_path, monkeypatch):
+    assert compact(lake) == {"merged": 0, "into": 0, "deleted": 0}
+    assert compact(str(tmp_path / "none")) == {"merged": 0, "into": 0, "deleted": 0}
+    assert doctor(str(tmp_path / "none")) == "no lake yet"
+    assert doctor(lake).startswith("Healthy: ")
+    broken = tmp_path / "broken"
+    shutil.copytree(lake, broken)
+    next((broken / "outcomes").rglob("*.parquet")).write_bytes(b"PAR1")
+    state = doctor(str(broken), return_state=True)
+    assert state.is_failed() and f"ser doctor --lake {broken}" in state.message
+    assert "unreadable" in artifacts()["doctor"] or "outcomes/" in artifacts()["doctor"]
+
+
+def test_a_message_names_ten_chunks_and_how_many_more():
+    lines = [f"chunk {number}" for number in range(10_000)]
+    assert first_ten(lines, "failed chunks") == [*lines[:10], "and 9990 more failed chunks"]
+    assert first_ten(lines[:10], "failed chunks") == lines[:10]
+    error = IncompleteBackfillError({date(2026, 1, 1) + timedelta(days=number): "OSError" for number in range(300)})
+    assert str(error).startswith("300 days are not in order: 2026-01-01: OSError") and str(error).endswith("; and 290 more days")
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc"])
+def test_a_lake_or_scratch_that_cannot_be_written_is_one_line_and_nothing_is_written(place, calls, bundle, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("-")
+    place = f"{tmp_path}/file/here" if place == "a file" else "/proc/here"
+    arguments = ["nightly", "--recordings", str(calls), "--model", bundle, "--workers", "1", "--device", "cpu", "--lake"]
+    answer = run(app, [*arguments, place])
+    assert answer.exit_code == 2 and re.fullmatch(rf"ser: The lake {place} can't be written \(.*\): give a folder .*\n", answer.output)
+    monkeypatch.setenv("SER_SCRATCH", place)
+    answer = run(app, [*arguments, str(tmp_path / "lake")])
+    assert answer.exit_code == 2 and re.fullmatch(rf"ser: The scratch folder {place} can't .*: set SER_SCRATCH .*\n", answer.output)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_temporary_server_that_is_not_up_in_time_is_one_line(tmp_path, monkeypatch):
+    settings = {PREFECT_API_URL: None, PREFECT_HOME: tmp_path / "home", PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 1}
+    with temporary_settings(settings), pytest.raises(ServerStartError, match="not up within 1 s. Raise PREFECT_SERVER_.* PREFECT_API_URL"):
+        prefect_server().__enter__()
+    (tmp_path / "file").write_text("-")
+    with (
+        temporary_settings(settings | {PREFECT_HOME: tmp_path / "file" / "home"}),
+        pytest.raises(ServerStartError, match="Set PREFECT_HOME"),
+    ):
+        prefect_server().__enter__()
+
+
+def test_links_that_lead_out_are_planned_once(calls, bundle, tmp_path):
+    (tmp_path / "calls" / "2026-11-20").mkdir(parents=True)
+    (tmp_path / "calls" / "2026-11-20" / "a.wav").symlink_to("/proc/self/status")
+    (tmp_path / "outside.wav").write_bytes(b"-")
+    (tmp_path / "calls" / "2026-11-20" / "b.wav").symlink_to(tmp_path / "outside.wav")
+    planned = []
+    for number in range(3):
+        (tmp_path / "outside.wav").write_bytes(b"-" * number)
+        planned.append(nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)["planned"])
+    assert planned == [2, 0, 0]
+    with catalog.connect(str(tmp_path / "lake")) as connection:
+        query = "SELECT DISTINCT outcome, reason FROM outcomes"
+        assert connection.execute(query).fetchall() == [
+            ("quarantined", "It is a link that leads out of its folder: put the file itself there.")
+        ]
+
+
+def test_ignored_suffixes_are_counted_and_named(calls, bundle, tmp_path):
+    folder = tmp_path / "calls" / "2026-11-20"
+    folder.mkdir(parents=True)
+    for name in ("a.mkv", "b.MKV", "c.sln16", "d", "e.+4915112345678", "f.json"):
+        (folder / name).write_bytes(b"-")
+    row = nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
+    assert (row["listed"], row["ignored_keys"]) == (0, 6)
+    assert set(row["ignored_suffixes"].split(", ")) == {".mkv 2", ".sln16 1", "none 1", "another 1", ".json 1"}
+    assert row["ignored_suffixes"].startswith(".mkv 2")
+    other = nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), day=date(2026, 11, 21), model=bundle, device="cpu", workers=1)
+    assert (other["ignored_keys"], other["ignored_suffixes"]) == (1, ".json 1")
+    assert "6 other keys ignored (.mkv 2" in report(str(tmp_path / "lake"), row["run_id"])

@@ -1,13 +1,15 @@
 import json
 import pickle
+import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
-from ser_tasks.features import FEATURE_SETS
+from ser_tasks.features import FEATURE_SETS, features_of
 from ser_tasks.inference.bundle import PICKLE_SUFFIXES, SHIPPED, Bundle, load_bundle, save_bundle, shipped_bundles
 from ser_tasks.models import make_model
 from ser_tasks.storage import open_store
@@ -130,7 +132,7 @@ def test_missing_files_are_named(folder, tmp_path):
         ({"normalisation": {"mean": [0.0] * 39, "std": [1.0] * 40}}, "mean has 39 != 40"),
         ({"normalisation": {"mean": [0.0] * 40, "std": [0.0] * 40}}, "Every std must be above 0"),
         ({"calibration": {"temperature": 1, "unsure_below": 2, "target_error": 0.1}}, "unsure_below is 2"),
-        ({"calibration": {"temperature": 1, "unsure_below": 0.5}}, "lacks 'target_error'"),
+        ({"calibration": {"temperature": 1, "unsure_below": 0.5}}, "lacks 'calibration.target_error'"),
         ({"name": "a/b"}, "name is 'a/b': use letters, digits and _ only"),
     ],
 )
@@ -215,3 +217,102 @@ def test_priors_make_another_model_and_are_kept(folder, tmp_path):
         load_bundle(folder, {"anger": 1.0})
     with pytest.raises(ValueError, match="each must be above 0, and they must add up to 1"):
         load_bundle(folder, dict.fromkeys(bundle.labels, 0.5))
+
+
+VALUES = [None, True, 0, -1, 1.5, 10**400, float("nan"), float("inf"), "", "a\nb", "x" * 10_000, [], [[]], [None], ["a"], {}, {"a": {}}]
+
+
+def paths_of(value, path=()):
+    """Every place in nested JSON: of a list, the first place."""
+    yield path
+    children = value.items() if isinstance(value, dict) else list(enumerate(value))[:1] if isinstance(value, list) else []
+    for key, child in children:
+        yield from paths_of(child, (*path, key))
+
+
+def mutated(description, path, change):
+    copy = json.loads(json.dumps(description))
+    if not path:
+        return change(copy, None)
+    holder = copy
+    for key in path[:-1]:
+        holder = holder[key]
+    change(holder, path[-1])
+    return copy
+
+
+def loads_or_says_why(folder: Path, what: object) -> bool:
+    """Whether the bundle loads. Where it does not, the error is one short line; where it does, it scores."""
+    try:
+        bundle = load_bundle(folder)
+    except (ValueError, FileNotFoundError) as error:
+        message = str(error)
+    else:
+        message = ""
+    if message:
+        assert "\n" not in message and len(message) < 2000, (what, message)
+        assert str(folder) in message, (what, message)
+        return False
+    _ = bundle.model_id
+    frames, lengths = features_of(bundle.feature_set, bundle.feature_params, [np.ones(4000, np.float32)], 16_000)
+    with torch.inference_mode():
+        probabilities = bundle.probabilities(torch.from_numpy(frames)[None], torch.from_numpy(lengths))
+    assert torch.isfinite(probabilities).all(), what
+    return True
+
+
+@pytest.mark.parametrize("feature_set", ["mfcc40", "logmel8k"])
+def test_every_mutation_of_the_description_loads_or_ends_in_a_clear_error(feature_set, tmp_path):
+    params = dict(FEATURE_SETS[feature_set].params)
+    n_features = FEATURE_SETS[feature_set].n_features(params)
+    folder = save_bundle(made_bundle(feature_set=feature_set, n_features=n_features, params=params), tmp_path / "made")
+    description = json.loads((folder / "bundle.json").read_text())
+    refused = 0
+    for path in paths_of(description):
+        changes = [lambda holder, key, value=value: value if key is None else holder.__setitem__(key, value) for value in VALUES]
+        if path and isinstance(path[-1], str):
+            changes.append(lambda holder, key: holder.pop(key))
+            changes.append(lambda holder, key: holder.__setitem__("another", holder.pop(key)))
+        for number, change in enumerate(changes):
+            (folder / "bundle.json").write_text(json.dumps(mutated(description, path, change)))
+            refused += not loads_or_says_why(folder, (path, VALUES[number : number + 1]))
+    assert refused > 200
+
+
+def test_every_damage_to_the_files_loads_or_ends_in_a_clear_error(folder):
+    draw = random.Random(7)
+    refused = 0
+    for name in ("bundle.json", "model.safetensors", "training_clips.txt", "MODEL_CARD.md"):
+        whole = (folder / name).read_bytes()
+        header = 8 + int.from_bytes(whole[:8], "little") if name == "model.safetensors" else len(whole)
+        damages = [
+            b"",
+            b"\0" * 100,
+            b"[" * 100_000,
+            b"\xff\xfe" + whole,
+            whole + b"x",
+            *(whole[: draw.randrange(len(whole) + 1)] for _ in range(20)),
+        ]
+        for _ in range(150):
+            at = draw.randrange(min(header, len(whole)) or 1)
+            damages.append(whole[:at] + bytes([draw.randrange(256)]) + whole[at + 1 :])
+        for damage in damages:
+            (folder / name).write_bytes(damage)
+            refused += not loads_or_says_why(folder, (name, damage[:80]))
+        (folder / name).write_bytes(whole)
+    assert refused > 100
+
+
+def test_weights_of_another_type_or_shape_are_refused_or_converted(folder):
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    for change in (
+        lambda tensor: tensor.double(),
+        lambda tensor: tensor.half(),
+        lambda tensor: tensor.bool(),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor[:0],
+        lambda tensor: tensor[None],
+        lambda tensor: tensor.flatten(),
+    ):
+        safetensors.torch.save_file({**tensors, "fc.weight": change(tensors["fc.weight"]).contiguous()}, folder / "model.safetensors")
+        loads_or_says_why(folder, "weights")

@@ -16,11 +16,14 @@ from ser_tasks.monitoring.run_report import (
     night_report,
     summary,
     throughput,
+    unusual_shares,
     worst_calls_table,
     write_night_report,
 )
+from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
+from tests.factories import lakes
 from tests.factories.lakes import DAY, NIGHT, Call, angry, good_calls, run_row, segment, write, write_calls, write_good_lake
 
 
@@ -194,3 +197,85 @@ def test_text_from_outside_stays_text(lake):
     write_calls(lake, [*good_calls(), broken])
     text = night_report(lake, find_run(open_store(lake)))
     assert "<script>" not in text.replace("\\<script", "") and "\n# title" not in text
+
+
+# Nobody is told of a night in which everything was lost
+
+
+def shares(lake: str, **by_run: dict) -> None:
+    """Runs an hour apart on consecutive days, with outcomes of their recordings by (outcome, reason code)."""
+    for back, (run_id, endings) in enumerate(reversed(by_run.items())):
+        started_at = NIGHT - timedelta(days=back)
+        counts = dict.fromkeys(OUTCOMES, 0)
+        rows = []
+        for (outcome, code), number in endings.items():
+            counts[outcome] += number
+            for index in range(number):
+                name = f"{run_id}-{outcome}-{code}-{index}"
+                rows.append(
+                    lakes.row("outcomes", key=f"{name}.wav", recording_id=name, etag="1", outcome=outcome, reason_code=code, run_id=run_id)
+                )
+        write(lake, "outcomes", rows, day=started_at.date(), chunk=run_id)
+        run = reported(run_id=run_id, started_at=started_at, ended_at=started_at, listed=sum(counts.values()), **counts)
+        write(lake, "runs", [run], day=started_at.date(), chunk=run_id)
+    write(lake, "recordings", [], day=NIGHT.date(), chunk="none")
+
+
+def attention(lake: str, run_id: str) -> list[str]:
+    """The lines on unusual shares in a run's report."""
+    with catalog.connect(lake) as connection:
+        return unusual_shares(connection, find_run(open_store(lake), run_id), Settings())
+
+
+GOOD_NIGHT = {("scored", None): 8, ("withheld", "role_mixed"): 2}
+
+
+def test_a_night_in_which_every_recording_is_quarantined_needs_attention(tmp_path):
+    shares(str(tmp_path), r1={("quarantined", "bad_facts"): 6})
+    assert attention(str(tmp_path), "r1") == [
+        "quarantined bad_facts: 6 of 6 recordings of the last night (100%; unknown is usual), .wav: FROM outcomes_and_reasons"
+    ]
+    run = find_run(open_store(str(tmp_path)), "r1")
+    assert summary(run, [], unusual=attention(str(tmp_path), "r1")).startswith("**Needs attention:** quarantined bad_facts: 6 of 6")
+
+
+def test_many_reasons_that_make_up_the_whole_night_are_seen_together(tmp_path):
+    shares(str(tmp_path), r1={("quarantined", f"code_{number}"): 2 for number in range(3)} | {("withheld", "role_mixed"): 2})
+    assert [line.partition(" of ")[0] for line in attention(str(tmp_path), "r1")] == ["not scored: 8", "quarantined: 6"]
+
+
+@pytest.mark.parametrize(
+    ("endings", "subjects"),
+    [
+        (GOOD_NIGHT, []),
+        ({("scored", None): 80, ("withheld", "role_mixed"): 28}, []),  # 26 %, of which 20 % are usual
+        ({("scored", None): 7, ("withheld", "role_mixed"): 2, ("withheld", "no_role"): 2}, ["withheld: 4", "withheld no_role: 2"]),
+        ({("scored", None): 6, ("withheld", "role_mixed"): 4}, ["withheld role_mixed: 4"]),
+        ({("scored", None): 7, ("no_speech", None): 3}, ["no_speech: 3"]),
+    ],
+)
+def test_shares_are_compared_with_the_nights_before(endings, subjects, tmp_path):
+    shares(str(tmp_path), **{f"r{number}": GOOD_NIGHT for number in range(1, 6)}, r6={("quarantined", "x"): 10}, r7=GOOD_NIGHT, r8=endings)
+    lines = attention(str(tmp_path), "r8")
+    assert [line.partition(" of ")[0] for line in lines] == subjects
+    assert attention(str(tmp_path), "r6") and attention(str(tmp_path), "r7") == []
+
+
+def test_a_run_that_handled_nothing_does_not_repeat_the_night_before(tmp_path):
+    shares(str(tmp_path), r1={("quarantined", "bad_facts"): 6}, r2={})
+    assert attention(str(tmp_path), "r2") == []
+
+
+def test_keys_ignored_for_their_suffix_are_named(tmp_path):
+    lake = str(tmp_path)
+    nights = [(20, ".txt 2"), (20, ".txt 2"), (14, ".mkv 6, .txt 2")]
+    for back, (listed, suffixes) in enumerate(reversed(nights)):
+        started_at = NIGHT - timedelta(days=back)
+        ignored = sum(int(item.split()[1]) for item in suffixes.split(", "))
+        run = reported(run_id=f"r{3 - back}", started_at=started_at, listed=listed, ignored_keys=ignored, ignored_suffixes=suffixes)
+        write(lake, "runs", [run], day=started_at.date(), chunk=f"r{3 - back}")
+    expected = "6 of 22 keys were ignored for their suffix .mkv (27%; 0% is usual): are they recordings? SER_RECORDING_SUFFIXES"
+    with catalog.connect(lake) as connection:
+        [line] = [line for line in unusual_shares(connection, find_run(open_store(lake)), Settings()) if "ignored" in line]
+    assert line == expected
+    assert "of them new, 8 other keys ignored (.mkv 6, .txt 2)." in night_report(lake, find_run(open_store(lake)))

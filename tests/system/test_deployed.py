@@ -252,10 +252,10 @@ def system(tmp_path_factory):
 
 def test_what_stands_on_the_page_is_on_the_server(system):
     found = {each["name"]: each for each in system.ask("POST", "deployments/filter", {})}
-    assert found.keys() == {"nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"}
+    assert found.keys() == {"nightly", "report", "alerts", "weekly", "retention", "compact", "doctor", "backfill", "rescore"}
     scheduled = {name: [each["schedule"] for each in deployment["schedules"]] for name, deployment in found.items()}
     assert scheduled["nightly"] == [{"cron": "0 1 * * *", "timezone": "Europe/Berlin", "day_or": True}]
-    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "alerts", "weekly", "retention"}
+    assert {name for name, schedules in scheduled.items() if schedules} == {"nightly", "alerts", "weekly", "retention", "compact", "doctor"}
     assert scheduled["alerts"] == [{"cron": "5 6 * * *", "timezone": "Europe/Berlin", "day_or": True}]
     for name in ("nightly", "report", "alerts", "backfill", "rescore", "retention"):
         limit = found[name]["global_concurrency_limit"]["limit"]

@@ -107,7 +107,7 @@ def test_the_deployments_name_flows_and_their_parameters():
         assert flow.name == deployment["name"]
         assert deployment["parameters"].keys() <= set(flow.parameters.properties)
     names = [deployment["name"] for deployment in page["deployments"]]
-    assert names == ["nightly", "report", "alerts", "weekly", "retention", "backfill", "rescore"]
+    assert names == ["nightly", "report", "alerts", "weekly", "retention", "compact", "doctor", "backfill", "rescore"]
 
 
 def test_the_automations_are_valid_and_watch_every_flow():
@@ -131,14 +131,22 @@ def test_alerts_without_an_address_say_what_is_missing(monkeypatch):
 
 def test_the_compose_file_parses_and_starts_every_service():
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    assert compose["services"].keys() == {"server", "worker", "setup", "dashboard", "sign-in", "store"}
+    assert compose["services"].keys() == {"database", "server", "worker", "setup", "dashboard", "sign-in", "store"}
+    files = {"database": "database.env", "server": ["ser.env", "database.env"], "sign-in": "sign-in.env"}
     for name, service in compose["services"].items():
-        assert service["env_file"] == ("sign-in.env" if name == "sign-in" else "ser.env"), name
+        assert service["env_file"] == files.get(name, "ser.env"), name
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in compose["volumes"]
     for name in ("server", "worker", "setup", "dashboard", "sign-in"):
         assert compose["services"][name]["cap_drop"] == ["ALL"]
-    assert {"deploy/ser.env", "deploy/sign-in.env"} <= set((ROOT / ".gitignore").read_text().split())
+    assert {"deploy/ser.env", "deploy/sign-in.env", "deploy/database.env"} <= set((ROOT / ".gitignore").read_text().split())
+
+
+def test_the_database_is_reached_by_the_prefect_server_alone():
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert [name for name, service in services.items() if "database" in service.get("networks", [])] == ["database", "server"]
+    assert services["database"]["networks"] == ["database"] and "ports" not in services["database"]
+    assert set(names_of((DEPLOY / "database.env.example").read_text())) == {"POSTGRES_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL"}
 
 
 def test_the_dashboard_is_reached_by_its_sign_in_alone():

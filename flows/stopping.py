@@ -1,0 +1,108 @@
+"""How a run ends early: by a signal, or with its temporary server, and in both cases soon.
+
+Python's own handlers can't bound that: Prefect replaces the one of SIGTERM while a flow runs, and then retries each message to its
+server. So a thread reads the signals from the descriptor that the interpreter writes them to, and ends the process where the
+main thread has not ended it in time.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+from flows.server import TemporaryServer, kill_servers
+
+STOP_LIMIT_S = 8.0
+"""From the signal to the end of the process: time to stop the workers, remove scratch and say so to Prefect."""
+POLL_S = 0.2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StoppedError(KeyboardInterrupt):
+    """The run was stopped. ``exit_code`` is 128 + the signal, or 1. No ``except Exception`` takes it for an error of a chunk."""
+
+    def __init__(self, reason: str, exit_code: int):
+        super().__init__(reason)
+        self.reason, self.exit_code = reason, exit_code
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator["Watch"]:
+    """Raises StoppedError in the block where a signal comes or the watched server ends, and ends the process ``STOP_LIMIT_S`` later.
+
+    Only in the main thread, since that is where signals are handled.
+    """
+    watch = Watch()
+    try:
+        yield watch
+    except BaseException:
+        if watch.stopped:
+            raise watch.stopped from None
+        raise
+    else:
+        if watch.stopped:
+            raise watch.stopped
+    finally:
+        watch.close()
+
+
+class Watch:
+    """The thread that sees signals, and the end of ``server`` once that is set."""
+
+    def __init__(self) -> None:
+        self.stopped: StoppedError | None = None
+        self.server: TemporaryServer | None = None
+        self._closed = False
+        self._signals, self._interpreter = socket.socketpair()
+        self._interpreter.setblocking(False)
+        self._handlers = {each: signal.signal(each, self._handle) for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
+        self._wakeup = signal.set_wakeup_fd(self._interpreter.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._run, name="stopping", daemon=True).start()
+
+    def close(self) -> None:
+        """The handlers of before are back. A run that was stopped is still ended in time."""
+        self._closed = True
+        signal.set_wakeup_fd(self._wakeup)
+        for each, handler in self._handlers.items():
+            signal.signal(each, signal.SIG_IGN if self.stopped else handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        raise self.stopped or self._stop(f"stopped by {signal.Signals(number).name}", 128 + number)
+
+    def _stop(self, reason: str, exit_code: int) -> StoppedError:
+        if self.stopped is None:
+            self.stopped = StoppedError(reason, exit_code)
+        return self.stopped
+
+    def _run(self) -> None:
+        while self.stopped is None:
+            if self._closed:
+                return
+            if select.select([self._signals], [], [], POLL_S)[0]:
+                numbers = [number for number in self._signals.recv(64) if number in self._handlers]
+                if numbers:
+                    self._stop(f"stopped by {signal.Signals(numbers[0]).name}", 128 + numbers[0])
+            elif self.server and self.server.process.poll() is not None:
+                self._stop(f"stopped, since the temporary Prefect server ended (exit code {self.server.process.returncode})", 1)
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)
+        time.sleep(STOP_LIMIT_S)
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"ser: {self.stopped.reason}; ended before it had stopped by itself.\n".encode())
+        end_now(self.stopped.exit_code)
+
+
+def end_now(exit_code: int) -> None:
+    """Ends this process and those that it started, without waiting for anything."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    kill_servers()
+    os._exit(exit_code)

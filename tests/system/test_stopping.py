@@ -1,0 +1,159 @@
+"""Nights that are stopped: real signals to a real process group, and a Prefect server that is killed. Nothing is left running."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ser_tasks.lake import parts
+from ser_tasks.storage import open_store
+from tests.factories.calls import TWO_SIDED, two_sided, write_call
+
+pytestmark = pytest.mark.faults
+
+LIMIT_S = 15
+START_LIMIT_S = 300
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory):
+    """More than a minute of work for one worker."""
+    folder = tmp_path_factory.mktemp("calls")
+    write_call(folder, "2026-11-20/0.wav", two_sided([("agent", 1, 40), ("customer", 45, 280)], 300), TWO_SIDED)
+    for number in range(1, 150):
+        for suffix in ("wav", "json"):
+            os.link(folder / f"2026-11-20/0.{suffix}", folder / f"2026-11-20/{number}.{suffix}")
+    return folder
+
+
+def processes_of(folder: Path) -> dict[int, str]:
+    """Processes whose environment names the folder: the night, its workers and its server. A zombie is none."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder).encode() in (process / "environ").read_bytes() and int(process.name) != os.getpid():
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
+    return found
+
+
+@dataclass
+class Started:
+    """A night in a process group of its own."""
+
+    process: subprocess.Popen
+    folder: Path
+    lake: Path
+
+    def wait_for(self, condition) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while not condition():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.stderr()
+            time.sleep(0.1)
+
+    def server(self) -> int:
+        [pid] = [pid for pid, command in processes_of(self.folder).items() if "flows.server" in command]
+        return pid
+
+    def is_extracting(self) -> bool:
+        return bool(list((self.folder / "scratch").rglob("*.mark")))
+
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+    def ends(self, exit_code: int) -> str:
+        """The last line of the standard error of a night that must be over in time and leave nothing."""
+        begun = time.monotonic()
+        try:
+            assert self.process.wait(LIMIT_S) == exit_code, self.stderr()
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"It goes on after {LIMIT_S} s: {processes_of(self.folder)}\n{self.stderr()}")
+        while processes_of(self.folder) and time.monotonic() - begun < LIMIT_S:
+            time.sleep(0.1)
+        assert processes_of(self.folder) == {}
+        assert [path for path in (self.folder / "scratch").iterdir() if path.is_dir()] == []
+        if self.lake.exists():
+            assert parts.broken(open_store(str(self.lake)), deep=True) == {} and list(self.lake.rglob("*.tmp")) == []
+        return self.stderr().rstrip().rpartition("\n")[2]
+
+
+@pytest.fixture
+def start(calls, bundle, tmp_path):
+    started = []
+
+    def start_night(**variables: str) -> Started:
+        command = [sys.executable, "-c", "from flows.cli import app; app()", "nightly", "--recordings", str(calls)]
+        command += ["--lake", str(tmp_path / "lake"), "--model", bundle, "--workers", "1", "--device", "cpu"]
+        (tmp_path / "scratch").mkdir()
+        environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_SCRATCH": str(tmp_path / "scratch")} | variables
+        with (tmp_path / "stderr").open("ab") as stderr:
+            process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=stderr)
+        started.append(Started(process, tmp_path, tmp_path / "lake"))
+        return started[-1]
+
+    yield start_night
+    for night in started:
+        for pid in processes_of(night.folder):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        night.process.wait()
+
+
+@pytest.mark.parametrize(
+    ("number", "to_group", "twice"),
+    [
+        (signal.SIGINT, True, False),
+        (signal.SIGINT, True, True),
+        (signal.SIGTERM, True, False),
+        (signal.SIGTERM, False, False),
+        (signal.SIGHUP, True, False),
+    ],
+    ids=["Ctrl-C", "Ctrl-C twice", "SIGTERM to the group", "SIGTERM to the night alone", "hang-up"],
+)
+def test_a_signal_ends_the_night_in_time_with_its_code(number, to_group, twice, start):
+    night = start()
+    night.wait_for(night.is_extracting)
+    for _ in range(2 if twice else 1):
+        os.killpg(night.process.pid, number) if to_group else night.process.send_signal(number)
+        time.sleep(0.5)
+    line = night.ends(128 + number)
+    assert line == f"ser: stopped by {number.name}; what was published is complete: run it again."
+
+
+def test_a_signal_while_the_server_starts_ends_it_too(start):
+    night = start()
+    night.wait_for(lambda: any("flows.server" in command for command in processes_of(night.folder).values()))
+    os.killpg(night.process.pid, signal.SIGTERM)
+    assert night.ends(143).startswith("ser: stopped by SIGTERM")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "terminated"])
+def test_the_end_of_the_temporary_server_ends_the_night(number, start):
+    night = start()
+    night.wait_for(night.is_extracting)
+    os.kill(night.server(), number)
+    assert night.ends(1).startswith("ser: stopped, since the temporary Prefect server ended")
+
+
+def test_a_hung_temporary_server_does_not_hold_up_a_signal(start):
+    night = start()
+    night.wait_for(night.is_extracting)
+    os.kill(night.server(), signal.SIGSTOP)
+    os.killpg(night.process.pid, signal.SIGTERM)
+    assert "ser: stopped by SIGTERM" in night.ends(143)
+
+
+def test_kill_9_of_the_night_leaves_no_process(start):
+    night = start()
+    night.wait_for(night.is_extracting)
+    night.process.send_signal(signal.SIGKILL)
+    night.process.wait()
+    deadline = time.monotonic() + LIMIT_S
+    while processes_of(night.folder) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(night.folder) == {}
