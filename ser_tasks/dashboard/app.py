@@ -5,7 +5,6 @@ import functools
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,7 +12,8 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ser_tasks.dashboard import call, calls, charts, overview, sources
+from ser_tasks.dashboard import call, calls, charts, health, overview, sources
+from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.pages import TheViewer, page
 from ser_tasks.dashboard.playback import Playback
 from ser_tasks.dashboard.snapshot import Snapshots
@@ -25,10 +25,7 @@ ROUTERS: dict[str, APIRouter] = {
     "call": call.router,
     "sources": sources.router,
 }
-"""The routers of all pages, beside /static."""
-
-RETRY_AFTER_S = "3"
-"""Browsers reload after so many seconds while the lake is being read."""
+"""The routers of all pages, beside /static and the probes."""
 
 
 def create_app(lake: str, recordings: str | None = None, settings: Settings | None = None, wait: bool = True) -> FastAPI:
@@ -45,10 +42,13 @@ def create_app(lake: str, recordings: str | None = None, settings: Settings | No
     app.state.media_sources = app.state.playback.origins  # origins beside this one that recordings may be played from
     for router in ROUTERS.values():
         app.include_router(router, dependencies=[Depends(_signed_in)])
+    app.include_router(health.router)  # a platform's probes do not sign in
     app.mount("/static", StaticFiles(directory=str(files("ser_tasks.dashboard") / "static")), name="static")
-    app.middleware("http")(_middleware)
+    app.add_middleware(Gate)  # the middleware that is added last comes first
     if settings.dashboard_secret is None:  # against DNS rebinding
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(PathPrefix, dashboard_url=settings.dashboard_url)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(Exception, _server_error)
@@ -76,27 +76,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.playback.close()
 
 
-async def _middleware(request: Request, call_next: Any) -> Response:
-    request.state.snapshot = request.app.state.snapshots.current
-    if request.method not in ("GET", "HEAD"):
-        response = Response("The pages are read-only.", 405, {"Allow": "GET, HEAD"})
-    elif request.state.snapshot is None and not request.url.path.startswith("/static/"):
-        response = page(request, "reading.html", 503)
-        response.headers["Retry-After"] = response.headers["Refresh"] = RETRY_AFTER_S
-    else:
-        response = await call_next(request)
-    media = " ".join(["'self'", *request.app.state.media_sources])
-    response.headers["Content-Security-Policy"] = (
-        f"default-src 'self'; media-src {media}; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-    if not request.url.path.startswith("/static/"):
-        response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
     phrase, message = HTTPStatus(error.status_code).phrase, str(error.detail)
@@ -112,4 +91,5 @@ def _invalid_request(request: Request, error: Exception) -> Response:
 
 
 def _server_error(request: Request, error: Exception) -> Response:
-    return Response("The dashboard failed. The log of ser dashboard has the cause.", 500, media_type="text/plain")
+    headers = security_headers(request.app.state, without_prefix(request.scope))  # this answer passes no middleware
+    return Response("The dashboard failed. The log of ser dashboard has the cause.", 500, headers, media_type="text/plain")

@@ -142,7 +142,7 @@ def recording(request: Request, recording_id: str, viewer: TheViewer) -> Respons
     row, playback = call_row(request, recording_id), request.app.state.playback
     try:
         playback.may_play(row, viewer)
-        link = playback.link(row, f"/calls/{quote(recording_id, safe='')}/sound")
+        link = playback.link(row, f"{request.state.prefix}/calls/{quote(recording_id, safe='')}/sound")
     except PlaybackError as error:
         return JSONResponse({"problem": str(error)}, error.status)
     log.info("%r received a link to the recording %s", viewer.name, recording_id)

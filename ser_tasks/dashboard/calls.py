@@ -2,17 +2,19 @@
 
 import csv
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import StreamingResponse
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import TheFilters, fetch, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, page
 from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
 from ser_tasks.query.formats import spreadsheet_safe
@@ -35,6 +37,8 @@ def _shrunk(share: str) -> str:
     return f"({share} * scored_speech_s + {average} * {SHRINKAGE_S}) / (scored_speech_s + {SHRINKAGE_S})"
 
 
+REASON = "(SELECT any_value(reason_code) FROM outcomes WHERE recording_id = listed.recording_id)"
+
 SORTS = {
     "newest": "started_at DESC NULLS LAST, call_date DESC",
     "oldest": "started_at NULLS LAST, call_date",
@@ -50,7 +54,7 @@ SORTS = {
     "shortest": "duration_s NULLS LAST",
     "queue": "queue NULLS LAST, started_at DESC NULLS LAST",
     "call": "call_id",
-    "outcome": "outcome, reason_code NULLS FIRST, started_at DESC NULLS LAST",
+    "outcome": f"outcome, {REASON} NULLS FIRST, started_at DESC NULLS LAST",
     **{emotion: f"{_shrunk(f'share_{emotion}')} DESC NULLS LAST" for emotion in EMOTIONS if emotion != "anger"},
 }
 """Values of ``sort=`` -> ORDER BY."""
@@ -81,7 +85,7 @@ LISTED = f"""WITH listed AS (
     UNION ALL BY NAME -- recordings that could not be read have no facts: they are listed under the day of their folder
     SELECT recording_id, call_id, day AS call_date, outcome FROM outcomes WHERE outcome IN ('quarantined', 'failed')
 )"""
-COLUMNS = ", ".join(
+NAMES = (
     ["recording_id", "call_id", "call_date", "started_at", "queue", "language", "outcome", "reason_code", "reason", "duration_s"]
     + ["scored_speech_s", "scored_segments", *(f"share_{emotion}" for emotion in EMOTIONS), "share_unsure", "mean_negativity"]
     + [
@@ -97,6 +101,7 @@ COLUMNS = ", ".join(
         "onset_s",
     ]
 )
+COLUMNS = ", ".join(NAMES)
 
 
 @dataclass(frozen=True)
@@ -212,14 +217,17 @@ def calls_csv(request: Request, wanted: TheList) -> Response:
     sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"
-    lines = _lines(request.state.snapshot.cursor(request.state.viewer), sql, parameters)
+    cursor = request.state.snapshot.cursor(request.state.viewer)
+    batches = iter(cursor.execute(sql, parameters).to_arrow_reader(CSV_ROWS_AT_ONCE))
+    first = next(batches, None)  # a query that fails at once is answered 500, not with half a file
+    lines = _lines(cursor, itertools.chain([] if first is None else [first], batches))
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers={"Content-Disposition": f'attachment; filename="{name}"'})
 
 
-def _lines(cursor: Any, sql: str, parameters: dict[str, Any]) -> Iterator[str]:
+def _lines(cursor: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
+    """The list as CSV. An error after the first bytes propagates, and the server then breaks the connection."""
     with cursor:
-        batches = cursor.execute(sql, parameters).to_arrow_reader(CSV_ROWS_AT_ONCE)
-        yield ",".join(batches.schema.names) + "\n"
+        yield BYTE_ORDER_MARK + ",".join(NAMES) + "\n"
         for batch in batches:
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows([map(_cell, row.values()) for row in batch.to_pylist()])

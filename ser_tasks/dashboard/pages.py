@@ -15,6 +15,10 @@ TheFilters = Annotated[Filters, Depends(filters)]
 TheViewer = Annotated[Viewer, Depends(viewer)]
 
 
+BYTE_ORDER_MARK = "\ufeff"
+"""Begins every CSV: Excel recognises UTF-8 by it."""
+
+
 def fetch(request: Request, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
     """The rows of one statement that the viewer may see. ``sql`` is constant text; values from a request are ``parameters``."""
     rows: list[Row] = request.state.snapshot.query(request.state.viewer, sql, parameters).to_pylist()
@@ -27,6 +31,7 @@ def page(request: Request, template: str, /, status_code: int = 200, **values: A
         "viewer": getattr(request.state, "viewer", None),
         "snapshots": request.app.state.snapshots,
         "snapshot": request.state.snapshot,
+        "root": request.state.prefix,  # a proxy's path prefix: every link to the dashboard begins with it
     }
     return TEMPLATES.TemplateResponse(request, template, known | values, status_code=status_code)
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ser_tasks.dashboard.overview import values_of
-from ser_tasks.dashboard.pages import TheFilters, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, page
 from ser_tasks.dashboard.queries import QUERIES, Query
 from ser_tasks.lake import sql_views
 from ser_tasks.query import formats
@@ -40,8 +40,7 @@ def csv(request: Request, name: str, filters: TheFilters) -> Response:
     text = formats.render(_spreadsheet_safe(rows), "csv")
     assert isinstance(text, str)  # only Parquet is bytes
     headers = {"Content-Disposition": f'attachment; filename="{name}_{filters.first}_{filters.last}.csv"'}
-    byte_order_mark = "\ufeff"  # Excel recognises UTF-8 by it
-    return Response(byte_order_mark + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(BYTE_ORDER_MARK + text + "\n", media_type="text/csv; charset=utf-8", headers=headers)
 
 
 def _spreadsheet_safe(rows: pa.Table) -> pa.Table:

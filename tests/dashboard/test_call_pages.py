@@ -108,7 +108,8 @@ def test_the_download_has_every_row_of_the_list_and_runs_in_no_spreadsheet(tmp_p
     write_calls(lake, [*calls, Call("broken", [], outcome="quarantined", reason_code="not_audio")])
     with browser(lake) as page:
         answer = page.get("/calls.csv?sort=call")
-        rows = list(csv.DictReader(io.StringIO(answer.text)))
+        assert answer.content.startswith(b"\xef\xbb\xbf")  # Excel recognises UTF-8 by it
+        rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
         assert answer.headers["content-disposition"].startswith("attachment")
         assert len(rows) == 62
         assert rows[0] | {"call_id": "'=HYPERLINK(1)", "queue": "'+1", "share_anger": "1"} == rows[0]

@@ -11,7 +11,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -29,6 +28,7 @@ from ser_tasks.calls.metadata import recording_id
 from ser_tasks.lake import catalog
 from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
 from tests.factories.lakes import Call, segment, write_calls
+from tests.support.documented import command_that, environment_of_the_page
 from tests.support.receivers import MailReceiver
 
 pytestmark = pytest.mark.faults
@@ -44,18 +44,6 @@ WEBHOOK_SECRET = "secret-hook-81c4"
 LIMIT_S = 300
 """For any one thing to happen: it takes seconds, but a starved machine is no fault."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-
-
-def documented_commands() -> list[str]:
-    """The commands of the section on a Prefect server in OPERATIONS.md, without their remarks."""
-    section = (ROOT / "deploy" / "OPERATIONS.md").read_text().partition("## On a Prefect server")[2]
-    block = section.partition("```bash\n")[2].partition("```")[0]
-    return [line.partition("  #")[0].strip() for line in block.splitlines()]
-
-
-def command_that(begins: str) -> str:
-    [found] = [command for command in documented_commands() if command.startswith(begins)]
-    return found
 
 
 class System:
@@ -84,19 +72,18 @@ class System:
         threading.Thread(target=self.webhook.serve_forever, daemon=True).start()
         self.mail = MailReceiver(folder, "night", SECRETS["SER_SMTP_PASSWORD"])
         self.mail.__enter__()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "SER_", "AWS_"))}
-        exports = dict(pair.split("=", 1) for line in documented_commands() if line.startswith("export ") for pair in shlex.split(line)[1:])
+        page = environment_of_the_page(folder, self.port)
         own = {
             "PREFECT_API_URL": f"http://127.0.0.1:{self.port}/api",
             "RECORDINGS_URI": str(self.calls),
             "LAKE_URI": str(self.lake),
             "SER_ALERT_WEBHOOK_URL": f"http://127.0.0.1:{self.webhook.server_port}/{WEBHOOK_SECRET}",
         }
-        assert own.keys() <= exports.keys()
-        self.environment = kept | exports | own | SECRETS
+        assert own.keys() <= page.keys()
+        self.environment = page | own | SECRETS
+        user, _, password = page["PREFECT_API_AUTH_STRING"].partition(":")
+        self.password, self.auth = password, httpx.BasicAuth(user, password)
         self.environment |= {
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-            "PYTHONPATH": str(ROOT),
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "5",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "4",
@@ -141,7 +128,7 @@ class System:
         url, end = f"{self.environment['PREFECT_API_URL']}/{path}", time.monotonic() + LIMIT_S
         while True:
             try:
-                answer = httpx.request(method, url, json=body, timeout=30, trust_env=False)
+                answer = httpx.request(method, url, json=body, auth=self.auth, timeout=30, trust_env=False)
                 if answer.status_code != 503 or time.monotonic() > end:
                     break
             except httpx.HTTPError as error:
@@ -375,13 +362,15 @@ def test_the_weekly_page_is_mailed_once_by_the_deployed_flow(system):
 
 def test_no_secret_is_in_a_log_a_row_an_artifact_or_a_parameter(system):
     """Everything that the system wrote is searched: logs, the server's database, the lake, the reports."""
-    secrets = [value.encode() for value in (*SECRETS.values(), WEBHOOK_SECRET)]
+    secrets = [value.encode() for value in (*SECRETS.values(), WEBHOOK_SECRET, system.password)]
     assert system.rows("SELECT count(*) FROM runs WHERE pseudonyms")[0][0] >= 4  # the key was there
     searched = 0
     for path in (Path(folder, name) for folder, _, names in os.walk(system.folder) for name in names):
         if path.parent.name.startswith("prefect-workspace-attempt-"):  # Prefect's own: a run's environment, for its owner alone
             with contextlib.suppress(FileNotFoundError):  # and for as long as the run is there
                 assert path.stat().st_mode & 0o077 == 0 and path.parent.stat().st_mode & 0o077 == 0
+        elif path == system.folder / "deploy" / "ser.env":  # the environment file itself
+            assert path.stat().st_mode & 0o077 == 0
         elif path.is_file():
             data = path.read_bytes()
             if path.suffix == ".parquet":
@@ -391,4 +380,4 @@ def test_no_secret_is_in_a_log_a_row_an_artifact_or_a_parameter(system):
     assert searched > 50
     for kind in ("flow_runs", "deployments", "artifacts", "logs", "automations"):
         text = json.dumps(system.ask("POST", f"{kind}/filter", {}))
-        assert not re.search("secret-[a-z-]+-81c", text), kind
+        assert not re.search(f"secret-[a-z-]+-81c|{system.password}", text), kind
