@@ -87,7 +87,7 @@ class PathPrefix:
                 if path.startswith(f"{prefix}/"):
                     path = path.removeprefix(prefix)
             scope.setdefault("state", {})["prefix"] = prefix
-            scope |= {"root_path": prefix, "path": prefix + path}
+            scope.update({"root_path": prefix, "path": prefix + path})
         await self.app(scope, receive, send)
 
 
