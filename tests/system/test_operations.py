@@ -19,7 +19,9 @@ from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.lake.sql_views import SQL_FOLDER
 from ser_tasks.maintenance import doctor
 from ser_tasks.monitoring.alert_rules import Rule, Rules, load
+from ser_tasks.schemas import LOCKED
 from ser_tasks.settings import Settings
+from ser_tasks.storage import ObjectUnusableError
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -47,8 +49,10 @@ def constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
 
 
 def reason_codes() -> set[tuple[str, str]]:
-    """Every (outcome, reason code) in the source: arguments of ``Extracted.end`` and ``AudioError``, and the refusals of the policies."""
+    """Every (outcome, reason code): arguments of ``Extracted.end`` and ``AudioError`` in the source, the policies' refusals, and the
+    objects that a store does not deliver."""
     found = {("withheld", code) for code in REMEDIES}
+    found |= {("quarantined", code) for code in (ObjectUnusableError.code, *LOCKED)}
     for path in (ROOT / "ser_tasks").rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef):
