@@ -63,7 +63,7 @@ def lake(calls, bundle, tmp_path_factory):
 
 def artifacts() -> dict[str, str]:
     with get_client(sync_client=True) as client:
-        return {artifact.key: str(artifact.data) for artifact in client.read_artifacts()}
+        return {each.key: str(each.data) for each in sorted(client.read_artifacts(), key=lambda artifact: artifact.created)}
 
 
 def test_the_run_leaves_artifacts(lake):
@@ -356,11 +356,11 @@ def test_links_that_lead_out_are_planned_once(calls, bundle, tmp_path):
 def test_ignored_suffixes_are_counted_and_named(calls, bundle, tmp_path):
     folder = tmp_path / "calls" / "2026-11-20"
     folder.mkdir(parents=True)
-    for name in ("a.mkv", "b.MKV", "c.sln16", "d", "e.+4915112345678", "f.json"):
+    for name in ("a.mkv", "b.MKV", "c.g729", "d", "e.+4915112345678", "f.json"):
         (folder / name).write_bytes(b"-")
     row = nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
     assert (row["listed"], row["ignored_keys"]) == (0, 6)
-    assert set(row["ignored_suffixes"].split(", ")) == {".mkv 2", ".sln16 1", "none 1", "another 1", ".json 1"}
+    assert set(row["ignored_suffixes"].split(", ")) == {".mkv 2", ".g729 1", "none 1", "another 1", ".json 1"}
     assert row["ignored_suffixes"].startswith(".mkv 2")
     other = nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), day=date(2026, 11, 21), model=bundle, device="cpu", workers=1)
     assert (other["ignored_keys"], other["ignored_suffixes"]) == (1, ".json 1")

@@ -187,7 +187,7 @@ def test_what_vanishes_or_changes_after_the_listing_is_decided_by_the_next(what,
     if (what, becomes) == ("recording", "gone"):
         assert ask(lake, "SELECT outcome FROM outcomes WHERE key LIKE '%/a.wav'") == [("failed",)]
     else:
-        expected = {"recording": "withheld", "sidecar": "withheld" if becomes == "gone" else "scored"}[what]
+        expected = {"recording": "quarantined", "sidecar": "withheld" if becomes == "gone" else "scored"}[what]  # mono: not two roles
         assert ask(lake, "SELECT outcome FROM outcomes WHERE key LIKE '%/a.wav'") == [(expected,)]
     assert run_night(f"s3://{source}", lake, bundle, workers)["planned"] == 0
 
