@@ -58,7 +58,7 @@ def test_nothing_asked_without_a_terminal_lists_the_views(lake, piped):
     listed = ask(lake, piped=piped)
     for view in sql_views.all_views():
         assert f" {view.name} " in listed
-    assert "Which calls sound worst, and where in the recording is it?" in listed
+    assert "How did each call go?" in listed
 
 
 def test_statements_are_answered_one_after_the_other(lake, tmp_path):
