@@ -1,5 +1,6 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
+import contextlib
 from collections import deque
 from datetime import date, timedelta
 from typing import Any
@@ -87,8 +88,10 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         from flows import cluster  # Dask is needed by none but its users
 
         cluster.preflight()
-    spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)
-    with lake_limit(lake), Night(spec, settings.pseudonym_key) as night:
+    with contextlib.ExitStack() as contexts:
+        contexts.enter_context(lake_limit(lake))
+        spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)  # a run starts when it holds its lake
+        night = contexts.enter_context(Night(spec, settings.pseudonym_key))
         plan = list_and_plan(night)
         ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
