@@ -28,7 +28,6 @@ from tests.factories.lakes import (
     views_over,
     write,
     write_calls,
-    write_good_lake,
 )
 
 MARTS = [view.name for view in sql_views.all_views() if view.folder == "marts"]
@@ -37,17 +36,6 @@ MONDAY = date(2026, 11, 16)
 
 def rows(connection, sql):
     return read_only.query(connection, sql).to_pylist()
-
-
-@pytest.fixture
-def lake(tmp_path):
-    return str(tmp_path / "lake")
-
-
-@pytest.fixture
-def good(lake):
-    write_good_lake(lake)
-    return views_over(lake)
 
 
 @pytest.fixture

@@ -13,17 +13,6 @@ from tests.factories.lakes import MODEL, NEWER_MODEL, NIGHT, Call, angry, segmen
 LATER = {"planned_at": NIGHT + timedelta(days=1), "scored_at": NIGHT + timedelta(days=1, minutes=5)}
 
 
-@pytest.fixture
-def lake(tmp_path):
-    return str(tmp_path / "lake")
-
-
-@pytest.fixture
-def good(lake):
-    write_good_lake(lake)
-    return views_over(lake)
-
-
 def rows(connection, sql):
     return read_only.query(connection, sql).to_pylist()
 

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-import torch
 from sklearn.metrics import recall_score
 from typer.testing import CliRunner
 
@@ -23,14 +22,6 @@ from ser_tasks.training.baselines import BASELINES, CLASSIFIERS, FUNCTIONALS, Ba
 from ser_tasks.training.cross_validation import Folding, cross_validate, evaluate_across
 from ser_tasks.training.leaderboard import league, spec_of
 from tests.factories.speakers import LABELS, made_corpus
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -32,15 +32,6 @@ from tests.factories.speakers import LABELS, made_corpus
 PLAN = Plan()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Batches this small are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     return made_corpus(tmp_path_factory.mktemp("data") / "made")
