@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from ser_tasks.calls.metadata import Sidecar, call_metadata
+from ser_tasks.datasets import DATASETS
+from ser_tasks.features import FEATURE_SETS
+from ser_tasks.models import MODELS
 from ser_tasks.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +77,11 @@ def test_the_layout_names_every_package():
     layout = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("```\n\nImports")[0]
     packages = [path.parent.name for path in (ROOT / "ser_tasks").glob("*/__init__.py")]
     assert [name for name in packages if f" {name}/" not in layout] == []
+
+
+def test_the_layout_names_every_module():
+    """Entries of the registries (a corpus, an architecture, a feature set) are one file each and are not listed."""
+    layout = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("```\n\nImports")[0]
+    listed = set(re.findall(r"\w+", layout)) | {*MODELS, *FEATURE_SETS, *DATASETS}
+    modules = [*(ROOT / "flows").rglob("*.py"), *(ROOT / "ser_tasks").glob("*.py"), *(ROOT / "ser_tasks").glob("*/*.py")]
+    assert sorted(str(path.relative_to(ROOT)) for path in modules if path.stem not in listed and not path.stem.startswith("__")) == []
