@@ -304,9 +304,8 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
     settings, policy, facts = spec.settings, policy_named(spec.policy), result.facts
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
-    started = time.perf_counter()
-    spoken, probabilities = _attributed_speech(result, call, detected)
-    result.seconds["speech"] = result.seconds.get("speech", 0.0) + time.perf_counter() - started
+    with _Clock(result.seconds)("speech"):
+        spoken, probabilities = _attributed_speech(result, call, detected)
     refusals = {role: policy.refusal(role, facts.get("notice_given"), facts.notice_unclear) for role in result.roles}
     speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
@@ -351,15 +350,17 @@ def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) ->
     Where it cannot be known whose voice a channel carries, its role becomes mixed, and the note says why: on channels with the same
     signal, of which the first keeps its speech, and on a customer's channel that holds a conversation while all others are silent.
     """
-    first_pass = [speech_spans(channel, call.samples) for channel in detected.probabilities]
+    spoken = [speech_spans(channel, call.samples) for channel in detected.probabilities]
     if detected.same_signal:
         crosstalk = Crosstalk(np.zeros(detected.power.shape, bool), (0,) * call.channels)
     else:
-        crosstalk = compare_channels(call, _masks(first_pass, detected))
+        crosstalk = compare_channels(call, _masks(spoken, detected))
     probabilities = np.where(crosstalk.foreign, np.float32(0), detected.probabilities)
-    spoken = [
-        speech_spans(channel, call.samples) if crosstalk.copy_of[index] == index else [] for index, channel in enumerate(probabilities)
-    ]
+    for index, foreign in enumerate(crosstalk.foreign):
+        if crosstalk.copy_of[index] != index:
+            spoken[index] = []
+        elif foreign.any():
+            spoken[index] = speech_spans(probabilities[index], call.samples)
     copies = [index for index, of in enumerate(crosstalk.copy_of) if crosstalk.copy_of.count(of) > 1]
     for index in copies:
         result.roles[index] = "mixed"
