@@ -1,6 +1,5 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
-import contextlib
 from collections import deque
 from datetime import date, timedelta
 from typing import Any
@@ -88,15 +87,14 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         from flows import cluster  # Dask is needed by none but its users
 
         cluster.preflight()
-    with contextlib.ExitStack() as contexts:
-        contexts.enter_context(lake_limit(lake))
-        spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)  # a run starts when it holds its lake
-        night = contexts.enter_context(Night(spec, settings.pseudonym_key))
+    options = (device, workers, day, only_planned)
+    # The specification has the run's start: it is made once the run holds its lake.
+    with lake_limit(lake), Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night:
         plan = list_and_plan(night)
         ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
             f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
-            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {spec.version}"
+            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
         )
         if plan.lone_sidecars:
             log.warning(

@@ -58,7 +58,8 @@ def list_days(lake: Store, days: Sequence[date]) -> Iterator[ListedDay]:
         if part and part.day in wanted:
             manifests[part.day].append(item)
     pending = iter(days)
-    for day, items in groupby(lake.list(prefixes["outcomes"]), key=_day_of):  # one day's outcomes in memory at a time
+    by_day = groupby(lake.list(prefixes["outcomes"]), key=lambda item: parts.day_of(item.key))
+    for day, items in by_day:  # one day's outcomes in memory at a time
         if day not in wanted:
             continue
         for earlier in pending:
@@ -68,10 +69,6 @@ def list_days(lake: Store, days: Sequence[date]) -> Iterator[ListedDay]:
         yield ListedDay(day, tuple(manifests.pop(day, ())), tuple(item for item in items if parts.PartKey.parse(item.key)))
     for day in pending:
         yield ListedDay(day, tuple(manifests.pop(day, ())), ())
-
-
-def _day_of(item: StoredObject) -> date | None:
-    return parts.day_of(item.key)
 
 
 @dataclass(frozen=True)

@@ -157,8 +157,8 @@ def without(recordings: Container[str]) -> Change:
     """The change that removes the rows of these recordings."""
 
     def change(table: str, rows: pa.Table) -> pa.Table:
-        hers = erased.are_of(rows, recordings)
-        return rows.filter(pc.invert(hers)) if pc.any(hers).as_py() else rows
+        removed = erased.are_of(rows, recordings)
+        return rows.filter(pc.invert(removed)) if pc.any(removed).as_py() else rows
 
     return change
 
