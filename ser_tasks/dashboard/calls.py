@@ -230,11 +230,11 @@ def _lines(cursor: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
         yield BYTE_ORDER_MARK + ",".join(NAMES) + "\n"
         for batch in batches:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([map(_cell, row.values()) for row in batch.to_pylist()])
+            csv.writer(text, lineterminator="\n").writerows([map(csv_cell, row.values()) for row in batch.to_pylist()])
             yield text.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else spreadsheet_safe(value)

@@ -89,7 +89,7 @@ def test_a_download_that_fails_midway_breaks_the_connection(app, monkeypatch):
 
     with served(app) as site:
         assert httpx.get(f"{site}/calls.csv", trust_env=False).text.count("\n") == 6
-        monkeypatch.setattr(calls, "_cell", failing)
+        monkeypatch.setattr(calls, "csv_cell", failing)
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.get(f"{site}/calls.csv", trust_env=False)
         monkeypatch.undo()

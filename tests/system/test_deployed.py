@@ -164,12 +164,12 @@ class System:
     def alert(self, flow_run: str, state: str) -> dict[str, Any]:
         """The alert that tells that a run came into a state."""
 
-        def told() -> list[dict[str, Any]]:
+        def sent() -> list[dict[str, Any]]:
             return [each for each in self.alerts if (each.get("flow_run_id"), each.get("state")) == (flow_run, state)]
 
-        return wait_for(told, LIMIT_S, f"an alert of {flow_run}, {state}")[0]
+        return wait_for(sent, LIMIT_S, f"an alert of {flow_run}, {state}")[0]
 
-    def told(self, rule: str, event: str = "began") -> list[dict[str, Any]]:
+    def sent(self, rule: str, event: str = "began") -> list[dict[str, Any]]:
         """The messages of the alerts' rules that tell of one of them."""
         return [each for each in self.alerts if rule in {line["rule"] for line in each.get(event, ())}]
 
@@ -205,13 +205,13 @@ class System:
         return found
 
 
-def wait_for(what: Callable[[], Any], limit_s: float, told: str) -> Any:
+def wait_for(what: Callable[[], Any], limit_s: float, awaited: str) -> Any:
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         if found := what():
             return found
         time.sleep(0.3)
-    raise AssertionError(f"waited {limit_s} s for {told}")
+    raise AssertionError(f"waited {limit_s} s for {awaited}")
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_what_stands_on_the_page_is_on_the_server(system):
     assert len(system.ask("POST", "automations/filter", {})) == 6
 
 
-def test_a_run_that_no_worker_takes_is_late_and_told(system):
+def test_a_run_that_no_worker_takes_is_late_and_notified(system):
     system.late = system.trigger("retention")
     alert = system.alert(system.late, "Late")
     assert (alert["flow"], alert["path"]) == ("retention", f"/{WEBHOOK_SECRET}")
@@ -308,7 +308,7 @@ def test_a_killed_server_and_two_nights_at_once(system):
     assert first["end_time"] <= second["start_time"]  # the second of one deployment was not even begun
 
 
-def test_a_failed_check_fails_the_run_and_is_told(system):
+def test_a_failed_check_fails_the_run_and_is_notified(system):
     bad = Call("bad", [segment(0, 4, (0.8, 0.0, 0.1, 0.1)), segment(2, 6, (0.8, 0.0, 0.1, 0.1))], day=datetime(2026, 11, 21).date())
     write_calls(str(system.lake), [bad])
     write_call(system.calls, "2026-11-21/new.wav", two_sided([("customer", 1, 6)], 8), TWO_SIDED)
@@ -322,16 +322,16 @@ def test_a_failed_check_fails_the_run_and_is_told(system):
     assert alert["flow"] == "nightly" and "segments_overlapping" in alert["message"]
 
 
-def test_the_rules_are_asked_after_the_night_and_told_once_by_the_automation(system):
+def test_the_rules_are_evaluated_after_the_night_and_sent_once_by_the_automation(system):
     """The night that failed its check made the server run the alerts, and they an event that the automation sent on."""
-    [message] = wait_for(lambda: system.told("check_failed"), LIMIT_S, "the alert of the failed check")
+    [message] = wait_for(lambda: system.sent("check_failed"), LIMIT_S, "the alert of the failed check")
     assert message["path"] == f"/{WEBHOOK_SECRET}" and message["severity"] == "error"
     assert message["title"].startswith("[error] ser alert") and "check_failed: Run " in message["text"]
     ended = system.end_of(system.trigger("alerts"), system.trigger("alerts"))
     assert {run["state_type"] for run in ended} == {"COMPLETED"}, [run["state"]["message"] for run in ended]
     assert system.rows("SELECT event, target FROM alerts WHERE rule = 'check_failed'") == [("began", "prefect")]
-    time.sleep(5)  # what would come, were it told twice
-    assert len(system.told("check_failed")) == 1 and system.told("check_failed", "stays") == []
+    time.sleep(5)  # a second message would come within this time
+    assert len(system.sent("check_failed")) == 1 and system.sent("check_failed", "stays") == []
 
 
 def test_the_report_is_written_after_each_night(system):
