@@ -235,6 +235,7 @@ def _lines(cursor: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
 
 
 def csv_cell(value: Any) -> Any:
+    """A value for the CSV: booleans as in SQL, numbers to 6 digits, and text that no spreadsheet takes for a formula."""
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:.6g}" if isinstance(value, float) else spreadsheet_safe(value)
