@@ -34,7 +34,8 @@ def database():
     if not PROGRAMS:
         pytest.skip("needs PostgreSQL (apt-get install postgresql)")
     user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    folder, port = Path(tempfile.mkdtemp(prefix="ser-postgres-")), free_port()
+    # Another user may not enter a TMPDIR that belongs to root alone, but everybody may enter /tmp.
+    folder, port = Path(tempfile.mkdtemp(prefix="ser-postgres-", dir="/tmp" if user else None)), free_port()
     if user:
         shutil.chown(folder, "postgres")
     programs = PROGRAMS[-1].parent
