@@ -48,6 +48,11 @@ _PROVENANCE = [
         pa.string(),
         "base rates that probabilities are corrected to, as anger=0.05,...; null where they are as trained: all emotions equally frequent",
     ),
+    (
+        "line_profile",
+        pa.string(),
+        "line profile by which the model's input was standardised, see profiles; null where it was scored raw, and in older parts",
+    ),
     ("policy", pa.string(), "policy that decided whose emotion is scored"),
     ("run_id", pa.string(), "run that wrote the row"),
     ("code_version", pa.string(), "version of this package"),
@@ -144,6 +149,18 @@ CALL_EMOTIONS = _schema(
     ("scored_speech_s", pa.float64(), "seconds of that speech in scored segments: the shares' denominator"),
     ("scored_segments", pa.int32(), "number of scored segments"),
     ("scored_snr_db", pa.float32(), "mean snr_db of that speech, weighted by seconds; null without a noise floor, and in older parts"),
+    (
+        "line",
+        pa.string(),
+        "line of the profile whose statistics standardised the call, as queue=billing,codec=ULAW, or all; null where it was scored raw, "
+        "and in older parts",
+    ),
+    (
+        "line_distance",
+        pa.float32(),
+        "root mean square of the call's standardised features, from 0: about 1 where the call is like its line; null where it was scored "
+        "raw, and in older parts",
+    ),
     *_per_emotion("share_", "share of scored speech labelled {} and not unsure, 0 to 1"),
     ("share_unsure", pa.float32(), "share of scored speech in which the model is not sure, 0 to 1; with the other shares it sums to 1"),
     *_per_emotion("mean_p_", "mean probability of {} over scored speech, weighted by seconds, 0 to 1"),
@@ -227,6 +244,29 @@ RUNS = _schema(
     ),
 )
 
+PROFILES = _schema(
+    ("profile_id", pa.string(), "line profile: model, and a hash of its statistics"),
+    ("model", pa.string(), "model bundle that it is for: name, version and content hash"),
+    ("made_at", UTC, "when it was made"),
+    ("counts_from", UTC, "recordings planned from then on are scored by it; null: all that had no profile before"),
+    ("by", pa.string(), "facts that name a line, as queue,codec; empty: one line for all calls"),
+    ("line", pa.string(), "the line, as queue=billing,codec=ULAW; all: every call of the sample"),
+    ("recordings", pa.int64(), "recordings of the line's sample"),
+    ("callers", pa.int64(), "people in it: customers by their ids, and recordings without one"),
+    ("segments", pa.int64(), "segments in it, at most 20 of one caller"),
+    ("speech_s", pa.float64(), "seconds of speech in those segments"),
+    ("refused", pa.string(), "why the line has no statistics, so that its calls fall back to a wider line, or are scored raw; null: it has"),
+    ("mean", pa.list_(pa.float32()), "mean of each pooled feature over the segments; null where refused"),
+    ("deviation", pa.list_(pa.float32()), "standard deviation of each pooled feature over the segments; null where refused"),
+    ("priors", pa.string(), "estimated base rates of the emotions, as anger=0.05,...; null where the interval is too wide to use them"),
+    ("priors_low", pa.string(), "lower ends of their 90 % intervals; null where there was nothing to estimate"),
+    ("priors_high", pa.string(), "upper ends of their 90 % intervals; null where there was nothing to estimate"),
+    ("usual_distance", pa.float32(), "median of line_distance over the sample's calls; null where refused"),
+    ("high_distance", pa.float32(), "what line_distance exceeds in a tenth of the sample's calls; null where refused"),
+    ("run_id", pa.string(), "run that made it"),
+    ("code_version", pa.string(), "version of this package"),
+)
+
 DELETIONS = _schema(
     ("table_name", pa.string(), "table or reports of which the day was deleted: segments, call_emotions, reports or alerts"),
     ("parts", pa.int64(), "parts deleted"),
@@ -262,6 +302,7 @@ TABLES: dict[str, pa.Schema] = {
     "segments": SEGMENTS,
     "call_emotions": CALL_EMOTIONS,
     "runs": RUNS,
+    "profiles": PROFILES,
     "deletions": DELETIONS,
     "alerts": ALERTS,
 }
@@ -272,6 +313,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
     "segments": ("day", "version"),
     "call_emotions": ("day", "version"),
     "runs": ("day",),
+    "profiles": ("day",),
     "deletions": ("day",),
     "alerts": ("day",),
 }

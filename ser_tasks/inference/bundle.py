@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
-from ser_tasks.models import load_classic, make_model
+from ser_tasks.models import LineModel, load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, StoreAccessError, open_store
@@ -170,17 +170,31 @@ class Bundle:
         """``<name>-<version>`` of the feature set."""
         return f"{self.feature_set}-{self.feature_set_version}"
 
+    @property
+    def line_model(self) -> LineModel | None:
+        """The module, where it can be standardised to a line; None for any other."""
+        return self.module if isinstance(self.module, LineModel) else None
+
+    def normalised(self, x: torch.Tensor) -> torch.Tensor:
+        """Raw features ``(batch, frames, features)`` as the module takes them."""
+        mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (self.mean, self.std))
+        return (x - mean) / std
+
     def probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Calibrated probabilities, float32 ``(batch, labels)``, of raw features ``(batch, frames, features)`` on the model's device.
 
         ``lengths`` ``(batch,)`` are the frames that count. With priors, each probability is multiplied by its emotion's prior, and all
         are scaled to add up to 1 (Saerens et al., 2002), as training gives all emotions the same weight.
         """
-        mean, std = (torch.tensor(values, dtype=torch.float32, device=x.device) for values in (self.mean, self.std))
-        logits = self.module((x - mean) / std, lengths)
+        return self.calibrated(self.module(self.normalised(x), lengths))
+
+    def calibrated(self, logits: torch.Tensor, log_priors: torch.Tensor | None = None) -> torch.Tensor:
+        """Probabilities of logits ``(batch, labels)``. The bundle's priors, else ``log_priors`` ``(batch, labels)``, correct them."""
         scaled = logits.float() / self.temperature
         if self.priors:
-            scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=x.device).log()
+            scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=logits.device).log()
+        elif log_priors is not None:
+            scaled = scaled + log_priors
         return torch.softmax(scaled, dim=1)
 
     def description(self) -> dict[str, Any]:

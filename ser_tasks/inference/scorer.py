@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from ser_tasks.inference.bundle import Bundle, shared_bundle
+from ser_tasks.inference.line_profile import Standards
 from ser_tasks.memory import is_out_of_memory
+from ser_tasks.models import LineModel
 
 TOLERANCE = 1e-2
 """Largest difference from float32's probabilities that a shorter precision may make."""
@@ -55,6 +57,8 @@ class ScorerSpec:
 class ScoredFile:
     probabilities: NDArray[np.float32]
     """(segments, labels), NaN where a segment cannot be scored."""
+    distances: NDArray[np.float32]
+    """(segments,): mean square of each segment's standardised pooled features; NaN where it is scored raw."""
     seconds: float
 
 
@@ -69,18 +73,40 @@ def scorer_of(spec: ScorerSpec) -> "Scorer":
     return Scorer(bundle, torch.device(spec.device), spec.frames_per_batch or FRAMES_PER_BATCH[spec.device], spec.precision)
 
 
-def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -> ScoredFile:
-    """Scores the segments whose frames (float32, one after the other) a file in scratch holds. ``lengths`` are their frames."""
+def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec, standards: Standards | None = None) -> ScoredFile:
+    """Scores the segments whose frames (float32, one after the other) a file in scratch holds. ``lengths`` are their frames.
+
+    ``standards`` says by what each segment is standardised; None: all are scored raw.
+    """
     started = time.perf_counter()
-    own = scorer_of(spec)
+    scorer = scorer_of(spec)
+    scored = [
+        scorer.score_on_lines(frames, lengths[members], standards and standards.of(members))
+        for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)
+    ]
+    probabilities, distances = (np.concatenate(each) for each in zip(*scored, strict=True))
+    return ScoredFile(probabilities, distances, time.perf_counter() - started)
+
+
+def pool_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -> NDArray[np.float32]:
+    """The pooled features (segments, pooled) of the segments in a file, for line statistics. NaN where frames are not finite.
+
+    Raises TypeError where the model has none.
+    """
+    scorer = scorer_of(spec)
+    return np.concatenate([scorer.pool(frames, lengths[members]) for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)])
+
+
+def _groups(
+    frames_file: Path, lengths: NDArray[np.int64], frames_per_batch: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The frames of some segments at a time, and the indices of those segments."""
     n_features = frames_file.stat().st_size // 4 // int(lengths.sum())
-    group = np.cumsum(lengths) // (BATCHES_AT_ONCE * own.frames_per_batch)
-    found = []
+    group = np.cumsum(lengths) // (BATCHES_AT_ONCE * frames_per_batch)
     with frames_file.open("rb") as file:
-        for members in np.split(lengths, np.flatnonzero(np.diff(group)) + 1):
-            frames = np.fromfile(file, np.float32, int(members.sum()) * n_features).reshape(-1, n_features)
-            found.append(own.score(frames, members))
-    return ScoredFile(np.concatenate(found), time.perf_counter() - started)
+        for members in np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(group)) + 1):
+            count = int(lengths[members].sum())
+            yield np.fromfile(file, np.float32, count * n_features).reshape(-1, n_features), members
 
 
 @dataclass
@@ -97,21 +123,37 @@ class Scorer:
         self._checked = self.precision == "float32"
 
     def score(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Probabilities, float32 (segments, labels), in the order of the segments.
+        """Probabilities, float32 (segments, labels), of segments that are scored raw. Otherwise as ``score_on_lines``."""
+        return self.score_on_lines(frames, lengths, None)[0]
+
+    def score_on_lines(self, frames: np.ndarray, lengths: np.ndarray, standards: Standards | None) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, float32 (segments, labels), and distances (segments,), as in ``ScoredFile``, in the order of the segments.
 
         ``frames``, float32 (sum of lengths, features), holds the segments one after the other. A segment that is not finite gets NaN.
         Batches hold at most ``frames_per_batch`` frames, padding included; a batch that does not fit into memory is halved.
         """
-        probabilities = np.full((len(lengths), len(self.bundle.labels)), np.nan, np.float32)
+        n_labels = len(self.bundle.labels)
+        results = self._in_batches(
+            frames, lengths, n_labels + 1, lambda x, counts, members: self._probabilities(x, counts, standards and standards.of(members))
+        )
+        return results[:, :n_labels], results[:, n_labels]
+
+    def pool(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Pooled features, float32 (segments, pooled), of frames as in ``score``. Raises TypeError where the model has none."""
+        model = self._line_model()
+        return self._in_batches(frames, lengths, len(model.line_mean), lambda x, counts, _: self._pooled(x, counts))
+
+    def _in_batches(self, frames: np.ndarray, lengths: np.ndarray, width: int, run: "Run") -> np.ndarray:
+        """What ``run`` returns of each segment, float32 (segments, width), NaN where the segment's frames are not finite."""
+        results = np.full((len(lengths), width), np.nan, np.float32)
         if len(lengths) == 0:
-            return probabilities
-        ends = np.cumsum(lengths)
-        starts = ends - lengths
+            return results
+        starts = np.cumsum(lengths) - lengths
         finite = np.logical_and.reduceat(np.isfinite(frames).all(axis=1), starts) & (lengths > 0)
         for members in self.batches(lengths, np.flatnonzero(finite)):
-            for part, scores in self._run(frames, starts, lengths, members):
-                probabilities[part] = scores
-        return probabilities
+            for part, values in self._run(frames, starts, lengths, members, run):
+                results[part] = values
+        return results
 
     def batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
         """Indices of the segments in each batch, of the segments ``members``, by rising length."""
@@ -125,13 +167,13 @@ class Scorer:
             first += count
 
     def _run(
-        self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray
+        self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray, run: "Run"
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         try:
             counts = lengths[members]
             index = starts[members, None] + np.minimum(np.arange(counts.max()), counts[:, None] - 1)
             x = torch.from_numpy(frames[index]).to(self.device)
-            yield members, self._probabilities(x, torch.from_numpy(counts)).float().cpu().numpy()
+            yield members, run(x, torch.from_numpy(counts), members).float().cpu().numpy()
         except (MemoryError, RuntimeError) as error:
             if len(members) == 1 or not (isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)):
                 raise
@@ -139,21 +181,55 @@ class Scorer:
                 torch.cuda.empty_cache()
             log.warning("A batch of %d segments does not fit into memory: halved.", len(members))
             middle = len(members) // 2
-            yield from self._run(frames, starts, lengths, members[:middle])
-            yield from self._run(frames, starts, lengths, members[middle:])
+            yield from self._run(frames, starts, lengths, members[:middle], run)
+            yield from self._run(frames, starts, lengths, members[middle:], run)
 
     @torch.inference_mode()
-    def _probabilities(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        run: Callable[[], torch.Tensor] = lambda: self.bundle.probabilities(x, lengths)  # noqa: E731
+    def _probabilities(self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards | None) -> torch.Tensor:
+        """Probabilities, and the distance as a last column, (batch, labels + 1)."""
+        run: Callable[[], torch.Tensor] = lambda: self._scores(x, lengths, standards)  # noqa: E731
         if self.precision == "float32":
             return run()
         with torch.autocast(self.device.type, dtype=getattr(torch, self.precision)):
             short = run().float()
         if not self._checked:
             self._checked = True
-            difference = float((short - run()).abs().max())
+            difference = float((short - run())[:, :-1].abs().max())
             if difference > TOLERANCE:
                 log.warning("%s moves scores by %.3g, more than %g: float32 is used.", self.precision, difference, TOLERANCE)
                 self.precision = "float32"
                 return run()
         return short
+
+    def _scores(self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards | None) -> torch.Tensor:
+        bundle = self.bundle
+        if standards is None:
+            probabilities = bundle.probabilities(x, lengths)
+            return torch.cat([probabilities, torch.full_like(probabilities[:, :1], torch.nan)], dim=1)
+        model = self._line_model()
+        pooled = model.pooled(bundle.normalised(x), lengths).float()
+        raw = torch.from_numpy(standards.index < 0).to(x.device)
+        row = torch.from_numpy(standards.index).clamp(min=0).to(x.device)
+        mean, deviation, log_priors = (
+            torch.from_numpy(values).to(x.device)[row] for values in (standards.mean, standards.deviation, standards.log_priors)
+        )
+        mean = torch.where(raw[:, None], model.line_mean, mean)
+        deviation = torch.where(raw[:, None], model.line_deviation, deviation)
+        standardised = (pooled - mean) / deviation
+        probabilities = bundle.calibrated(model.classify(standardised), log_priors.masked_fill(raw[:, None], 0))
+        distance = standardised.square().mean(dim=1).masked_fill(raw, torch.nan)
+        return torch.cat([probabilities, distance[:, None]], dim=1)
+
+    @torch.inference_mode()
+    def _pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return self._line_model().pooled(self.bundle.normalised(x), lengths)
+
+    def _line_model(self) -> LineModel:
+        model = self.bundle.line_model
+        if model is None:
+            raise TypeError(f"The model of {self.bundle.model_id} has no pooled features: it cannot be standardised to a line.")
+        return model
+
+
+Run = Callable[[torch.Tensor, torch.Tensor, np.ndarray], torch.Tensor]
+"""(frames of a batch, their lengths, the segments' indices) -> (batch, width)."""

@@ -30,6 +30,7 @@ MADE_AT = {
     "segments": "scored_at",
     "call_emotions": "scored_at",
     "runs": "ended_at",
+    "profiles": "made_at",
     "deletions": "deleted_at",
     "alerts": "found_at",
 }

@@ -20,9 +20,9 @@ def deleted_days(lake: Store) -> set[date]:
     return {part.day for part, _ in parts.listed(lake, "deletions/")}
 
 
-def version_of(model_id: str, policy: str) -> str:
-    """The ``version=`` folder of a model's parts under a policy."""
-    return f"{model_id}.{policy}"
+def version_of(model_id: str, policy: str, profile_id: str | None = None) -> str:
+    """The ``version=`` folder of a model's parts under a policy; of a re-score with a line profile of its own, that is named, too."""
+    return f"{model_id}-on-{profile_id}.{policy}" if profile_id else f"{model_id}.{policy}"
 
 
 def read_manifest(lake: Store, day: date) -> pa.Table:

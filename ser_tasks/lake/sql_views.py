@@ -34,6 +34,7 @@ DUCKDB_TYPES = {
     pa.float64(): "DOUBLE",
     pa.date32(): "DATE",
     pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.list_(pa.float32()): "FLOAT[]",
 }
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
 COMMON_MEANINGS = {

@@ -4,7 +4,7 @@ A model is a ``SegmentModel(n_classes, n_features)``. Called with ``x`` float32 
 ``lengths`` int64 ``(batch,)``, it returns logits ``(batch, n_classes)``, one row a segment, in order. A segment's logits
 depend neither on the other segments nor on values of ``x`` beyond its length. ``HEADS`` names its layers with one output a class, so
 that classes can be removed after training. A model that is ``NoveltyAware`` is fitted to the summaries of the training clips after
-training.
+training. A ``LineModel`` can be standardised to one's own lines instead of the training clips (``ser adapt``).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ser_tasks.models.base import NoveltyAware, SegmentModel
+from ser_tasks.models.base import LineModel, NoveltyAware, SegmentModel
 from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
@@ -59,4 +59,4 @@ def load_classic(model: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> No
     model.load_state_dict(dict(zip(expected, state_dict.values(), strict=True)))
 
 
-__all__ = ["MODELS", "NoveltyAware", "SegmentModel", "load_classic", "make_model", "only_classes"]
+__all__ = ["MODELS", "LineModel", "NoveltyAware", "SegmentModel", "load_classic", "make_model", "only_classes"]

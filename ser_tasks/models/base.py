@@ -29,3 +29,21 @@ class NoveltyAware(Protocol):
     def fit_novelty(self, summaries: torch.Tensor) -> None:
         """Sets the reference for novelty from the summaries ``(clips, n)`` of all training clips."""
         ...
+
+
+@runtime_checkable
+class LineModel(Protocol):
+    """A model of pooled features, which are standardised before they are classified: by the training clips' statistics, or by a line's."""
+
+    line_mean: torch.Tensor
+    """Mean of each pooled feature over the training clips, float32 ``(pooled,)``."""
+    line_deviation: torch.Tensor
+    """Standard deviation of each, above 0."""
+
+    def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Pooled features of each segment, float32 ``(batch, pooled)``. Those of a segment do not depend on the others."""
+        ...
+
+    def classify(self, standardised: torch.Tensor) -> torch.Tensor:
+        """Logits ``(batch, n_classes)`` of standardised pooled features ``(batch, pooled)``."""
+        ...

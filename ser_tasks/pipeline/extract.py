@@ -87,6 +87,11 @@ class Extracted:
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by stage: fetch, decode, speech, features."""
 
+    @property
+    def scored_segments(self) -> list[Segment]:
+        """Segments that have frames, in their order in the batch's file."""
+        return [segment for segment in self.segments if segment.frames]
+
     def end(self, outcome: str, reason_code: str, reason: str) -> None:
         self.outcome, self.reason_code, self.reason = outcome, reason_code, reason
 
@@ -106,7 +111,7 @@ class Batch:
     @property
     def lengths(self) -> np.ndarray:
         """Frames of each segment that is to be scored, int64, in order."""
-        return np.array([s.frames for result in self.extracted for s in result.segments if s.frames], np.int64)
+        return np.array([segment.frames for result in self.extracted for segment in result.scored_segments], np.int64)
 
 
 def start_worker(memory_mb: int | None = None) -> None:

@@ -46,6 +46,10 @@ class RunSpec:
     """Says whether SER_PSEUDONYM_KEY is the same on two machines; None without a key."""
     preparation_s: float
     """Seconds it took to check the stores and load the model."""
+    profiles: tuple[str, ...] = ()
+    """Keys of the model's line profiles in the lake that the run uses, oldest first."""
+    of_profile: str | None = None
+    """The only profile that is used, by its id, for recordings of any time: of a re-score. Its scores lie beside those of the nights."""
 
     @property
     def model(self) -> str:
@@ -59,7 +63,7 @@ class RunSpec:
     @property
     def version(self) -> str:
         """The ``version=`` folder of this run's parts."""
-        return manifest.version_of(self.model_id, self.policy)
+        return manifest.version_of(self.model_id, self.policy, self.of_profile)
 
     def scorer(self, device: str) -> ScorerSpec:
         """The scorer of this run on a device, cpu or cuda."""

@@ -1,0 +1,151 @@
+"""Which line profile counts for a recording, and by what its segments are standardised."""
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_tasks.inference.line_profile import Line, LineProfile, Standards
+from ser_tasks.lake import profiles
+from ser_tasks.pipeline.extract import Batch, Extracted
+from ser_tasks.storage import Store
+
+
+@dataclass(frozen=True)
+class OnLine:
+    """The profile and the line by which a call is scored."""
+
+    profile_id: str
+    line: Line
+
+
+class ProfileBook:
+    """The profiles of a run's model, from which each recording has one: the newest that counts for the time at which it was planned."""
+
+    def __init__(self, of_model: Iterable[LineProfile], labels: tuple[str, ...], only: str | None = None):
+        """``of_model``: oldest first. ``only``: the id of the one profile that counts for all recordings."""
+        self._profiles = [profile for profile in of_model if only in (None, profile.profile_id)]
+        self._labels, self._always = labels, only is not None
+
+    def line_of(self, result: Extracted) -> OnLine | None:
+        """By what a call is scored; None where it is scored raw."""
+        planned_at = result.recording.planned_at
+        for profile in reversed(self._profiles):
+            counts = self._always or profile.counts_from is None or (planned_at is not None and planned_at >= profile.counts_from)
+            if counts:
+                line = profile.line_of(line_facts(result))
+                return OnLine(profile.profile_id, line) if line else None
+        return None
+
+    def standards(self, batch: Batch) -> Standards | None:
+        """By what each segment of a batch that has frames is standardised; None where all are scored raw."""
+        rows: dict[tuple[str, str], int] = {}
+        lines: list[Line] = []
+        index: list[int] = []
+        for result in batch.extracted:
+            count = len(result.scored_segments)
+            on_line = self.line_of(result) if count else None
+            row = -1
+            if on_line is not None:
+                row = rows.setdefault((on_line.profile_id, on_line.line.name), len(rows))
+                if row == len(lines):
+                    lines.append(on_line.line)
+            index += [row] * count
+        if not lines:
+            return None
+        return Standards(
+            np.array(index, np.int64),
+            np.array([line.mean for line in lines], np.float32),
+            np.array([line.deviation for line in lines], np.float32),
+            np.array([log_priors(line, self._labels) for line in lines], np.float32),
+        )
+
+
+def log_priors(line: Line, labels: tuple[str, ...]) -> NDArray[np.float32]:
+    """Natural logarithms of a line's base rates (labels,); 0 where they are not known."""
+    if line.priors is None:
+        return np.zeros(len(labels), np.float32)
+    return np.log(np.array([line.priors[label] for label in labels], np.float32))
+
+
+def line_facts(result: Extracted) -> dict[str, Any]:
+    """The facts of a call that may name its line."""
+    facts = {fact: result.facts.get(fact) for fact in ("language", "queue")}
+    info = result.info
+    return facts | ({} if info is None else {"codec": info.codec, "container": info.container, "sampling_rate_hz": info.sampling_rate_hz})
+
+
+def profile_rows(profile: LineProfile, code_version: str) -> list[dict[str, Any]]:
+    """A profile as rows of the table ``profiles``."""
+    return [
+        {
+            "profile_id": profile.profile_id,
+            "model": profile.model_id,
+            "made_at": profile.made_at,
+            "counts_from": profile.counts_from,
+            "by": ",".join(profile.by),
+            "line": line.name,
+            "recordings": line.recordings,
+            "callers": line.callers,
+            "segments": line.segments,
+            "speech_s": line.speech_s,
+            "refused": line.refused,
+            "mean": None if line.mean is None else line.mean.tolist(),
+            "deviation": None if line.deviation is None else line.deviation.tolist(),
+            "priors": _text(line.priors),
+            "priors_low": _text(line.priors_low),
+            "priors_high": _text(line.priors_high),
+            "usual_distance": line.usual_distance,
+            "high_distance": line.high_distance,
+            "run_id": profile.run_id,
+            "code_version": code_version,
+        }
+        for line in profile.lines.values()
+    ]
+
+
+def profile_of_rows(rows: list[dict[str, Any]]) -> LineProfile:
+    """A profile from its rows."""
+    lines = {
+        row["line"]: Line(
+            name=row["line"],
+            recordings=row["recordings"],
+            callers=row["callers"],
+            segments=row["segments"],
+            speech_s=row["speech_s"],
+            refused=row["refused"],
+            mean=None if row["mean"] is None else np.array(row["mean"], np.float32),
+            deviation=None if row["deviation"] is None else np.array(row["deviation"], np.float32),
+            priors=_shares(row["priors"]),
+            priors_low=_shares(row["priors_low"]),
+            priors_high=_shares(row["priors_high"]),
+            usual_distance=row["usual_distance"],
+            high_distance=row["high_distance"],
+        )
+        for row in rows
+    }
+    first = rows[0]
+    by = tuple(filter(None, first["by"].split(",")))
+    return LineProfile(first["profile_id"], first["model"], first["made_at"], first["counts_from"], by, lines, first["run_id"])
+
+
+@functools.lru_cache(maxsize=32)
+def load_profile(lake: Store, key: str) -> LineProfile:
+    """The profile of a part; each is read once in a process."""
+    return profile_of_rows(profiles.read(lake, key))
+
+
+def priors_text(priors: "dict[str, float] | Any") -> str | None:
+    """Base rates as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
+    return ",".join(f"{label}={share:.4g}" for label, share in priors.items()) if priors else None
+
+
+_text = priors_text
+
+
+def _shares(text: str | None) -> dict[str, float] | None:
+    pairs = (pair.split("=") for pair in text.split(",")) if text else ()
+    return {label: float(share) for label, share in pairs} or None
