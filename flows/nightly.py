@@ -1,5 +1,6 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
+import contextlib
 from collections import deque
 from datetime import date, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
+from ser_tasks.inference.line_profile import ALL, LineProfile
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline.handler import ExtractedChunk
@@ -19,7 +21,7 @@ from ser_tasks.pipeline.ingest import Plan
 from ser_tasks.pipeline.progress import NightProgress
 from ser_tasks.pipeline.publish import ChunkReport
 from ser_tasks.pipeline.run import Night
-from ser_tasks.pipeline.spec import make_spec, run_settings
+from ser_tasks.pipeline.spec import make_spec, run_settings, with_profile
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
@@ -56,6 +58,11 @@ def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport
         return night.publish(extracted)
 
 
+@task(name="adapt", **OPTIONS)
+def make_profile(night: Night) -> LineProfile:
+    return night.adapt()
+
+
 @task(name="check", **OPTIONS)
 def check(night: Night) -> dict[str, int]:
     return night.check()
@@ -72,10 +79,14 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     policy: str | None = None,
     only_planned: bool = False,
     retry_given_up: bool = False,
+    adapt: bool = True,
+    profile: str | None = None,
 ) -> dict[str, Any]:
     """Brings every listed recording up to date with a model and a policy. Returns the run's row.
 
     ``retry_given_up`` also tries recordings again that were given up after their last attempt, or that the store did not deliver.
+    ``adapt``: where the lake has no line profile for the model yet, one is made of a sample of the waiting recordings first.
+    ``profile``: the only line profile that is used, as in ``with_profile``.
     With ``only_planned`` new recordings are left to another run: only what the lake's manifests hold is scored.
     Raises IncompleteNightError, with everything that could be done published, where a chunk or a check failed.
     """
@@ -87,9 +98,11 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         from flows import cluster  # Dask is needed by none but its users
 
         cluster.preflight()
-    options = (device, workers, day, only_planned)
-    # The specification has the run's start: it is made once the run holds its lake.
-    with lake_limit(lake), Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night:
+    with contextlib.ExitStack() as held:
+        held.enter_context(lake_limit(lake))
+        # The specification has the run's start: it is made once the run holds its lake.
+        spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)
+        night = held.enter_context(Night(with_profile(spec, profile) if profile else spec, settings.pseudonym_key))
         plan = list_and_plan(night)
         ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
@@ -103,6 +116,8 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
             )
         if plan.closed:
             log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
+        if plan.chunks and adapt and night.lacks_profile():
+            adapt_first(night, log)
         with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
             if plan.chunks and settings.cluster:
                 cluster.score_on_cluster(night, progress, log)
@@ -121,6 +136,18 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     if troubles:
         raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def adapt_first(night: Night, log: Any) -> None:
+    """Standardises the model to the lines of a new lake. Where that cannot be done, the log says why, and calls are scored raw."""
+    profile = make_profile(night)
+    line = profile.lines[ALL]
+    if line.refused:
+        log.warning(f"The calls are scored raw, without a line profile: {line.refused}. `ser adapt` makes one when there are more calls.")
+    else:
+        log.info(
+            f"line profile {profile.profile_id} of {line.segments} segments of {line.callers} callers; lines: {', '.join(profile.lines)}"
+        )
 
 
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:

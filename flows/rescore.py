@@ -12,12 +12,15 @@ from ser_tasks.monitoring.run_report import agreement
 def rescore(
     recordings: str,
     lake: str,
-    model: str,
+    model: str | None = None,
     device: str = "auto",
     workers: int | None = None,
     policy: str | None = None,
+    profile: str | None = None,
 ) -> dict[str, Any]:
-    """Scores with ``model`` what was planned before. Returns the run's row, and what ``agreement`` says of it.
+    """Scores with ``model``, or by the line profile ``profile``, what was planned before.
+
+    Returns the run's row, and what ``agreement`` says of it.
 
     Left out, and counted: recordings that left the store or changed there (they keep their older scores), days past the
     retention, and recordings that no night has planned yet: they are left to the next one. What the model has scored
@@ -25,7 +28,7 @@ def rescore(
     """
     log = get_run_logger()
     try:
-        run = nightly(recordings, lake, model=model, device=device, workers=workers, policy=policy, only_planned=True)
+        run = nightly(recordings, lake, model=model, device=device, workers=workers, policy=policy, only_planned=True, profile=profile)
     except IncompleteNightError as error:
         error.run |= agreement(lake, error.run)
         raise

@@ -255,7 +255,11 @@ PROFILES = _schema(
     ("callers", pa.int64(), "people in it: customers by their ids, and recordings without one"),
     ("segments", pa.int64(), "segments in it, at most 20 of one caller"),
     ("speech_s", pa.float64(), "seconds of speech in those segments"),
-    ("refused", pa.string(), "why the line has no statistics, so that its calls fall back to a wider line, or are scored raw; null: it has"),
+    (
+        "refused",
+        pa.string(),
+        "why the line has no statistics, so that its calls fall back to a wider line, or are scored raw; null: it has",
+    ),
     ("mean", pa.list_(pa.float32()), "mean of each pooled feature over the segments; null where refused"),
     ("deviation", pa.list_(pa.float32()), "standard deviation of each pooled feature over the segments; null where refused"),
     ("priors", pa.string(), "estimated base rates of the emotions, as anger=0.05,...; null where the interval is too wide to use them"),

@@ -40,6 +40,10 @@ FILE_NAME_PATTERN = "".join(
 """The markers of Amazon's post-call analytics, each where it is there, in any order: lookaheads from the start of the name."""
 
 
+LINE_FACTS = ("language", "queue", "codec", "container", "sampling_rate_hz")
+"""Facts of a call that may name its line."""
+
+
 class GroupRights(BaseModel):
     """The queues that a group of dashboard viewers may see, and whether it may play calls."""
 
@@ -61,6 +65,11 @@ class Settings(BaseSettings):
         {},
         description='Base rate of each emotion on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '
         "probabilities are corrected to it. Unset: the bundle's own, as a rule all equally frequent.",
+    )
+    line_by: tuple[str, ...] = Field(
+        ("language", "codec"),
+        description='Facts that name a line, the most important first, as ["language", "codec"]: language, queue, codec, container, '
+        "sampling_rate_hz. Each line is standardised by its own statistics; with queue, queues can no longer be compared.",
     )
     channel_roles: dict[int, str] = Field(
         {}, description='Roles of the channels of calls whose sidecar has none, as {"0": "agent", "1": "customer"}.'
@@ -216,6 +225,15 @@ class Settings(BaseSettings):
         if name not in ("starttls", "tls", "none"):
             raise ValueError(f"{name!r} is not a kind of mail security: choose starttls, tls or none.")
         return name
+
+    @field_validator("line_by")
+    @classmethod
+    def _line_facts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in LINE_FACTS]:
+            raise ValueError(f"{unknown[0]!r} is no fact that names a line: choose among {', '.join(LINE_FACTS)}.")
+        if len(set(names)) != len(names):
+            raise ValueError(f"The facts that name a line are {', '.join(names)}: name each once.")
+        return names
 
     @field_validator("precision")
     @classmethod

@@ -18,6 +18,7 @@ COMMANDS = (
     models.speech,
     nightly.backfill,
     nightly.rescore,
+    nightly.adapt,
     lake.retention,
     lake.rollback,
     lake.erase,

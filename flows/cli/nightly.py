@@ -48,6 +48,10 @@ def nightly(
         bool,
         typer.Option("--retry-given-up", help="Also try recordings again that were given up, are archived, or whose key was denied."),
     ] = False,
+    no_adapt: Annotated[
+        bool,
+        typer.Option("--no-adapt", help="Where the lake has no line profile yet, score raw instead of adapting to its own calls first."),
+    ] = False,
 ) -> None:
     """Score every recording that this model has not scored yet: the nightly run.
 
@@ -55,7 +59,8 @@ def nightly(
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
-    _nightly(recordings, lake, day=day, model=model, device=device.value, workers=workers, policy=policy, retry_given_up=retry_given_up)
+    options = {"model": model, "device": device.value, "workers": workers, "policy": policy}
+    _nightly(recordings, lake, day=day, retry_given_up=retry_given_up, adapt=not no_adapt, **options)
 
 
 def _nightly(recordings: str, lake: str, **options: Any) -> None:
@@ -94,12 +99,23 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[
         raise failure(incomplete)
 
 
-def _preflight(recordings: str, lake: str, model: str | None = None, device: str = "auto", policy: str | None = None, **_: Any) -> None:
+def _preflight(
+    recordings: str,
+    lake: str,
+    model: str | None = None,
+    device: str = "auto",
+    policy: str | None = None,
+    profile: str | None = None,
+    **_: Any,
+) -> None:
     """Raises the errors that a night would raise at its start, before the Prefect server is started."""
-    from ser_tasks.pipeline.spec import preflight, run_settings
+    from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
     from ser_tasks.settings import Settings
 
-    preflight(recordings, lake, run_settings(Settings(), model, policy), device)
+    settings = run_settings(Settings(), model, policy)
+    preflight(recordings, lake, settings, device)
+    if profile:
+        with_profile(make_spec(recordings, lake, settings, device), profile)
 
 
 @contextlib.contextmanager
@@ -179,22 +195,75 @@ def backfill(
     typer.echo(f"{len(handled)} days, {sum(handled.values())} recordings handled: " + ", ".join(f"{d} {n}" for d, n in handled.items()))
 
 
-def rescore(
+def adapt(
     recordings: Recordings,
     lake: Lake,
-    model: Annotated[str, typer.Option(help="Model bundle: a name from `ser models`, a folder or s3://bucket/prefix.")],
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours of audio to sample, from the newest 31 days of the store.")] = 2.0,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Facts that name a line, the most important first, separated by commas: language, queue, codec, container, "
+            "sampling_rate_hz. By default SER_LINE_BY."
+        ),
+    ] = None,
+    model: Model = None,
     device: RunsOn = Device.auto,
     workers: Processes = None,
     policy: Policy = None,
 ) -> None:
-    """Score the recordings in the lake's manifests with another model; the old scores stay. New recordings are left to the night.
+    """Adapt the model to your own lines, without labels: a sample of calls makes a line profile in the lake.
+
+    It holds statistics of many callers, and counts for recordings that are planned from now on.
+
+    Example: `ser adapt --recordings s3://calls --lake s3://lake/emotions --by language,codec`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ser_tasks.inference.line_profile import ALL
+    from ser_tasks.pipeline.adapt import adapt as adapt_to
+
+    profile = adapt_to(recordings, lake, _settings(model, policy, by), hours, device.value, workers)
+    table = Table("line", "recordings", "callers", "segments", "speech", "base rates", "remark", box=None)
+    for line in profile.lines.values():
+        rates = ", ".join(f"{label} {share:.0%}" for label, share in (line.priors or {}).items()) or "not estimated"
+        counts = f"{line.recordings:,}", f"{line.callers:,}", f"{line.segments:,}", f"{line.speech_s / 60:,.0f} min"
+        table.add_row(line.name, *counts, rates if not line.refused else "", line.refused or "")
+    Console().print(table)
+    if refused := profile.lines[ALL].refused:
+        raise failure(f"No line profile was written: {refused}. Give a store with more calls, or a larger --hours.")
+    typer.echo(f"Line profile {profile.profile_id} of {profile.model_id}: it counts for recordings that are planned from now on.")
+
+
+def _settings(model: str | None, policy: str | None, by: str | None) -> Any:
+    from ser_tasks.pipeline.spec import run_settings
+    from ser_tasks.settings import Settings
+
+    settings = run_settings(Settings(), model, policy)
+    facts = [fact.strip() for fact in by.split(",") if fact.strip()] if by is not None else settings.line_by
+    return Settings.model_validate(settings.model_dump() | {"line_by": facts})
+
+
+def rescore(
+    recordings: Recordings,
+    lake: Lake,
+    model: Model = None,
+    device: RunsOn = Device.auto,
+    workers: Processes = None,
+    policy: Policy = None,
+    profile: Annotated[str | None, typer.Option(help="Line profile that counts for all recordings: an id, or newest.")] = None,
+) -> None:
+    """Score the recordings in the lake's manifests with another model or line profile; the old scores stay. New recordings are left
+    to the night.
 
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
-    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
+    if model is None and profile is None:
+        raise ValueError("Say what to score with: --model, --profile, or both.")
+    _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)
     require_nights(lake)
     with _prefect():
         from flows.rescore import describe
         from flows.rescore import rescore as run_rescore
 
-        _finish(lambda: run_rescore(recordings, lake, model, device=device.value, workers=workers, policy=policy), lake, describe)
+        _finish(lambda: run_rescore(recordings, lake, model, device.value, workers, policy, profile), lake, describe)

@@ -94,7 +94,9 @@ def pool_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -
     Raises TypeError where the model has none.
     """
     scorer = scorer_of(spec)
-    return np.concatenate([scorer.pool(frames, lengths[members]) for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)])
+    return np.concatenate(
+        [scorer.pool(frames, lengths[members]) for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)]
+    )
 
 
 def _groups(

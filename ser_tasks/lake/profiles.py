@@ -26,6 +26,11 @@ def keys(lake: Store, model_id: str) -> list[str]:
     return [key for *_, key in sorted(found)]
 
 
+def id_of(key: str) -> str:
+    """The id of the profile that a part holds."""
+    return parts.name_of(key)
+
+
 def read(lake: Store, key: str) -> list[dict[str, Any]]:
     """The rows of one profile. Raises BrokenPartError, FileNotFoundError."""
     rows: list[dict[str, Any]] = parts.read(lake, key, "profiles").to_pylist()

@@ -65,9 +65,22 @@ def segment_rows(result: Extracted, scored: "Scored", provenance: dict[str, Any]
 class Scored:
     """A call's scores: ``segment_columns`` holds the emotion columns of each of its segments, filled or null with a reason."""
 
-    def __init__(self, result: Extracted, probabilities: np.ndarray, labels: tuple[str, ...], unsure_below: float):
-        """``probabilities`` (scored segments, labels) in the order of the segments that have frames; NaN rows are null."""
-        self.labels = labels
+    def __init__(
+        self,
+        result: Extracted,
+        probabilities: np.ndarray,
+        labels: tuple[str, ...],
+        unsure_below: float,
+        line: str | None = None,
+        distances: np.ndarray | None = None,
+    ):
+        """``probabilities`` (scored segments, labels) in the order of the segments that have frames; NaN rows are null.
+
+        ``distances`` (scored segments,): mean square of each segment's standardised features, by the statistics of ``line``.
+        """
+        self.labels, self.line = labels, line
+        finite = distances[np.isfinite(distances)] if distances is not None else np.zeros(0)
+        self.line_distance = float(np.sqrt(finite.mean())) if line is not None and len(finite) else None
         self.segment_columns: list[dict[str, Any]] = []
         self.start_s, self.end_s, self.role, snr_db, kept = [], [], [], [], []
         rows = iter(probabilities)
@@ -128,6 +141,8 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "channel_roles": ",".join(result.roles),
         "duration_s": result.audio_s,
         **result.activity,
+        "line": scored.line,
+        "line_distance": scored.line_distance,
         **emotion_columns(scored, result.audio_s),
         **provenance,
     }

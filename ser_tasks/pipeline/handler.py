@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import SecretStr
 
 from ser_tasks.inference.bundle import shared_bundle
-from ser_tasks.inference.scorer import choose_device, score_file
+from ser_tasks.inference.scorer import ScoredFile, choose_device, score_file
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
+from ser_tasks.pipeline.lines import ProfileBook, load_profile
 from ser_tasks.pipeline.publish import ChunkReport, failed_batch, publish_chunk
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.pipeline.worker_pool import WorkerPool
@@ -47,6 +47,8 @@ class ChunkHandler:
             )
         self.device = choose_device(spec.device).type
         self.lake = open_store(spec.lake_uri)
+        of_model = [load_profile(spec.lake_uri, key) for key in spec.profiles]
+        self.profiles = ProfileBook(of_model, self.bundle.labels, spec.of_profile)
 
     def extract(self, chunk: Chunk, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
         """The first stage, in the worker processes."""
@@ -56,8 +58,8 @@ class ChunkHandler:
 
     def publish(self, extracted: ExtractedChunk) -> ChunkReport:
         """The second stage: scores the chunk, writes its parts, and removes its frames."""
-        probabilities, score_s = self._score(extracted.batches)
-        report = publish_chunk(self.lake, extracted.chunk, extracted.batches, probabilities, self.bundle, self.spec, self.settings)
+        scored, score_s = self._score(extracted.batches)
+        report = publish_chunk(self.lake, extracted.chunk, scored, self.bundle, self.profiles, self.spec, self.settings)
         shutil.rmtree(extracted.folder, ignore_errors=True)
         return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})
 
@@ -65,12 +67,14 @@ class ChunkHandler:
         """Publishes a chunk that a broken machine stopped: every recording failed, to be tried again."""
         return self.publish(ExtractedChunk(chunk, [failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
 
-    def _score(self, batches: list[Batch]) -> tuple[list[NDArray[np.float32]], float]:
-        """Each batch's probabilities (its scored segments, labels), and the seconds. A GPU scores in this process, CPUs in the workers."""
+    def _score(self, batches: list[Batch]) -> tuple[list[tuple[Batch, ScoredFile]], float]:
+        """Each batch with its scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
         scorer = self.spec.scorer(self.device)
-        tasks = [(batch.frames_file, batch.lengths, scorer) for batch in batches if batch.frames_file]
-        limits_s = [self.settings.recording_limit_s + batch.audio_s for batch in batches if batch.frames_file]
+        files = [(batch, batch.frames_file) for batch in batches if batch.frames_file]
+        tasks = [(path, batch.lengths, scorer, self.profiles.standards(batch)) for batch, path in files]
+        limits_s = [self.settings.recording_limit_s + batch.audio_s for batch, _ in files]
         answers = self.workers.map(score_file, tasks, limits_s) if self.device == "cpu" else [score_file(*task) for task in tasks]
         scored = iter(answers)
-        nothing = np.zeros((0, len(self.bundle.labels)), np.float32)
-        return [next(scored).probabilities if batch.frames_file else nothing for batch in batches], sum(each.seconds for each in answers)
+        nothing = ScoredFile(np.zeros((0, len(self.bundle.labels)), np.float32), np.zeros(0, np.float32), 0.0)
+        pairs = [(batch, next(scored) if batch.frames_file else nothing) for batch in batches]
+        return pairs, sum(each.seconds for each in answers)

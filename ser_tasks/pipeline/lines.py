@@ -1,7 +1,7 @@
 """Which line profile counts for a recording, and by what its segments are standardised."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,26 @@ from numpy.typing import NDArray
 from ser_tasks.inference.line_profile import Line, LineProfile, Standards
 from ser_tasks.lake import profiles
 from ser_tasks.pipeline.extract import Batch, Extracted
-from ser_tasks.storage import Store
+from ser_tasks.storage import open_store
 
 
 @dataclass(frozen=True)
 class OnLine:
-    """The profile and the line by which a call is scored."""
+    """By what a call is scored: a line of a profile, or neither, where it is scored raw."""
 
-    profile_id: str
-    line: Line
+    profile_id: str | None = None
+    line: Line | None = None
+
+    @property
+    def name(self) -> str | None:
+        return self.line.name if self.line else None
+
+    @property
+    def priors(self) -> Mapping[str, float] | None:
+        return self.line.priors if self.line else None
+
+
+RAW = OnLine()
 
 
 class ProfileBook:
@@ -30,27 +41,27 @@ class ProfileBook:
         self._profiles = [profile for profile in of_model if only in (None, profile.profile_id)]
         self._labels, self._always = labels, only is not None
 
-    def line_of(self, result: Extracted) -> OnLine | None:
-        """By what a call is scored; None where it is scored raw."""
+    def line_of(self, result: Extracted) -> OnLine:
+        """By what a call is scored."""
         planned_at = result.recording.planned_at
         for profile in reversed(self._profiles):
             counts = self._always or profile.counts_from is None or (planned_at is not None and planned_at >= profile.counts_from)
             if counts:
                 line = profile.line_of(line_facts(result))
-                return OnLine(profile.profile_id, line) if line else None
-        return None
+                return OnLine(profile.profile_id, line) if line else RAW
+        return RAW
 
     def standards(self, batch: Batch) -> Standards | None:
         """By what each segment of a batch that has frames is standardised; None where all are scored raw."""
-        rows: dict[tuple[str, str], int] = {}
+        rows: dict[tuple[str | None, str | None], int] = {}
         lines: list[Line] = []
         index: list[int] = []
         for result in batch.extracted:
             count = len(result.scored_segments)
-            on_line = self.line_of(result) if count else None
+            on_line = self.line_of(result)
             row = -1
-            if on_line is not None:
-                row = rows.setdefault((on_line.profile_id, on_line.line.name), len(rows))
+            if count and on_line.line is not None:
+                row = rows.setdefault((on_line.profile_id, on_line.name), len(rows))
                 if row == len(lines):
                     lines.append(on_line.line)
             index += [row] * count
@@ -95,9 +106,9 @@ def profile_rows(profile: LineProfile, code_version: str) -> list[dict[str, Any]
             "refused": line.refused,
             "mean": None if line.mean is None else line.mean.tolist(),
             "deviation": None if line.deviation is None else line.deviation.tolist(),
-            "priors": _text(line.priors),
-            "priors_low": _text(line.priors_low),
-            "priors_high": _text(line.priors_high),
+            "priors": shares_text(line.priors),
+            "priors_low": shares_text(line.priors_low),
+            "priors_high": shares_text(line.priors_high),
             "usual_distance": line.usual_distance,
             "high_distance": line.high_distance,
             "run_id": profile.run_id,
@@ -133,17 +144,14 @@ def profile_of_rows(rows: list[dict[str, Any]]) -> LineProfile:
 
 
 @functools.lru_cache(maxsize=32)
-def load_profile(lake: Store, key: str) -> LineProfile:
-    """The profile of a part; each is read once in a process."""
-    return profile_of_rows(profiles.read(lake, key))
+def load_profile(lake_uri: str, key: str) -> LineProfile:
+    """The profile of a part of a lake; each is read once in a process. Raises BrokenPartError, FileNotFoundError."""
+    return profile_of_rows(profiles.read(open_store(lake_uri), key))
 
 
-def priors_text(priors: "dict[str, float] | Any") -> str | None:
-    """Base rates as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
-    return ",".join(f"{label}={share:.4g}" for label, share in priors.items()) if priors else None
-
-
-_text = priors_text
+def shares_text(shares: Mapping[str, float] | None) -> str | None:
+    """Shares by emotion as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
+    return ",".join(f"{label}={share:g}" for label, share in shares.items()) if shares else None
 
 
 def _shares(text: str | None) -> dict[str, float] | None:

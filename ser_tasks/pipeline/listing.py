@@ -235,6 +235,30 @@ class Listing:
         for batch in cursor.to_arrow_reader(ROWS_AT_ONCE):
             yield from batch.to_pylist()
 
+    def sample(self, audio_s: float, days: int, only_kept: bool) -> list[Recording]:
+        """Recordings drawn at random, the same ones each time, with about ``audio_s`` seconds of audio, from the newest ``days`` days.
+
+        ``only_kept``: only of those that ``keep`` was given. Their ``chunk_id`` is empty.
+        """
+        kept = "AND EXISTS (FROM kept AS k WHERE k.recording_id = l.recording_id AND k.etag = l.etag)" if only_kept else ""
+        rows = self.database.cursor().execute(
+            f"""
+            WITH drawn AS (
+                SELECT recording_id, etag, key, masked_key, sidecar_key, estimated_s, sidecar_etag,
+                       sum(estimated_s) OVER (ORDER BY md5(recording_id), key) AS until_s
+                FROM listing AS l
+                WHERE day > (SELECT max(day) FROM listing) - CAST($days AS INTEGER) {kept}
+            )
+            SELECT recording_id, etag, key, masked_key, sidecar_key, '', estimated_s, 0, sidecar_etag
+            FROM drawn WHERE until_s - estimated_s < $audio_s ORDER BY until_s
+            """,
+            {"days": days, "audio_s": audio_s},
+        )
+        return [
+            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
+            for recording_id, etag, key, masked_key, sidecar_key, *rest in rows.fetchall()
+        ]
+
     def keep(self, rows: pa.Table) -> None:
         """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
         was tried before) and ``only_listed`` (whether to leave it out where it is no longer in the store)."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from ser_tasks import schemas
 from ser_tasks.inference.bundle import Bundle
+from ser_tasks.inference.scorer import ScoredFile
 from ser_tasks.lake import erased, ledger, manifest, parts
 from ser_tasks.lake.erased import Erased
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.aggregate import Scored, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.ingest import Chunk
+from ser_tasks.pipeline.lines import RAW, ProfileBook, shares_text
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import OUTCOMES, WORKER_STAGES
 from ser_tasks.settings import Settings, code_version
@@ -56,15 +58,15 @@ class ChunkReport:
 def publish_chunk(
     lake: Store,
     chunk: Chunk,
-    batches: list[Batch],
-    probabilities: list[NDArray[np.float32]],
+    scored: list[tuple[Batch, ScoredFile]],
     bundle: Bundle,
+    profiles: ProfileBook,
     spec: RunSpec,
     settings: Settings,
 ) -> ChunkReport:
-    """Writes a chunk, given each batch's probabilities (its scored segments, labels). ``settings`` holds the key of the pseudonyms.
+    """Writes a chunk, given its batches and their scores. ``settings`` holds the key of the pseudonyms.
 
-    Rows of recordings that were handled before and are not in ``batches`` stay as they are. So do those of recordings that
+    Rows of recordings that were handled before and are not in the batches stay as they are. So do those of recordings that
     another run finished in the meantime. Recordings that were erased in the meantime are left out. Raises BrokenPartError where the
     chunk's outcomes under this version cannot be read.
     """
@@ -72,28 +74,30 @@ def publish_chunk(
     before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
     gone = erased.read(lake, settings.pseudonym_key)
     waiting = {recording for recording in ingest.waiting_recordings(chunk, before.outcomes, settings) if recording not in gone}
-    results = [pair for pair in _in_order(batches, probabilities) if pair[0].recording.recording_id in waiting]
-    provenance = {
+    results = [each for each in _in_order(scored) if each[0].recording.recording_id in waiting]
+    of_run = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
-        "priors": bundle.priors_text,
         "policy": spec.policy,
         "run_id": spec.run_id,
         "code_version": code_version(),
         "scored_at": manifest.after(before.last_scored_at),
     }
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
-    for result, scores in results:
-        scored = Scored(result, scores, bundle.labels, bundle.unsure_below)
-        if result.outcome is None and len(scored.probabilities):
+    for result, probabilities, distances in results:
+        on_line = profiles.line_of(result) if result.scored_segments else RAW
+        priors = bundle.priors_text or shares_text(on_line.priors)
+        provenance = {"priors": priors, "line_profile": on_line.profile_id, **of_run}
+        scores = Scored(result, probabilities, bundle.labels, bundle.unsure_below, on_line.name, distances)
+        if result.outcome is None and len(scores.probabilities):
             result.outcome = "scored"
         elif result.outcome is None:
             result.end("failed", "not_finite", f"The model {bundle.model_id} gave no finite score for any segment.")
         if result.outcome in ("scored", "no_speech", "withheld"):
-            rows["segments"] += segment_rows(result, scored, provenance)
-            rows["call_emotions"].append(call_row(result, scored, chunk.day, provenance, settings))
+            rows["segments"] += segment_rows(result, scores, provenance)
+            rows["call_emotions"].append(call_row(result, scores, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
-    extracted = [result for result, _ in results]
+    extracted = [result for result, *_ in results]
     written_bytes = _write(lake, chunk, spec.version, rows, before.held_by, gone) if extracted else 0
     ended = Counter(result.outcome for result in extracted)
     for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
@@ -117,16 +121,16 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     return Batch(results, None)
 
 
-def _in_order(batches: list[Batch], probabilities: list[NDArray[np.float32]]) -> list[tuple[Extracted, NDArray[np.float32]]]:
-    """Each result with its own probabilities, in the order of their keys, whichever worker made them."""
-    pairs = []
-    for batch, scores in zip(batches, probabilities, strict=True):
+def _in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[tuple[Extracted, NDArray[np.float32], NDArray[np.float32]]]:
+    """Each result with its own probabilities and distances, in the order of their keys, whichever worker made them."""
+    results = []
+    for batch, scores in scored:
         first = 0
         for result in batch.extracted:
-            count = sum(1 for segment in result.segments if segment.frames)
-            pairs.append((result, scores[first : first + count]))
-            first += count
-    return sorted(pairs, key=lambda pair: (pair[0].recording.masked_key, pair[0].recording.recording_id))
+            last = first + len(result.scored_segments)
+            results.append((result, scores.probabilities[first:last], scores.distances[first:last]))
+            first = last
+    return sorted(results, key=lambda each: (each[0].recording.masked_key, each[0].recording.recording_id))
 
 
 def _write(lake: Store, chunk: Chunk, version: str, rows: dict[str, list[dict[str, Any]]], held_by: str | None, gone: Erased) -> int:

@@ -1,6 +1,7 @@
 """One run: plans, hands chunks to their handler, and writes what it counted. The flow decides order, retries and concurrency limits."""
 
 import contextlib
+import dataclasses
 import secrets
 import shutil
 from collections.abc import Callable
@@ -11,17 +12,21 @@ import duckdb
 from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
-from ser_tasks.lake import catalog, erased, manifest, parts
+from ser_tasks.inference.line_profile import ALL, LineProfile
+from ser_tasks.lake import catalog, erased, manifest, parts, profiles
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.pipeline import ingest
+from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
+from ser_tasks.pipeline.lines import profile_rows
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.pipeline.publish import ChunkReport, Machine
 from ser_tasks.pipeline.record import RunRecord
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.pipeline.worker_pool import WorkerPool, cores
 from ser_tasks.scratch import scratch_folder
+from ser_tasks.settings import code_version
 from ser_tasks.storage import open_store
 
 CHECK_MEMORY = "512MB"
@@ -66,6 +71,27 @@ class Night:
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
         self.record.add_plan(plan)
         return plan
+
+    def lacks_profile(self) -> bool:
+        """Whether the model can be standardised to the lines of this lake, and the lake has no profile for it yet."""
+        return self.handler.bundle.line_model is not None and not self.spec.profiles
+
+    def adapt(self, progress: Callable[[Batch], None] = lambda batch: None) -> LineProfile:
+        """Makes a line profile of a sample of the recordings that wait, writes it, and scores this run by it.
+
+        Where there is not enough speech of enough callers, nothing is written, and the profile's line ``all`` says why.
+        """
+        sample = self.listing.sample(DEFAULT_HOURS * 3600, SAMPLE_DAYS, only_kept=True)
+        with self.record.timed("adapt"):
+            profile = make_profile(sample, self.spec, self.workers, self.scratch, self.handler.device, None, progress)
+            if profile.lines[ALL].refused is None:
+                key = profiles.write(self.lake, profile_rows(profile, code_version()))
+                self._use(dataclasses.replace(self.spec, profiles=(key,)))
+        return profile
+
+    def _use(self, spec: RunSpec) -> None:
+        self.spec = self.record.spec = spec
+        self.handler = ChunkHandler(spec, self._pseudonym_key, self.workers, self.scratch)
 
     def start_workers(self) -> None:
         with self.record.timed("start_up"):

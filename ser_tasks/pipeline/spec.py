@@ -6,7 +6,7 @@ import hmac
 import secrets
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.scorer import ScorerSpec, choose_device
 from ser_tasks.lake import manifest
+from ser_tasks.lake import profiles as lake_profiles
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
@@ -113,7 +114,7 @@ def make_spec(
     day: date | None = None,
     only_planned: bool = False,
 ) -> RunSpec:
-    """The specification of a new run. Raises what ``preflight`` raises."""
+    """The specification of a new run. Raises what ``preflight`` raises, and BrokenPartError for a line profile that cannot be read."""
     begun = time.perf_counter()
     bundle = preflight(recordings, lake, settings, device)
     return RunSpec(
@@ -131,7 +132,23 @@ def make_spec(
         feature_params=bundle.feature_params,
         key_fingerprint=key_fingerprint(settings.pseudonym_key),
         preparation_s=time.perf_counter() - begun,
+        profiles=tuple(lake_profiles.keys(open_store(lake), bundle.model_id)) if bundle.line_model else (),
     )
+
+
+def with_profile(spec: RunSpec, profile: str) -> RunSpec:
+    """The specification of a re-score by one line profile: its id, the beginning of that, or ``newest``.
+
+    Raises ValueError where there is no such profile, or the model takes none.
+    """
+    if shared_bundle(spec.model, spec.settings.priors).line_model is None:
+        raise ValueError(f"The model {spec.model_id} takes no line profile: leave --profile out, or choose another --model.")
+    ids = [lake_profiles.id_of(key) for key in spec.profiles]
+    chosen = ids[-1:] if profile == "newest" else [each for each in ids if each.startswith(profile)]
+    if len(chosen) != 1:
+        known = f"it has {', '.join(ids)}" if ids else "it has none: make one with `ser adapt`"
+        raise ValueError(f"{profile!r} names {len(chosen)} line profiles of {spec.model_id} in the lake: {known}.")
+    return replace(spec, of_profile=chosen[0])
 
 
 def key_fingerprint(key: SecretStr | None) -> str | None:

@@ -1,0 +1,122 @@
+"""Adapt: a sample of one's own calls -> the line profile by which a model's input is standardised.
+
+The sample goes through the extraction of a night, so whoever may not be scored is not in it. Only statistics of many callers leave this
+module: pooled features of single segments stay in memory.
+"""
+
+import secrets
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from ser_tasks.inference.bundle import shared_bundle
+from ser_tasks.inference.line_profile import ALL, LineProfile, line_names, profile_id
+from ser_tasks.inference.line_statistics import Sample, line_of_sample
+from ser_tasks.inference.scorer import choose_device, pool_file
+from ser_tasks.lake import erased, manifest, profiles
+from ser_tasks.pipeline.extract import Batch, Extracted
+from ser_tasks.pipeline.lines import line_facts, profile_rows
+from ser_tasks.pipeline.listing import Listing, Recording
+from ser_tasks.pipeline.spec import RunSpec, make_spec
+from ser_tasks.pipeline.worker_pool import WorkerPool, cores
+from ser_tasks.scratch import scratch_folder
+from ser_tasks.settings import Settings, code_version
+from ser_tasks.storage import open_store
+
+SAMPLE_DAYS = 31
+"""A sample is drawn from the newest days of the store, so that it is of the line as it is."""
+DEFAULT_HOURS = 2.0
+
+
+def adapt(
+    recordings: str,
+    lake: str,
+    settings: Settings,
+    hours: float = DEFAULT_HOURS,
+    device: str = "auto",
+    workers: int | None = None,
+    progress: Callable[[Batch], None] = lambda batch: None,
+) -> LineProfile:
+    """Makes a profile of ``hours`` hours of the store's newest calls and writes it to the lake.
+
+    It counts for recordings that are planned from now on; the first of a model for all. Where the line ``all`` has no statistics,
+    nothing is written. Raises what ``make_spec`` raises, and ValueError where the model takes no line profile.
+    """
+    spec = make_spec(recordings, lake, settings, device, workers)
+    if shared_bundle(spec.model, settings.priors).line_model is None:
+        raise ValueError(f"The model {spec.model_id} takes no line profile: choose another --model.")
+    store, counts_from = open_store(spec.lake_uri), spec.started_at if spec.profiles else None
+    with scratch_folder(settings.scratch) as scratch, WorkerPool(workers or cores(), settings.worker_memory_mb) as pool:
+        gone = erased.read(store, settings.pseudonym_key)
+        listing = Listing(open_store(spec.recordings_uri), settings, scratch / "listing.duckdb", None, manifest.deleted_days(store), gone)
+        sample = listing.sample(hours * 3600, SAMPLE_DAYS, only_kept=False)
+        profile = make_profile(sample, spec, pool, scratch, choose_device(device).type, counts_from, progress)
+    if profile.lines[ALL].refused is None:
+        profiles.write(store, profile_rows(profile, code_version()))
+    return profile
+
+
+def make_profile(
+    recordings: list[Recording],
+    spec: RunSpec,
+    workers: WorkerPool,
+    scratch: Path,
+    device: str,
+    counts_from: datetime | None,
+    progress: Callable[[Batch], None] = lambda batch: None,
+) -> LineProfile:
+    """The profile of a sample of recordings, with a line for each combination of the facts that ``spec.settings.line_by`` names.
+
+    A line without enough speech of enough callers is in it, too, with the reason. Where ``all`` is one, calls are scored raw.
+    """
+    folder = scratch / f"sample-{secrets.token_hex(4)}"
+    folder.mkdir()
+    batches = workers.extract(recordings, spec, folder, progress)
+    sample, results = _pooled(batches, spec, workers, device)
+    by = spec.settings.line_by
+    members: defaultdict[str, list[int]] = defaultdict(list, {ALL: []})
+    for number, result in enumerate(results):
+        for name in line_names(line_facts(result), by):
+            members[name].append(number)
+    lines = {name: line_of_sample(name, sample.of(np.isin(sample.call, calls))) for name, calls in sorted(members.items())}
+    return LineProfile(
+        profile_id=profile_id(spec.model_id, by, lines),
+        model_id=spec.model_id,
+        made_at=datetime.now(UTC),
+        counts_from=counts_from,
+        by=by,
+        lines=lines,
+        run_id=spec.run_id,
+    )
+
+
+def _pooled(batches: list[Batch], spec: RunSpec, workers: WorkerPool, device: str) -> tuple[Sample, list[Extracted]]:
+    """The sample's segments in the order of their recordings, whichever worker made them, and those recordings."""
+    scorer = spec.scorer(device)
+    files = [(batch, batch.frames_file) for batch in batches if batch.frames_file]
+    tasks = [(path, batch.lengths, scorer) for batch, path in files]
+    limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch, _ in files]
+    answers = workers.map(pool_file, tasks, limits_s) if device == "cpu" else [pool_file(*task) for task in tasks]
+    pairs = []
+    for (batch, path), pooled in zip(files, answers, strict=True):
+        path.unlink()
+        first = 0
+        for result in batch.extracted:
+            count = len(result.scored_segments)
+            if count:
+                pairs.append((result, pooled[first : first + count]))
+            first += count
+    pairs.sort(key=lambda pair: pair[0].recording.recording_id)
+    people: dict[tuple[str, str], int] = {}
+    call, caller, seconds = [], [], []
+    for number, (result, _) in enumerate(pairs):
+        for segment in result.scored_segments:
+            person = result.facts.get(f"{segment.role}_id") or result.recording.recording_id
+            call.append(number)
+            caller.append(people.setdefault((segment.role, person), len(people)))
+            seconds.append(segment.end_s - segment.start_s)
+    pooled = np.concatenate([rows for _, rows in pairs]) if pairs else np.zeros((0, 1), np.float32)
+    return Sample(pooled, np.array(call, np.int64), np.array(caller, np.int64), np.array(seconds)), [result for result, _ in pairs]
