@@ -216,7 +216,7 @@ class Scorer:
             torch.from_numpy(values).to(x.device)[row] for values in (standards.mean, standards.deviation, standards.log_priors)
         )
         mean = torch.where(raw[:, None], model.line_mean, mean)
-        deviation = torch.where(raw[:, None], model.line_deviation, deviation)
+        deviation = torch.where(raw[:, None], model.line_scale, deviation)
         standardised = (pooled - mean) / deviation
         probabilities = bundle.calibrated(model.classify(standardised), log_priors.masked_fill(raw[:, None], 0))
         distance = standardised.square().mean(dim=1).masked_fill(raw, torch.nan)

@@ -37,7 +37,7 @@ class LineModel(Protocol):
 
     line_mean: torch.Tensor
     """Mean of each pooled feature over the training clips, float32 ``(pooled,)``."""
-    line_deviation: torch.Tensor
+    line_scale: torch.Tensor
     """Standard deviation of each, above 0."""
 
     def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
