@@ -124,7 +124,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
             elif plan.chunks:
                 score_here(night, progress, log)
         checks = check(night)
-        run = night.write_run(checks)
+        run = night.write_run(checks) | {"version": night.spec.version}
         for line in night.remarks():
             log.warning(line)
         publish_artifacts(night, run, checks)

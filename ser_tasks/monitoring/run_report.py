@@ -269,13 +269,13 @@ def _offending(connection: duckdb.DuckDBPyConnection, check: str) -> list[Row]:
 def agreement(lake: str, run: Row) -> Row:
     """How a re-score compares with the versions before it.
 
-    ``left_behind``: recordings whose newest upload has no outcome of this model and policy. ``compared``: calls that both this run
+    ``left_behind``: recordings whose newest upload has no outcome of this run's ``version``. ``compared``: calls that both this run
     and the newest other version scored. ``same_emotion``: those of them with the same dominant emotion (or none in both).
     """
     query = """
-        WITH own AS (FROM outcomes_all WHERE model = $model AND policy = $policy),
+        WITH own AS (FROM outcomes_all WHERE version = $version),
         other AS (
-            FROM call_emotions_all WHERE outcome = 'scored' AND (model <> $model OR policy <> $policy)
+            FROM call_emotions_all WHERE outcome = 'scored' AND version <> $version
             QUALIFY row_number() OVER (PARTITION BY recording_id, etag ORDER BY scored_at DESC, version DESC) = 1
         ),
         pairs AS (
@@ -289,7 +289,7 @@ def agreement(lake: str, run: Row) -> Row:
             (SELECT count(*) FROM pairs WHERE same) AS same_emotion
     """
     with catalog.connect(lake) as connection:
-        return _ask(connection, query, model=run["model"], policy=run["policy"], run=run["run_id"])[0]
+        return _ask(connection, query, version=run["version"], run=run["run_id"])[0]
 
 
 def markdown_table(rows: list[Row]) -> str:

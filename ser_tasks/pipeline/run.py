@@ -86,10 +86,11 @@ class Night:
             profile = make_profile(sample, self.spec, self.workers, self.scratch, self.handler.device, None, progress)
             if profile.lines[ALL].refused is None:
                 key = profiles.write(self.lake, profile_rows(profile, code_version()))
-                self._use(dataclasses.replace(self.spec, profiles=(key,)))
+                self.use(dataclasses.replace(self.spec, profiles=(key,)))
         return profile
 
-    def _use(self, spec: RunSpec) -> None:
+    def use(self, spec: RunSpec) -> None:
+        """Goes on under another specification: that of the run with the line profiles it is to use."""
         self.spec = self.record.spec = spec
         self.handler = ChunkHandler(spec, self._pseudonym_key, self.workers, self.scratch)
 
