@@ -78,6 +78,7 @@ class Call:
             "policy": policy,
             "feature_set": "mfcc40-1",
             "priors": None,
+            "line_profile": None,
             "run_id": "r1",
             "code_version": "0",
             "scored_at": scored_at,

@@ -9,7 +9,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.monitoring import alert_rules
 from ser_tasks.monitoring.alert_rules import MAX_LINE_CHARACTERS, READY_FOLDER, Rule, RuleError, load
 from ser_tasks.settings import Settings
-from tests.factories.lakes import NIGHT, Call, run_row, segment, write, write_calls
+from tests.factories.lakes import NIGHT, Call, row, run_row, segment, write, write_calls
 from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, DAYS, FIRST_DAY, make_year
 
 GOOD = """
@@ -371,6 +371,28 @@ def test_queue_angrier_tells_the_week_that_rose_once_it_is_over(tmp_path):
     assert evaluate(tmp_path, monday - timedelta(days=1), **rule) == []
     assert evaluate(tmp_path, monday, **rule | {"with": {"verdicts": ["rose"], "at_least_calls": 85}}) == []
     assert evaluate(tmp_path, monday, **rule | {"with": {"verdicts": ["fell"], "at_least_calls": 50}}) == []
+
+
+def test_a_line_that_no_longer_fits_its_profile(tmp_path):
+    """20 calls of a line in the week of 2026-11-16, all farther from it than nine tenths of the profile's sample."""
+    calls = []
+    for number in range(20):
+        call = Call(f"c{number}", [segment(0, 10, (0.0, 0.0, 1.0, 0.0))], day=date(2026, 11, 17))
+        call.facts |= {"line": "codec=ULAW", "line_distance": 1.4, "line_profile": "p1"}
+        calls.append(call)
+    write_calls(str(tmp_path), calls)
+    facts = {
+        "profile_id": "p1",
+        "line": "codec=ULAW",
+        "usual_distance": 1.0,
+        "high_distance": 1.2,
+        "made_at": datetime(2026, 11, 1, tzinfo=UTC),
+    }
+    write(str(tmp_path), "profiles", [row("profiles", **facts)])
+    rule = {"ready": "line_drifted", "with": {"at_least_calls": 20}, "message": "{week} {calls} {median_distance:.1f} {high_distance:.1f}"}
+    morning = datetime(2026, 11, 23, 6, tzinfo=UTC)
+    assert evaluate(tmp_path, morning, **rule) == [("codec=ULAW", "2026-11-16 20 1.4 1.2")]
+    assert evaluate(tmp_path, morning, **rule | {"with": {"at_least_calls": 21}}) == []
 
 
 def test_drift_is_told_by_measure_against_the_month_that_is_set(tmp_path):

@@ -23,6 +23,7 @@ from tests.factories.lakes import (
     Call,
     angry,
     good_calls,
+    row,
     run_row,
     segment,
     views_over,
@@ -807,7 +808,7 @@ def odd(lake):
 
 def test_every_mart_answers_over_odd_calls(odd):
     answers = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    assert [mart for mart in MARTS if not answers[mart]] == ["escalations", "mood_turns", "turning_weeks", "week_on_week"]
+    assert [mart for mart in MARTS if not answers[mart]] == ["escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week"]
     for mart, found in answers.items():
         for row in found:
             for column, value in row.items():
@@ -855,4 +856,30 @@ def test_a_re_scored_call_counts_once_and_by_its_newer_model(odd):
     assert sales == {"calls": 4, "scored": 3}  # angry once, without a start, one channel, silent
     assert rows(odd, "SELECT model_a, model_b, calls, agreement FROM model_comparison") == [
         {"model_a": MODEL, "model_b": NEWER_MODEL, "calls": 1, "agreement": 1.0}
+    ]
+
+
+def on_line(profile_id: str, distance: float, day: date) -> Call:
+    made = call(day=day, line="language=de", line_distance=distance)
+    for each in (made.facts, made.outcome):
+        each["line_profile"] = profile_id
+    return made
+
+
+def test_line_weeks(lake):
+    """A week like the sample, one in which 11 of 20 calls are far from it, and one under a new profile. Raw calls are in none."""
+    weeks = [MONDAY - timedelta(days=14), MONDAY - timedelta(days=7), MONDAY]
+    calls = [on_line("old", 1.0, weeks[0]) for _ in range(20)] + [call(day=weeks[0])]
+    calls += [on_line("old", 1.5 if number < 11 else 1.0, weeks[1]) for number in range(20)]
+    calls += [on_line("new", 1.5, weeks[2]) for _ in range(19)]
+    write_calls(lake, calls)
+    for profile_id in ("old", "new"):
+        facts = {"profile_id": profile_id, "line": "language=de", "usual_distance": 1.0, "high_distance": 1.25, "made_at": NIGHT}
+        write(lake, "profiles", [row("profiles", **facts)], chunk=profile_id)
+    columns = "profile_id, week, calls, round(median_distance, 3) AS median, high_distance AS high, drifted, profile_changed"
+    found = [tuple(each.values()) for each in rows(views_over(lake), f"SELECT {columns} FROM line_weeks")]
+    assert found == [
+        ("new", weeks[2], 19, 1.5, 1.25, False, True),  # too few calls to say that it drifted
+        ("old", weeks[1], 20, 1.5, 1.25, True, False),
+        ("old", weeks[0], 20, 1.0, 1.25, False, False),
     ]
