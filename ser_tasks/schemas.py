@@ -178,7 +178,19 @@ CALL_EMOTIONS = _schema(
         for quarter in (1, 2, 3, 4)
     ],
     ("negativity_change", pa.float32(), "negativity_q4 minus negativity_q1, -1 to 1; null where either is"),
-    ("escalated", pa.bool_(), "true where negativity_change is at least 0.2 and negativity_q4 at least 0.5; null where either is unknown"),
+    (
+        "escalation_z",
+        pa.float32(),
+        "how much more negative the last third of the scored segments is than the first, by ranks, as a multiple of chance; above 0: more. "
+        "Null with fewer than 10 segments, and in older parts",
+    ),
+    (
+        "escalated",
+        pa.bool_(),
+        "true where escalation_z is above 2.4 and the last third's mean negativity at least 0.1 above the first's: 1 % of calls without "
+        "change. Null with fewer than 10 scored segments. In older parts: negativity_change at least 0.2, negativity_q4 at least 0.5",
+    ),
+    ("deescalated", pa.bool_(), "the mirror of escalated: the call ends less negative than it began; null as that, and in older parts"),
     (
         "onset_s",
         pa.float64(),

@@ -10,13 +10,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ser_tasks.calls.metadata import pseudonym
+from ser_tasks.pipeline.escalation import change_of
 from ser_tasks.pipeline.extract import Extracted
 from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS
 from ser_tasks.settings import Settings
-
-ESCALATION_CHANGE = 0.2
-ESCALATION_LEVEL = 0.5
-"""A call escalated where negativity rose by ESCALATION_CHANGE from the first to the last quarter, and ended at ESCALATION_LEVEL or more."""
 
 
 def outcome_row(result: Extracted, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +180,9 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     first, last = quarters[0], quarters[-1]
     if first is not None and last is not None:
         columns["negativity_change"] = last - first
-        columns["escalated"] = last - first >= ESCALATION_CHANGE and last >= ESCALATION_LEVEL
+    change = change_of(negativity, start_s)
+    if change is not None:
+        columns |= {"escalation_z": change.z, "escalated": change.escalated, "deescalated": change.deescalated}
     if columns["escalated"]:
         columns["onset_s"] = onset_s(negativity, start_s, end_s)
     return columns
@@ -224,7 +223,7 @@ _EMOTION_COLUMNS = (
     + [f"mean_p_{emotion}" for emotion in EMOTIONS]
     + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "peak_happiness", "peak_happiness_at_s"]
     + [f"negativity_q{quarter}" for quarter in (1, 2, 3, 4)]
-    + ["negativity_change", "escalated", "onset_s"]
+    + ["negativity_change", "escalation_z", "escalated", "deescalated", "onset_s"]
 )
 
 

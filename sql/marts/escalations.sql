@@ -1,13 +1,15 @@
 -- Which calls got worse from start to end, and where did it begin?
--- Grain: one row per escalated call, the largest change first.
+-- Grain: one row per escalated call, the clearest change first.
 -- Units: negativity (anger, disgust, fear and sadness together) 0 to 1 by quarter of the recording, _s in seconds.
 -- onset_s is where the call turns: the start of the segment that best parts lower from higher negativity; null in older parts.
--- Escalated: the last quarter's mean negativity is at least 0.5 and at least 0.2 above the first quarter's.
+-- Escalated: the last third of the call's segments is more negative than the first, by more than chance (escalation_z above 2.4) and by
+-- at least 0.1. Of calls without any change, one in a hundred is here; as many are in its mirror (deescalated): compare the two numbers.
 SELECT
     call_id,
     call_date,
     queue,
     onset_s,
+    escalation_z,
     negativity_change,
     negativity_q1,
     negativity_q2,
@@ -25,4 +27,4 @@ SELECT
     recording_id
 FROM call_emotions
 WHERE escalated AND emotion_role IS DISTINCT FROM 'agent'
-ORDER BY negativity_change DESC, negativity_q4 DESC, recording_id
+ORDER BY escalation_z DESC NULLS LAST, negativity_change DESC, recording_id

@@ -16,13 +16,13 @@ WITH weeks AS (
     GROUP BY ALL
 )
 SELECT
-    weeks.profile_id,
+    weeks.profile_id, -- line profile by which the calls were standardised
     weeks.line,
     week, -- Monday of the week
     calls, -- scored calls of the line in the week
     median_distance, -- median of line_distance over them
-    p.usual_distance,
-    p.high_distance,
+    p.usual_distance, -- median of line_distance over the calls of the profile's sample
+    p.high_distance, -- what line_distance exceeds in a tenth of the sample's calls
     calls >= 20 AND median_distance > p.high_distance AS drifted, -- whether the line no longer fits its profile
     week = min(week) OVER (PARTITION BY weeks.line, weeks.profile_id)
     AND week > min(week) OVER (PARTITION BY weeks.line) AS profile_changed -- whether this is a later profile's first week on the line

@@ -54,14 +54,22 @@ def test_quarters_weigh_each_segment_by_its_seconds_inside():
     assert columns["negativity_q2"] == pytest.approx((2 * 0.9 + 6 * 0.0) / 8)
     assert columns["negativity_q3"] is None
     assert columns["negativity_q4"] == pytest.approx(0.9)
-    assert columns["negativity_change"] == pytest.approx(0) and columns["escalated"] is False
+    assert columns["negativity_change"] == pytest.approx(0)
 
 
-def test_escalated_has_two_conditions():
-    assert emotion_columns(scored((0, 5, "customer", CALM), (35, 39, "customer", ANGRY)), 40)["escalated"] is True
-    mild = [0.3, 0.0, 0.6, 0.1]  # negativity 0.4: rises by 0.4, but ends below 0.5
-    assert emotion_columns(scored((0, 5, "customer", CALM), (35, 39, "customer", mild)), 40)["escalated"] is False
-    assert emotion_columns(scored((12, 15, "customer", CALM), (35, 39, "customer", ANGRY)), 40)["escalated"] is None
+def test_escalated_is_a_change_against_the_opening_of_the_call():
+    def call(*emotions: list[float]) -> Scored:
+        return scored(*((4 * n, 4 * n + 3, "customer", [*p[:3], p[3] + n * 1e-4]) for n, p in enumerate(emotions)))
+
+    mild = [0.04, 0.0, 0.92, 0.04]
+    up = emotion_columns(call(*[CALM] * 6, *[ANGRY] * 6), 48)
+    assert (up["escalated"], up["deescalated"], up["onset_s"]) == (True, False, 24) and up["escalation_z"] > 2.4
+    down = emotion_columns(call(*[ANGRY] * 6, *[CALM] * 6), 48)
+    assert (down["escalated"], down["deescalated"], down["onset_s"]) == (False, True, None)
+    small = emotion_columns(call(*[CALM] * 6, *[mild] * 6), 48)
+    assert small["escalated"] is False and small["escalation_z"] > 0
+    short = emotion_columns(call(*[CALM] * 4, *[ANGRY] * 5), 36)
+    assert short["escalated"] is short["deescalated"] is short["escalation_z"] is None
 
 
 def test_a_call_that_is_mostly_unsure_has_no_dominant_emotion():
