@@ -182,7 +182,8 @@ CALL_EMOTIONS = _schema(
         "escalation_z",
         pa.float32(),
         "how much more negative the last third of the scored segments is than the first, by ranks, as a multiple of chance; above 0: more. "
-        "Null with fewer than 10 segments, and in older parts",
+        "By halves, with fewer than 30 segments. "
+        "Null with fewer than 10, and in older parts",
     ),
     (
         "escalated",

@@ -59,7 +59,7 @@ def test_quarters_weigh_each_segment_by_its_seconds_inside():
 
 def test_escalated_is_a_change_against_the_opening_of_the_call():
     def call(*emotions: list[float]) -> Scored:
-        return scored(*((4 * n, 4 * n + 3, "customer", [*p[:3], p[3] + n * 1e-4]) for n, p in enumerate(emotions)))
+        return scored(*((4 * n, 4 * n + 3, "customer", [*p[:3], p[3] + n * 7 % 12 * 1e-4]) for n, p in enumerate(emotions)))
 
     mild = [0.04, 0.0, 0.92, 0.04]
     up = emotion_columns(call(*[CALM] * 6, *[ANGRY] * 6), 48)

@@ -27,7 +27,7 @@ def lake(tmp_path_factory) -> Path:
         turns = []
         for emotion in halves:
             own = clips[(clips.speaker == speaker) & (clips.emotion == emotion)]
-            turns += [read_trimmed(file) for file in own.file[:5]]
+            turns += [read_trimmed(file) for file in own.file[:8]]
         gap = np.zeros(int(PAUSE_S * RATE_HZ), np.float32)
         customer = np.concatenate([part for turn in turns for part in (turn, gap)])
         agent = np.roll(np.resize(read_trimmed(clips[clips.emotion == "anger"].file.iloc[-1]), len(customer)), RATE_HZ // 2)
