@@ -99,7 +99,31 @@ SEGMENTS = _schema(
     ("emotion", pa.string(), "most probable emotion; null where none is scored"),
     ("confidence", pa.float32(), "calibrated probability of `emotion`, 0 to 1"),
     *_per_emotion("p_", "calibrated probability of {}, 0 to 1; null where the model does not know it or none is scored"),
-    ("unsure", pa.bool_(), "true where the confidence is below the bundle's threshold; null where none is scored"),
+    (
+        "unsure",
+        pa.bool_(),
+        "true where emotion_set says nothing (none, or more than half of the emotions that the model knows); with models without sets: "
+        "where the confidence is below the bundle's threshold. Null where none is scored",
+    ),
+    (
+        "emotion_set",
+        pa.string(),
+        "emotions that the segment may hold, the most probable first, as anger,happiness (a raised voice): of segments of each emotion, "
+        "the share that the model card states have it here. Empty: unlike any. Null where none is scored, with models without sets, and in "
+        "older parts",
+    ),
+    (
+        "anger_score",
+        pa.float32(),
+        "calibrated probability of anger against all else, 0 to 1, at the row's priors; the model card states its AUC. Null where none is "
+        "scored, and in older parts",
+    ),
+    (
+        "arousal_score",
+        pa.float32(),
+        "calibrated probability of an emotion of high arousal (anger, fear, happiness, surprise), 0 to 1, at the row's priors; null as "
+        "anger_score",
+    ),
     ("not_scored_reason", pa.string(), "why the segment has no emotion; null where it has one"),
     ("loudness_dbfs", pa.float32(), "RMS level of the segment in dB relative to full scale"),
     ("snr_db", pa.float32(), "level of the segment above the channel's noise floor in dB; null without a floor to measure"),
@@ -165,6 +189,22 @@ CALL_EMOTIONS = _schema(
     ("share_unsure", pa.float32(), "share of scored speech in which the model is not sure, 0 to 1; with the other shares it sums to 1"),
     *_per_emotion("mean_p_", "mean probability of {} over scored speech, weighted by seconds, 0 to 1"),
     ("dominant_emotion", pa.string(), "emotion of the largest share; null where more than half of the scored speech is unsure"),
+    (
+        "anger_seconds",
+        pa.float64(),
+        "expected seconds of anger: the sum over scored speech of seconds times anger_score; null where none is scored, and in older parts",
+    ),
+    (
+        "call_anger",
+        pa.float32(),
+        "calibrated probability that the call holds at least 5 s of anger, 0 to 1, where one call in ten does; from its strongest eighth, at "
+        "least 5 s, so independent of its length. Null as anger_seconds",
+    ),
+    (
+        "call_anger_at_s",
+        pa.float64(),
+        "start of the segment with the highest anger_score, seconds from the start of the recording; null as that",
+    ),
     ("peak_anger", pa.float32(), "largest probability of anger in a segment, 0 to 1"),
     ("peak_anger_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),
     ("peak_happiness", pa.float32(), "largest probability of happiness in a segment, 0 to 1; null in older parts"),

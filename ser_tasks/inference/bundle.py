@@ -3,6 +3,7 @@
 On disk a bundle is one folder: ``model.safetensors``, ``bundle.json``, ``training_clips.txt``, ``MODEL_CARD.md`` and ``LICENSE``.
 """
 
+import dataclasses
 import functools
 import hashlib
 import itertools
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
+from ser_tasks.inference.scores import Platt
 from ser_tasks.models import LineModel, load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
@@ -33,6 +35,8 @@ DIGEST_HEX_DIGITS = 16
 """Hex digits of the digest of each training clip in a bundle."""
 ALL_UNSURE = 1.0
 """``unsure_below`` of a bundle whose scores are all unsure."""
+CALIBRATED = ("anger", "arousal", "call_anger")
+"""Scores of ser_tasks.inference.scores that a bundle may calibrate."""
 
 
 MOST_FEATURES = 1024
@@ -57,11 +61,24 @@ class _Normalisation(_Part):
     std: list[FiniteFloat]
 
 
+class _Platt(_Part):
+    slope: FiniteFloat
+    intercept: FiniteFloat
+    auc: FiniteFloat | None = None
+
+
+class _Sets(_Part):
+    coverage: FiniteFloat
+    thresholds: dict[_Word, FiniteFloat]
+
+
 class _Calibration(_Part):
     temperature: FiniteFloat
     unsure_below: FiniteFloat
     target_error: FiniteFloat
     priors: dict[_Word, FiniteFloat] | None = None
+    scores: dict[_Word, _Platt] | None = None
+    sets: _Sets | None = None
 
 
 class _Description(_Part):
@@ -106,6 +123,12 @@ class Bundle:
     module: nn.Module = field(repr=False, compare=False)
     priors: dict[str, float] = field(default_factory=dict)
     """Base rates of the emotions, to which probabilities are corrected. Empty: as trained, all equally frequent."""
+    calibrations: dict[str, Platt] = field(default_factory=dict)
+    """Calibrations of the scores in CALIBRATED; one that is missing leaves the probability as it is."""
+    set_thresholds: dict[str, float] = field(default_factory=dict)
+    """Lowest probability, at equal base rates, with which each label is in a segment's set of emotions. Empty: there are no sets."""
+    set_coverage: float | None = None
+    """Share of segments of each emotion, 0 to 1, whose set holds it, on speakers outside the training side."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
     training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -134,6 +157,10 @@ class Bundle:
             if len(values) != n_features:
                 raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
         self._check_priors()
+        if unknown := [name for name in self.calibrations if name not in CALIBRATED]:
+            raise ValueError(f"The calibration {unknown[0]!r} is of no score: there are {', '.join(CALIBRATED)}.")
+        if self.set_thresholds and (set(self.set_thresholds) != set(self.labels) or self.set_coverage is None):
+            raise ValueError(f"Sets of emotions need a coverage, and a threshold for each of {', '.join(self.labels)}.")
         if not all(std > 0 for std in self.std) or not self.temperature > 0:
             raise ValueError(f"Every std must be above 0, and so must the temperature, which is {self.temperature}.")
         for attribute, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
@@ -198,7 +225,11 @@ class Bundle:
         return torch.softmax(scaled, dim=1)
 
     def description(self) -> dict[str, Any]:
-        """The content of ``bundle.json``."""
+        """The content of ``bundle.json``. Calibrations that a bundle lacks are left out, so that older bundles keep their ids."""
+        scores = {name: dataclasses.asdict(platt) for name, platt in self.calibrations.items()}
+        optional: dict[str, Any] = {"scores": scores} if scores else {}
+        if self.set_thresholds:
+            optional["sets"] = {"coverage": self.set_coverage, "thresholds": self.set_thresholds}
         return {
             "name": self.name,
             "version": self.version,
@@ -211,6 +242,7 @@ class Bundle:
                 "unsure_below": self.unsure_below,
                 "target_error": self.target_error,
                 "priors": self.priors,
+                **optional,
             },
             "training_data": list(self.training_data),
             "scores": self.scores,
@@ -265,6 +297,9 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             unsure_below=description["calibration"]["unsure_below"],
             target_error=description["calibration"]["target_error"],
             priors=priors or description["calibration"].get("priors") or {},
+            calibrations={name: Platt(**platt) for name, platt in (description["calibration"].get("scores") or {}).items()},
+            set_thresholds=(description["calibration"].get("sets") or {}).get("thresholds") or {},
+            set_coverage=(description["calibration"].get("sets") or {}).get("coverage"),
             licence=description["licence"],
             module=module.eval(),
             training_data=tuple(description["training_data"]),

@@ -3,6 +3,8 @@
 ``provenance`` holds the columns that every row ends with: model, feature set, policy, run, code version and time.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +12,16 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ser_tasks.calls.metadata import pseudonym
+from ser_tasks.inference.scores import (
+    AROUSED,
+    Platt,
+    at_equal_rates,
+    emotion_sets,
+    logit_of,
+    rate_shift,
+    says_nothing,
+    strongest,
+)
 from ser_tasks.pipeline.escalation import change_of
 from ser_tasks.pipeline.extract import Extracted
 from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS
@@ -66,8 +78,7 @@ class Scored:
         self,
         result: Extracted,
         probabilities: np.ndarray,
-        labels: tuple[str, ...],
-        unsure_below: float,
+        rules: "ScoreRules",
         line: str | None = None,
         distances: np.ndarray | None = None,
     ):
@@ -75,37 +86,68 @@ class Scored:
 
         ``distances`` (scored segments,): mean square of each segment's standardised features, by the statistics of ``line``.
         """
-        self.labels, self.line = labels, line
+        self.labels, self.rules, self.line = rules.labels, rules, line
         finite = distances[np.isfinite(distances)] if distances is not None else np.zeros(0)
         self.line_distance = float(np.sqrt(finite.mean())) if line is not None and len(finite) else None
-        self.segment_columns: list[dict[str, Any]] = []
-        self.start_s, self.end_s, self.role, snr_db, kept = [], [], [], [], []
-        rows = iter(probabilities)
-        for segment in result.segments:
-            row = next(rows) if segment.not_scored_reason is None else None
-            if row is None or not np.isfinite(row).all():
-                self.segment_columns.append(_null_columns(segment.not_scored_reason or "not_finite"))
-                continue
+        usable = np.isfinite(probabilities).all(axis=1)
+        self.probabilities = probabilities[usable].astype(np.float64).reshape(-1, len(self.labels))
+        even = at_equal_rates(self.probabilities, rules.priors, self.labels)
+        columns = rules.segment_columns(self.probabilities, even)
+        self.anger_logit = logit_of(("anger",), even, self.labels)
+        self.segments = [segment for segment, use in zip(result.scored_segments, usable, strict=True) if use]
+        """Segments with scores, one for each row of ``probabilities``."""
+        scores = dict(zip(map(id, self.segments), columns, strict=True))
+        self.segment_columns = [
+            scores.get(id(segment)) or _null_columns(segment.not_scored_reason or "not_finite") for segment in result.segments
+        ]
+        self.unsure = np.array([row["unsure"] for row in columns], bool)
+        self.anger_score = np.array([row["anger_score"] for row in columns], np.float64)
+
+
+@dataclass(frozen=True)
+class ScoreRules:
+    """How probabilities become columns: the bundle's labels and calibrations, at the base rates of the call's line."""
+
+    labels: tuple[str, ...]
+    unsure_below: float
+    priors: Mapping[str, float] | None = None
+    """Base rates to which the probabilities were corrected."""
+    calibrations: Mapping[str, Platt] = field(default_factory=dict)
+    set_thresholds: Mapping[str, float] = field(default_factory=dict)
+
+    def segment_columns(self, probabilities: np.ndarray, even: np.ndarray) -> list[dict[str, Any]]:
+        """The emotion columns of segments, from their probabilities (segments, labels), and those at equal base rates."""
+        sets = emotion_sets(even, self.set_thresholds, self.labels) if self.set_thresholds else None
+        anger, arousal = self._score("anger", ("anger",), even), self._score("arousal", AROUSED, even)
+        rows = []
+        for number, row in enumerate(probabilities):
             best = int(row.argmax())
-            columns: dict[str, Any] = {f"p_{emotion}": None for emotion in EMOTIONS}
-            columns |= {f"p_{label}": float(p) for label, p in zip(labels, row, strict=True)}
             confidence = float(row[best])
-            columns |= {"emotion": labels[best], "confidence": confidence, "unsure": confidence < unsure_below, "not_scored_reason": None}
-            self.segment_columns.append(columns)
-            self.start_s.append(segment.start_s)
-            self.end_s.append(segment.end_s)
-            self.role.append(segment.role)
-            snr_db.append(segment.snr_db)
-            kept.append(row)
-        self.probabilities = np.array(kept, np.float64).reshape(len(kept), len(labels))
-        self.snr_db = np.array(snr_db, np.float64)
-        """NaN without a noise floor."""
-        self.unsure = np.array([v["unsure"] for v in self.segment_columns if v["unsure"] is not None], bool)
+            unsure = says_nothing(sets[number], self.labels) if sets else confidence < self.unsure_below
+            rows.append(
+                dict.fromkeys(f"p_{emotion}" for emotion in EMOTIONS)
+                | {f"p_{label}": float(p) for label, p in zip(self.labels, row, strict=True)}
+                | {"emotion": self.labels[best], "confidence": confidence, "unsure": unsure, "not_scored_reason": None}
+                | {"emotion_set": ",".join(sets[number]) if sets else None}
+                | {"anger_score": None if anger is None else float(anger[number])}
+                | {"arousal_score": None if arousal is None else float(arousal[number])}
+            )
+        return rows
+
+    def calibration(self, name: str) -> Platt:
+        return self.calibrations.get(name, Platt())
+
+    def _score(self, name: str, emotions: tuple[str, ...], even: np.ndarray) -> np.ndarray | None:
+        logits = logit_of(emotions, even, self.labels)
+        return None if logits is None else self.calibration(name)(logits, rate_shift(emotions, self.priors, self.labels))
 
 
 def _null_columns(reason: str) -> dict[str, Any]:
-    empty = dict.fromkeys([f"p_{emotion}" for emotion in EMOTIONS] + ["emotion", "confidence", "unsure"])
+    empty = dict.fromkeys([f"p_{emotion}" for emotion in EMOTIONS] + ["emotion", "confidence", "unsure", *_SCORES])
     return {**empty, "not_scored_reason": reason}
+
+
+_SCORES = ("emotion_set", "anger_score", "arousal_score")
 
 
 def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -149,12 +191,14 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     """The call's emotion columns: of the customer where a customer is scored, else of a mixed or unknown channel, last of an agent."""
     columns: dict[str, Any] = dict.fromkeys(_EMOTION_COLUMNS)
     columns |= {"scored_speech_s": 0.0, "scored_segments": 0}
-    subject = next((role for role in ("customer", "mixed", "unknown", "agent") if role in scored.role), None)
+    roles = [segment.role for segment in scored.segments]
+    subject = next((role for role in ("customer", "mixed", "unknown", "agent") if role in roles), None)
     if subject is None:
         return columns
-    chosen = np.array([role == subject for role in scored.role])
+    chosen = np.array([role == subject for role in roles])
+    own = [segment for segment in scored.segments if segment.role == subject]
     p = scored.probabilities[chosen]
-    start_s, end_s = np.array(scored.start_s)[chosen], np.array(scored.end_s)[chosen]
+    start_s, end_s = np.array([segment.start_s for segment in own]), np.array([segment.end_s for segment in own])
     weights = end_s - start_s
     unsure = scored.unsure[chosen]
     total_s = float(weights.sum())
@@ -169,7 +213,9 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     for emotion in {"anger", "happiness"} & set(scored.labels):
         of_emotion = p[:, scored.labels.index(emotion)]
         columns |= {f"peak_{emotion}": float(of_emotion.max()), f"peak_{emotion}_at_s": float(start_s[of_emotion.argmax()])}
-    snr_db = scored.snr_db[chosen]
+    if scored.anger_logit is not None:
+        columns |= _call_anger(scored, chosen, weights, start_s)
+    snr_db = np.array([segment.snr_db for segment in own], np.float64)  # NaN without a noise floor
     if np.isfinite(snr_db).any():
         columns["scored_snr_db"] = float(np.average(snr_db[np.isfinite(snr_db)], weights=weights[np.isfinite(snr_db)]))
 
@@ -186,6 +232,16 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     if columns["escalated"]:
         columns["onset_s"] = onset_s(negativity, start_s, end_s)
     return columns
+
+
+def _call_anger(scored: Scored, chosen: np.ndarray, seconds: np.ndarray, start_s: np.ndarray) -> dict[str, Any]:
+    assert scored.anger_logit is not None
+    strength, at_s = strongest(scored.anger_logit[chosen], seconds, start_s)
+    return {
+        "anger_seconds": float((scored.anger_score[chosen] * seconds).sum()),
+        "call_anger": float(scored.rules.calibration("call_anger")(np.array(strength))),
+        "call_anger_at_s": at_s,
+    }
 
 
 def _by_quarter(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, duration_s: float) -> list[float | None]:
@@ -221,7 +277,16 @@ _EMOTION_COLUMNS = (
     + [f"share_{emotion}" for emotion in EMOTIONS]
     + ["share_unsure"]
     + [f"mean_p_{emotion}" for emotion in EMOTIONS]
-    + ["dominant_emotion", "peak_anger", "peak_anger_at_s", "peak_happiness", "peak_happiness_at_s"]
+    + [
+        "dominant_emotion",
+        "anger_seconds",
+        "call_anger",
+        "call_anger_at_s",
+        "peak_anger",
+        "peak_anger_at_s",
+        "peak_happiness",
+        "peak_happiness_at_s",
+    ]
     + [f"negativity_q{quarter}" for quarter in (1, 2, 3, 4)]
     + ["negativity_change", "escalation_z", "escalated", "deescalated", "onset_s"]
 )

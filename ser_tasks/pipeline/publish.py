@@ -16,7 +16,7 @@ from ser_tasks.inference.scorer import ScoredFile
 from ser_tasks.lake import erased, ledger, manifest, parts
 from ser_tasks.lake.erased import Erased
 from ser_tasks.pipeline import ingest
-from ser_tasks.pipeline.aggregate import Scored, call_row, outcome_row, segment_rows
+from ser_tasks.pipeline.aggregate import Scored, ScoreRules, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.lines import RAW, ProfileBook, shares_text
@@ -88,7 +88,8 @@ def publish_chunk(
         on_line = profiles.line_of(result) if result.scored_segments else RAW
         priors = bundle.priors_text or shares_text(on_line.priors)
         provenance = {"priors": priors, "line_profile": on_line.profile_id, **of_run}
-        scores = Scored(result, probabilities, bundle.labels, bundle.unsure_below, on_line.name, distances)
+        rules = ScoreRules(bundle.labels, bundle.unsure_below, bundle.priors or on_line.priors, bundle.calibrations, bundle.set_thresholds)
+        scores = Scored(result, probabilities, rules, on_line.name, distances)
         if result.outcome is None and len(scores.probabilities):
             result.outcome = "scored"
         elif result.outcome is None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ser_tasks.pipeline.aggregate import Scored, emotion_columns
+from ser_tasks.pipeline.aggregate import Scored, ScoreRules, emotion_columns
 from ser_tasks.pipeline.extract import Extracted, Segment
 from ser_tasks.pipeline.listing import Recording
 
@@ -15,7 +15,7 @@ def scored(*spans: tuple[float, float, str, list[float] | None]) -> Scored:
     for start_s, end_s, role, p in spans:
         result.segments.append(Segment(0, role, start_s, end_s, -20.0, 20.0, None if p else f"role_{role}", frames=10 if p else 0))
     rows = np.array([p for *_, p in spans if p], np.float32).reshape(-1, 4)
-    return Scored(result, rows, LABELS, unsure_below=0.5)
+    return Scored(result, rows, ScoreRules(LABELS, unsure_below=0.5))
 
 
 CALM, ANGRY, VAGUE = [0.0, 0.1, 0.9, 0.0], [0.8, 0.0, 0.1, 0.1], [0.3, 0.3, 0.2, 0.2]
