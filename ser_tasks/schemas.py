@@ -197,13 +197,13 @@ CALL_EMOTIONS = _schema(
     (
         "call_anger",
         pa.float32(),
-        "calibrated probability that the call holds at least 5 s of anger, 0 to 1, where one call in ten does; from its strongest eighth, at "
-        "least 5 s, so independent of its length. Null as anger_seconds",
+        "calibrated probability that the call holds at least 5 s of anger, 0 to 1, where one call in ten does; from its strongest eighth, "
+        "at least 5 s, so independent of its length. Null as anger_seconds",
     ),
     (
         "call_anger_at_s",
         pa.float64(),
-        "start of the segment with the highest anger_score, seconds from the start of the recording; null as that",
+        "start of the segment with the highest anger_score, seconds into the recording; null as that",
     ),
     ("peak_anger", pa.float32(), "largest probability of anger in a segment, 0 to 1"),
     ("peak_anger_at_s", pa.float64(), "start of that segment, seconds from the start of the recording"),

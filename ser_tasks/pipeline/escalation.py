@@ -44,8 +44,8 @@ def change_of(negativity: NDArray[np.float64], start_s: NDArray[np.float64]) -> 
     """The change of a call with ``negativity`` (segments,), 0 to 1, in segments that start at ``start_s``; None where they are too few.
 
     z is that of the Mann-Whitney test (Mann and Whitney, 1947) between the first and the last third (or half) of the segments. Its
-    variance is multiplied by (1 + r) / (1 - r), as neighbours are not independent: r is the correlation of neighbouring ranks within each part
-    (variance of a mean under first-order autocorrelation; Bayley and Hammersley, 1946).
+    variance is multiplied by (1 + r) / (1 - r), as neighbours are not independent: r is the correlation of neighbouring ranks within
+    each part (variance of a mean under first-order autocorrelation; Bayley and Hammersley, 1946).
     """
     count = len(negativity)
     if count < LEAST_SEGMENTS:

@@ -15,6 +15,7 @@ import scipy.stats
 from ser_tasks.lake import read_only, sql_views
 from ser_tasks.pipeline import aggregate
 from ser_tasks.settings import Settings
+from tests.factories import lakes
 from tests.factories.lakes import (
     DAY,
     MODEL,
@@ -23,7 +24,6 @@ from tests.factories.lakes import (
     Call,
     angry,
     good_calls,
-    row,
     run_row,
     segment,
     views_over,
@@ -875,7 +875,7 @@ def test_line_weeks(lake):
     write_calls(lake, calls)
     for profile_id in ("old", "new"):
         facts = {"profile_id": profile_id, "line": "language=de", "usual_distance": 1.0, "high_distance": 1.25, "made_at": NIGHT}
-        write(lake, "profiles", [row("profiles", **facts)], chunk=profile_id)
+        write(lake, "profiles", [lakes.row("profiles", **facts)], chunk=profile_id)
     columns = "profile_id, week, calls, round(median_distance, 3) AS median, high_distance AS high, drifted, profile_changed"
     found = [tuple(each.values()) for each in rows(views_over(lake), f"SELECT {columns} FROM line_weeks")]
     assert found == [
