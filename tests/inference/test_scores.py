@@ -46,9 +46,9 @@ def test_the_strongest_speech_of_a_call():
     assert strongest(logits[:1], seconds[:1], start_s[:1]) == (0.0, 0.0)  # less speech than 5 s: all of it
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("share", [0.0, 0.125, 0.25])
 def test_the_strength_of_a_call_does_not_depend_on_its_length(share):
-    """Calls of 24 to 240 segments of 3 s with one share of anger: mean strengths differ by less than a tenth of the deviation."""
+    """Calls of 24 to 240 segments of 3 s with one share of anger."""
     rng, means = np.random.default_rng(1), []
     for count in (24, 240):
         found = []
