@@ -119,6 +119,19 @@ class Settings(BaseSettings):
         gt=0,
         description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts. Unset: never.",
     )
+    access_log: str | None = Field(
+        None,
+        description="Folder for the access log: who listened to a recording, opened a call's page or exported rows, and when. "
+        "Unset: <lake>.accesses beside a local lake, else ser-nightly/accesses in the user's state folder.",
+    )
+    keep_access_days: int | None = Field(
+        None, gt=0, description="Age in days after which the files of the access log are deleted. Unset: never."
+    )
+    min_calls_by_agent: int = Field(
+        10,
+        ge=5,
+        description="Fewest calls of an agent about whom figures are shown (calls_by_agent): fewer would describe single calls.",
+    )
     alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
         None,

@@ -17,6 +17,7 @@ from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, securit
 from ser_tasks.dashboard.pages import TheViewer, page
 from ser_tasks.dashboard.playback import Playback
 from ser_tasks.dashboard.snapshot import Snapshots
+from ser_tasks.monitoring.access_log import AccessLog
 from ser_tasks.settings import Settings
 
 ROUTERS: dict[str, APIRouter] = {
@@ -38,6 +39,7 @@ def create_app(lake: str, recordings: str | None = None, settings: Settings | No
     app = FastAPI(title="Calls and moods", docs_url=None, redoc_url=None, openapi_url=None, lifespan=_lifespan)
     app.state.lake, app.state.recordings, app.state.settings = lake, recordings, settings
     app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait, functools.partial(overview.prepare, settings=settings))
+    app.state.access_log = AccessLog(lake, settings)
     app.state.playback = Playback(recordings, settings)
     app.state.media_sources = app.state.playback.origins  # origins beside this one that recordings may be played from
     for router in ROUTERS.values():

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, log_access, page
 from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
 from ser_tasks.query.formats import spreadsheet_safe
@@ -214,6 +214,7 @@ def calls(request: Request, wanted: TheList) -> Response:
 
 @router.get("/calls.csv")
 def calls_csv(request: Request, wanted: TheList) -> Response:
+    log_access(request, "calls_csv", detail=wanted.query(**({"search": "(not logged)"} if wanted.search else {})))
     sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"

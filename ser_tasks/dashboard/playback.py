@@ -103,8 +103,8 @@ class Playback:
             if POLICIES[name].notice_required and call["notice_given"] is None:
                 raise PlaybackError(f"Not played: it is unknown whether the caller was informed, and the policy {name} requires it.")
 
-    def link(self, call: dict[str, Any], path: str) -> str:
-        """A link that is valid for LINK_S seconds: to the store, or to ``path``, where ``file`` is served.
+    def link(self, call: dict[str, Any], path: str, viewer_name: str = "") -> str:
+        """A link that is valid for LINK_S seconds: to the store, or to ``path``, where ``file`` is served to that viewer only.
 
         Raises PlaybackError if the recording was deleted or uploaded again, or if the store does not answer.
         """
@@ -112,16 +112,16 @@ class Playback:
         if presigned and _plays_natively(call) and key == call["key"]:
             return presigned
         until = int(time.time()) + LINK_S
-        return f"{path}?until={until}&sign={self._sign(call, until)}"
+        return f"{path}?until={until}&sign={self._sign(call, until, viewer_name)}"
 
-    def is_signed(self, call: dict[str, Any], until: str, sign: str) -> bool:
-        """Whether ``link`` made this signature for this call and upload, in this process, and it has not expired."""
+    def is_signed(self, call: dict[str, Any], until: str, sign: str, viewer_name: str = "") -> bool:
+        """Whether ``link`` made this signature for this call, upload and viewer, in this process, and it has not expired."""
         if not re.fullmatch("[0-9]{1,12}", until) or not re.fullmatch("[0-9a-f]{64}", sign):
             return False
-        return hmac.compare_digest(self._sign(call, int(until)), sign) and time.time() < int(until)
+        return hmac.compare_digest(self._sign(call, int(until), viewer_name), sign) and time.time() < int(until)
 
-    def _sign(self, call: dict[str, Any], until: int) -> str:
-        message = "\0".join([call["recording_id"], call["etag"], str(until)])
+    def _sign(self, call: dict[str, Any], until: int, viewer_name: str) -> str:
+        message = "\0".join([call["recording_id"], call["etag"], str(until), viewer_name])
         return hmac.new(self._secret, message.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
