@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger
 
 from ser_tasks.maintenance import retention as library
 from ser_tasks.maintenance import withdrawal
+from ser_tasks.monitoring import access_log
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
@@ -22,6 +23,9 @@ def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
         log.info(each.summary())
     if delete:
         log.info(f"{library.delete(store, expired)} parts deleted")
+        settings = Settings()
+        files = access_log.expired(access_log.folder_of(lake, settings), settings.keep_access_days)
+        log.info(f"{access_log.delete(files)} days of the access log deleted")
     withdrawn = withdrawal.find(store)  # last: a part that cannot be read stops it
     log.info(withdrawn.summary())
     if delete:

@@ -1,5 +1,8 @@
 """Commands that query or maintain a lake."""
 
+import functools
+import getpass
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,14 +27,35 @@ def sql(
 ) -> None:
     """Query the lake in SQL (DuckDB). Without a query: answers standard input, opens a prompt on a terminal, or lists the views.
 
+    Answers that are written to a file are entered into the access log (`ser access`).
+
     Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM worst_calls LIMIT 5"`
     """
     from ser_tasks.query.session import run
 
     try:
-        run(lake, query, file, format and format.value, out, rows, as_of)
+        run(lake, query, file, format and format.value, out, rows, as_of, functools.partial(_log_export, lake))
     except KeyboardInterrupt:
         raise failure("stopped.", 130) from None
+
+
+def _log_export(lake: str, statement: str) -> None:
+    """Enters an export into the access log. Where that fails it goes on: whoever runs ``ser sql`` can read the parts themselves."""
+    from ser_tasks.lake.sql_text import without_values
+    from ser_tasks.monitoring.access_log import AccessLog
+    from ser_tasks.settings import Settings
+
+    try:
+        AccessLog(lake, Settings()).write(_user(), "sql_export", detail=without_values(statement))
+    except OSError as error:
+        typer.echo(f"ser: this export is not in the access log, which cannot be written (SER_ACCESS_LOG): {error}", err=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return f"user {os.getuid()}"
 
 
 def catalog(
@@ -59,12 +83,13 @@ def retention(
     """
     from ser_tasks.maintenance import retention as library
     from ser_tasks.maintenance import withdrawal
+    from ser_tasks.monitoring import access_log
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
     require_nights(lake)
-    store = open_store(lake)
-    found = library.expired(store, Settings())
+    store, settings = open_store(lake), Settings()
+    found = library.expired(store, settings)
     for each in found:
         typer.echo(each.summary())
     if not found:
@@ -77,6 +102,10 @@ def retention(
     if withdrawn.recordings:
         rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
         typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
+    if accesses := access_log.expired(access_log.folder_of(lake, settings), settings.keep_access_days):
+        typer.echo(f"access log: {len(accesses)} days, kept for {settings.keep_access_days} days")
+        if delete:
+            access_log.delete(accesses)
 
 
 def rollback(

@@ -31,6 +31,7 @@ from ser_tasks.maintenance import holds, rewriting
 from ser_tasks.maintenance.compaction import LISTING_S, READING_S
 from ser_tasks.maintenance.holds import Subject
 from ser_tasks.maintenance.rewriting import Change
+from ser_tasks.monitoring import access_log
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
@@ -42,6 +43,7 @@ NOT_REACHED = (
     "the recordings themselves, with their sidecars: delete them in their store (nothing here will score them again)",
     "backups of the lake, and older versions that a versioned bucket keeps until its lifecycle rule ends them",
     "mails and webhook messages that were sent, and CSVs, catalogue copies and pages that people saved",
+    "an access log on another machine: run ser access --forget there, with SER_PSEUDONYM_KEY",
     "Prefect's artifacts, events and logs: its server deletes them by age (OPERATIONS.md, Retention)",
     "a dashboard's memory, until its next look at the lake (SER_DASHBOARD_REFRESH_S)",
 )
@@ -71,6 +73,8 @@ class Erasure:
     """Rows by table, in all versions and parts; those in quarantine as ``quarantine``."""
     pages: list[str] = field(default_factory=list)
     alerts: int = 0
+    accesses: int = 0
+    """Entries of the access log that named a call."""
     unread: list[str] = field(default_factory=list)
     """Keys that can't be read and stay."""
     complete: bool = True
@@ -81,6 +85,7 @@ class Erasure:
         lines = [f"{table}: {count:,} rows" for table, count in sorted(self.rows.items()) if count]
         lines += [f"{key}: the page is blanked" for key in self.pages]
         lines += [f"alerts: {self.alerts} rows are blanked"] if self.alerts else []
+        lines += [f"access log: {self.accesses} entries no longer name the call"] if self.accesses else []
         return lines + [f"{key} cannot be read, and stays: ser doctor says what to do" for key in self.unread]
 
 
@@ -136,6 +141,7 @@ def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LI
     done = rewriting.rewrite(lake, days, without(gone), listing_s, reading_s)
     clean(lake, target.names, without(gone), result, write=True)  # what a report wrote meanwhile
     _remove_temporary_files(lake, reading_s)
+    result.accesses = access_log.forget(access_log.folder_of(lake.uri, settings), gone)
     result.rows += done.rows
     result.unread = sorted({*result.unread, *done.unread})
     result.complete = done.complete and not result.unread
@@ -146,6 +152,7 @@ def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LI
             "rows": dict(result.rows) if each is receipt else each["rows"],
             "pages": len(result.pages) if each is receipt else each["pages"],
             "alerts": result.alerts if each is receipt else each["alerts"],
+            "accesses": result.accesses if each is receipt else each.get("accesses", 0),
             "unread_parts": len(result.unread),
         }
         _write_receipt(lake, each | ended, key)

@@ -1,6 +1,7 @@
 """What `ser sql` does: reads the query from its argument, a file, standard input or a prompt, and answers it from a lake."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -18,11 +19,13 @@ def run(
     out: Path | None = None,
     shown_rows: int = formats.SHOWN_ROWS,
     as_of: str | None = None,
+    on_export: Callable[[str], None] | None = None,
 ) -> None:
     """Answers ``query``, the SQL in ``file`` or standard input. Without any of these it starts a prompt on a terminal or lists the views.
 
     ``format`` is one of ``formats.FORMATS``, by default that of the suffix of ``out``, else a table. A table holds ``shown_rows`` rows,
-    0 for all; files hold all. ``as_of`` is a date or moment in ISO 8601. Raises ValueError and OSError for bad input, and duckdb.Error
+    0 for all; files hold all. ``as_of`` is a date or moment in ISO 8601. ``on_export`` is called with a statement before its answer is
+    written to a file. Raises ValueError and OSError for bad input, and duckdb.Error
     for what DuckDB rejects.
     """
     if query is not None and file:
@@ -41,7 +44,7 @@ def run(
         connection.execute("SET errors_as_json = true")
         connection.execute("SET autoinstall_known_extensions = false")  # a query must not install software
         connection.execute("SET python_enable_replacements = false")  # FROM text must not read this program's variable
-        shell = Shell(connection, format, out, None if everything else shown_rows)
+        shell = Shell(connection, format, out, None if everything else shown_rows, on_export=on_export)
         if text is None and sys.stdout.isatty() and not out and format in formats.FOR_A_PERSON:
             from ser_tasks.query.prompt import prompt
 

@@ -46,6 +46,8 @@ class Shell:
     shown_rows: int | None = formats.SHOWN_ROWS
     next_out: Path | None = None
     """The file for the next answer only, at the prompt."""
+    on_export: Callable[[str], None] | None = None
+    """Called with a statement before its answer is written to a file."""
     pages: bool = False
     """Whether the program in PAGER, if set, shows answers that are longer than the terminal."""
 
@@ -90,6 +92,8 @@ class Shell:
         def execute(file: IO[bytes]) -> int:
             return read_only.query_in_batches(self.connection, statement, lambda rows: self._write_rows(rows, _emptied(file)))
 
+        if self.out and self.on_export:
+            self.on_export(statement)
         self._put(lambda file: _stoppable(self.connection, lambda: execute(file)))
 
     def _write_rows(self, rows: pa.RecordBatchReader, file: IO[bytes]) -> int:

@@ -24,6 +24,8 @@ COMMANDS += [
     "dashboard",
     "alerts",
     "weekly",
+    "access",
+    "compliance",
 ]
 README = Path(__file__).parents[2] / "README.md"
 
