@@ -81,7 +81,8 @@ class AccessLog:
             pass
 
     def write(self, who: str, kind: str, call: str = "", detail: str = "") -> Access:
-        """Appends an entry, and returns it once it is on the disk. Raises OSError where it cannot be written, ValueError for another kind."""
+        """Appends an entry, and returns it once it is on the disk. Raises OSError where it cannot be written, and
+        ValueError for another kind."""
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is no kind of access: choose from {', '.join(KINDS)}.")
         self.check()
@@ -111,9 +112,9 @@ def read(folder: Path) -> Iterator[Access | None]:
 
 
 def forget(folder: Path, recordings: Container[str]) -> int:
-    """Replaces the ids of these recordings in all entries, and returns the number of entries changed: who accessed something, and when, stays.
+    """Replaces the ids of these recordings in all entries, and returns the number of changed entries.
 
-    Raises OSError where the log cannot be changed.
+    Who accessed something, and when, stays. Raises OSError where the log cannot be changed.
     """
     changed = 0
     if not folder.is_dir():

@@ -28,6 +28,9 @@ MAX_LINE_CHARACTERS = 400
 QUERY_LIMIT_S = 300.0
 """A rule whose query takes longer fails, so that the other rules are still evaluated."""
 
+AGENT = "agent_pseudonym"
+"""The column that no rule may use: an alert about few calls of one agent would be surveillance of a person at work."""
+
 
 class Rule(BaseModel):
     """One rule. The rows of its query are the alerts; no rows means that all is well."""
@@ -214,6 +217,8 @@ def evaluate(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, s
         raise RuleError(f"rule {rule.name}: {str(error).strip()}{given}") from None
     finally:
         limit.cancel()
+    if AGENT in sql.lower() or AGENT in answer.column_names:
+        raise RuleError(f"rule {rule.name}: its query has {AGENT}, and no alert is about an agent: leave it out")
     columns = [column for column in _columns(rule.message) if column not in answer.column_names]
     if columns:
         raise RuleError(

@@ -11,7 +11,7 @@ from ser_tasks.query.shell import Shell, format_of
 from ser_tasks.storage import open_store
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917  the options of ser sql
     lake: str,
     query: str | None = None,
     file: Path | None = None,
