@@ -49,6 +49,27 @@ class GroupRights(BaseModel):
     may_play: bool = False
 
 
+class Deployer(BaseModel):
+    """What only the deployer can say, for the sheets of ``ser compliance``. The descriptions say what to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    controller: str | None = Field(None, description="name and contact of the controller, and of a representative in the Union if any")
+    privacy_officer: str | None = Field(None, description="contact of the data protection officer, or that none is required and why")
+    purpose: str | None = Field(None, description="what the figures are used for, and what they are not used for")
+    legal_basis: str | None = Field(None, description="the basis in Art. 6(1) GDPR, with the interests pursued if it is (f)")
+    special_categories: str | None = Field(
+        None, description="whether data of Art. 9(1) GDPR are processed (health, ...) and the exception of Art. 9(2), or why they are not"
+    )
+    notice: str | None = Field(None, description="the text by which callers are informed, its version, when and how it is given")
+    recordings: str | None = Field(None, description="where the recordings lie, who may read them, and when they are deleted")
+    recipients: str | None = Field(None, description="categories of recipients, and processors with their contracts")
+    transfers: str | None = Field(None, description="third countries and the safeguards, or that there are none")
+    oversight: str | None = Field(None, description="who oversees the use, with which training and authority")
+    workers: str | None = Field(None, description="when and how workers and their representatives were informed")
+    objections: str | None = Field(None, description="how callers object, withdraw, get access and complain, and who answers")
+
+
 class Settings(BaseSettings):
     """All settings. A field is read from the variable ``SER_<FIELD>``, maps and lists as JSON. An empty variable counts as unset."""
 
@@ -131,6 +152,9 @@ class Settings(BaseSettings):
         10,
         ge=5,
         description="Fewest calls of an agent about whom figures are shown (calls_by_agent): fewer would describe single calls.",
+    )
+    deployer: Deployer = Field(
+        Deployer(), description='What only the deployer can say, for `ser compliance`: {"controller": "...", "purpose": "...", ...}.'
     )
     alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
