@@ -66,8 +66,8 @@ def compliance(
 
     Example: `ser compliance --lake s3://lake/emotions --out compliance`
     """
-    from ser_tasks.maintenance import compliance as library
+    from ser_tasks.maintenance.compliance import write
     from ser_tasks.settings import Settings
 
-    for path in library.write(lake, out, Settings(), model):
+    for path in write(lake, out, Settings(), model):
         typer.echo(f"Wrote {path}.")

@@ -22,7 +22,10 @@ def write(lake: str, out: Path, settings: Settings, model: str | None = None) ->
     out.mkdir(parents=True, exist_ok=True)
     written = []
     for name, (title, text) in texts(gather(lake, settings, model)).items():
-        for path, content in ((out / f"{name}.md", text), (out / f"{name}.html", html_page(title, text, {}))):
+        for path, content in (
+            (out / f"{name}.md", text),
+            (out / f"{name}.html", html_page(title, text, {}).replace("text-align: right", "text-align: left")),
+        ):
             with atomic_write(path) as temporary:
                 temporary.write_text(content, encoding="utf-8")
             written.append(path)

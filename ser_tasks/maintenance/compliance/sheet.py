@@ -63,7 +63,7 @@ def to_write(what: str) -> str:
 
 def setting(value: object, name: str, unit: str = "") -> str:
     """The value of a setting, or that it is not stated."""
-    return f"**Not stated**: set {name}." if value in (None, "", {}, ()) else f"{markdown_text(value)}{unit} ({name})"
+    return f"**Not stated**: set {name}" if value in (None, "", {}, ()) else f"{markdown_text(value)}{unit} ({name})"
 
 
 def deployer(facts: Facts, field: str) -> str:

@@ -250,8 +250,6 @@ def retention(facts: Facts) -> Sheet:
         day = oldest.get(table)
         return Row(what, f"{rule} Oldest day: {day or 'none yet'}.", "GDPR Art. 5(1)(e), 30(1)(f)")
 
-    segments = setting(settings.keep_segments_days, "SER_KEEP_SEGMENTS_DAYS", " days")
-    calls = setting(settings.keep_calls_days, "SER_KEEP_CALLS_DAYS", " days")
     law = "GDPR Art. 5(1)(e), 30(1)(f)"
     return Sheet(
         "Retention schedule",
@@ -259,12 +257,18 @@ def retention(facts: Facts) -> Sheet:
         "retention --delete` applies it.",
         {
             "In the lake": [
-                row("`segments`: emotion of each stretch of speech", "segments", f"{segments}."),
-                row("`call_emotions`: emotion and facts of each call", "call_emotions", f"{calls}."),
-                Row("`reports/`, `alerts`", f"{calls}, by the day of their night.", law),
+                row("`segments`: emotion of each stretch of speech", "segments", kept_tables(facts, "segments")),
+                row("`call_emotions`: emotion and facts of each call", "call_emotions", kept_tables(facts, "call_emotions")),
+                Row("`reports/`, `alerts`", f"{kept_tables(facts, 'reports')} By the day of their night.", law),
                 row("`recordings`: the manifest", "recordings", kept_tables(facts, "recordings")),
                 row("`outcomes`: what happened to each recording", "outcomes", kept_tables(facts, "outcomes")),
-                Row("`runs`, `quarantine/`", kept_tables(facts, "runs"), law),
+                Row("`runs`: the nights", kept_tables(facts, "runs"), law),
+                Row("`quarantine/`: broken parts, moved aside", kept_tables(facts, "quarantine"), law),
+                Row(
+                    "`deletions`, `erasures/`, `holds/`",
+                    "Kept: they show what was deleted, and keep it from coming back.",
+                    "GDPR Art. 5(2)",
+                ),
                 Row("Frame features", "Private scratch, for the length of a chunk; those of a killed run go with the next.", law),
             ],
             "Beside the lake": [

@@ -232,10 +232,11 @@ def health(facts: Facts) -> list[Row]:
 
 def kept_tables(facts: Facts, table: str) -> str:
     """How long a table is kept."""
-    name = KEPT.get(table)
-    if name is None:
-        return "No setting deletes it by age; it holds no emotion. " + to_write("until when it is needed")
-    return f"{setting(getattr(facts.settings, name), f'SER_{name.upper()}', ' days')}."
+    kept: str | tuple[str, ...] = KEPT.get(table, f"keep_{table}_days")
+    names = [name for name in ([kept] if isinstance(kept, str) else kept) if name in type(facts.settings).model_fields]
+    if not names:
+        return "No setting deletes it by age. " + to_write("until when it is needed, and who deletes it")
+    return "; ".join(setting(getattr(facts.settings, name), f"SER_{name.upper()}", " days") for name in names) + "."
 
 
 def categories_of_data() -> str:
