@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_tasks.lake import read_only
-from ser_tasks.query import describe, formats
+from ser_tasks.query import agents, describe, formats
 from ser_tasks.query.sql_error import sql_errors
 from ser_tasks.scratch import atomic_write
 
@@ -89,11 +89,16 @@ class Shell:
             raise ValueError(f"There is no command {name}: \\? lists them.")
 
     def _write(self, statement: str) -> None:
+        if self.out and self.on_export:
+            self.on_export(statement)
+        if guarded := agents.with_minimum(self.connection, statement):
+            self.connection.execute(f"EXPLAIN {statement}")  # an error shows its place in what was written
+            statement = guarded
+            print(f"ser: {agents.LEFT_OUT}.", file=sys.stderr)
+
         def execute(file: IO[bytes]) -> int:
             return read_only.query_in_batches(self.connection, statement, lambda rows: self._write_rows(rows, _emptied(file)))
 
-        if self.out and self.on_export:
-            self.on_export(statement)
         self._put(lambda file: _stoppable(self.connection, lambda: execute(file)))
 
     def _write_rows(self, rows: pa.RecordBatchReader, file: IO[bytes]) -> int:

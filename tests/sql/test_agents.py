@@ -1,7 +1,11 @@
 """Figures grouped by agent: never of fewer calls than the minimum, in any mart, alert or page."""
 
-import pytest
+import json
 
+import pytest
+from typer.testing import CliRunner
+
+from flows.cli import app
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER
 from ser_tasks.lake import catalog, sql_views
@@ -96,3 +100,43 @@ def test_no_alert_is_about_an_agent(lake, sql):
     rule = alert_rules.Rule(name="agents", sql=sql, severity="info", message="{calls}", to=("webhook",))
     with views_over(lake) as views, pytest.raises(alert_rules.RuleError, match="agent_pseudonym"):
         alert_rules.evaluate(views, rule, NIGHT, Settings())
+
+
+def answered(lake, query):
+    answer = CliRunner().invoke(app, ["sql", query, "--lake", lake, "--format", "json"])
+    assert answer.exit_code == 0, answer.output
+    return json.loads(answer.stdout), answer.stderr
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT agent_pseudonym, avg(share_anger) AS anger FROM call_emotions GROUP BY agent_pseudonym",
+        "SELECT agent_pseudonym AS who, count(*) AS calls FROM call_emotions WHERE queue = 'sales' GROUP BY ALL ORDER BY calls LIMIT 9",
+        "SELECT c.Agent_Pseudonym, queue FROM call_emotions AS c GROUP BY 1, 2 HAVING max(duration_s) > 3 OR false",
+        "WITH x AS (SELECT agent_pseudonym AS who FROM call_emotions) FROM x SELECT who, count(*) GROUP BY who -- by agent",
+        "SELECT * FROM (SELECT upper(agent_pseudonym) AS who, count(*) FROM call_emotions_all GROUP BY who)",
+    ],
+)
+def test_a_query_by_agent_has_the_minimum_and_says_so(lake, query):
+    rows, said = answered(lake, query)
+    assert {next(iter(row.values())).lower() for row in rows} == {"agent-of-10", "agent-of-40"}
+    assert "SER_MIN_CALLS_BY_AGENT" in said
+
+
+@pytest.mark.parametrize(
+    ("query", "rows"),
+    [
+        ("SELECT queue, count(DISTINCT agent_pseudonym) AS agents FROM call_emotions GROUP BY ALL", [{"queue": "sales", "agents": 4}]),
+        ("SELECT count(*) AS calls FROM call_emotions WHERE agent_pseudonym = 'agent-of-9'", [{"calls": 9}]),
+        ("SELECT call_id FROM call_emotions WHERE agent_pseudonym = 'agent-of-1'", [{"call_id": "agent-of-1-call-0"}]),
+        ("SELECT agents_not_shown FROM calls_by_agent WHERE agent_pseudonym IS NULL", [{"agents_not_shown": 2}]),
+    ],
+)
+def test_other_queries_are_answered_as_they_are(lake, query, rows):
+    assert answered(lake, query) == (rows, "")
+
+
+def test_an_error_shows_its_place_in_the_query_as_written(lake):
+    answer = CliRunner().invoke(app, ["sql", "SELECT agent_pseudonym, avg(anger) FROM call_emotions GROUP BY 1", "--lake", lake])
+    assert answer.exit_code == 2 and "avg(anger)" in answer.output and "count_star" not in answer.output
