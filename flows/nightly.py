@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
+from flows.telemetry import telemetry
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline.handler import ExtractedChunk
@@ -89,7 +90,11 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         cluster.preflight()
     options = (device, workers, day, only_planned)
     # The specification has the run's start: it is made once the run holds its lake.
-    with lake_limit(lake), Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night:
+    with (
+        lake_limit(lake),
+        Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night,
+        telemetry(night, settings, log.warning),
+    ):
         plan = list_and_plan(night)
         ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
@@ -113,13 +118,13 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         for line in night.remarks():
             log.warning(line)
         publish_artifacts(night, run, checks)
-    troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
-    troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
-    troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
-    if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
-        troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
-    if troubles:
-        raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
+        troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
+        troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
+        troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
+        if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
+            troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
+        if troubles:
+            raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
 
 

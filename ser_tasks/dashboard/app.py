@@ -12,8 +12,9 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from ser_tasks.dashboard import call, calls, charts, health, overview, sources
+from ser_tasks.dashboard import call, calls, charts, health, metrics, overview, sources
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
+from ser_tasks.dashboard.metrics import CountPages, PageMetrics
 from ser_tasks.dashboard.pages import TheViewer, page
 from ser_tasks.dashboard.playback import Playback
 from ser_tasks.dashboard.snapshot import Snapshots
@@ -43,11 +44,16 @@ def create_app(lake: str, recordings: str | None = None, settings: Settings | No
     for router in ROUTERS.values():
         app.include_router(router, dependencies=[Depends(_signed_in)])
     app.include_router(health.router)  # a platform's probes do not sign in
+    if settings.metrics_token is not None:
+        app.include_router(metrics.router)  # its scraper has a token
     app.mount("/static", StaticFiles(directory=str(files("ser_tasks.dashboard") / "static")), name="static")
     app.add_middleware(Gate)  # the middleware that is added last comes first
     if settings.dashboard_secret is None:  # against DNS rebinding
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
     app.add_middleware(SecurityHeaders)
+    if settings.metrics_token is not None:
+        app.state.metrics = PageMetrics()
+        app.add_middleware(CountPages, metrics=app.state.metrics)
     app.add_middleware(PathPrefix, dashboard_url=settings.dashboard_url)
     app.add_exception_handler(StarletteHTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)

@@ -1,14 +1,19 @@
-"""Nights that are stopped: real signals to a real process group, and a Prefect server that is killed. Nothing is left running."""
+"""Nights that are stopped: real signals to a real process group, and Prefect servers that are lost. Nothing is left running."""
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ser_tasks.lake import parts
@@ -157,3 +162,83 @@ def test_kill_9_of_the_night_leaves_no_process(start):
     while processes_of(night.folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(night.folder) == {}
+
+
+@dataclass
+class ConfiguredServer:
+    """A Prefect server that other runs use, too: ``PREFECT_API_URL`` names it. In a session of its own, as by another user."""
+
+    process: subprocess.Popen
+    port: int
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def freeze(self) -> None:
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def answer_500(self) -> None:
+        """Another server takes its port, and answers 500 to everything."""
+        self.kill()
+        broken = ThreadingHTTPServer(("127.0.0.1", self.port), Answer500)
+        threading.Thread(target=broken.serve_forever, daemon=True).start()
+
+
+class Answer500(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(500)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - names that http.server calls
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def configured_server(tmp_path_factory) -> Iterator[ConfiguredServer]:
+    home = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    environment = os.environ | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=log)
+    server = ConfiguredServer(process, port)
+    try:
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).status_code == httpx.codes.OK:
+                    break
+            time.sleep(0.2)
+        yield server
+    finally:
+        if process.poll() is None:
+            server.kill()
+
+
+@pytest.mark.parametrize("lose", [ConfiguredServer.kill, ConfiguredServer.freeze, ConfiguredServer.answer_500], ids=lambda lose: lose.__name__)
+def test_a_night_whose_configured_server_is_lost_ends_soon_after_its_last_work(
+    lose: Callable[[ConfiguredServer], None], configured_server, start
+):
+    night = start(PREFECT_API_URL=f"http://127.0.0.1:{configured_server.port}/api", SER_CHUNK_RECORDINGS="4", PREFECT_LOGGING_LEVEL="INFO")
+    night.wait_for(lambda: list(night.lake.glob("outcomes/**/*.parquet")))  # in the middle
+    lose(configured_server)
+    last_work = time.monotonic()
+    files: set[str] = set()
+    while night.process.poll() is None:
+        now = {str(path) for folder in (night.lake, night.folder / "scratch") for path in folder.rglob("*") if path.suffix != ".tmp"}
+        if now - files:
+            files, last_work = now, time.monotonic()
+        assert time.monotonic() - last_work < LIMIT_S, night.stderr()
+        time.sleep(0.1)
+    assert "The Prefect server (PREFECT_API_URL) was lost" in night.ends(1)
