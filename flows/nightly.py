@@ -13,6 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
 from flows.telemetry import telemetry
+from ser_tasks import logs
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline.handler import ExtractedChunk
@@ -48,12 +49,13 @@ def list_and_plan(night: Night) -> Plan:
 
 @task(name="extract", task_run_name="extract {chunk_id}", **OPTIONS)
 def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
-    return night.extract(day, chunk_id, progress.batch_done)
+    with logs.fields(chunk=chunk_id):
+        return night.extract(day, chunk_id, progress.batch_done)
 
 
 @task(name="score", task_run_name="score {chunk_id}", **OPTIONS)
 def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport:
-    with gpu_limit(night.handler.device):
+    with logs.fields(chunk=chunk_id), gpu_limit(night.handler.device):
         return night.publish(extracted)
 
 
@@ -93,6 +95,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     with (
         lake_limit(lake),
         Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night,
+        logs.fields(run_id=night.spec.run_id),
         telemetry(night, settings, log.warning),
     ):
         plan = list_and_plan(night)
@@ -143,8 +146,9 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
         except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
             raise
         except Exception as error:
-            log.exception(f"chunk {chunk_id} failed")
-            night.give_up(chunk_day, chunk_id, error)
+            with logs.fields(chunk=chunk_id):
+                log.exception(f"chunk {chunk_id} failed")
+                night.give_up(chunk_day, chunk_id, error)
 
 
 def first_ten(lines: list[str], what: str) -> list[str]:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from flows.server import TemporaryServer, kill_servers
+from ser_tasks import logs
 
 STOP_LIMIT_S = 8.0
 """From the signal to the end of the process: time to stop the workers, remove scratch and say so to Prefect."""
@@ -96,7 +97,8 @@ class Watch:
                 signal.pthread_kill(main, signal.SIGINT)
         time.sleep(STOP_LIMIT_S)
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"ser: {self.stopped.reason}; ended before it had stopped by itself.\n".encode())
+            line = logs.error_line(f"{self.stopped.reason}; ended before it had stopped by itself.")
+            os.write(sys.stderr.fileno(), f"{line}\n".encode())
         end_now(self.stopped.exit_code)
 
 

@@ -20,7 +20,7 @@ STOPPED_LIMIT_S = 1.0
 
 @contextlib.contextmanager
 def telemetry(night: Night, settings: Settings, warn: Callable[[str], None]) -> Iterator[None]:
-    """Sends what is set of the night in a ``with`` block: an event at its start; an event and metrics at its end, in whatever way it ends."""
+    """Sends what is set of the night in a ``with`` block: an event at its start; an event and metrics at its end, however it ends."""
     if not (lineage.is_on() or night_metrics.is_on(settings)):
         yield
         return

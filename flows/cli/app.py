@@ -98,7 +98,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def failure(message: object, exit_code: int = 1) -> SystemExit:
     """Prints a message to standard error, and returns the exception that ends the program with this exit code."""
-    typer.secho(f"ser: {message}", err=True, fg="red")
+    from ser_tasks import logs
+
+    typer.secho(logs.error_line(message), err=True, fg=None if logs.is_json() else "red")
     return SystemExit(exit_code)
 
 

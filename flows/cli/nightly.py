@@ -111,6 +111,9 @@ def _prefect() -> Iterator[None]:
 
     from flows.server import prefect_server
     from flows.stopping import StoppedError, stoppable
+    from ser_tasks import logs
+
+    logs.configure()  # Prefect has set up its own since
 
     try:
         with stoppable() as watch, prefect_server() as server:

@@ -5,6 +5,7 @@ import functools
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -12,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from ser_tasks import logs
 from ser_tasks.dashboard import call, calls, charts, health, metrics, overview, sources
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.metrics import CountPages, PageMetrics
@@ -65,7 +67,8 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     """Serves until the process is stopped."""
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, proxy_headers=False)
+    options: dict[str, Any] = {"log_config": None, "log_level": "info"} if logs.is_json() else {}
+    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, proxy_headers=False, **options)
 
 
 def _signed_in(request: Request, viewer: TheViewer) -> None:

@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: pages by route, status and seconds. Off unless SER_METRICS_TOKEN is set, which is how a scraper proves itself.
+"""``/metrics`` for Prometheus: pages by route, status and seconds. Off unless SER_METRICS_TOKEN is set, by which a scraper proves itself.
 
 A page is named by the template of its route, so that no id of a call is in a label.
 """

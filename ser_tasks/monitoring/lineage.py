@@ -28,6 +28,8 @@ VERSIONED = ("outcomes", "call_emotions", "segments")
 """Tables of a night's results, beside ``recordings`` (what it planned) and ``runs`` (its own row)."""
 MODEL_FACET = "serNightly_model"
 SEND_LIMIT_S = 3.0
+VARIABLE = "OPENLINEAGE__TRANSPORT__"
+"""How variables begin that configure the transport."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def is_on() -> bool:
     if os.environ.get("OPENLINEAGE_DISABLED", "").strip().lower() == "true":
         return False
     names = ("OPENLINEAGE_URL", "OPENLINEAGE_CONFIG")
-    return any(os.environ.get(name) for name in names) or any(name.startswith("OPENLINEAGE__TRANSPORT__") for name in os.environ)
+    return any(os.environ.get(name) for name in names) or any(name.startswith(VARIABLE) for name in os.environ)
 
 
 def written(connection: duckdb.DuckDBPyConnection, lake: Store, run_id: str) -> dict[str, Written]:
@@ -88,7 +90,9 @@ def written(connection: duckdb.DuckDBPyConnection, lake: Store, run_id: str) -> 
     for table in VERSIONED:
         query = f"SELECT day, version, if(part = '', chunk_id, part), count(*) FROM parts.{table} WHERE run_id = $run GROUP BY ALL"
         rows = connection.execute(query, {"run": run_id}).fetchall()
-        sizes = {item.key: item.size_bytes for day in {row[0] for row in rows} for _, item in parts.listed(lake, parts.folder(table, day=day))}
+        sizes = {
+            item.key: item.size_bytes for day in {row[0] for row in rows} for _, item in parts.listed(lake, parts.folder(table, day=day))
+        }
         keys = {f"{parts.folder(table, day=day, version=version)}{name}.parquet" for day, version, name, _ in rows}
         found[table] = Written(sum(row[3] for row in rows), sum(sizes.get(key, 0) for key in keys), len(keys))
     return found
@@ -159,7 +163,10 @@ def send(sent: "RunEvent", limit_s: float = SEND_LIMIT_S) -> None:
     from openlineage.client import OpenLineageClient
 
     logging.getLogger("openlineage").setLevel(logging.CRITICAL)  # it says each try; the caller says the end
+    before = set(os.environ)
     client = OpenLineageClient()
+    for name in [name for name in set(os.environ) - before if name.startswith(VARIABLE)]:  # the client writes aliases there
+        del os.environ[name]
     client.emit(sent)
     if not client.close(limit_s):
         raise TimeoutError(f"not accepted within {limit_s:g} s")

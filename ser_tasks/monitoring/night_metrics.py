@@ -51,7 +51,9 @@ METRICS = {
     "ser_night_ignored_keys": Metric("gauge", "keys that are neither recordings nor sidecars of one"),
     "ser_night_failed_chunks": Metric("gauge", "chunks that a broken machine stopped"),
     "ser_night_failed_checks": Metric("gauge", "checks that returned rows"),
-    "ser_night_lag_seconds": Metric("gauge", "seconds from a recording's upload to its outcome, of the recordings of the night", ("quantile",)),
+    "ser_night_lag_seconds": Metric(
+        "gauge", "seconds from a recording's upload to its outcome, of the recordings of the night", ("quantile",)
+    ),
     "ser_drift_psi": Metric("gauge", "population stability index of the newest month against the reference month", ("measure",)),
     "ser_disk_free_bytes": Metric("gauge", "free bytes of the disk that holds the lake or scratch", ("place",)),
     "ser_build_info": Metric("gauge", "1; its labels name the code, model and policy of the last night", ("version", "model", "policy")),
@@ -213,4 +215,3 @@ def send_otlp(values: Values, lake: str, limit_s: float = SEND_LIMIT_S) -> None:
     finally:
         exporter.shutdown()
         provider.shutdown()
-

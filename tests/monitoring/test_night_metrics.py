@@ -61,7 +61,9 @@ def test_another_lake_keeps_its_lines(file):
     assert found["ser_night_recordings_total", "a", "scored"] == found["ser_night_recordings_total", 'b"\n\\', "scored"] == 3
 
 
-@pytest.mark.parametrize("text", ["", "junk {", 'ser_nights_total{status="complete"} 3\n', 'ser_nights_total{lake="a",status="complete"} x\n', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "junk {", 'ser_nights_total{status="complete"} 3\n', 'ser_nights_total{lake="a",status="complete"} x\n', "\x00\xff"]
+)
 def test_a_file_that_cannot_be_read_is_replaced(text, file):
     file.write_bytes(text.encode("latin-1"))
     write_file(file, of_night(RUN, "complete", "a", Settings()), "a")
