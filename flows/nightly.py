@@ -12,6 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
+from flows.stopping import at_work
 from flows.telemetry import telemetry
 from ser_tasks import logs
 from ser_tasks.lake import catalog
@@ -98,26 +99,8 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         logs.fields(run_id=night.spec.run_id),
         telemetry(night, settings, log.warning),
     ):
-        plan = list_and_plan(night)
-        ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
-        log.info(
-            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
-            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
-        )
-        if plan.lone_sidecars:
-            log.warning(
-                f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
-                f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
-            )
-        if plan.closed:
-            log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
-        with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
-            if plan.chunks and settings.cluster:
-                cluster.score_on_cluster(night, progress, log)
-            elif plan.chunks:
-                score_here(night, progress, log)
-        checks = check(night)
-        run = night.write_run(checks)
+        with at_work():
+            checks, run = work(night, log)
         for line in night.remarks():
             log.warning(line)
         publish_artifacts(night, run, checks)
@@ -129,6 +112,32 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         if troubles:
             raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def work(night: Night, log: Any) -> tuple[dict[str, int], dict[str, Any]]:
+    """Plans, handles every waiting chunk, checks, and writes the run's row. Returns the checks and the row."""
+    plan = list_and_plan(night)
+    ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
+    log.info(
+        f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
+        f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
+    )
+    if plan.lone_sidecars:
+        log.warning(
+            f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
+            f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
+        )
+    if plan.closed:
+        log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
+    with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
+        if plan.chunks and night.spec.settings.cluster:
+            from flows import cluster  # Dask is needed by none but its users
+
+            cluster.score_on_cluster(night, progress, log)
+        elif plan.chunks:
+            score_here(night, progress, log)
+    checks = check(night)
+    return checks, night.write_run(checks)
 
 
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:

@@ -22,17 +22,19 @@ class Program(typer.Typer):
     """The application, which ends soon after its last work when it is run as a program."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        ending = {"exit_code": 1}
-        threading.Thread(target=_end_in_time, args=(ending,), name="ending", daemon=True).start()
+        ending, ended = {"exit_code": 1}, threading.Event()
+        threading.Thread(target=_end_in_time, args=(ending, ended), name="ending", daemon=True).start()
         try:
             return super().__call__(*arguments, **options)
         except SystemExit as end:
             ending["exit_code"] = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
+        finally:
+            ended.set()
 
 
-def _end_in_time(ending: dict[str, int]) -> None:
-    threading.main_thread().join()
+def _end_in_time(ending: dict[str, int], ended: threading.Event) -> None:
+    ended.wait()  # not the end of the main thread, which runs what others registered for its end, without a limit
     time.sleep(END_LIMIT_S)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -84,15 +84,17 @@ def is_on() -> bool:
 
 
 def written(connection: duckdb.DuckDBPyConnection, lake: Store, run_id: str) -> dict[str, Written]:
-    """What a run wrote to ``recordings`` and each of VERSIONED. ``connection``: views over the days that it touched. Of ``recordings`` the bytes are unknown."""
+    """What a run wrote to ``recordings`` and each of VERSIONED. Of ``recordings`` the bytes are unknown.
+
+    ``connection``: views over the days that it touched.
+    """
     [(planned,)] = connection.execute("SELECT count(*) FROM recordings_all WHERE run_id = $run", {"run": run_id}).fetchall()
     found = {"recordings": Written(planned)}
     for table in VERSIONED:
         query = f"SELECT day, version, if(part = '', chunk_id, part), count(*) FROM parts.{table} WHERE run_id = $run GROUP BY ALL"
         rows = connection.execute(query, {"run": run_id}).fetchall()
-        sizes = {
-            item.key: item.size_bytes for day in {row[0] for row in rows} for _, item in parts.listed(lake, parts.folder(table, day=day))
-        }
+        days = {row[0] for row in rows}
+        sizes = {item.key: item.size_bytes for day in days for _, item in parts.listed(lake, parts.folder(table, day=day))}
         keys = {f"{parts.folder(table, day=day, version=version)}{name}.parquet" for day, version, name, _ in rows}
         found[table] = Written(sum(row[3] for row in rows), sum(sizes.get(key, 0) for key in keys), len(keys))
     return found
@@ -132,7 +134,7 @@ def event(run: NightRun, end: End | None = None) -> "RunEvent":
             schema_dataset.SchemaDatasetFacetFields(name=column.name, type=str(column.type), description=_meaning(column))
             for column in schemas.TABLES[table]
         ]
-        statistics = {}
+        statistics: dict[str, Any] = {}
         if end and table in end.written:
             counts = end.written[table]
             statistics["outputStatistics"] = output_statistics_output_dataset.OutputStatisticsOutputDatasetFacet(
@@ -190,7 +192,7 @@ def parent_of(variables: Mapping[str, str]) -> Parent | None:
 
 
 def dataset_name(uri: str, table: str = "") -> tuple[str, str]:
-    """Namespace and name of a store, or a table of a lake, by OpenLineage's rules: ``s3://bucket`` and the prefix, ``file`` and the path."""
+    """Namespace and name of a store, or a table of a lake, by OpenLineage's rules: s3://bucket and the prefix, file and the path."""
     address = urlsplit(uri)
     if address.scheme == "s3":
         return f"s3://{address.netloc}", "/".join(filter(None, (address.path.strip("/"), table))) or "/"
@@ -201,14 +203,13 @@ def _model_facet(run: NightRun) -> Any:
     from openlineage.client.facet_v2 import RunFacet
 
     name, version, digest = run.model_id.rsplit("-", 2)
-    facet = RunFacet().with_additional_properties(
+    return RunFacet().with_additional_properties(
         name=name, version=version, hash=digest, hashAlgorithm="SHA-256, 8 hex digits", featureSet=run.feature_set, policy=run.policy
     )
-    return facet
 
 
 def _meaning(column: Any) -> str:
-    return (column.metadata or {}).get(b"meaning", b"").decode()
+    return str((column.metadata or {}).get(b"meaning", b""), "utf-8")
 
 
 def _time(moment: datetime) -> str:

@@ -71,9 +71,14 @@ def test_a_complete_night(night, settings, events, tmp_path):
 @pytest.mark.parametrize(("error", "event"), [(ConnectionError("the key secret-name.wav"), "FAIL"), (KeyboardInterrupt(), "ABORT")])
 def test_a_failed_night(error, event, night, settings, events, tmp_path):
     warnings: list[str] = []
-    with pytest.raises(type(error)), telemetry(night, settings, warnings.append):
-        night.list_and_plan()
-        raise error
+
+    def fails() -> None:
+        with telemetry(night, settings, warnings.append):
+            night.list_and_plan()
+            raise error
+
+    with pytest.raises(type(error)):
+        fails()
     found = samples(tmp_path / "ser.prom")
     assert found["ser_nights_total", night.spec.lake_uri, "failed"] == 1
     assert found["ser_night_listed_recordings", night.spec.lake_uri] == 1  # what it had counted
@@ -83,9 +88,13 @@ def test_a_failed_night(error, event, night, settings, events, tmp_path):
 
 
 def test_a_night_that_published_and_needs_a_person_is_incomplete(night, settings, tmp_path):
-    with pytest.raises(RuntimeError), telemetry(night, settings, print):
-        run(night)
-        raise RuntimeError("a check failed")
+    def fails() -> None:
+        with telemetry(night, settings, print):
+            run(night)
+            raise RuntimeError("a check failed")
+
+    with pytest.raises(RuntimeError):
+        fails()
     assert samples(tmp_path / "ser.prom")["ser_nights_total", night.spec.lake_uri, "incomplete"] == 1
 
 

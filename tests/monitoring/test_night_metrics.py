@@ -160,6 +160,6 @@ def test_a_collector_receives_what_the_night_adds(monkeypatch):
     points = metrics["ser_night_recordings_total"].sum.data_points
     counts = {each.attributes[-1].value.string_value: each.as_double or each.as_int for each in points}
     assert counts["scored"] == 3 and counts["withheld"] == 1
-    with pytest.raises(ConnectionError):  # nobody listens there any more
-        server.server_close()
+    server.server_close()  # nobody listens there any more
+    with pytest.raises(ConnectionError):
         night_metrics.send_otlp(of_night(RUN, "complete", "lake-a", Settings()), "lake-a", limit_s=1)
