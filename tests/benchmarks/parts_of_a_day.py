@@ -30,8 +30,7 @@ def fill(lake: Store, count: int) -> None:
     empty = dict.fromkeys(schemas.TABLES["recordings"].names)
     moment = datetime(2026, 11, 20, tzinfo=UTC)
     rows = [
-        empty
-        | {"chunk_id": f"{n:020x}", "recording_id": f"{n}", "etag": f"{n:x}", "key": f"{n}", "planned_at": moment, "estimated_s": 1.0}
+        empty | {"chunk_id": f"{n:020x}", "recording_id": f"{n}", "etag": f"{n:x}", "key": f"{n}", "planned_at": moment, "estimated_s": 1.0}
         for n in range(count + 1)
     ]
     lake.write_bytes(manifest_key(DAY, 1), parts.encode("recordings", schemas.table("recordings", rows)))

@@ -252,4 +252,5 @@ def test_a_night_whose_configured_server_is_lost_ends_soon_after_its_last_work(
     last_work = max(path.stat().st_mtime for path in night.lake.rglob("*.parquet"))
     assert time.time() - last_work < LIMIT_S, night.stderr()
     assert len(list(night.lake.glob("outcomes/**/*.parquet"))) > 1, "it ended at once: a server that is away for a moment costs no night"
-    assert night.ends(1).startswith("ser: the Prefect server (PREFECT_API_URL) was lost")
+    night.ends(1)
+    assert "ser: the prefect server (prefect_api_url) was lost" in night.stderr().lower()  # what Prefect prints may follow
