@@ -84,12 +84,13 @@ def is_on() -> bool:
 
 
 def written(connection: duckdb.DuckDBPyConnection, lake: Store, run_id: str) -> dict[str, Written]:
-    """What a run wrote to ``recordings`` and each of VERSIONED. Of ``recordings`` the bytes are unknown.
+    """What a run wrote to each table. Of ``recordings`` and ``runs`` the bytes are unknown.
 
     ``connection``: views over the days that it touched.
     """
     [(planned,)] = connection.execute("SELECT count(*) FROM recordings_all WHERE run_id = $run", {"run": run_id}).fetchall()
-    found = {"recordings": Written(planned)}
+    [(runs,)] = connection.execute("SELECT count(*) FROM runs WHERE run_id = $run", {"run": run_id}).fetchall()
+    found = {"recordings": Written(planned), "runs": Written(runs)}
     for table in VERSIONED:
         query = f"SELECT day, version, if(part = '', chunk_id, part), count(*) FROM parts.{table} WHERE run_id = $run GROUP BY ALL"
         rows = connection.execute(query, {"run": run_id}).fetchall()
