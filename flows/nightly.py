@@ -12,6 +12,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
+from flows.stopping import at_work
+from flows.telemetry import telemetry
+from ser_tasks import logs
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline.handler import ExtractedChunk
@@ -47,12 +50,13 @@ def list_and_plan(night: Night) -> Plan:
 
 @task(name="extract", task_run_name="extract {chunk_id}", **OPTIONS)
 def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
-    return night.extract(day, chunk_id, progress.batch_done)
+    with logs.fields(chunk=chunk_id):
+        return night.extract(day, chunk_id, progress.batch_done)
 
 
 @task(name="score", task_run_name="score {chunk_id}", **OPTIONS)
 def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport:
-    with gpu_limit(night.handler.device):
+    with logs.fields(chunk=chunk_id), gpu_limit(night.handler.device):
         return night.publish(extracted)
 
 
@@ -89,38 +93,51 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         cluster.preflight()
     options = (device, workers, day, only_planned)
     # The specification has the run's start: it is made once the run holds its lake.
-    with lake_limit(lake), Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night:
-        plan = list_and_plan(night)
-        ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
-        log.info(
-            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
-            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
-        )
-        if plan.lone_sidecars:
-            log.warning(
-                f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
-                f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
-            )
-        if plan.closed:
-            log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
-        with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
-            if plan.chunks and settings.cluster:
-                cluster.score_on_cluster(night, progress, log)
-            elif plan.chunks:
-                score_here(night, progress, log)
-        checks = check(night)
-        run = night.write_run(checks)
+    with (
+        lake_limit(lake),
+        Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night,
+        logs.fields(run_id=night.spec.run_id),
+        telemetry(night, settings, log.warning),
+    ):
+        with at_work():
+            checks, run = work(night, log)
         for line in night.remarks():
             log.warning(line)
         publish_artifacts(night, run, checks)
-    troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
-    troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
-    troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
-    if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
-        troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
-    if troubles:
-        raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
+        troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
+        troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
+        troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
+        if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
+            troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
+        if troubles:
+            raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def work(night: Night, log: Any) -> tuple[dict[str, int], dict[str, Any]]:
+    """Plans, handles every waiting chunk, checks, and writes the run's row. Returns the checks and the row."""
+    plan = list_and_plan(night)
+    ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
+    log.info(
+        f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
+        f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
+    )
+    if plan.lone_sidecars:
+        log.warning(
+            f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
+            f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
+        )
+    if plan.closed:
+        log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
+    with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
+        if plan.chunks and night.spec.settings.cluster:
+            from flows import cluster  # Dask is needed by none but its users
+
+            cluster.score_on_cluster(night, progress, log)
+        elif plan.chunks:
+            score_here(night, progress, log)
+    checks = check(night)
+    return checks, night.write_run(checks)
 
 
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:
@@ -138,8 +155,9 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
         except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
             raise
         except Exception as error:
-            log.exception(f"chunk {chunk_id} failed")
-            night.give_up(chunk_day, chunk_id, error)
+            with logs.fields(chunk=chunk_id):
+                log.exception(f"chunk {chunk_id} failed")
+                night.give_up(chunk_day, chunk_id, error)
 
 
 def first_ten(lines: list[str], what: str) -> list[str]:

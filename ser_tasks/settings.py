@@ -40,6 +40,10 @@ FILE_NAME_PATTERN = "".join(
 """The markers of Amazon's post-call analytics, each where it is there, in any order: lookaheads from the start of the name."""
 
 
+TOKEN_CHARACTERS = 16
+"""Minimum length of a token: a shorter one could be guessed."""
+
+
 class GroupRights(BaseModel):
     """The queues that a group of dashboard viewers may see, and whether it may play calls."""
 
@@ -178,6 +182,16 @@ class Settings(BaseSettings):
     price_gb_month: float | None = Field(None, ge=0, description="Price of storing 10^9 bytes for one month, for the run report.")
     currency: str = Field("", description="Currency of these prices, as EUR. It is only printed.")
 
+    metrics_file: Path | None = Field(
+        None,
+        description="File of a night's metrics for node_exporter's textfile collector, as /var/lib/node_exporter/ser.prom. Unset: none.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Token with which Prometheus reads the dashboard's /metrics (as a bearer token). Unset: there is no such page.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Lines of the log: text, or one JSON object a line.")
+
     dashboard_secret: SecretStr | None = Field(
         None,
         description="Password that the dashboard's reverse proxy sends (HTTP Basic). Unset: no sign-in, and only this machine can connect.",
@@ -239,6 +253,20 @@ class Settings(BaseSettings):
         except Exception:
             raise ValueError(f"{name!r} is not a time zone: write one such as Europe/Berlin or UTC.") from None
         return name
+
+    @field_validator("metrics_file")
+    @classmethod
+    def _collected(cls, path: Path | None) -> Path | None:
+        if path is not None and (path.suffix != ".prom" or not path.is_absolute()):
+            raise ValueError(f"{path} is never collected: name a file by its whole path, ending in .prom.")
+        return path
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < TOKEN_CHARACTERS:
+            raise ValueError(f"it has fewer than {TOKEN_CHARACTERS} characters: openssl rand -hex 32 makes a good one.")
+        return token
 
     @field_validator("dashboard_url")
     @classmethod

@@ -22,17 +22,19 @@ class Program(typer.Typer):
     """The application, which ends soon after its last work when it is run as a program."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        ending = {"exit_code": 1}
-        threading.Thread(target=_end_in_time, args=(ending,), name="ending", daemon=True).start()
+        ending, ended = {"exit_code": 1}, threading.Event()
+        threading.Thread(target=_end_in_time, args=(ending, ended), name="ending", daemon=True).start()
         try:
             return super().__call__(*arguments, **options)
         except SystemExit as end:
             ending["exit_code"] = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
+        finally:
+            ended.set()
 
 
-def _end_in_time(ending: dict[str, int]) -> None:
-    threading.main_thread().join()
+def _end_in_time(ending: dict[str, int], ended: threading.Event) -> None:
+    ended.wait()  # not the end of the main thread, which runs what others registered for its end, without a limit
     time.sleep(END_LIMIT_S)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -98,7 +100,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def failure(message: object, exit_code: int = 1) -> SystemExit:
     """Prints a message to standard error, and returns the exception that ends the program with this exit code."""
-    typer.secho(f"ser: {message}", err=True, fg="red")
+    from ser_tasks import logs
+
+    typer.secho(logs.error_line(message), err=True, fg=None if logs.is_json() else "red")
     return SystemExit(exit_code)
 
 

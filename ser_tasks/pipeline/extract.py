@@ -23,6 +23,7 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
+from ser_tasks import logs
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
@@ -160,7 +161,7 @@ def extract_batch(recordings: list[Recording], spec: RunSpec, files: Path) -> Ba
     path = files.with_suffix(".f32")
     marker = ProgressMarker(files.with_suffix(".mark"))
     try:
-        with path.open("wb") as file:
+        with logs.fields(run_id=spec.run_id, chunk=recordings[0].chunk_id if recordings else ""), path.open("wb") as file:
             for batch in _detection_batches(results, spec, files.parent, marker):
                 if batch:
                     marker.at("speech", index_of[id(batch[0][0])], index_of[id(batch[-1][0])])

@@ -41,6 +41,8 @@ class Night:
         self._owns_workers = workers is None
         self._pseudonym_key = pseudonym_key
         self._contexts = contextlib.ExitStack()
+        self.written_row: dict[str, Any] | None = None
+        """The run's row, once it is written."""
 
     def __enter__(self) -> "Night":
         self.scratch = self._contexts.enter_context(scratch_folder(self.spec.settings.scratch))
@@ -117,7 +119,15 @@ class Night:
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""
-        return self.record.write(self.lake, self.handler.bundle, Machine("", self.workers.count, self.handler.device), checks)
+        self.written_row = self.record.write(self.lake, self.handler.bundle, self._machine(), checks)
+        return self.written_row
+
+    def row_so_far(self) -> dict[str, Any]:
+        """The run's row, of a run that ends before it is written."""
+        return self.record.row(self.handler.bundle, self._machine(), {})
+
+    def _machine(self) -> Machine:
+        return Machine("", self.workers.count, self.handler.device)
 
     def remarks(self) -> list[str]:
         """What a person should know about a run that went well."""

@@ -104,6 +104,12 @@ class S3Store:
                     if key and not key.endswith("/") and not key.rpartition("/")[2].startswith("."):
                         yield StoredObject(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        with self._translated_errors("list"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter="/")
+            found = [each["Prefix"].rstrip("/").rpartition("/")[2] for page in pages for each in page.get("CommonPrefixes", [])]
+        return tuple(sorted(name for name in found if not name.startswith(".")))
+
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         span = {} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}
         match = {} if etag is None else {"IfMatch": f'"{etag}"'}
