@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
         '["recording_consent"]. Calls with any other such name are not scored.',
     )
+    opt_out: str | None = Field(
+        None,
+        description="File, or s3://bucket/name, with the customers whose emotion is never scored: one id or pseudonym a line. Unset: none.",
+    )
     raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {},
         description='Interleaved channels of headerless audio by suffix, as {".raw": 2}, where the sidecar names none. '

@@ -27,10 +27,10 @@ from ser_tasks import schemas
 from ser_tasks.calls.metadata import MetadataError, call_metadata, pseudonym
 from ser_tasks.html_page import markdown_text
 from ser_tasks.lake import catalog, erased, parts, read_only
+from ser_tasks.lake.withheld import Change
 from ser_tasks.maintenance import holds, rewriting
 from ser_tasks.maintenance.compaction import LISTING_S, READING_S
 from ser_tasks.maintenance.holds import Subject
-from ser_tasks.maintenance.rewriting import Change
 from ser_tasks.monitoring import access_log
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
