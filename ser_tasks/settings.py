@@ -96,6 +96,14 @@ class Settings(BaseSettings):
         description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
         '["recording_consent"]. Calls with any other such name are not scored.',
     )
+    notice_text: dict[str, str] = Field(
+        {},
+        description='Text, or its name, of the notice that callers hear, by queue ("*": any other), as {"*": "greeting"}: for calls with '
+        "notice_given true whose metadata name none.",
+    )
+    notice_version: dict[str, str] = Field(
+        {}, description='Version of that text, by queue, as {"billing": "2026-03", "*": "2025-11"}: for the same calls.'
+    )
     opt_out: str | None = Field(
         None,
         description="File, or s3://bucket/name, with the customers whose emotion is never scored: one id or pseudonym a line. Unset: none.",

@@ -31,13 +31,13 @@ def without_emotion(codes: Mapping[str, str]) -> Change:
     def change(table: str, rows: pa.Table) -> pa.Table:
         if table not in ("outcomes", "call_emotions", "segments"):
             return rows
-        where = pc.indices_nonzero(erased.are_of(rows, codes)).to_pylist()
+        where = pc.indices_nonzero(erased.are_of(rows, codes))
         theirs = rows.take(where).to_pylist()
         withheld = [_withheld(table, row, codes[row["recording_id"]]) for row in theirs]
         if withheld == theirs:
             return rows
         order = list(range(len(rows)))
-        for number, place in enumerate(where):
+        for number, place in enumerate(where.to_pylist()):
             order[place] = len(rows) + number
         return pa.concat_tables([rows, schemas.table(table, withheld)]).take(order)
 

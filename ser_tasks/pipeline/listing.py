@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -260,10 +260,11 @@ class Listing:
             """,
             {"chunk": chunk_id},
         ).fetchall()
-        return [
-            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest, recording_id in self.opted_out)
+        listed = (
+            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
             for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
-        ]
+        )
+        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in listed]
 
 
 def _folded(stem: str) -> str:
