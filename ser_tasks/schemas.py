@@ -234,7 +234,11 @@ RUNS = _schema(
 )
 
 DELETIONS = _schema(
-    ("table_name", pa.string(), "table or reports of which the day was deleted: segments, call_emotions, reports or alerts"),
+    (
+        "table_name",
+        pa.string(),
+        "what was deleted: a table, reports or quarantine; day is that of its parts, in quarantine that on which they were moved there",
+    ),
     ("parts", pa.int64(), "parts deleted"),
     ("size_bytes", pa.int64(), "their size in bytes"),
     ("keep_days", pa.int32(), "number of days for which the settings kept it"),

@@ -168,6 +168,21 @@ class Settings(BaseSettings):
     deployer: Deployer = Field(
         Deployer(), description='What only the deployer can say, for `ser compliance`: {"controller": "...", "purpose": "...", ...}.'
     )
+    keep_outcomes_days: int | None = Field(
+        None,
+        gt=0,
+        description="Age in days after which `ser retention` deletes all that is known of a day's recordings: recordings, outcomes, and "
+        "what is left of call_emotions and segments. Such days are not planned any more. Unset: never.",
+    )
+    keep_runs_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes rows of runs. Unset: never."
+    )
+    keep_quarantine_days: int | None = Field(
+        90,
+        gt=0,
+        description="Days after which `ser retention` deletes what `ser doctor --repair` moved into quarantine/; parts of days that are "
+        "past the retention of their table go sooner. null: never.",
+    )
     alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
         None,
@@ -230,7 +245,7 @@ class Settings(BaseSettings):
 
         Older days are not planned or scored, as that would bring back deleted rows.
         """
-        kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
+        kept = [days for days in (self.keep_segments_days, self.keep_calls_days, self.keep_outcomes_days) if days is not None]
         return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
     def without_secrets(self) -> "Settings":

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from ser_tasks.calls.opt_out import OptOut
 from ser_tasks.lake import catalog, read_only
 from ser_tasks.lake.withheld import without_emotion
 from ser_tasks.maintenance import erasure, holds, rewriting
 from ser_tasks.maintenance.compaction import LISTING_S, READING_S
 from ser_tasks.maintenance.rewriting import Rewritten
+from ser_tasks.pipeline.opt_out import withhold_scored
+from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
 
@@ -50,6 +53,16 @@ def find(lake: Store) -> Withdrawn:
     return Withdrawn({row["recording_id"]: row["refusal"] for row in rows}, frozenset(row["day"] for row in rows))
 
 
+def apply_opt_out(lake: Store, listed: OptOut, settings: Settings) -> int:
+    """Withholds the scored calls of the people on the list, as the next night would. Returns how many had emotion."""
+    return withhold_scored(lake, listed, settings, search_all=True)
+
+
+def names(lake: Store, found: Withdrawn) -> set[str]:
+    """What pages may call these recordings."""
+    return erasure.names_of(lake, found.recordings)
+
+
 def withdraw(lake: Store, found: Withdrawn, listing_s: float = LISTING_S, reading_s: float = READING_S) -> Rewritten:
     """Takes these recordings' emotion out of every part and quarantined part, and blanks the pages and alerts that name them.
 
@@ -58,5 +71,5 @@ def withdraw(lake: Store, found: Withdrawn, listing_s: float = LISTING_S, readin
     if not found.codes:
         return Rewritten()
     change = without_emotion(found.codes)
-    erasure.clean(lake, erasure.names_of(lake, found.recordings), change, erasure.Erasure(), write=True)
+    erasure.clean(lake, names(lake, found), change, erasure.Erasure(), write=True)
     return rewriting.rewrite(lake, found.days, change, listing_s, reading_s)
