@@ -226,7 +226,7 @@ def _quarantined(lake: Store) -> Iterable[tuple[str, str, pa.Table | None]]:
 def _in_store(store: Store, subject: Subject, settings: Settings) -> set[str]:
     """Ids of the recordings in the store that are, by their name or sidecar, the subject's."""
     found = set()
-    forever = settings.model_copy(update={"keep_segments_days": None, "keep_calls_days": None})
+    forever = settings.model_copy(update=dict.fromkeys(("keep_segments_days", "keep_calls_days", "keep_outcomes_days")))
     with scratch_folder(settings.scratch) as scratch:
         listing = Listing(store, forever, scratch / "listing.duckdb")
         for recording_id, key, sidecar_key in listing.database.execute("SELECT recording_id, key, sidecar_key FROM listing").fetchall():

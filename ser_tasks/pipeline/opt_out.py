@@ -7,10 +7,13 @@ What was withheld once stays so, under other models and in later uploads, too.
 
 import dataclasses
 import json
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Iterable
 from datetime import date
 
+import duckdb
 import numpy as np
+from pydantic import SecretStr
 
 from ser_tasks.calls.opt_out import OptOut
 from ser_tasks.calls.policy import REMEDIES
@@ -18,6 +21,8 @@ from ser_tasks.lake import erased, held, ledger, parts, withheld
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
+
+log = logging.getLogger(__name__)
 
 CODE = "opted_out"
 APPLIED = "opt_outs/applied.json"
@@ -29,20 +34,28 @@ def withhold_scored(lake: Store, listed: OptOut, settings: Settings, search_all:
 
     Calls on hold stay as they are until the hold is released. Without SER_PSEUDONYM_KEY the lake does not know whose calls it has.
     """
-    key = settings.pseudonym_key
     if not listed.people and not lake.exists(APPLIED):
         return 0
-    marks = {} if listed.salt or key is None else {erased.mark(key, CODE, person): person for person in listed.people}
-    before = frozenset(json.loads(lake.read_bytes(APPLIED))) if lake.exists(APPLIED) else None
-    new = [person for mark, person in marks.items() if search_all or mark not in (before or ())]
-    scored = withheld.scored_recordings(lake, new)
-    on_hold = scored & held.held_recordings(lake) if scored else frozenset()
-    count = withheld.withhold(lake, dict.fromkeys(scored - on_hold, CODE), key)
-    waiting = {person for person in new if on_hold and withheld.scored_recordings(lake, [person])}
-    applied = sorted(mark for mark, person in marks.items() if person not in waiting)
-    if before is None or applied != sorted(before):
-        lake.write_bytes(APPLIED, json.dumps(applied, indent=0).encode())
+    key = settings.pseudonym_key
+    people = {} if listed.salt or key is None else {erased.mark(key, CODE, person): person for person in listed.people}
+    before = set(json.loads(lake.read_bytes(APPLIED))) if lake.exists(APPLIED) else set()
+    new = {mark: person for mark, person in people.items() if search_all or mark not in before}
+    try:
+        count, on_hold = _withhold_calls_of(lake, new.values(), key)
+    except (duckdb.Error, UnicodeDecodeError, parts.BrokenPartError) as error:  # the next night tries again
+        log.warning("Calls of people who opted out may keep their emotion, since a part can't be read (ser doctor names it): %s", error)
+        count, on_hold = 0, True
+    applied = {mark for mark in people if mark in before or not on_hold}
+    if applied != before or not lake.exists(APPLIED):
+        lake.write_bytes(APPLIED, json.dumps(sorted(applied), indent=0).encode())
     return count
+
+
+def _withhold_calls_of(lake: Store, people: Iterable[str], key: SecretStr | None) -> tuple[int, bool]:
+    """Withholds the scored calls of people, by pseudonym. Returns their number, and whether others are on hold and stay."""
+    scored = withheld.scored_recordings(lake, people)
+    on_hold = scored & held.held_recordings(lake) if scored else frozenset()
+    return withheld.withhold(lake, dict.fromkeys(scored - on_hold, CODE), key), bool(on_hold)
 
 
 def withheld_before(lake: Store, days: Collection[date]) -> frozenset[str]:
