@@ -127,7 +127,7 @@ def test_every_refusal_takes_the_emotion_of_all_versions(made, tmp_path, facts, 
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_rollback_does_not_bring_withdrawn_emotion_back(lake, held):
+def test_a_rollback_does_not_bring_withdrawn_emotion_back(made, lake, held):
     store = open_store(str(lake))
     if held:
         holds.place(store, holds.Subject("call", "call-a"))
@@ -142,7 +142,11 @@ def test_a_rollback_does_not_bring_withdrawn_emotion_back(lake, held):
     assert len([row for row in kept if row["call_id"] == "call-b" and row["emotion"]]) == (before[0][0] if held else 0)
     assert (len([row for row in kept if row["call_id"] == "call-a" and row["emotion"]]) > 0) == held
     with catalog.connect(str(lake)) as connection:
-        assert set(catalog.run_checks(connection).values()) == {0}
+        offending = {name for name, count in catalog.run_checks(connection).items() if count}
+    assert offending == {"recordings_without_outcome"}  # only the dropped version had handled the new sidecar: the next night does
+    folder, bundles, workers = made
+    run = run_night(folder / "calls", lake, bundles[1], workers)
+    assert (run["withheld"], run["scored"], set(run["checks"].values())) == (1, 0, {0}) and shown(lake) == 0
 
 
 def test_retention_keeps_what_is_on_hold(lake):
