@@ -100,8 +100,7 @@ def test_a_call_recorded_after_the_customer_left_the_list_is_scored(place, made,
     assert emotion(lake, "later") >= 3 and emotion(lake, "of-11") == 0
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-@pytest.mark.parametrize("as_pseudonym", [False, True])
+@pytest.mark.parametrize(("compacted", "as_pseudonym"), [(False, True), (True, False)])
 def test_scored_calls_lose_their_emotion_in_every_version_and_part(place, made, workers, compacted, as_pseudonym):
     lake, store = place / "lake", open_store(str(place / "lake"))
     if compacted:
@@ -143,3 +142,15 @@ def test_a_list_that_cannot_be_read_stops_the_night_before_anything_is_written(p
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 2 and len(answer.output.strip().splitlines()) == 1 and "SER_OPT_OUT" in answer.output
     assert not (place / "lake").exists()
+
+
+def test_a_part_that_cannot_be_read_delays_the_withdrawal_and_stops_no_night(place, made, workers):
+    lake, listed = place / "lake", opting_out(place, LISTED)
+    broken = next((lake / "call_emotions").rglob("*.parquet"))
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:300])
+    run = run_night(place / "calls", lake, made[1][0], workers, settings=listed)
+    assert run["listed"] == 2
+    broken.write_bytes(whole)
+    run_night(place / "calls", lake, made[1][0], workers, settings=listed)
+    assert emotion(lake, "of-11") == 0
