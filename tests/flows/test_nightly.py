@@ -261,7 +261,7 @@ def test_an_erasure_deletes_the_artifacts_that_name_the_call_and_no_other(calls,
     assert f"{len(naming)} artifacts" in run(app, arguments).output and len(all_of_them()) == len(before)
     done = run(app, [*arguments, "--delete"])
     assert done.exit_code == 0, done.output
-    assert sorted(all_of_them()) == sorted(set(before) - set(naming))
+    assert sorted(all_of_them()) == sorted(each for each in before if each not in naming)
     [receipt] = (tmp_path / "lake" / "erasures").glob("*.json")
     assert json.loads(receipt.read_text())["prefect_artifacts"] == len(naming)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
