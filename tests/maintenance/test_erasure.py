@@ -139,7 +139,8 @@ def test_no_byte_names_what_was_erased_by_any_id(made, lake, by):
     text = {"call": call_id, "recording": recording_id(key)}.get(by) or (pseudonym(kind, person, SETTINGS) if "'" in by else person)
     gone = [call_id, key, key.replace(".wav", ".json"), recording_id(key)] if kind == "call" else words()
     if kind == "agent":  # the recording that is no sound has none
-        gone = [pseudonym("agent", person, SETTINGS), *HERS, *HERS.values(), *map(recording_id, HERS)]
+        sidecars = [each.replace(".wav", ".json") for each in HERS]
+        gone = [pseudonym("agent", person, SETTINGS), *HERS, *HERS.values(), *sidecars, *map(recording_id, HERS)]
     before = naming(lake, gone)
     assert {name.split("/")[0] for name in before} >= {"recordings", "outcomes", "call_emotions", "segments", "reports", "alerts", "runs"}
     assert erase(lake, kind, text, made[0]).complete
