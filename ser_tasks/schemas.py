@@ -101,7 +101,10 @@ SEGMENTS = _schema(
     *_PROVENANCE,
 )
 
-CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "roles")
+NOTICE = ("notice_text", "notice_version", "notice_at")
+"""What proves that the caller was informed: by which text, in which version, and when."""
+
+CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", *NOTICE, "roles")
 
 CALL_EMOTIONS = _schema(
     ("call_id", pa.string(), "call"),
@@ -118,6 +121,9 @@ CALL_EMOTIONS = _schema(
     ("queue", pa.string(), "queue of the call"),
     ("language", pa.string(), "language of the call, as the source wrote it"),
     ("notice_given", pa.bool_(), "whether the caller was informed (AI Act, Art. 50); null where unknown"),
+    ("notice_text", pa.string(), "text of the notice that the caller was given, or its name; null where unknown, and in older parts"),
+    ("notice_version", pa.string(), "version of that text; null where unknown, and in older parts"),
+    ("notice_at", UTC, "when the caller was given it; null where unknown, and in older parts"),
     ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
     *[
         (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
@@ -228,7 +234,11 @@ RUNS = _schema(
 )
 
 DELETIONS = _schema(
-    ("table_name", pa.string(), "table or reports of which the day was deleted: segments, call_emotions, reports or alerts"),
+    (
+        "table_name",
+        pa.string(),
+        "what was deleted: a table, reports or quarantine; day is that of its parts, in quarantine that on which they were moved there",
+    ),
     ("parts", pa.int64(), "parts deleted"),
     ("size_bytes", pa.int64(), "their size in bytes"),
     ("keep_days", pa.int32(), "number of days for which the settings kept it"),

@@ -100,6 +100,18 @@ class Settings(BaseSettings):
         description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
         '["recording_consent"]. Calls with any other such name are not scored.',
     )
+    notice_text: dict[str, str] = Field(
+        {},
+        description='Text, or its name, of the notice that callers hear, by queue ("*": any other), as {"*": "greeting"}: for calls with '
+        "notice_given true whose metadata name none.",
+    )
+    notice_version: dict[str, str] = Field(
+        {}, description='Version of that text, by queue, as {"billing": "2026-03", "*": "2025-11"}: for the same calls.'
+    )
+    opt_out: str | None = Field(
+        None,
+        description="File, or s3://bucket/name, with the customers whose emotion is never scored: one id or pseudonym a line. Unset: none.",
+    )
     raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {},
         description='Interleaved channels of headerless audio by suffix, as {".raw": 2}, where the sidecar names none. '
@@ -159,6 +171,21 @@ class Settings(BaseSettings):
     )
     deployer: Deployer = Field(
         Deployer(), description='What only the deployer can say, for `ser compliance`: {"controller": "...", "purpose": "...", ...}.'
+    )
+    keep_outcomes_days: int | None = Field(
+        None,
+        gt=0,
+        description="Age in days after which `ser retention` deletes all that is known of a day's recordings: recordings, outcomes, and "
+        "what is left of call_emotions and segments. Such days are not planned any more. Unset: never.",
+    )
+    keep_runs_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes rows of runs. Unset: never."
+    )
+    keep_quarantine_days: int | None = Field(
+        90,
+        gt=0,
+        description="Days after which `ser retention` deletes what `ser doctor --repair` moved into quarantine/; parts of days that are "
+        "past the retention of their table go sooner. null: never.",
     )
     alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
@@ -232,7 +259,7 @@ class Settings(BaseSettings):
 
         Older days are not planned or scored, as that would bring back deleted rows.
         """
-        kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
+        kept = [days for days in (self.keep_segments_days, self.keep_calls_days, self.keep_outcomes_days) if days is not None]
         return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
     def without_secrets(self) -> "Settings":

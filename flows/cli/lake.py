@@ -3,6 +3,7 @@
 import functools
 import getpass
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,12 +76,13 @@ def retention(
     lake: Lake,
     delete: Annotated[bool, typer.Option("--delete", help="Delete these parts; without it, they are only listed.")] = False,
 ) -> None:
-    """List the parts that are older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS allow; with --delete, delete them.
+    """List what is older than the settings SER_KEEP_..._DAYS allow; with --delete, delete it.
 
-    Emotion in older versions of calls whose consent was withdrawn goes, too. What is on hold (`ser hold`) stays.
+    Emotion of calls whose consent was withdrawn, or whose customer is on SER_OPT_OUT, goes, too. What is on hold (`ser hold`) stays.
 
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
+    from ser_tasks.calls.opt_out import read as read_opt_out
     from ser_tasks.maintenance import retention as library
     from ser_tasks.maintenance import withdrawal
     from ser_tasks.monitoring import access_log
@@ -89,6 +91,7 @@ def retention(
 
     require_nights(lake)
     store, settings = open_store(lake), Settings()
+    listed = read_opt_out(settings)
     found = library.expired(store, settings)
     for each in found:
         typer.echo(each.summary())
@@ -98,9 +101,16 @@ def retention(
         typer.echo(f"{library.delete(store, found)} parts deleted.")
     else:
         typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+    for table, setting in library.kept_for_ever(settings).items():
+        typer.echo(f"{table}: kept for ever ({setting} is not set)")
+    if delete:
+        withdrawal.apply_opt_out(store, listed, settings)
     withdrawn = withdrawal.find(store)
     if withdrawn.recordings:
-        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
+        rows = None
+        if delete:
+            _delete_artifacts(withdrawal.names(store, withdrawn))
+            rows = withdrawal.withdraw(store, withdrawn).rows.total()
         typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
     if accesses := access_log.expired(access_log.folder_of(lake, settings), settings.keep_access_days):
         typer.echo(f"access log: {len(accesses)} days, kept for {settings.keep_access_days} days")
@@ -115,16 +125,20 @@ def rollback(
 ) -> None:
     """Delete a version of the scores, so that the views show the version before it. The next night scores what only this version had.
 
+    Rows on hold are copied into quarantine/ first; emotion of calls that were withdrawn or opted out does not come back.
+
     Example: `ser rollback --lake s3://lake/emotions --version cnn_tcn-1-1a2b3c4d.customers_only`
     """
-    from ser_tasks.maintenance.retention import parts_of_version
+    from ser_tasks.maintenance.retention import parts_of_version, roll_back
+    from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
     store = open_store(lake)
     keys = parts_of_version(store, version)
-    for key in keys if delete else []:
-        store.delete(key)
+    kept = roll_back(store, version, Settings()) if delete else 0
     typer.echo(f"{len(keys)} parts of {version} " + ("deleted." if delete else "to delete: call it again with --delete."))
+    if kept:
+        typer.echo(f"Rows on hold of {kept} parts were copied into quarantine/.")
 
 
 Customer = Annotated[str | None, typer.Option(help="Id of a customer, or the pseudonym.")]
@@ -162,8 +176,11 @@ def erase(
     typer.echo(f"{len(target.recordings)} recordings of this {subject.kind}; {target.held} more are on hold and stay.")
     if not recordings:
         typer.echo("Recordings that were never scored show whose they are in their store only: give --recordings, too.")
-    done = erasure.erase(store, target, settings) if delete else erasure.dry_run(store, target)
-    typer.echo("\n".join([*done.lines(), "Not reached:", *(f"  {each}" for each in erasure.NOT_REACHED)]))
+    artifacts = _delete_artifacts(target.names, delete)
+    done = erasure.erase(store, target, settings, artifacts=artifacts) if delete else erasure.dry_run(store, target)
+    if artifacts is not None:
+        typer.echo(f"Prefect: {artifacts} artifacts that name a call of theirs are {'' if delete else 'to be '}deleted")
+    typer.echo("\n".join([*done.lines(), "Not reached:", *(f"  {each}" for each in erasure.not_reached(artifacts))]))
     typer.echo(f"Receipt: {done.receipt}" if delete else "Nothing was changed: call it again with --delete.")
     if not done.complete:
         raise failure("the erasure is not complete: call it again once no night runs and every part can be read.")
@@ -213,6 +230,15 @@ def pseudonym(
     if made is None:
         raise ValueError("SER_PSEUDONYM_KEY is not set, or the id is empty: without the key of the nights there is no pseudonym.")
     typer.echo(made)
+
+
+def _delete_artifacts(names: Collection[str], delete: bool = True) -> int | None:
+    """The number of Prefect's artifacts with one of the names, which are deleted; None without a Prefect server (PREFECT_API_URL)."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return None
+    from flows.artifacts import delete_naming
+
+    return delete_naming(names, delete)
 
 
 def _subject(store: "Store", customer: str | None, call: str | None, agent: str | None) -> "Subject":

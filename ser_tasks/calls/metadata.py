@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
 
-from ser_tasks.calls.spelling import DuplicateNameError, NamedFacts, named_facts, plain
+from ser_tasks.calls.spelling import ALIASES, DuplicateNameError, NamedFacts, named_facts, plain
 from ser_tasks.calls.times import date_in_folders, in_zone, read_time, shape
 from ser_tasks.settings import Settings
 
@@ -82,16 +82,20 @@ class Sidecar(BaseModel):
     queue: Text | None = None
     language: Text | None = None
     notice_given: StrictBool | None = None
+    notice_text: Text | None = None
+    notice_version: Text | None = None
+    notice_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     channels: Annotated[dict[int, Text] | None, BeforeValidator(_channel_numbers)] = None
     """Words by channel number, as written: ser_tasks.calls.roles says which roles they mean."""
 
 
-_FACTS = {plain(name): name for name in Sidecar.model_fields}
+_FACTS = {plain(name): name for name in Sidecar.model_fields} | ALIASES
+_TIMES = ("started_at", "notice_at")
 
 
 @dataclass(frozen=True)
 class CallMetadata:
-    """Known facts by name, and the source of each: sidecar, file_name, key or object."""
+    """Known facts by name, and the source of each: sidecar, file_name, key, object or settings."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -126,9 +130,18 @@ def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, st
             facts.setdefault("call_date", facts["started_at"].astimezone(zone).date())
             if note and "started_at" not in values:
                 notes.append(f"started_at {note}")
+        if facts.get("notice_at"):
+            facts["notice_at"], note = in_zone(facts["notice_at"], zone)
+            if note and "notice_at" not in values:
+                notes.append(f"notice_at {note}")
         for name, value in facts.items():
             if value not in (None, "", {}) and name not in values:
                 values[name], sources[name] = value, source
+    if values.get("notice_given"):
+        for name, defaults in (("notice_text", settings.notice_text), ("notice_version", settings.notice_version)):
+            default = defaults.get(values.get("queue", ""), defaults.get("*"))
+            if default and name not in values:
+                values[name], sources[name] = default, "settings"
     if "call_id" not in values:
         values["call_id"], sources["call_id"] = _call_id_from(key, settings), "key"
     return CallMetadata(values, sources, tuple(notes), any(named.notice_unclear for _, named in read))
@@ -342,6 +355,6 @@ def _checked(subject: str, named: NamedFacts) -> NamedFacts:
 
 
 def _example(name: str, value: Any) -> str:
-    if name != "started_at" or not isinstance(value, str):
+    if name not in _TIMES or not isinstance(value, str):
         return ""
     return f" (it looks like {shape(value)}); write ISO 8601, such as 2026-11-20T14:05:00+01:00"

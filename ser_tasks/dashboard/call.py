@@ -25,6 +25,9 @@ FACTS = {
     "queue": "Queue",
     "language": "Language",
     "notice_given": "Caller was informed",
+    "notice_text": "Notice",
+    "notice_version": "Version of the notice",
+    "notice_at": "Notice given at",
     "roles": "Who is on which channel",
     "call_id": "Call id",
 }

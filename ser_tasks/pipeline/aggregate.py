@@ -11,7 +11,7 @@ import numpy as np
 
 from ser_tasks.calls.metadata import pseudonym
 from ser_tasks.pipeline.extract import Extracted
-from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS
+from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS, NOTICE
 from ser_tasks.settings import Settings
 
 ESCALATION_CHANGE = 0.2
@@ -119,6 +119,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "queue": facts.get("queue"),
         "language": facts.get("language"),
         "notice_given": facts.get("notice_given"),
+        **{name: facts.get(name) for name in NOTICE},
         "call_id_source": facts.sources.get("call_id", "key"),
         **sources,
         "codec": result.info.codec,

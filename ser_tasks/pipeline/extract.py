@@ -307,7 +307,8 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     with _Clock(result.seconds)("speech"):
         spoken, probabilities = _attributed_speech(result, call, detected)
-    refusals = {role: policy.refusal(role, facts.get("notice_given"), facts.notice_unclear) for role in result.roles}
+    consent = facts.get("notice_given"), facts.notice_unclear, result.recording.opted_out
+    refusals = {role: policy.refusal(role, *consent) for role in result.roles}
     speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
     for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True)):

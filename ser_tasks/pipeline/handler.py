@@ -15,6 +15,7 @@ from ser_tasks.inference.bundle import shared_bundle
 from ser_tasks.inference.scorer import choose_device, score_file
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
+from ser_tasks.pipeline.opt_out import without_opted_out
 from ser_tasks.pipeline.publish import ChunkReport, failed_batch, publish_chunk
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.pipeline.worker_pool import WorkerPool
@@ -56,8 +57,9 @@ class ChunkHandler:
 
     def publish(self, extracted: ExtractedChunk) -> ChunkReport:
         """The second stage: scores the chunk, writes its parts, and removes its frames."""
-        probabilities, score_s = self._score(extracted.batches)
-        report = publish_chunk(self.lake, extracted.chunk, extracted.batches, probabilities, self.bundle, self.spec, self.settings)
+        batches = [without_opted_out(batch, self.spec.opt_out, self.settings) for batch in extracted.batches]
+        probabilities, score_s = self._score(batches)
+        report = publish_chunk(self.lake, extracted.chunk, batches, probabilities, self.bundle, self.spec, self.settings)
         shutil.rmtree(extracted.folder, ignore_errors=True)
         return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -107,6 +107,8 @@ class Recording:
     """How often it was tried before."""
     sidecar_etag: str | None = None
     planned_at: datetime | None = None
+    opted_out: bool = False
+    """Whether it was withheld before because its customer was on the opt-out list."""
 
 
 class Listing:
@@ -130,6 +132,8 @@ class Listing:
         self.ignored: Counter[str] = Counter()
         """Keys that are neither recordings nor sidecars of one, by suffix."""
         self.closed = 0
+        self.opted_out: Container[str] = frozenset()
+        """Ids of recordings that were withheld before for the opt-out list."""
         self._erased = erased
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
@@ -256,10 +260,11 @@ class Listing:
             """,
             {"chunk": chunk_id},
         ).fetchall()
-        return [
+        listed = (
             Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
             for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
-        ]
+        )
+        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in listed]
 
 
 def _folded(stem: str) -> str:

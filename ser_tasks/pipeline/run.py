@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.lake import catalog, erased, manifest, parts
 from ser_tasks.lake.sql_text import literal
-from ser_tasks.pipeline import ingest
+from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
 from ser_tasks.pipeline.listing import Listing
@@ -43,6 +43,8 @@ class Night:
         self._contexts = contextlib.ExitStack()
         self.written_row: dict[str, Any] | None = None
         """The run's row, once it is written."""
+        self.withheld = 0
+        """Scored calls that the opt-out list withheld."""
 
     def __enter__(self) -> "Night":
         self.scratch = self._contexts.enter_context(scratch_folder(self.spec.settings.scratch))
@@ -62,10 +64,12 @@ class Night:
         """Lists the store, writes the manifest of what is new, and returns the chunks that wait."""
         spec = self.spec
         with self.record.timed("list"):
+            self.withheld = opt_out.withhold_scored(self.lake, spec.opt_out, self.handler.settings)
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
             deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, self._pseudonym_key)
             self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
+            self.listing.opted_out = opt_out.withheld_before(self.lake, {day for day, _ in plan.chunks})
         self.record.add_plan(plan)
         return plan
 
@@ -131,7 +135,10 @@ class Night:
 
     def remarks(self) -> list[str]:
         """What a person should know about a run that went well."""
-        lines = [
+        lines = [f"{self.withheld} calls that were scored are withheld now: their customers opted out"] if self.withheld else []
+        if self.spec.opt_out.salt:
+            lines.append("SER_OPT_OUT without SER_PSEUDONYM_KEY: calls that were scored before cannot be recognised, and stay")
+        lines += [
             f"{count} recordings withheld under the policy {self.spec.policy} ({code}): {REMEDIES[code]}"
             for code, count in sorted(self.record.refusals.items())
         ]

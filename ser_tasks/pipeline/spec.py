@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from ser_tasks.calls.opt_out import OptOut
+from ser_tasks.calls.opt_out import read as read_opt_out
 from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.scorer import ScorerSpec, choose_device
@@ -46,6 +48,8 @@ class RunSpec:
     """Says whether SER_PSEUDONYM_KEY is the same on two machines; None without a key."""
     preparation_s: float
     """Seconds it took to check the stores and load the model."""
+    opt_out: OptOut = OptOut()
+    """Who is never scored, as the list was when the run started."""
 
     @property
     def model(self) -> str:
@@ -76,9 +80,15 @@ def run_settings(settings: Settings, model: str | None, policy: str | None) -> S
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     """The bundle of a run, after everything was checked that is needed to start it.
 
-    Raises ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where there is no folder of recordings;
-    StoreAccessError or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
+    Raises ValueError for an unknown policy, device, model or kind of store, and for an opt-out list that can't be read; FileNotFoundError
+    where there is no folder of recordings; StoreAccessError or ConnectionError where S3 can't be listed; OSError where a local lake or
+    scratch can't be written.
     """
+    read_opt_out(settings)
+    return _bundle(recordings, lake, settings, device)
+
+
+def _bundle(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     policy_named(settings.policy)
     choose_device(device)
     open_store(recordings).check()
@@ -111,7 +121,8 @@ def make_spec(
 ) -> RunSpec:
     """The specification of a new run. Raises what ``preflight`` raises."""
     begun = time.perf_counter()
-    bundle = preflight(recordings, lake, settings, device)
+    opt_out = read_opt_out(settings)
+    bundle = _bundle(recordings, lake, settings, device)
     return RunSpec(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
         started_at=datetime.now(UTC),
@@ -127,6 +138,7 @@ def make_spec(
         feature_params=bundle.feature_params,
         key_fingerprint=key_fingerprint(settings.pseudonym_key),
         preparation_s=time.perf_counter() - begun,
+        opt_out=opt_out,
     )
 
 

@@ -21,7 +21,7 @@ from ser_tasks.storage import Store, open_store
 MEMORY_LIMIT = "512MB"
 
 _TABLES = """
-    CREATE TEMP TABLE deleted AS SELECT DISTINCT day FROM parts.deletions;
+    CREATE TEMP TABLE deleted AS SELECT DISTINCT day FROM parts.deletions WHERE table_name NOT IN ('runs', 'quarantine');
     CREATE TEMP TABLE planned AS SELECT recording_id, etag, sidecar_etag, chunk_id, day FROM recordings_all ANTI JOIN deleted USING (day);
     CREATE TEMP TABLE handled AS SELECT recording_id, etag, chunk_id, day, version, outcome FROM outcomes_all ANTI JOIN deleted USING (day);
     CREATE TEMP TABLE call_rows AS
@@ -135,7 +135,7 @@ def reconcile(store: Store, report: Report, inventory: Inventory, settings: Sett
         for kind, query in _DOUBLED.items():
             for recording_id, _, count, chunks in lake.execute(query + " ORDER BY ALL").fetchall():
                 report.add(kind, f"recording {recording_id}", count, f"chunks {chunks}")
-        _find_manifest_gaps(report, inventory)
+        _find_manifest_gaps(report, inventory, deleted_days(store))
         given_up = lake.execute(_GIVEN_UP, {"attempts": settings.max_attempts}).to_arrow_table()
         if report.recordings:
             missing = lake.execute(_NOT_IN_VERSION).to_arrow_table()
@@ -154,11 +154,11 @@ def _find_faulty_chunks(store: Store, report: Report, lake: duckdb.DuckDBPyConne
                 report.move(*parts_of_chunk(store, day, version, chunk_id))
 
 
-def _find_manifest_gaps(report: Report, inventory: Inventory) -> None:
+def _find_manifest_gaps(report: Report, inventory: Inventory, deleted: set[date]) -> None:
     numbers: dict[date, list[int]] = {}
     for table in (inventory.readable, inventory.broken):
         for name, day, key in zip(*(table[column].to_pylist() for column in ("tbl", "day", "key")), strict=True):
-            if name == "recordings" and (match := MANIFEST.search(key)):
+            if name == "recordings" and day not in deleted and (match := MANIFEST.search(key)):
                 numbers.setdefault(day, []).append(int(match[1]))
     for day, present in sorted(numbers.items()):
         for number in sorted(set(range(1, max(present) + 1)) - set(present)):
