@@ -277,7 +277,7 @@ def test_the_example_names_variables_that_exist_and_no_values():
 def test_no_deployed_file_holds_a_secret():
     secret = re.compile(r"(?i)(secret|password|key|token|auth_string)\w*[ \t]*[=:][ \t]*[^\s<{#]")
     for path in [*DEPLOY.rglob("*.yaml"), *UNITS, DEPLOY / "Containerfile", *DEPLOY.glob("*.example")]:
-        assert not secret.search(path.read_text()), path
+        assert not secret.search(re.sub(r"(?m)^\s*#.*$", "", path.read_text())), path
 
 
 def test_settings_do_not_show_their_secrets():
