@@ -10,9 +10,11 @@ from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
+
+from ser_tasks.printable import printable
 
 END_LIMIT_S = 8.0
 """From a program's last line to its end: Prefect sends its server what it still holds, or retries for hours where that is gone."""
@@ -42,6 +44,14 @@ def _end_in_time(ending: dict[str, int], ended: threading.Event) -> None:
     if "flows.server" in sys.modules:
         sys.modules["flows.server"].kill_servers()
     os._exit(ending["exit_code"])
+
+
+def echo(message: Any = None, file: IO[Any] | None = None, nl: bool = True, err: bool = False, color: bool | None = None) -> None:
+    """As click's echo, with control characters written as text: names, metadata and reasons come from outside."""
+    _click_echo(None if message is None else printable(message), file, nl, err, color)
+
+
+_click_echo, typer.echo = typer.echo, echo  # every command prints by typer.echo, so none can forget
 
 
 app = Program(
@@ -102,7 +112,7 @@ def failure(message: object, exit_code: int = 1) -> SystemExit:
     """Prints a message to standard error, and returns the exception that ends the program with this exit code."""
     from ser_tasks import logs
 
-    typer.secho(logs.error_line(message), err=True, fg=None if logs.is_json() else "red")
+    typer.secho(printable(logs.error_line(message)), err=True, fg=None if logs.is_json() else "red")
     return SystemExit(exit_code)
 
 

@@ -25,6 +25,12 @@ def sql(
     out: Annotated[Path | None, typer.Option(help="File to write: .csv, .json, .parquet or .txt; an older one is replaced.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all.")] = 100,
     as_of: Annotated[str | None, typer.Option(help="Answer with what was known then: 2026-11-03, or 2026-11-03T06:00 (UTC).")] = None,
+    locked: Annotated[
+        bool | None,
+        typer.Option(
+            "--locked/--unlocked", help="Whether SQL reads nothing but the lake: by default so with --file, which others may lend."
+        ),
+    ] = None,
 ) -> None:
     """Query the lake in SQL (DuckDB). Without a query: answers standard input, opens a prompt on a terminal, or lists the views.
 
@@ -35,7 +41,7 @@ def sql(
     from ser_tasks.query.session import run
 
     try:
-        run(lake, query, file, format and format.value, out, rows, as_of, functools.partial(_log_export, lake))
+        run(lake, query, file, format and format.value, out, rows, as_of, functools.partial(_log_export, lake), locked)
     except KeyboardInterrupt:
         raise failure("stopped.", 130) from None
 

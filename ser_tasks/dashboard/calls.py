@@ -1,6 +1,5 @@
 """The list of calls. Its address alone holds search, filters, order and page, so that a link or bookmark shows the same list."""
 
-import csv
 import io
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from ser_tasks.dashboard.overview import queue_names
 from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, log_access, page
 from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
-from ser_tasks.query.formats import spreadsheet_safe
+from ser_tasks.query.formats import csv_writer, spreadsheet_safe
 from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 
 router = APIRouter()
@@ -231,7 +230,7 @@ def _lines(cursor: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
         yield BYTE_ORDER_MARK + ",".join(NAMES) + "\n"
         for batch in batches:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([map(csv_cell, row.values()) for row in batch.to_pylist()])
+            csv_writer(text).writerows([map(csv_cell, row.values()) for row in batch.to_pylist()])
             yield text.getvalue()
 
 

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_tasks.lake import read_only, sql_views
+from ser_tasks.printable import printable
 from ser_tasks.settings import Settings, resource
 from ser_tasks.storage import open_store
 
@@ -268,7 +269,7 @@ def disk_space(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:
 def as_line(value: object) -> str:
     """Text from outside as one printable line of at most MAX_LINE_CHARACTERS."""
     text = " ".join(str(value).split())
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    text = printable(text)
     return text if len(text) <= MAX_LINE_CHARACTERS else text[: MAX_LINE_CHARACTERS - 1] + "…"
 
 
