@@ -19,6 +19,7 @@ from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
 from ser_tasks.audio.samples import FULL_SCALE, Samples
+from ser_tasks.audio.similarity import TAPS, predicted_by
 from ser_tasks.audio.vad import WINDOW, WINDOW_S
 
 Mask = NDArray[np.bool_]
@@ -39,6 +40,8 @@ SAME_SHARE = 0.9
 """Two channels are one signal if more than this share of their windows of speech is coherent,"""
 SAME_DB = 12.0
 """and their levels differ by less than this: a fainter copy is an echo."""
+EXPLAINED = 0.85
+"""Where coherence finds this share of the windows that are alike by their power, it alone decides: it is the more exact of the two."""
 BLOCK = 256
 """Windows in a block."""
 PEAK = 7.0
@@ -55,6 +58,9 @@ _ENOUGH = 8
 """Windows of background in a block that say how loud it is."""
 _BINS = 5
 """Bins over which a transfer function is smooth: it is that of a path of some 13 ms."""
+_BANDS = 12
+_WORTH_POWER = 16
+"""Windows of speech in a block, half a second, for which powers are compared."""
 _NEIGHBOURS = 3
 """Windows before and after one whose power counts with its own: speech pauses within syllables."""
 
@@ -110,6 +116,7 @@ class _Pair:
                 found = [*found, commonest]
             if found:
                 self._compare(first, found)
+            self._compare_power(first)
 
     def _read(self, first: int) -> Floats:
         """A block at 4 kHz with _MARGIN before and behind, (2, samples)."""
@@ -159,6 +166,27 @@ class _Pair:
         if channel:
             self.level_db[here] = np.where(coherent[block], level_db[block], self.level_db[here])
 
+    def _compare_power(self, first: int) -> None:
+        """Judges what the coherence leaves of a block's windows by their power (similarity.py), where that explains more."""
+        here = slice(first, min(first + BLOCK, self._speech.shape[1]))
+        count = here.stop - first
+        left = self._candidates[:, here] & ~self.foreign[:, here]
+        worth = left.sum(axis=1) >= _WORTH_POWER
+        if not worth.any():
+            return
+        bands = _bands(self._read(first))
+        for channel in np.flatnonzero(worth):
+            candidates = self._candidates[channel, here]
+            power, source = bands[channel, TAPS - 1 : TAPS - 1 + count], bands[1 - channel, : TAPS - 1 + count]
+            alike, level_db = predicted_by(power, source, candidates)
+            alike &= candidates
+            if (self.foreign[channel, here] & alike).sum() >= EXPLAINED * alike.sum():
+                continue
+            self.foreign[channel, here] |= alike & (level_db <= SOURCE_DB)
+            self.coherence[channel, here][alike] = 1
+            sign = 1 if channel else -1
+            self.level_db[here] = np.where(alike & np.isnan(self.level_db[here]), sign * level_db, self.level_db[here])
+
     def same_signal(self) -> bool:
         """Whether nearly all speech of either channel is coherent with the other, at a level of the same order (SAME_SHARE, SAME_DB)."""
         speaking = self._speech.any(axis=0)
@@ -197,6 +225,16 @@ def _spectra(samples: Floats, lag: int) -> Spectra:
     low, high = (round(hz * _FRAME / _RATE_HZ) for hz in _BAND_HZ)
     spectra: Spectra = fft.rfft(frames * _hann(), axis=1)[:, low:high]
     return spectra
+
+
+def _bands(samples: Floats) -> Floats:
+    """Power of a block's windows, and of the TAPS - 1 before them, in bands, (channels, windows, bands)."""
+    first = _MARGIN - _HOP // 2 - (TAPS - 1) * _HOP
+    frames = np.lib.stride_tricks.sliding_window_view(samples[:, first : first + (BLOCK + TAPS) * _HOP], _FRAME, axis=1)[:, ::_HOP]
+    low, high = (round(hz * _FRAME / _RATE_HZ) for hz in _BAND_HZ)
+    spectra = fft.rfft(frames * _hann(), axis=2)[:, :, low:high]
+    bands: Floats = (spectra.real**2 + spectra.imag**2).reshape(*spectra.shape[:2], _BANDS, -1).sum(axis=3)
+    return bands
 
 
 def _peaks(samples: Floats) -> list[int]:
