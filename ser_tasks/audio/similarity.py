@@ -15,10 +15,10 @@ TAPS = 12
 """Windows of the source, the present one and those before it, that make up an echo."""
 ALIKE = 0.5
 """Channels are alike from this correlation of log powers on. That of two voices at once stays below 0.35."""
-EXCESS_DB = 3.0
+EXCESS_DB = 2.0
 """A window this much above the predicted power holds another voice, too."""
-_AROUND = 7
-"""Windows before and after one over which powers are correlated: half a second in all, a few syllables."""
+_AROUND = 10
+"""Windows before and after one over which powers are correlated: 0.7 s in all, a few syllables."""
 _NEIGHBOURS = 3
 _USUAL = 12
 """Windows before and after one whose mean power makes an error relative."""
