@@ -9,6 +9,7 @@ All of it runs at 4 kHz, up to 1.7 kHz, where speech has most of its power and c
 """
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -42,6 +43,8 @@ SAME_DB = 12.0
 """and their levels differ by less than this: a fainter copy is an echo."""
 ALIKE_SHARE = 0.2
 """Windows that are alike by their power are an echo if they are this share of those in which it may be: an echo lasts, chance does not."""
+FOUND = 0.9
+"""Where coherence finds this share of them, it decides alone: it is the more exact where two speak at once."""
 BLOCK = 256
 """Windows in a block."""
 PEAK = 7.0
@@ -75,8 +78,10 @@ class Crosstalk:
     """For each channel the first one that carries the same signal throughout: itself, unless it is a copy."""
 
 
-def compare_channels(call: Samples, speech: Mask) -> Crosstalk:
+def compare_channels(call: Samples, speech: Mask, shared: Collection[int] = ()) -> Crosstalk:
     """Compares every two channels of a call; ``speech`` is (channels, windows), from the detector.
+
+    ``shared`` channels are known to hold the voices of others too: what is on them is still its owner's.
 
     It reads the samples twice, a block at a time, and only where two channels speak.
     """
@@ -87,8 +92,8 @@ def compare_channels(call: Samples, speech: Mask) -> Crosstalk:
         if pair.same_signal():
             copy_of[other] = min(copy_of[other], copy_of[one])
         else:
-            foreign[one] |= pair.foreign[0]
-            foreign[other] |= pair.foreign[1]
+            foreign[one] |= pair.foreign[0] & (other not in shared)
+            foreign[other] |= pair.foreign[1] & (one not in shared)
     return Crosstalk(foreign, tuple(copy_of))
 
 
@@ -186,10 +191,11 @@ class _Pair:
             self._alike_db[channel, here] = level_db
 
     def _add_alike(self) -> None:
-        """Counts windows that are alike by their power, if they are too many to be chance (ALIKE_SHARE)."""
+        """Counts windows that are alike by their power, if they are too many to be chance, and coherence misses them (ALIKE_SHARE, FOUND)."""
         for channel, sign in ((0, -1), (1, 1)):
             alike, level_db = self._alike[channel], self._alike_db[channel]
-            if alike.sum() >= ALIKE_SHARE * self._candidates[channel].sum():
+            found = (alike & self.foreign[channel]).sum() >= FOUND * alike.sum()
+            if not found and alike.sum() >= ALIKE_SHARE * self._candidates[channel].sum():
                 self.foreign[channel] |= alike & (level_db <= SOURCE_DB)
                 self.coherence[channel][alike] = 1
                 self.level_db[:] = np.where(alike & np.isnan(self.level_db), sign * level_db, self.level_db)
