@@ -44,7 +44,7 @@ SAME_DB = 12.0
 ALIKE_SHARE = 0.2
 """Windows that are alike by their power are an echo if they are this share of those in which it may be: an echo lasts, chance does not."""
 FOUND = 0.9
-"""Where coherence finds this share of them, it decides alone: it is the more exact where two speak at once."""
+"""Where coherence finds this share of them, it decides alone: it is the more exact one where two speak at once."""
 BLOCK = 256
 """Windows in a block."""
 PEAK = 7.0
@@ -186,12 +186,13 @@ class _Pair:
         for channel in np.flatnonzero(worth):
             candidates = self._candidates[channel, here]
             power, source = bands[channel, TAPS - 1 : TAPS - 1 + count], bands[1 - channel, : TAPS - 1 + count]
-            alike, level_db = predicted_by(power, source, candidates)
+            echo = candidates & self.foreign[channel, here]  # a fit to what coherence is sure of leaves out the customer's voice
+            alike, level_db = predicted_by(power, source, echo if echo.sum() >= _WORTH_POWER else candidates)
             self._alike[channel, here] = alike & candidates
             self._alike_db[channel, here] = level_db
 
     def _add_alike(self) -> None:
-        """Counts windows that are alike by their power, if they are too many to be chance, and coherence misses them (ALIKE_SHARE, FOUND)."""
+        """Counts windows that are alike by their power, if coherence misses them, and chance does not explain them (FOUND, ALIKE_SHARE)."""
         for channel, sign in ((0, -1), (1, 1)):
             alike, level_db = self._alike[channel], self._alike_db[channel]
             found = (alike & self.foreign[channel]).sum() >= FOUND * alike.sum()

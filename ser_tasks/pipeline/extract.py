@@ -362,7 +362,7 @@ def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) ->
             spoken[index] = []
         elif foreign.any():
             spoken[index] = speech_spans(probabilities[index], call.samples)
-            if not spoken[index]:
+            if result.roles[index] == "customer" and not spoken[index]:
                 result.note = _join(result.note, f"all speech on channel {index} is an echo of another channel: it is left out")
     copies = [index for index, of in enumerate(crosstalk.copy_of) if crosstalk.copy_of.count(of) > 1]
     for index in copies:
