@@ -64,10 +64,14 @@ def _moment(value: Any) -> Any:
 
 
 def _channel_numbers(value: Any) -> Any:
-    """Checks that names are canonical: "0" and "00" would be the same channel."""
-    if isinstance(value, dict) and not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
+    """Checks that names are canonical: "0" and "00" would be the same channel. A channel with null for its word is unknown."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError('write a word for each channel, such as {"0": "agent", "1": "customer"}')
+    if not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
         raise ValueError('number the channels "0", "1" and so on')
-    return value
+    return {name: "" if word is None else word for name, word in value.items()}
 
 
 class Sidecar(BaseModel):

@@ -46,7 +46,8 @@ ALIASES = {
 
 _CONSENT = re.compile(
     r"""notice|notified|consent|opt(?:ed|ing)?(?:in|out)(?!g)|permission|permitted|allowed|disallow|informed|disclos|object(?:ion|ed)
-    |withdr[ae]w|revoke|revocation|refus|gdpr|dsgvo|rgpd|ccpa|donot|dont(?:record|analy|score|process)|no(?:record|analy|scor|profiling)
+    |withdr[ae]w|revoke|revocation|refus|gdpr|dsgvo|rgpd|ccpa|declin|disclaim|announcement|^privacy(?=.)|agree[ds]
+    |unsubscri|^dnc$|donot|dont(?:record|analy|score|process)|no(?:record|analy|scor|profiling)
     |einwillig|zustimm|widersp|widerruf|hinweis|aviso|consentimiento|toestemming|consenso""",
     re.VERBOSE,
 )

@@ -356,13 +356,16 @@ def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) ->
     if detected.same_signal:
         crosstalk = Crosstalk(np.zeros(detected.power.shape, bool), (0,) * call.channels)
     else:
-        crosstalk = compare_channels(call, _masks(spoken, detected))
+        shared = [index for index, role in enumerate(result.roles) if role == "mixed"]
+        crosstalk = compare_channels(call, _masks(spoken, detected), shared)
     probabilities = np.where(crosstalk.foreign, np.float32(0), detected.probabilities)
     for index, foreign in enumerate(crosstalk.foreign):
         if crosstalk.copy_of[index] != index:
             spoken[index] = []
         elif foreign.any():
             spoken[index] = speech_spans(probabilities[index], call.samples)
+            if result.roles[index] == "customer" and not spoken[index]:
+                result.note = _join(result.note, f"all speech on channel {index} is an echo of another channel: it is left out")
     copies = [index for index, of in enumerate(crosstalk.copy_of) if crosstalk.copy_of.count(of) > 1]
     for index in copies:
         result.roles[index] = "mixed"

@@ -93,6 +93,8 @@ def test_numbers_are_good_ids_and_words_of_channels_stay_as_written():
 
 
 def test_an_empty_map_of_channels_states_nothing_and_maps_of_two_sources_are_not_merged():
+    nobody = call_metadata("x.wav", b'{"channels": {"0": null, "1": "customer"}}', {}, S)
+    assert nobody.get("channels") == {0: "", 1: "customer"}
     metadata = {"channels": '{"0": "agent", "1": "customer"}'}
     empty, partial = (call_metadata("x.wav", sidecar, metadata, S) for sidecar in (b'{"channels": {}}', b'{"channels": {"0": "customer"}}'))
     assert (empty.get("channels"), empty.sources["channels"]) == ({0: "agent", 1: "customer"}, "object")
@@ -154,6 +156,10 @@ def test_a_refusal_is_read_in_any_spelling(name, source):
         {"parties": [{"name": "x"}, {"do_not_analyse": True}]},
         {"call": {"notice_given": False}},
         {"Einwilligung": "nein"},
+        {"caller_declined": True},
+        {"announcementPlayed": False},
+        {"privacy-accepted": False},
+        {"DNC": True},
         {"notice_given": True, "consentWithdrawn": True},
     ],
 )
