@@ -66,7 +66,7 @@ def withhold(lake: Store, codes: Mapping[str, str], key: SecretStr | None) -> in
 
 def _withhold_in_chunk(lake: Store, day: date, version: str, chunk_id: str, change: Change, key: SecretStr | None) -> None:
     folders = {table: parts.folder(table, day=day, version=version) for table in ("segments", "outcomes", "call_emotions")}
-    found = ledger.find_chunk(lake, list(parts.keys(lake, folders["outcomes"])), chunk_id)
+    found = ledger.find_chunk(lake, folders["outcomes"], chunk_id)
     if found is None:
         return
     held_by, name = found[0], parts.name_to_write(found[0], chunk_id)
