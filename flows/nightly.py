@@ -89,7 +89,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         cluster.preflight()
     options = (device, workers, day, only_planned)
     # The specification has the run's start: it is made once the run holds its lake.
-    with lake_limit(lake), Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night:
+    with lake_limit(lake), night_for(recordings, lake, settings, *options) as night:
         plan = list_and_plan(night)
         ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
         log.info(
@@ -121,6 +121,11 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     if troubles:
         raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def night_for(recordings: str, lake: str, settings: Settings, *options: Any) -> Night:
+    """A night with this machine's keys. Options are those of ``make_spec``."""
+    return Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key, old_keys=settings.old_pseudonym_keys)
 
 
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:

@@ -14,7 +14,7 @@ import duckdb
 
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import pseudonym
-from ser_tasks.lake import catalog, erased, parts, read_only
+from ser_tasks.lake import catalog, erased, key_chain, parts, read_only
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
@@ -54,6 +54,7 @@ def subject(lake: Store, kind: str, text: str, settings: Settings) -> Subject:
         raise ValueError(f"--{kind} is empty: give an id.")
     if kind == "call":
         return Subject(kind, text)
+    settings = key_chain.read(lake, settings).of(settings)
     made = pseudonym(kind, text, settings)
     if made is None or settings.pseudonym_key is None:
         raise ValueError(f"SER_PSEUDONYM_KEY is not set: without the key of the nights, the {kind}'s pseudonym is unknown.")

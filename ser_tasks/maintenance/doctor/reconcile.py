@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ser_tasks.lake import catalog, erased, parts
+from ser_tasks.lake import catalog, erased, key_chain, parts
 from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
@@ -183,8 +183,10 @@ def _compare_with_recordings(
 
     Returns the rows of ``given_up`` that still exist: others cannot be tried again.
     """
-    deleted, gone = deleted_days(store), erased.read(store, settings.pseudonym_key)
-    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted, erased=gone)
+    lake_keys = key_chain.read(store, settings)
+    deleted, gone = deleted_days(store), erased.read(store, *lake_keys.people)
+    recordings = open_store(report.recordings or "")
+    listing = Listing(recordings, settings, scratch / "listing.duckdb", deleted=deleted, erased=gone, keys=lake_keys.recordings)
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
