@@ -5,7 +5,8 @@ of the one before. So an id of today follows from the one of years ago, and whoe
 """
 
 import hmac
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pydantic import SecretStr
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 MIN_KEY_CHARACTERS: Final = 16
 KEYED: Final = "k"
 """First letter of a recording's id that was made with a key. An unkeyed one is hexadecimal."""
+PSEUDONYM: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def keyed_recording(recording_id: str, keys: Iterable[SecretStr]) -> str:
@@ -43,6 +45,11 @@ def person(kind: str, identifier: str, keys: Iterable[SecretStr]) -> str | None:
     """
     chain = tuple(keys)
     return keyed_person(kind, _digest(chain[0], f"{kind}:{identifier}"), chain[1:]) if chain else None
+
+
+def forms(kind: str, pseudonym: str, keys: Sequence[SecretStr]) -> list[str]:
+    """What a lake under this chain of keys may call a person, given a pseudonym of now (the first) or of before some rotation."""
+    return [keyed_person(kind, pseudonym, keys[count:]) for count in range(len(keys), 0, -1)]
 
 
 def short_id(recording_id: str) -> str:

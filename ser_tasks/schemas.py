@@ -225,6 +225,7 @@ RUNS = _schema(
         pa.string(),
         "suffixes of the ignored keys and their numbers, as `.mkv 3, .txt 1`, the 20 most frequent; null in older parts",
     ),
+    ("key_fingerprint", pa.string(), "which key made the run's pseudonyms, without telling it; null without a key, and in older parts"),
 )
 
 DELETIONS = _schema(

@@ -74,6 +74,17 @@ def read(lake: Store, settings: Settings) -> LakeKeys:
 
 def check(lake: Store, settings: Settings) -> LakeKeys:
     """The keys of a lake that is to be written. Raises ValueError also where SER_PSEUDONYM_KEY is too short, or not the lake's latest."""
+    check_length(settings)
+    keys = read(lake, settings)
+    if keys.people and keys.people[-1:] != settings.pseudonym_keys()[-1:]:
+        raise ValueError(
+            f"{lake.uri} is under a key of SER_OLD_PSEUDONYM_KEYS: run ser rekey --lake {lake.uri} --to NEW_LAKE, and the nights on that."
+        )
+    return keys
+
+
+def check_length(settings: Settings) -> None:
+    """Raises ValueError where SER_PSEUDONYM_KEY is too short."""
     current = settings.pseudonym_keys()[-1:]
     if current and len(current[0].get_secret_value()) < MIN_KEY_CHARACTERS:
         raise ValueError(
@@ -81,12 +92,6 @@ def check(lake: Store, settings: Settings) -> LakeKeys:
             "has the lake could find a short key by trying. `ser key` makes a good one. If the lake has pseudonyms under the short key, "
             "name it in SER_OLD_PSEUDONYM_KEYS and run ser rekey."
         )
-    keys = read(lake, settings)
-    if keys.people and keys.people[-1:] != current:
-        raise ValueError(
-            f"{lake.uri} is under a key of SER_OLD_PSEUDONYM_KEYS: run ser rekey --lake {lake.uri} --to NEW_LAKE, and the nights on that."
-        )
-    return keys
 
 
 def settle(lake: Store, settings: Settings) -> LakeKeys:
