@@ -75,7 +75,8 @@ def run_settings(settings: Settings, model: str | None, policy: str | None) -> S
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     """The bundle of a run, after everything was checked that is needed to start it.
 
-    Raises ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where there is no folder of recordings;
+    Raises ValueError for an unknown policy, device, model or kind of store, for a short key, and where the lake was made with other
+    keys than the settings'; FileNotFoundError where there is no folder of recordings;
     StoreAccessError or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
     policy_named(settings.policy)
@@ -86,6 +87,7 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     if (folder := open_store(lake).local_root) is not None:
         check_writable(folder, "lake", "give a folder that this user may write to")
     check_writable(Path(settings.scratch or tempfile.gettempdir()), "scratch folder", "set SER_SCRATCH to one that this user may write to")
+    key_chain.check(open_store(lake), settings)
     return shared_bundle(settings.model, settings.priors)
 
 
@@ -108,7 +110,7 @@ def make_spec(
     day: date | None = None,
     only_planned: bool = False,
 ) -> RunSpec:
-    """The specification of a new run. Raises what ``preflight`` raises, and ValueError where the lake was made with other keys."""
+    """The specification of a new run. Raises what ``preflight`` raises."""
     begun = time.perf_counter()
     bundle = preflight(recordings, lake, settings, device)
     lake_keys = key_chain.check(open_store(lake), settings)
