@@ -36,7 +36,7 @@ def _per_emotion(prefix: str, meaning: str) -> list[tuple[str, pa.DataType, str]
 
 
 _IDENTITY = [
-    ("recording_id", pa.string(), "hash of the recording's key in the store; the same for every version of the recording"),
+    ("recording_id", pa.string(), "hash of the recording's key in the store, keyed where it begins with k; the same for every version"),
     ("etag", pa.string(), "the store's identifier of the content; a recording that is uploaded again has another"),
 ]
 

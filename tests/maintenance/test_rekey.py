@@ -27,17 +27,7 @@ BEFORE = Settings(pseudonym_key=OLD, chunk_recordings=1)
 AFTER = Settings(pseudonym_key=NEW, old_pseudonym_keys=(OLD,), chunk_recordings=1)
 PHONE = "2026-11-20/+491701234711.wav"
 PEOPLE = {PHONE: "c-1", "2026-11-20/held.wav": "c-2", "2026-11-21/erased.wav": "c-3", "2026-11-21/another.wav": "c-1"}
-VIEWS = (
-    "recordings_all",
-    "outcomes_all",
-    "call_emotions_all",
-    "segments_all",
-    "outcomes",
-    "call_emotions",
-    "segments",
-    "runs",
-    "deletions",
-)
+VIEWS = ("recordings_all", "outcomes_all", "call_emotions_all", "segments_all", "outcomes", "call_emotions", "segments", "runs")
 IDS = "recording_id", "chunk_id", "call_id", "agent_pseudonym", "customer_pseudonym", "key_fingerprint"
 
 
@@ -61,6 +51,8 @@ def fill(folder, lake, workers):
         write_night_report(str(lake))
     compact(store, BEFORE, -36_500, 0, 0)
     run_night(calls, lake, tiny_bundle(folder, name="third", seed=6), workers, settings=BEFORE)
+    target = erasure.find(store, holds.subject(store, "customer", "c-3", BEFORE), BEFORE, open_store(str(calls)))
+    assert erasure.erase(store, target, BEFORE, 0, 0).complete
     [(call_id, known_as, chunk)] = ask(lake, "SELECT call_id, recording_id, chunk_id FROM outcomes WHERE call_id LIKE '%~-%'")
     message = f"{call_id} ({known_as}) of {chunk} is angry."
     write(str(lake), "alerts", [row("alerts", rule="r", subject=call_id, message=message)], chunk="0123456789abcdef0123")
@@ -70,8 +62,6 @@ def fill(folder, lake, workers):
     store.write_bytes("quarantine/20261122T010101/outcomes/day=2026-11-20/version=v.p/x.parquet", b"PAR1 broken")
     holds.place(store, holds.subject(store, "customer", "c-2", BEFORE), "file 12")
     holds.place(store, holds.Subject("call", call_id))
-    target = erasure.find(store, holds.subject(store, "customer", "c-3", BEFORE), BEFORE, open_store(str(calls)))
-    assert erasure.erase(store, target, BEFORE, 0, 0).complete
     return calls, bundles[0]
 
 

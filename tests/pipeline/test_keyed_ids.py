@@ -43,7 +43,7 @@ def everything(lake) -> str:
 
 
 def recovered(lake) -> set[str]:
-    """The attack: numbers of which a hash, as the code makes or once made it, is anywhere in the lake. It has no key, and reads the rest."""
+    """The attack, by someone who has the lake and no key: numbers of which a hash, as the code makes or made it, is anywhere in it."""
     text, found = everything(lake), set()
     rows = ask(lake, "SELECT etag, sidecar_etag FROM recordings")
     for number in range(10_000):
