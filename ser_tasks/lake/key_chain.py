@@ -57,11 +57,11 @@ def read(lake: Store, settings: Settings) -> LakeKeys:
         known = first_id(lake)
         if known is not None and known.startswith(KEYED):
             raise ValueError(f"{FILE} is missing in {lake.uri}, and its ids are keyed: restore the file, or every recording would be new.")
-        return LakeKeys(keys[-1:], keys[-1:] if known is None else ())
+        return LakeKeys(keys[-1:], keys[-1:]) if known is None else LakeKeys(_of_unkeyed(keys))
     if state.get("state") == BEGUN:
         raise ValueError(f"ser rekey has not finished {lake.uri}: run it again with the same options.")
     if not state["keys"]:
-        return LakeKeys(keys[-1:])
+        return LakeKeys(_of_unkeyed(keys))
     chain = chosen(keys, state["keys"])
     if chain is None:
         raise ValueError(
@@ -70,6 +70,11 @@ def read(lake: Store, settings: Settings) -> LakeKeys:
             "to change the key, name the old one in SER_OLD_PSEUDONYM_KEYS and run ser rekey."
         )
     return LakeKeys(chain, chain)
+
+
+def _of_unkeyed(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """The key of people in a lake with unkeyed ids: where the settings name an older key, SER_PSEUDONYM_KEY is for the lake to come."""
+    return keys[-2:][:1]
 
 
 def check(lake: Store, settings: Settings) -> LakeKeys:

@@ -44,6 +44,9 @@ def test_an_older_lake_has_no_file_and_unkeyed_ids(lake):
     write(lake.uri, "recordings", [row("recordings", recording_id=recording_id("a.wav"))], chunk="manifest-000001")
     assert key_chain.settle(lake, settings(OLD)).recordings == ()
     assert not lake.exists(key_chain.FILE)
+    assert key_chain.read(lake, settings(NEW, OLD)).people == settings(OLD).pseudonym_keys()
+    with pytest.raises(ValueError, match="ser rekey"):
+        key_chain.check(lake, settings(NEW, OLD))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[]", b"{}", b'{"keys": "x"}', b"\xff"])
