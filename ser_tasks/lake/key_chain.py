@@ -99,13 +99,15 @@ def check_length(settings: Settings) -> None:
         )
 
 
-def settle(lake: Store, settings: Settings) -> LakeKeys:
-    """As ``check``; of an empty lake it also writes down, once and for all, which key it has."""
-    keys = check(lake, settings)
-    if stored(lake) is None and first_id(lake) is None:
-        write(lake, [fingerprint(key) for key in keys.recordings])
-        keys = check(lake, settings)  # another night may have been first
-    return keys
+def settle(lake: Store, keys: LakeKeys) -> None:
+    """Writes down, once and for all, which keys an empty lake has. Raises ValueError where another run was first, with other ones."""
+    fingerprints = [fingerprint(key) for key in keys.recordings]
+    state = stored(lake)
+    if state is None and first_id(lake) is None:
+        write(lake, fingerprints)
+        state = stored(lake)
+    if state is not None and state["keys"] != fingerprints:
+        raise ValueError(f"Another run began {lake.uri} with another SER_PSEUDONYM_KEY: set the same for both.")
 
 
 def write(lake: Store, fingerprints: Sequence[str]) -> bool:

@@ -46,11 +46,12 @@ class Night:
         self.recordings, self.lake = open_store(spec.recordings_uri), open_store(spec.lake_uri)
         self.workers = workers or WorkerPool(spec.workers or cores(), spec.settings.worker_memory_mb)
         self._owns_workers = workers is None
-        self._secrets = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key, "old_pseudonym_keys": old_keys})
-        self._keys = key_chain.check(self.lake, self._secrets)
+        secrets_too = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key, "old_pseudonym_keys": old_keys})
+        self._keys = key_chain.check(self.lake, secrets_too)
         self._contexts = contextlib.ExitStack()
 
     def __enter__(self) -> "Night":
+        key_chain.settle(self.lake, self._keys)
         self.scratch = self._contexts.enter_context(scratch_folder(self.spec.settings.scratch))
         if self._owns_workers:
             self._contexts.enter_context(self.workers)
@@ -69,8 +70,6 @@ class Night:
         spec = self.spec
         with self.record.timed("list"):
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            if key_chain.settle(self.lake, self._secrets) != self._keys:
-                raise ValueError(f"Another run began {spec.lake_uri} with other keys of pseudonyms: set the same for both.")
             deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, *self._keys.people)
             self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone, self._keys.recordings)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)

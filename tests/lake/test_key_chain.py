@@ -17,15 +17,22 @@ def settings(key: str | None, *old: str) -> Settings:
     return Settings(pseudonym_key=key, old_pseudonym_keys=old)
 
 
+def begun(lake, with_settings: Settings) -> key_chain.LakeKeys:
+    """The keys of a night that begins."""
+    keys = key_chain.check(lake, with_settings)
+    key_chain.settle(lake, keys)
+    return keys
+
+
 @pytest.fixture
 def lake(tmp_path):
     return open_store(str(tmp_path / "lake"))
 
 
 def test_the_first_night_with_a_key_makes_a_keyed_lake_for_good(lake):
-    assert key_chain.settle(lake, settings(OLD)).recordings == settings(OLD).pseudonym_keys()
+    assert begun(lake, settings(OLD)).recordings == settings(OLD).pseudonym_keys()
     assert OLD.encode() not in lake.read_bytes(key_chain.FILE)
-    assert key_chain.settle(lake, settings(OLD)) == key_chain.read(lake, settings(OLD))
+    assert begun(lake, settings(OLD)) == key_chain.read(lake, settings(OLD))
     for other in (settings(None), settings(NEW)):
         with pytest.raises(ValueError, match="keys? that the settings lack"):
             key_chain.check(lake, other)
@@ -35,14 +42,14 @@ def test_the_first_night_with_a_key_makes_a_keyed_lake_for_good(lake):
 
 
 def test_a_lake_without_a_key_stays_unkeyed_when_a_key_is_set(lake):
-    assert key_chain.settle(lake, settings(None)) == key_chain.LakeKeys()
-    keys = key_chain.settle(lake, settings(OLD))
+    assert begun(lake, settings(None)) == key_chain.LakeKeys()
+    keys = begun(lake, settings(OLD))
     assert (keys.people, keys.recordings) == (settings(OLD).pseudonym_keys(), ())
 
 
 def test_an_older_lake_has_no_file_and_unkeyed_ids(lake):
     write(lake.uri, "recordings", [row("recordings", recording_id=recording_id("a.wav"))], chunk="manifest-000001")
-    assert key_chain.settle(lake, settings(OLD)).recordings == ()
+    assert begun(lake, settings(OLD)).recordings == ()
     assert not lake.exists(key_chain.FILE)
     assert key_chain.read(lake, settings(NEW, OLD)).people == settings(OLD).pseudonym_keys()
     with pytest.raises(ValueError, match="ser rekey"):
@@ -73,3 +80,11 @@ def test_ids_are_apart_by_kind_key_and_length_of_the_chain():
     assert len(set(ids)) == len(ids)
     assert all(re.fullmatch("k[0-9a-f]{32}", each) for each in ids[1:4])
     assert settings(NEW, OLD).without_secrets().pseudonym_keys() == ()
+
+
+def test_of_two_nights_that_begin_a_lake_the_second_must_have_the_key_of_the_first(lake):
+    first, second = (key_chain.check(lake, settings(key)) for key in (OLD, None))
+    key_chain.settle(lake, first)
+    key_chain.settle(lake, first)
+    with pytest.raises(ValueError, match="Another run began"):
+        key_chain.settle(lake, second)
