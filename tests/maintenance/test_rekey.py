@@ -65,7 +65,7 @@ def fill(folder, lake, workers):
     return calls, bundles[0]
 
 
-@pytest.fixture(scope="module", params=["unkeyed", "keyed"])
+@pytest.fixture(scope="module", params=["unkeyed", pytest.param("keyed", marks=pytest.mark.slow)])
 def made(request, tmp_path_factory, workers):
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "unkeyed":
@@ -168,6 +168,7 @@ class Killed(BaseException):
     """Ends a run at a write."""
 
 
+@pytest.mark.faults
 def test_a_killed_run_is_done_by_the_next(made, tmp_path, monkeypatch):
     calls, lake, new, bundle = made
     store_class = type(open_store(str(lake)))
