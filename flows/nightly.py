@@ -95,7 +95,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     # The specification has the run's start: it is made once the run holds its lake.
     with (
         lake_limit(lake),
-        Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key) as night,
+        night_for(recordings, lake, settings, *options) as night,
         logs.fields(run_id=night.spec.run_id),
         telemetry(night, settings, log.warning),
     ):
@@ -138,6 +138,11 @@ def work(night: Night, log: Any) -> tuple[dict[str, int], dict[str, Any]]:
             score_here(night, progress, log)
     checks = check(night)
     return checks, night.write_run(checks)
+
+
+def night_for(recordings: str, lake: str, settings: Settings, *options: Any) -> Night:
+    """A night with this machine's keys. Options are those of ``make_spec``."""
+    return Night(make_spec(recordings, lake, settings, *options), settings.pseudonym_key, old_keys=settings.old_pseudonym_keys)
 
 
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:

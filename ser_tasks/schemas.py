@@ -36,7 +36,7 @@ def _per_emotion(prefix: str, meaning: str) -> list[tuple[str, pa.DataType, str]
 
 
 _IDENTITY = [
-    ("recording_id", pa.string(), "hash of the recording's key in the store; the same for every version of the recording"),
+    ("recording_id", pa.string(), "hash of the recording's key in the store, keyed where it begins with k; the same for every version"),
     ("etag", pa.string(), "the store's identifier of the content; a recording that is uploaded again has another"),
 ]
 
@@ -231,6 +231,7 @@ RUNS = _schema(
         pa.string(),
         "suffixes of the ignored keys and their numbers, as `.mkv 3, .txt 1`, the 20 most frequent; null in older parts",
     ),
+    ("key_fingerprint", pa.string(), "which key made the run's pseudonyms, without telling it; null without a key, and in older parts"),
 )
 
 DELETIONS = _schema(

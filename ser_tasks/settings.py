@@ -79,7 +79,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that makes pseudonyms of ids. Unset: ids are null.")
+    pseudonym_key: SecretStr | None = Field(
+        None,
+        description="Key of the HMAC that makes pseudonyms and ids of recordings: `ser key` makes one. Unset: pseudonyms are null.",
+    )
+    old_pseudonym_keys: tuple[SecretStr, ...] = Field(
+        (), description='The keys before SER_PSEUDONYM_KEY of a lake that `ser rekey` wrote, the oldest first, as ["...", "..."].'
+    )
     policy: str = Field("customers_only", description="Policy that decides whose emotion is scored: a name in ser_tasks/calls/policy.py.")
     model: str = Field("ge2e_tcn", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
     priors: dict[str, float] = Field(
@@ -264,7 +270,13 @@ class Settings(BaseSettings):
 
     def without_secrets(self) -> "Settings":
         """A copy with all secrets unset, which may be sent to other machines."""
-        return self.model_copy(update={name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)})
+        secrets = {name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)}
+        return self.model_copy(update={**secrets, "old_pseudonym_keys": ()})
+
+    def pseudonym_keys(self) -> tuple[SecretStr, ...]:
+        """Every key of pseudonyms, the oldest first; empty without SER_PSEUDONYM_KEY."""
+        keys = (*self.old_pseudonym_keys, self.pseudonym_key)
+        return tuple(key for key in keys if key and key.get_secret_value()) if keys[-1] and keys[-1].get_secret_value() else ()
 
     @field_validator("file_name_pattern")
     @classmethod

@@ -23,6 +23,8 @@ COMMANDS = (
     lake.erase,
     lake.hold,
     lake.pseudonym,
+    lake.key,
+    lake.rekey,
     lake.report,
     lake.doctor,
     lake.compact,

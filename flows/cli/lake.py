@@ -220,19 +220,66 @@ def hold(
     typer.echo(f"The {subject.kind} {subject.id} is {'no longer ' if release else ''}on hold.")
 
 
+def key() -> None:
+    """Print a new random key for SER_PSEUDONYM_KEY: 256 bits. Keep it where the nights find it, and in a safe: nothing can replace it.
+
+    Example: `ser key`
+    """
+    import secrets
+
+    typer.echo(secrets.token_hex(32))
+
+
+def rekey(
+    lake: Lake,
+    to: Annotated[str, typer.Option(help="Empty folder or s3://bucket/prefix for the lake with the new ids.")],
+    write: Annotated[bool, typer.Option("--write", help="Write it; without it, what would be done is only said.")] = False,
+) -> None:
+    """Write a lake anew under SER_PSEUDONYM_KEY: a rotation of the key, or keyed ids for an older lake. The old lake stays as it is.
+
+    Keys before it stand in SER_OLD_PSEUDONYM_KEYS. Run it between two nights; a killed run is done again by another.
+
+    Example: `ser rekey --lake s3://lake/emotions --to s3://lake/emotions-2027`
+    """
+    from ser_tasks.lake import parts
+    from ser_tasks.maintenance import rekey as library
+    from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    store, target = open_store(lake), open_store(to)
+    rotated = library.rotation(store, Settings())
+    typer.echo("\n".join(rotated.lines()))
+    if not write:
+        items = [item for item in store.list() if parts.PartKey.parse(item.key)]
+        size_bytes = sum(item.size_bytes for item in items)
+        typer.echo(f"{len(items):,} parts, {size_bytes:,} bytes to write. Nothing was written: call it again with --write.")
+        return
+    done = library.rekey(store, target, rotated)
+    typer.echo("\n".join([f"{each} was left out: it cannot be read, or is no part" for each in done.left_out]))
+    typer.echo(
+        f"{done.parts:,} parts and {done.files:,} other files in {target.uri}. Run the nights, the dashboard and ser doctor on it, "
+        f"then delete {store.uri}: it has the old ids. Keep the old keys in SER_OLD_PSEUDONYM_KEYS."
+    )
+
+
 def pseudonym(
     customer: Annotated[str | None, typer.Option(help="Id of a customer.")] = None,
     agent: Annotated[str | None, typer.Option(help="Id of an agent.")] = None,
+    lake: Annotated[str | None, typer.Option(help="Lake, to take its keys alone; by default all keys of the settings.")] = None,
 ) -> None:
-    """Print the pseudonym under which the lake knows a customer or an agent, made with SER_PSEUDONYM_KEY.
+    """Print the pseudonym under which the lake knows a customer or an agent, made with SER_PSEUDONYM_KEY and the keys before it.
 
     Example: `ser pseudonym --customer c-4711`
     """
     from ser_tasks.calls.metadata import pseudonym as make_pseudonym
+    from ser_tasks.lake import key_chain
     from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
 
     kind, text = _only_one({"customer": customer, "agent": agent})
-    made = make_pseudonym(kind, text, Settings())
+    settings = Settings()
+    made = make_pseudonym(kind, text, key_chain.read(open_store(lake), settings).of(settings) if lake else settings)
     if made is None:
         raise ValueError("SER_PSEUDONYM_KEY is not set, or the id is empty: without the key of the nights there is no pseudonym.")
     typer.echo(made)
@@ -293,6 +340,8 @@ def doctor(
 
     report = examine(lake, recordings, deep=deep)
     typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
+    for note in report.notes:
+        typer.echo(f"Note: {note}")
     if repair and report.findings:
         typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["no repair is safe to make automatically"])]))
         typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")

@@ -36,7 +36,7 @@ def access(
     store, settings = open_store(lake), Settings()
     folder = access_log.folder_of(lake, settings)
     if forget:
-        count = access_log.forget(folder, erased.read(store, settings.pseudonym_key))
+        count = access_log.forget(folder, erased.read(store, *settings.pseudonym_keys()))
         typer.echo(f"{count} entries of {folder} no longer name an erased call.")
         return
     calls = {call, *recordings_of(store, [Subject("call", call)])} if call is not None else None

@@ -6,9 +6,9 @@ object's own metadata in the store. Facts without a source stay unknown; a start
 
 import functools
 import hashlib
-import hmac
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from email.errors import HeaderParseError
@@ -17,10 +17,11 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, StrictBool, StringConstraints, ValidationError
 
 from ser_tasks.calls.spelling import ALIASES, DuplicateNameError, NamedFacts, named_facts, plain
 from ser_tasks.calls.times import date_in_folders, in_zone, read_time, shape
+from ser_tasks.pseudonyms import keyed_recording, person, short_id
 from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
@@ -112,8 +113,12 @@ class CallMetadata:
         return self.values.get(name)
 
 
-def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, str], settings: Settings) -> CallMetadata:
+def call_metadata(
+    key: str, sidecar: bytes | None, object_metadata: dict[str, str], settings: Settings, known_as: str | None = None
+) -> CallMetadata:
     """The metadata of the recording at ``key``: each fact comes from the most trusted source that has it.
+
+    ``known_as`` is the recording's id in the lake, its unkeyed one if None.
 
     Raises MetadataError if the sidecar or the object's metadata is invalid: then it is unknown who may be scored.
     """
@@ -147,7 +152,7 @@ def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, st
             if default and name not in values:
                 values[name], sources[name] = default, "settings"
     if "call_id" not in values:
-        values["call_id"], sources["call_id"] = _call_id_from(key, settings), "key"
+        values["call_id"], sources["call_id"] = _call_id_from(key, known_as or recording_id(key), settings), "key"
     return CallMetadata(values, sources, tuple(notes), any(named.notice_unclear for _, named in read))
 
 
@@ -185,16 +190,19 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _call_id_from(key: str, settings: Settings) -> str:
+def _call_id_from(key: str, known_as: str, settings: Settings) -> str:
     """The masked key without its suffix. Where something is masked, part of the recording's id keeps calls apart."""
     masked = masked_key(key, settings)
     stem = str(PurePosixPath(masked).with_suffix(""))
-    return stem if "~" not in masked or "~" in key else f"{stem}-{recording_id(key)[:8]}"
+    return stem if "~" not in masked or "~" in key else f"{stem}-{short_id(known_as)}"
 
 
-def recording_id(key: str) -> str:
-    """The id of a recording in its store: the first 128 bits of the key's SHA-256, in hex."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def recording_id(key: str, keys: Iterable[SecretStr] = ()) -> str:
+    """The id of a recording: the first 128 bits of its key's SHA-256, in hex, and with ``keys`` what they make of it.
+
+    Without a key, whoever has a guess of what is masked in ``key`` can compare it with the id.
+    """
+    return keyed_recording(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32], keys)
 
 
 def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date, str]:
@@ -209,14 +217,8 @@ def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date,
 
 
 def pseudonym(kind: str, identifier: str | None, settings: Settings) -> str | None:
-    """HMAC-SHA256 of a person's id with SER_PSEUDONYM_KEY (128 bits, hex), or None without a key or an id.
-
-    ``kind`` (agent or customer) is part of the hash, so that an agent and a customer with the same id get different pseudonyms.
-    """
-    secret = settings.pseudonym_key.get_secret_value() if settings.pseudonym_key else ""
-    if not secret or not identifier:
-        return None
-    return hmac.new(secret.encode(), f"{kind}:{identifier}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:32]
+    """The pseudonym of an agent's or a customer's id under the settings' keys (128 bits, hex), or None without a key or an id."""
+    return person(kind, identifier, settings.pseudonym_keys()) if identifier else None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,12 +17,13 @@ from pydantic import SecretStr
 
 from ser_tasks.calls.metadata import pseudonym
 from ser_tasks.calls.spelling import plain
+from ser_tasks.pseudonyms import PSEUDONYM
+from ser_tasks.pseudonyms import forms as known_forms
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 COLUMNS = ("customerid", "customer", "callerid", "clientid", "customerpseudonym", "pseudonym")
 """Headers of the column with the ids, in the form of ``spelling.plain``."""
-_PSEUDONYM = re.compile(r"[0-9a-f]{32}")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -39,7 +40,7 @@ class OptOut:
         return bool(self.people) and pseudonym("customer", customer_id, self._keyed(settings)) in self.people
 
     def _keyed(self, settings: Settings) -> Settings:
-        return settings.model_copy(update={"pseudonym_key": SecretStr(self.salt)}) if self.salt else settings
+        return settings.model_copy(update={"pseudonym_key": SecretStr(self.salt), "old_pseudonym_keys": ()}) if self.salt else settings
 
 
 def read(settings: Settings) -> OptOut:
@@ -55,7 +56,7 @@ def read(settings: Settings) -> OptOut:
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise ValueError(f"The opt-out list {settings.opt_out} can't be read, so nothing is scored (SER_OPT_OUT): {why}") from None
     has_key = bool(settings.pseudonym_key and settings.pseudonym_key.get_secret_value())
-    pseudonyms = {each for each in listed if _PSEUDONYM.fullmatch(each)}
+    pseudonyms = {each for each in listed if PSEUDONYM.fullmatch(each)}
     if pseudonyms and not has_key:
         raise ValueError(
             f"The opt-out list {settings.opt_out} has pseudonyms, and SER_PSEUDONYM_KEY is not set, so nothing is scored: set that key."
@@ -63,7 +64,8 @@ def read(settings: Settings) -> OptOut:
     empty = OptOut(salt="" if has_key else secrets.token_hex(16))
     forms = {unicodedata.normalize(form, each) for form in ("NFC", "NFD") for each in listed} | listed
     made = {pseudonym("customer", each, empty._keyed(settings)) for each in forms}
-    return OptOut(frozenset(each for each in made if each) | pseudonyms, empty.salt)
+    older = {form for each in pseudonyms for form in known_forms("customer", each, settings.pseudonym_keys())}
+    return OptOut(frozenset(each for each in made if each) | pseudonyms | older, empty.salt)
 
 
 def _bytes(where: str) -> bytes:

@@ -3,7 +3,7 @@
 Older bytes stay in parts that no view reads any more, until ``maintenance.withdrawal`` rewrites those.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -44,11 +44,11 @@ def without_emotion(codes: Mapping[str, str]) -> Change:
     return change
 
 
-def withhold(lake: Store, codes: Mapping[str, str], key: SecretStr | None) -> int:
+def withhold(lake: Store, codes: Mapping[str, str], keys: Sequence[SecretStr]) -> int:
     """Withholds these recordings in every version that the views read. Returns how many of them had emotion there.
 
     A chunk's parts are replaced as a night replaces those that it tries again: readers see the old rows or the new. A killed run is
-    completed by the next. ``key`` is SER_PSEUDONYM_KEY, by which erased recordings are recognised.
+    completed by the next. By the lake's ``keys`` erased recordings are recognised.
     """
     query = """
         SELECT DISTINCT day, version, chunk_id, recording_id
@@ -60,11 +60,11 @@ def withhold(lake: Store, codes: Mapping[str, str], key: SecretStr | None) -> in
     with catalog.connect(lake.uri) as connection:
         found = read_only.query(connection, query, {"ids": sorted(codes)}).to_pylist()
     for day, version, chunk_id in sorted({(row["day"], row["version"], row["chunk_id"]) for row in found}):
-        _withhold_in_chunk(lake, day, version, chunk_id, without_emotion(codes), key)
+        _withhold_in_chunk(lake, day, version, chunk_id, without_emotion(codes), keys)
     return len({row["recording_id"] for row in found})
 
 
-def _withhold_in_chunk(lake: Store, day: date, version: str, chunk_id: str, change: Change, key: SecretStr | None) -> None:
+def _withhold_in_chunk(lake: Store, day: date, version: str, chunk_id: str, change: Change, keys: Sequence[SecretStr]) -> None:
     folders = {table: parts.folder(table, day=day, version=version) for table in ("segments", "outcomes", "call_emotions")}
     found = ledger.find_chunk(lake, folders["outcomes"], chunk_id)
     if found is None:
@@ -75,7 +75,7 @@ def _withhold_in_chunk(lake: Store, day: date, version: str, chunk_id: str, chan
     for table in order:
         rows = parts.read(lake, f"{folders[table]}{held_by}.parquet", table)
         rows = change(table, rows.filter(pc.equal(rows["chunk_id"], chunk_id)))
-        rows = erased.read(lake, key).taken_from(rows)
+        rows = erased.read(lake, *keys).taken_from(rows)
         lake.write_bytes(f"{folders[table]}{name}.parquet", parts.encode(table, rows))
 
 

@@ -26,7 +26,8 @@ from pydantic import SecretStr
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import MetadataError, call_metadata, pseudonym
 from ser_tasks.html_page import markdown_text
-from ser_tasks.lake import catalog, erased, parts, read_only
+from ser_tasks.lake import catalog, erased, key_chain, parts, read_only
+from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.lake.withheld import Change
 from ser_tasks.maintenance import holds, rewriting
 from ser_tasks.maintenance.compaction import LISTING_S, READING_S
@@ -112,7 +113,7 @@ def find(lake: Store, subject: Subject, settings: Settings, recordings: Store | 
         for column in set(holds.COLUMNS[subject.kind]) & set(schemas.TABLES[table].names):
             found |= {row["recording_id"] for row in rows.select([column, "recording_id"]).to_pylist() if row[column] == subject.id}
     if recordings is not None:
-        found |= _in_store(recordings, subject, settings)
+        found |= _in_store(recordings, subject, key_chain.read(lake, settings), settings)
     held = holds.held_recordings(lake) & found
     wanted = frozenset(found - held)
     days, names = _days_and_names(lake, wanted)
@@ -149,14 +150,15 @@ def erase(
 
     Waits ``listing_s`` and ``reading_s`` seconds for running queries where a part is replaced.
     """
-    key = settings.pseudonym_key
-    if key is None:
+    chain = key_chain.read(lake, settings).people
+    if not chain:
         raise ValueError("SER_PSEUDONYM_KEY is not set: the receipt is signed with it, and names the recordings under it.")
+    key = chain[-1]
     unfinished = [each for _, each in erased.receipts(lake) if each["state"] != "done"]
-    erased.read(lake, key)  # raises for another key
+    erased.read(lake, *chain)  # raises for another key
     receipt = _begin(lake, target, key, unfinished) | {"prefect_artifacts": artifacts, "not_reached": not_reached(artifacts)}
     result = Erasure()
-    gone = erased.read(lake, key)
+    gone = erased.read(lake, *chain)
     clean(lake, target.names, without(gone), result, write=True)
     days = {date.fromisoformat(day) for each in [receipt, *unfinished] for day in each["days"]}
     done = rewriting.rewrite(lake, days, without(gone), listing_s, reading_s)
@@ -198,9 +200,9 @@ def is_signed(receipt: dict[str, Any], key: SecretStr) -> bool:
 
 def receipt_lines(lake: Store, settings: Settings) -> list[str]:
     """Each receipt in one line, and whether its signature is good."""
-    key, lines = settings.pseudonym_key, []
+    lines = []
     for name, receipt in erased.receipts(lake):
-        good = key is not None and is_signed(receipt, key)
+        good = any(is_signed(receipt, key) for key in settings.pseudonym_keys())
         verdict = "signature good" if good else "SIGNATURE NOT that of this SER_PSEUDONYM_KEY"
         counts = ", ".join(f"{count} {table}" for table, count in sorted(receipt["rows"].items()))
         lines.append(
@@ -223,18 +225,19 @@ def _quarantined(lake: Store) -> Iterable[tuple[str, str, pa.Table | None]]:
                 yield item.key, part.table, None
 
 
-def _in_store(store: Store, subject: Subject, settings: Settings) -> set[str]:
+def _in_store(store: Store, subject: Subject, lake_keys: LakeKeys, settings: Settings) -> set[str]:
     """Ids of the recordings in the store that are, by their name or sidecar, the subject's."""
     found = set()
+    settings = lake_keys.of(settings)
     forever = settings.model_copy(update=dict.fromkeys(("keep_segments_days", "keep_calls_days", "keep_outcomes_days")))
     with scratch_folder(settings.scratch) as scratch:
-        listing = Listing(store, forever, scratch / "listing.duckdb")
+        listing = Listing(store, forever, scratch / "listing.duckdb", keys=lake_keys.recordings)
         for recording_id, key, sidecar_key in listing.database.execute("SELECT recording_id, key, sidecar_key FROM listing").fetchall():
             name, facts_name = (bytes(each or b"").decode("utf-8", "surrogateescape") for each in (key, sidecar_key))
             try:
-                facts = call_metadata(name, store.read_bytes(facts_name) if facts_name else None, {}, settings)
+                facts = call_metadata(name, store.read_bytes(facts_name) if facts_name else None, {}, settings, recording_id)
             except (MetadataError, OSError):
-                facts = call_metadata(name, None, {}, settings)
+                facts = call_metadata(name, None, {}, settings, recording_id)
             person = facts.get(f"{subject.kind}_id")
             known_as = facts.get("call_id") if subject.kind == "call" else pseudonym(subject.kind, person, settings)
             if subject.id in (known_as, recording_id if subject.kind == "call" else None):

@@ -10,8 +10,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from ser_tasks.calls.metadata import pseudonym
-from ser_tasks.lake import erased
+from ser_tasks.lake import erased, key_chain
 from ser_tasks.lake.held import COLUMNS, FOLDER, Hold, Subject, held_recordings, read, recordings_of
+from ser_tasks.pseudonyms import PSEUDONYM, forms
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
@@ -27,14 +28,15 @@ def subject(lake: Store, kind: str, text: str, settings: Settings) -> Subject:
         raise ValueError(f"--{kind} is empty: give an id.")
     if kind == "call":
         return Subject(kind, text)
+    settings = key_chain.read(lake, settings).of(settings)
     made = pseudonym(kind, text, settings)
     if made is None or settings.pseudonym_key is None:
         raise ValueError(f"SER_PSEUDONYM_KEY is not set: without the key of the nights, the {kind}'s pseudonym is unknown.")
-    given = Subject(kind, text)
-    if len(text) == len(made) and set(text) <= set("0123456789abcdef"):
-        sign = erased.mark(settings.pseudonym_key, kind, text)
+    for known_as in forms(kind, text, settings.pseudonym_keys()) if PSEUDONYM.fullmatch(text) else ():
+        given = Subject(kind, known_as)
+        sign = erased.mark(settings.pseudonym_key, kind, known_as)
         if (
-            lake.exists(_key(given))
+            lake.exists(key_of(given))
             or any(receipt["subject"] == sign for _, receipt in erased.receipts(lake))
             or recordings_of(lake, [given])
         ):
@@ -45,16 +47,17 @@ def subject(lake: Store, kind: str, text: str, settings: Settings) -> Subject:
 def place(lake: Store, held: Subject, reason: str = "") -> Hold:
     """Places a hold; one that is there stays as it is. A person's raw id is not stored."""
     hold = Hold(held.kind, held.id, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", reason)
-    lake.create_bytes(_key(held), json.dumps(asdict(hold), ensure_ascii=False, indent=1).encode())
+    lake.create_bytes(key_of(held), json.dumps(asdict(hold), ensure_ascii=False, indent=1).encode())
     return hold
 
 
 def release(lake: Store, held: Subject) -> None:
     """Ends a hold. Raises ValueError where there is none."""
-    if not lake.exists(_key(held)):
+    if not lake.exists(key_of(held)):
         raise ValueError(f"There is no hold on {held.kind} {held.id} in {lake.uri}: ser hold --lake {lake.uri} lists them.")
-    lake.delete(_key(held))
+    lake.delete(key_of(held))
 
 
-def _key(held: Subject) -> str:
+def key_of(held: Subject) -> str:
+    """The key of the hold's file in the lake."""
     return f"{FOLDER}{held.kind}-{hashlib.sha256(held.id.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"

@@ -13,7 +13,7 @@ from itertools import groupby
 import pyarrow as pa
 
 from ser_tasks import schemas
-from ser_tasks.lake import catalog, erased, parts, read_only, withheld
+from ser_tasks.lake import catalog, erased, key_chain, parts, read_only, withheld
 from ser_tasks.maintenance import erasure, holds
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store, StoredObject
@@ -181,7 +181,7 @@ def roll_back(lake: Store, version: str, settings: Settings) -> int:
     others = [item.key for table in VERSIONED for _, item in parts.listed(lake, f"{table}/") if item.key not in keys]
     kept = sum(_copy_held(lake, key, held, folder) for key in keys) if held else 0
     kept += sum(_copy_held(lake, key, held & codes.keys(), folder) for key in others) if held & codes.keys() else 0
-    withheld.withhold(lake, codes, settings.pseudonym_key)
+    withheld.withhold(lake, codes, key_chain.read(lake, settings).people)
     for key in keys:
         lake.delete(key)
     return kept

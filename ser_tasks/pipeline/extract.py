@@ -247,7 +247,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
         at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
-            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings)
+            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings, recording.recording_id)
         at("decode")
         raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import SecretStr
 
 from ser_tasks.inference.bundle import shared_bundle
 from ser_tasks.inference.scorer import choose_device, score_file
+from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.opt_out import without_opted_out
@@ -37,9 +37,9 @@ class ChunkHandler:
     Raises ValueError where this machine's bundle is not the one of the run.
     """
 
-    def __init__(self, spec: RunSpec, pseudonym_key: SecretStr | None, workers: WorkerPool, scratch: Path):
+    def __init__(self, spec: RunSpec, keys: LakeKeys, workers: WorkerPool, scratch: Path):
         self.spec, self.workers, self.scratch = spec, workers, scratch
-        self.settings = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key})
+        self.settings = keys.of(spec.settings)
         self.bundle = shared_bundle(spec.model, spec.settings.priors)
         if self.bundle.model_id != spec.model_id:
             raise ValueError(

@@ -11,9 +11,11 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pydantic import SecretStr
 
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
+from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
@@ -114,7 +116,8 @@ class Recording:
 class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
-    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``.
+    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``, be it the id
+    that an older key of the lake made. ``keys`` are those of the recordings' ids.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Listing:
         only_day: date | None = None,
         deleted: Set[date] = frozenset(),
         erased: Container[str] = frozenset(),
+        keys: tuple[SecretStr, ...] = (),
     ):
         self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
@@ -134,7 +138,7 @@ class Listing:
         self.closed = 0
         self.opted_out: Container[str] = frozenset()
         """Ids of recordings that were withheld before for the opt-out list."""
-        self._erased = erased
+        self._erased, self._keys = erased, keys
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -167,9 +171,11 @@ class Listing:
                     self.ignored[_named(suffix)] += 1
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
-            wanted = (
-                not is_sidecar and recording_id(item.key) not in self._erased and (not only_day or day == only_day) and self._is_open(day)
-            )
+            ids = [recording_id(item.key)]
+            for secret in self._keys:
+                ids.append(keyed_recording(ids[-1], (secret,)))
+            erased = any(each in self._erased for each in ids)
+            wanted = not is_sidecar and (not only_day or day == only_day) and self._is_open(day) and not erased
             if not self._is_open(day):
                 self.closed += not is_sidecar and (not only_day or day == only_day)
                 if is_sidecar and day_source != "object":
@@ -185,7 +191,7 @@ class Listing:
                     "sidecar": is_sidecar,
                     "wanted": wanted,
                     "masked_key": masked_key(item.key, self.settings),
-                    "recording_id": recording_id(item.key),
+                    "recording_id": ids[-1],
                     "etag": item.etag,
                     "size_bytes": item.size_bytes,
                     "last_modified": item.last_modified,

@@ -8,7 +8,7 @@ What was withheld once stays so, under other models and in later uploads, too.
 import dataclasses
 import json
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 import duckdb
@@ -41,7 +41,7 @@ def withhold_scored(lake: Store, listed: OptOut, settings: Settings, search_all:
     before = set(json.loads(lake.read_bytes(APPLIED))) if lake.exists(APPLIED) else set()
     new = {mark: person for mark, person in people.items() if search_all or mark not in before}
     try:
-        count, on_hold = _withhold_calls_of(lake, new.values(), key)
+        count, on_hold = _withhold_calls_of(lake, new.values(), settings.pseudonym_keys())
     except (duckdb.Error, UnicodeDecodeError, parts.BrokenPartError) as error:  # the next night tries again
         log.warning("Calls of people who opted out may keep their emotion, since a part can't be read (ser doctor names it): %s", error)
         count, on_hold = 0, True
@@ -51,11 +51,11 @@ def withhold_scored(lake: Store, listed: OptOut, settings: Settings, search_all:
     return count
 
 
-def _withhold_calls_of(lake: Store, people: Iterable[str], key: SecretStr | None) -> tuple[int, bool]:
+def _withhold_calls_of(lake: Store, people: Iterable[str], keys: Sequence[SecretStr]) -> tuple[int, bool]:
     """Withholds the scored calls of people, by pseudonym. Returns their number, and whether others are on hold and stay."""
     scored = withheld.scored_recordings(lake, people)
     on_hold = scored & held.held_recordings(lake) if scored else frozenset()
-    return withheld.withhold(lake, dict.fromkeys(scored - on_hold, CODE), key), bool(on_hold)
+    return withheld.withhold(lake, dict.fromkeys(scored - on_hold, CODE), keys), bool(on_hold)
 
 
 def withheld_before(lake: Store, days: Collection[date]) -> frozenset[str]:

@@ -96,6 +96,7 @@ class RunRecord:
             "failed_chunks": len(self.failed_chunks),
             "checks_failed": sum(rows > 0 for rows in checks.values()),
             "pseudonyms": spec.key_fingerprint is not None,
+            "key_fingerprint": spec.key_fingerprint.split()[-1] if spec.key_fingerprint else None,
             "audio_s": self.audio_s,
             "start_up_s": self.seconds["start_up"],
             **{f"{stage}_s": self.seconds[stage] for stage in schemas.STAGES},

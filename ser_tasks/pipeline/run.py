@@ -11,7 +11,7 @@ import duckdb
 from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
-from ser_tasks.lake import catalog, erased, manifest, parts
+from ser_tasks.lake import catalog, erased, key_chain, manifest, parts
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.extract import Batch
@@ -31,15 +31,23 @@ CHECK_MEMORY = "512MB"
 class Night:
     """A run in progress. Use it in a ``with``: the end removes scratch, and stops the workers unless they were given.
 
-    ``pseudonym_key`` and ``scratch`` (a folder, the system's temporary one if None) are those of this machine.
+    ``pseudonym_key``, ``old_keys`` (those before it, the oldest first) and ``scratch`` (a folder, the system's temporary one if None)
+    are those of this machine.
     """
 
-    def __init__(self, spec: RunSpec, pseudonym_key: SecretStr | None = None, workers: WorkerPool | None = None):
+    def __init__(
+        self,
+        spec: RunSpec,
+        pseudonym_key: SecretStr | None = None,
+        workers: WorkerPool | None = None,
+        old_keys: tuple[SecretStr, ...] = (),
+    ):
         self.spec, self.record = spec, RunRecord(spec)
         self.recordings, self.lake = open_store(spec.recordings_uri), open_store(spec.lake_uri)
         self.workers = workers or WorkerPool(spec.workers or cores(), spec.settings.worker_memory_mb)
         self._owns_workers = workers is None
-        self._pseudonym_key = pseudonym_key
+        secrets_too = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key, "old_pseudonym_keys": old_keys})
+        self._keys = key_chain.check(self.lake, secrets_too)
         self._contexts = contextlib.ExitStack()
         self.written_row: dict[str, Any] | None = None
         """The run's row, once it is written."""
@@ -47,10 +55,11 @@ class Night:
         """Scored calls that the opt-out list withheld."""
 
     def __enter__(self) -> "Night":
+        key_chain.settle(self.lake, self._keys)
         self.scratch = self._contexts.enter_context(scratch_folder(self.spec.settings.scratch))
         if self._owns_workers:
             self._contexts.enter_context(self.workers)
-        self.handler = ChunkHandler(self.spec, self._pseudonym_key, self.workers, self.scratch)
+        self.handler = ChunkHandler(self.spec, self._keys, self.workers, self.scratch)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -66,8 +75,8 @@ class Night:
         with self.record.timed("list"):
             self.withheld = opt_out.withhold_scored(self.lake, spec.opt_out, self.handler.settings)
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, self._pseudonym_key)
-            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone)
+            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, *self._keys.people)
+            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone, self._keys.recordings)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
             self.listing.opted_out = opt_out.withheld_before(self.lake, {day for day, _ in plan.chunks})
         self.record.add_plan(plan)
@@ -144,6 +153,8 @@ class Night:
         ]
         if self.spec.key_fingerprint is None:
             lines.append("SER_PSEUDONYM_KEY is not set: agent_pseudonym and customer_pseudonym are left null")
+        if not self.spec.keyed_recordings:
+            lines.append(key_chain.UNKEYED.format(lake=self.spec.lake_uri))
         return lines
 
     def connect(self) -> duckdb.DuckDBPyConnection:

@@ -6,10 +6,10 @@ retried here. Errors of boto3 become Python's own, with what a person can do abo
 
 import contextlib
 import functools
-import hashlib
 import io
 import os
 import random
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -173,8 +173,7 @@ class S3Store:
                 raise
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
-        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        path = folder / f"{name}{Path(key).suffix[:8].lower()}"
+        path = folder / f"{secrets.token_hex(16)}{Path(key).suffix[:8].lower()}"
         with self._translated_errors("read"), path.open("wb") as file:
             try:
                 return path, self._download(key, file, IfMatch=f'"{etag}"')["Metadata"]

@@ -18,6 +18,8 @@ COMMANDS += [
     "erase",
     "hold",
     "pseudonym",
+    "key",
+    "rekey",
     "report",
     "doctor",
     "compact",

@@ -84,7 +84,7 @@ def lake(made, tmp_path):
 
 def words() -> list[str]:
     """What would name the person."""
-    ids = [recording_id(key) for key in [*HERS, f"{DAYS[0]}/bad.wav"]]
+    ids = [recording_id(key, SETTINGS.pseudonym_keys()) for key in [*HERS, f"{DAYS[0]}/bad.wav"]]
     sidecars = [key.replace(".wav", ".json") for key in HERS]
     return [PERSON, pseudonym("customer", PERSON, SETTINGS), *HERS.values(), *HERS, *sidecars, *ids, "hers-"]
 
@@ -237,7 +237,7 @@ def test_a_kill_at_any_write_or_deletion_is_completed_by_the_next(made, lake, mo
 
 
 def test_one_call_goes_alone(made, lake):
-    [gone] = [recording_id(key) for key, call_id in HERS.items() if call_id == f"hers-{DAYS[0]}-first"]
+    [gone] = [recording_id(key, SETTINGS.pseudonym_keys()) for key, call_id in HERS.items() if call_id == f"hers-{DAYS[0]}-first"]
     erase(lake, "call", f"hers-{DAYS[0]}-first")
     assert ask(lake, f"SELECT count(*) FROM outcomes_all WHERE recording_id = '{gone}'") == [(0,)]
     assert ask(lake, "SELECT count(*) FROM call_emotions WHERE call_id LIKE 'hers-%'") == [(3,)]
