@@ -6,6 +6,7 @@ from prefect import flow, get_run_logger
 
 from flows.artifacts import delete_naming
 from ser_tasks.calls.opt_out import read as read_opt_out
+from ser_tasks.lake import key_chain
 from ser_tasks.maintenance import retention as library
 from ser_tasks.maintenance import withdrawal
 from ser_tasks.monitoring import access_log
@@ -20,6 +21,8 @@ def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
     Also takes the emotion of calls whose consent was withdrawn, or whose customer is on the opt-out list, out of every version.
     """
     log, store, settings = get_run_logger(), open_store(lake), Settings()
+    if settings.opt_out:
+        settings = key_chain.read(store, settings).of(settings)
     listed = read_opt_out(settings)
     expired = library.expired(store, settings)
     for each in expired:

@@ -89,6 +89,7 @@ def retention(
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
     from ser_tasks.calls.opt_out import read as read_opt_out
+    from ser_tasks.lake import key_chain
     from ser_tasks.maintenance import retention as library
     from ser_tasks.maintenance import withdrawal
     from ser_tasks.monitoring import access_log
@@ -97,6 +98,8 @@ def retention(
 
     require_nights(lake)
     store, settings = open_store(lake), Settings()
+    if settings.opt_out:
+        settings = key_chain.read(store, settings).of(settings)
     listed = read_opt_out(settings)
     found = library.expired(store, settings)
     for each in found:

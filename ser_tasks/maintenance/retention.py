@@ -181,7 +181,8 @@ def roll_back(lake: Store, version: str, settings: Settings) -> int:
     others = [item.key for table in VERSIONED for _, item in parts.listed(lake, f"{table}/") if item.key not in keys]
     kept = sum(_copy_held(lake, key, held, folder) for key in keys) if held else 0
     kept += sum(_copy_held(lake, key, held & codes.keys(), folder) for key in others) if held & codes.keys() else 0
-    withheld.withhold(lake, codes, key_chain.read(lake, settings).people)
+    if codes:
+        withheld.withhold(lake, codes, key_chain.read(lake, settings).people)
     for key in keys:
         lake.delete(key)
     return kept

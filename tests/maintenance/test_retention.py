@@ -87,7 +87,7 @@ def test_calls_and_reports_go_together_and_manifests_and_outcomes_stay(lake):
     found = retention.expired(store, Settings(keep_segments_days=5, keep_calls_days=5), TODAY + timedelta(days=30))
     assert {each.table for each in found} == {"segments", "call_emotions", "reports"}
     retention.delete(store, found)
-    assert {name.split("/")[0] for name in files(lake)} == {"recordings", "outcomes", "runs", "deletions"}
+    assert {name.split("/")[0] for name in files(lake)} == {"recordings", "outcomes", "runs", "deletions", "keys.json"}
     assert ask(lake, "SELECT count(*) FROM outcomes") == [(2,)]
     with catalog.connect(str(lake)) as connection:
         assert set(catalog.run_checks(connection).values()) == {0}
