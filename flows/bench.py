@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser_tasks.printable import printable
 from ser_tasks.schemas import SAMPLING_RATE_HZ, STAGES
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import open_store
@@ -143,7 +144,7 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
         try:
             channels = plain.timed("decode", librosa.load, path, sr=LIBROSA_RATE_HZ, mono=False)[0]
         except Exception as error:
-            print(f"(a) leaves out {path.name}: {error}", file=sys.stderr)
+            print(printable(f"(a) leaves out {path.name}: {error}"), file=sys.stderr)
             continue
         audio_s += channels.shape[-1] / LIBROSA_RATE_HZ
         plain.score(path, np.atleast_2d(channels))

@@ -25,6 +25,8 @@ def doctor(lake: str, recordings: str | None = None, deep: bool = False) -> str:
         return "no lake yet"
     report = examine(lake, recordings, deep=deep)
     lines = list(report.lines())
+    for note in report.notes:
+        log.warning(note)
     healthy = f"Healthy: {report.parts:,} parts in {report.lake}."
     create_markdown_artifact("\n".join(f"    {line}" for line in lines) or healthy, key="doctor", description="What the doctor says")
     if lines:

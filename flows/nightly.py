@@ -1,6 +1,5 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
-import contextlib
 from collections import deque
 from datetime import date, timedelta
 from typing import Any
@@ -13,6 +12,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
+from flows.stopping import at_work
+from flows.telemetry import telemetry
+from ser_tasks import logs
 from ser_tasks.inference.line_profile import ALL, LineProfile
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
@@ -49,12 +51,13 @@ def list_and_plan(night: Night) -> Plan:
 
 @task(name="extract", task_run_name="extract {chunk_id}", **OPTIONS)
 def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
-    return night.extract(day, chunk_id, progress.batch_done)
+    with logs.fields(chunk=chunk_id):
+        return night.extract(day, chunk_id, progress.batch_done)
 
 
 @task(name="score", task_run_name="score {chunk_id}", **OPTIONS)
 def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport:
-    with gpu_limit(night.handler.device):
+    with logs.fields(chunk=chunk_id), gpu_limit(night.handler.device):
         return night.publish(extracted)
 
 
@@ -98,44 +101,62 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         from flows import cluster  # Dask is needed by none but its users
 
         cluster.preflight()
-    with contextlib.ExitStack() as held:
-        held.enter_context(lake_limit(lake))
-        # The specification has the run's start: it is made once the run holds its lake.
-        spec = make_spec(recordings, lake, settings, device, workers, day, only_planned)
-        night = held.enter_context(Night(with_profile(spec, profile) if profile else spec, settings.pseudonym_key))
-        plan = list_and_plan(night)
-        ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
-        log.info(
-            f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
-            f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
-        )
-        if plan.lone_sidecars:
-            log.warning(
-                f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
-                f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
-            )
-        if plan.closed:
-            log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
-        if plan.chunks and adapt and night.lacks_profile():
-            adapt_first(night, log)
-        with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
-            if plan.chunks and settings.cluster:
-                cluster.score_on_cluster(night, progress, log)
-            elif plan.chunks:
-                score_here(night, progress, log)
-        checks = check(night)
-        run = night.write_run(checks) | {"version": night.spec.version}
+    options = (device, workers, day, only_planned)
+    # The specification has the run's start: it is made once the run holds its lake.
+    with (
+        lake_limit(lake),
+        night_for(recordings, lake, settings, *options, profile=profile) as night,
+        logs.fields(run_id=night.spec.run_id),
+        telemetry(night, settings, log.warning),
+    ):
+        with at_work():
+            checks, run = work(night, log, adapt)
         for line in night.remarks():
             log.warning(line)
         publish_artifacts(night, run, checks)
-    troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
-    troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
-    troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
-    if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
-        troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
-    if troubles:
-        raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
+        troubles = [f"check {name}: {rows} offending rows" for name, rows in checks.items() if rows]
+        troubles += first_ten([str(error) for error in night.record.broken.values()], "broken parts")
+        troubles += first_ten([f"chunk {chunk_id}: {error}" for chunk_id, error in night.record.failed_chunks.items()], "failed chunks")
+        if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
+            troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
+        if troubles:
+            raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
     return run
+
+
+def work(night: Night, log: Any, adapt: bool = True) -> tuple[dict[str, int], dict[str, Any]]:
+    """Plans, adapts to the lines of a new lake, handles every waiting chunk, checks, writes the run's row. Returns the checks and the row."""
+    plan = list_and_plan(night)
+    ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
+    log.info(
+        f"{plan.listed} recordings listed, {plan.planned} of them new, {plan.ignored_keys} other keys ignored{ignored}; "
+        f"{plan.recordings} recordings in {len(plan.chunks)} chunks wait for {night.spec.version}"
+    )
+    if plan.lone_sidecars:
+        log.warning(
+            f"{plan.lone_sidecars} sidecars belong to no recording, and what they say is not used, such as "
+            f"{', '.join(map(repr, plan.shown_lone_sidecars))}"
+        )
+    if plan.closed:
+        log.info(f"{plan.closed} recordings of days past the retention were left alone (SER_KEEP_SEGMENTS_DAYS, SER_KEEP_CALLS_DAYS)")
+    if plan.chunks and adapt and night.lacks_profile():
+        adapt_first(night, log)
+    with NightProgress(plan.recordings, len(plan.chunks), log.info) as progress:
+        if plan.chunks and night.spec.settings.cluster:
+            from flows import cluster  # Dask is needed by none but its users
+
+            cluster.score_on_cluster(night, progress, log)
+        elif plan.chunks:
+            score_here(night, progress, log)
+    checks = check(night)
+    return checks, night.write_run(checks) | {"version": night.spec.version}
+
+
+def night_for(recordings: str, lake: str, settings: Settings, *options: Any, profile: str | None = None) -> Night:
+    """A night with this machine's keys. Options are those of ``make_spec``; ``profile`` is as in ``with_profile``."""
+    spec = make_spec(recordings, lake, settings, *options)
+    spec = with_profile(spec, profile) if profile else spec
+    return Night(spec, settings.pseudonym_key, old_keys=settings.old_pseudonym_keys)
 
 
 def adapt_first(night: Night, log: Any) -> None:
@@ -165,8 +186,9 @@ def score_here(night: Night, progress: NightProgress, log: Any) -> None:
         except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
             raise
         except Exception as error:
-            log.exception(f"chunk {chunk_id} failed")
-            night.give_up(chunk_day, chunk_id, error)
+            with logs.fields(chunk=chunk_id):
+                log.exception(f"chunk {chunk_id} failed")
+                night.give_up(chunk_day, chunk_id, error)
 
 
 def first_ten(lines: list[str], what: str) -> list[str]:

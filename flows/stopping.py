@@ -1,4 +1,6 @@
-"""How a run ends early: by a signal, or with its temporary server, and in both cases soon.
+"""How a run ends early: by a signal, or with its Prefect server, and in both cases soon.
+
+A night at work does not need a server that is away (``at_work``). Where the server is lost and only reports to it are left, the run ends.
 
 Python's own handlers can't bound that: Prefect replaces the one of SIGTERM while a flow runs, and then retries each message to its
 server. So a thread reads the signals from the descriptor that the interpreter writes them to, and ends the process where the
@@ -17,12 +19,33 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
+import httpx
+
 from flows.server import TemporaryServer, kill_servers
+from ser_tasks import logs
 
 STOP_LIMIT_S = 8.0
 """From the signal to the end of the process: time to stop the workers, remove scratch and say so to Prefect."""
 POLL_S = 0.2
+LOST_AFTER_S = 6.0
+"""A server that has not answered for so long is lost."""
+LOST_STOP_LIMIT_S = 3.0
+"""From then to the end of the process: there is nobody to say it to."""
+HEALTH_LIMIT_S = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_working = threading.Event()
+
+
+@contextlib.contextmanager
+def at_work() -> Iterator[None]:
+    """A block that goes on without the Prefect server."""
+    _working.set()
+    try:
+        yield
+    finally:
+        _working.clear()
 
 
 class StoppedError(KeyboardInterrupt):
@@ -59,7 +82,10 @@ class Watch:
     def __init__(self) -> None:
         self.stopped: StoppedError | None = None
         self.server: TemporaryServer | None = None
+        self.url: str | None = None
+        """Address of the Prefect server's API, once it is known."""
         self._closed = False
+        self._asked_at = self._answered_at = time.monotonic()
         self._signals, self._interpreter = socket.socketpair()
         self._interpreter.setblocking(False)
         self._handlers = {each: signal.signal(each, self._handle) for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
@@ -81,7 +107,23 @@ class Watch:
             self.stopped = StoppedError(reason, exit_code)
         return self.stopped
 
+    def _is_lost(self) -> bool:
+        """Whether the server has not answered for LOST_AFTER_S. Asks it once at most each second."""
+        now = time.monotonic()
+        if now - self._asked_at >= 1:
+            self._asked_at = now
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"{self.url}/health", timeout=HEALTH_LIMIT_S, trust_env=False).status_code == httpx.codes.OK:
+                    self._answered_at = time.monotonic()
+        return time.monotonic() - self._answered_at > LOST_AFTER_S
+
+    def _interrupt(self) -> None:
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)
+
     def _run(self) -> None:
+        limit_s = STOP_LIMIT_S
         while self.stopped is None:
             if self._closed:
                 return
@@ -91,12 +133,17 @@ class Watch:
                     self._stop(f"stopped by {signal.Signals(numbers[0]).name}", 128 + numbers[0])
             elif self.server and self.server.process.poll() is not None:
                 self._stop(f"stopped, since the temporary Prefect server ended (exit code {self.server.process.returncode})", 1)
-                main = threading.main_thread().ident
-                assert main is not None
-                signal.pthread_kill(main, signal.SIGINT)
-        time.sleep(STOP_LIMIT_S)
+                self._interrupt()
+            elif _working.is_set():
+                self._answered_at = time.monotonic()
+            elif self.url and self._is_lost():
+                limit_s = LOST_STOP_LIMIT_S
+                self._stop("the Prefect server (PREFECT_API_URL) was lost", 1)
+                self._interrupt()
+        time.sleep(limit_s)
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), f"ser: {self.stopped.reason}; ended before it had stopped by itself.\n".encode())
+            line = logs.error_line(f"{self.stopped.reason}; ended before it had stopped by itself.")
+            os.write(sys.stderr.fileno(), f"{line}\n".encode())
         end_now(self.stopped.exit_code)
 
 

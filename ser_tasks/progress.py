@@ -11,6 +11,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from ser_tasks.printable import printable
+
 LINE_EVERY_S = 30.0
 
 Item = TypeVar("Item")
@@ -55,4 +57,4 @@ class TerminalProgress(Progress):
         running = [task for task in self.tasks if task.started and task.completed and not task.finished]
         if running:
             line = "; ".join(f"{task.description} {task.completed / (task.total or 1):.0%}" for task in running)
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)

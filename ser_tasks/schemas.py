@@ -36,7 +36,7 @@ def _per_emotion(prefix: str, meaning: str) -> list[tuple[str, pa.DataType, str]
 
 
 _IDENTITY = [
-    ("recording_id", pa.string(), "hash of the recording's key in the store; the same for every version of the recording"),
+    ("recording_id", pa.string(), "hash of the recording's key in the store, keyed where it begins with k; the same for every version"),
     ("etag", pa.string(), "the store's identifier of the content; a recording that is uploaded again has another"),
 ]
 
@@ -100,12 +100,6 @@ SEGMENTS = _schema(
     ("confidence", pa.float32(), "calibrated probability of `emotion`, 0 to 1"),
     *_per_emotion("p_", "calibrated probability of {}, 0 to 1; null where the model does not know it or none is scored"),
     (
-        "unsure",
-        pa.bool_(),
-        "true where emotion_set says nothing (none, or more than half of the emotions that the model knows); with models without sets: "
-        "where the confidence is below the bundle's threshold. Null where none is scored",
-    ),
-    (
         "emotion_set",
         pa.string(),
         "emotions that the segment may hold, the most probable first, as anger,happiness (a raised voice): of segments of each emotion, "
@@ -124,13 +118,22 @@ SEGMENTS = _schema(
         "calibrated probability of an emotion of high arousal (anger, fear, happiness, surprise), 0 to 1, at the row's priors; null as "
         "anger_score",
     ),
+    (
+        "unsure",
+        pa.bool_(),
+        "true where emotion_set says nothing (none, or more than half of the emotions that the model knows); with models without sets: "
+        "where the confidence is below the bundle's threshold. Null where none is scored",
+    ),
     ("not_scored_reason", pa.string(), "why the segment has no emotion; null where it has one"),
     ("loudness_dbfs", pa.float32(), "RMS level of the segment in dB relative to full scale"),
     ("snr_db", pa.float32(), "level of the segment above the channel's noise floor in dB; null without a floor to measure"),
     *_PROVENANCE,
 )
 
-CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", "roles")
+NOTICE = ("notice_text", "notice_version", "notice_at")
+"""What proves that the caller was informed: by which text, in which version, and when."""
+
+CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", *NOTICE, "roles")
 
 CALL_EMOTIONS = _schema(
     ("call_id", pa.string(), "call"),
@@ -147,6 +150,9 @@ CALL_EMOTIONS = _schema(
     ("queue", pa.string(), "queue of the call"),
     ("language", pa.string(), "language of the call, as the source wrote it"),
     ("notice_given", pa.bool_(), "whether the caller was informed (AI Act, Art. 50); null where unknown"),
+    ("notice_text", pa.string(), "text of the notice that the caller was given, or its name; null where unknown, and in older parts"),
+    ("notice_version", pa.string(), "version of that text; null where unknown, and in older parts"),
+    ("notice_at", UTC, "when the caller was given it; null where unknown, and in older parts"),
     ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
     *[
         (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
@@ -295,6 +301,7 @@ RUNS = _schema(
         pa.string(),
         "suffixes of the ignored keys and their numbers, as `.mkv 3, .txt 1`, the 20 most frequent; null in older parts",
     ),
+    ("key_fingerprint", pa.string(), "which key made the run's pseudonyms, without telling it; null without a key, and in older parts"),
 )
 
 PROFILES = _schema(
@@ -325,7 +332,11 @@ PROFILES = _schema(
 )
 
 DELETIONS = _schema(
-    ("table_name", pa.string(), "table or reports of which the day was deleted: segments, call_emotions, reports or alerts"),
+    (
+        "table_name",
+        pa.string(),
+        "what was deleted: a table, reports or quarantine; day is that of its parts, in quarantine that on which they were moved there",
+    ),
     ("parts", pa.int64(), "parts deleted"),
     ("size_bytes", pa.int64(), "their size in bytes"),
     ("keep_days", pa.int32(), "number of days for which the settings kept it"),

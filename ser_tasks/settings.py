@@ -42,6 +42,8 @@ FILE_NAME_PATTERN = "".join(
 
 LINE_FACTS = ("language", "queue", "codec", "container", "sampling_rate_hz")
 """Facts of a call that may name its line."""
+TOKEN_CHARACTERS = 16
+"""Minimum length of a token: a shorter one could be guessed."""
 
 
 class GroupRights(BaseModel):
@@ -53,12 +55,39 @@ class GroupRights(BaseModel):
     may_play: bool = False
 
 
+class Deployer(BaseModel):
+    """What only the deployer can say, for the sheets of ``ser compliance``. The descriptions say what to write."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    controller: str | None = Field(None, description="name and contact of the controller, and of a representative in the Union if any")
+    privacy_officer: str | None = Field(None, description="contact of the data protection officer, or that none is required and why")
+    purpose: str | None = Field(None, description="what the figures are used for, and what they are not used for")
+    legal_basis: str | None = Field(None, description="the basis in Art. 6(1) GDPR, with the interests pursued if it is (f)")
+    special_categories: str | None = Field(
+        None, description="whether data of Art. 9(1) GDPR are processed (health, ...) and the exception of Art. 9(2), or why they are not"
+    )
+    notice: str | None = Field(None, description="the text by which callers are informed, its version, when and how it is given")
+    recordings: str | None = Field(None, description="where the recordings lie, who may read them, and when they are deleted")
+    recipients: str | None = Field(None, description="categories of recipients, and processors with their contracts")
+    transfers: str | None = Field(None, description="third countries and the safeguards, or that there are none")
+    oversight: str | None = Field(None, description="who oversees the use, with which training and authority")
+    workers: str | None = Field(None, description="when and how workers and their representatives were informed")
+    objections: str | None = Field(None, description="how callers object, withdraw, get access and complain, and who answers")
+
+
 class Settings(BaseSettings):
     """All settings. A field is read from the variable ``SER_<FIELD>``, maps and lists as JSON. An empty variable counts as unset."""
 
     model_config = SettingsConfigDict(env_prefix="SER_", frozen=True, extra="ignore", env_ignore_empty=True)
 
-    pseudonym_key: SecretStr | None = Field(None, description="Key of the HMAC that makes pseudonyms of ids. Unset: ids are null.")
+    pseudonym_key: SecretStr | None = Field(
+        None,
+        description="Key of the HMAC that makes pseudonyms and ids of recordings: `ser key` makes one. Unset: pseudonyms are null.",
+    )
+    old_pseudonym_keys: tuple[SecretStr, ...] = Field(
+        (), description='The keys before SER_PSEUDONYM_KEY of a lake that `ser rekey` wrote, the oldest first, as ["...", "..."].'
+    )
     policy: str = Field("customers_only", description="Policy that decides whose emotion is scored: a name in ser_tasks/calls/policy.py.")
     model: str = Field("ge2e_tcn", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
     priors: dict[str, float] = Field(
@@ -83,6 +112,18 @@ class Settings(BaseSettings):
         (),
         description="Names in sidecars and metadata that look like the caller's consent or refusal and mean something else, as "
         '["recording_consent"]. Calls with any other such name are not scored.',
+    )
+    notice_text: dict[str, str] = Field(
+        {},
+        description='Text, or its name, of the notice that callers hear, by queue ("*": any other), as {"*": "greeting"}: for calls with '
+        "notice_given true whose metadata name none.",
+    )
+    notice_version: dict[str, str] = Field(
+        {}, description='Version of that text, by queue, as {"billing": "2026-03", "*": "2025-11"}: for the same calls.'
+    )
+    opt_out: str | None = Field(
+        None,
+        description="File, or s3://bucket/name, with the customers whose emotion is never scored: one id or pseudonym a line. Unset: none.",
     )
     raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {},
@@ -128,6 +169,37 @@ class Settings(BaseSettings):
         gt=0,
         description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts. Unset: never.",
     )
+    access_log: str | None = Field(
+        None,
+        description="Folder for the access log: who listened to a recording, opened a call's page or exported rows, and when. "
+        "Unset: <lake>.accesses beside a local lake, else ser-nightly/accesses in the user's state folder.",
+    )
+    keep_access_days: int | None = Field(
+        None, gt=0, description="Age in days after which the files of the access log are deleted. Unset: never."
+    )
+    min_calls_by_agent: int = Field(
+        10,
+        ge=5,
+        description="Fewest calls of an agent about whom figures are shown (calls_by_agent): fewer would describe single calls.",
+    )
+    deployer: Deployer = Field(
+        Deployer(), description='What only the deployer can say, for `ser compliance`: {"controller": "...", "purpose": "...", ...}.'
+    )
+    keep_outcomes_days: int | None = Field(
+        None,
+        gt=0,
+        description="Age in days after which `ser retention` deletes all that is known of a day's recordings: recordings, outcomes, and "
+        "what is left of call_emotions and segments. Such days are not planned any more. Unset: never.",
+    )
+    keep_runs_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes rows of runs. Unset: never."
+    )
+    keep_quarantine_days: int | None = Field(
+        90,
+        gt=0,
+        description="Days after which `ser retention` deletes what `ser doctor --repair` moved into quarantine/; parts of days that are "
+        "past the retention of their table go sooner. null: never.",
+    )
     alerts: str | None = Field(None, description="File with the alert rules. Unset: the shipped rules (deploy/alerts.yaml).")
     alert_webhook_url: SecretStr | None = Field(
         None,
@@ -149,6 +221,16 @@ class Settings(BaseSettings):
     price_machine_hour: float | None = Field(None, ge=0, description="Price of a machine for one hour, for the run report.")
     price_gb_month: float | None = Field(None, ge=0, description="Price of storing 10^9 bytes for one month, for the run report.")
     currency: str = Field("", description="Currency of these prices, as EUR. It is only printed.")
+
+    metrics_file: Path | None = Field(
+        None,
+        description="File of a night's metrics for node_exporter's textfile collector, as /var/lib/node_exporter/ser.prom. Unset: none.",
+    )
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Token with which Prometheus reads the dashboard's /metrics (as a bearer token). Unset: there is no such page.",
+    )
+    log_format: Literal["text", "json"] = Field("text", description="Lines of the log: text, or one JSON object a line.")
 
     dashboard_secret: SecretStr | None = Field(
         None,
@@ -190,12 +272,18 @@ class Settings(BaseSettings):
 
         Older days are not planned or scored, as that would bring back deleted rows.
         """
-        kept = [days for days in (self.keep_segments_days, self.keep_calls_days) if days is not None]
+        kept = [days for days in (self.keep_segments_days, self.keep_calls_days, self.keep_outcomes_days) if days is not None]
         return datetime.now(UTC).date() - timedelta(days=min(kept)) if kept else None
 
     def without_secrets(self) -> "Settings":
         """A copy with all secrets unset, which may be sent to other machines."""
-        return self.model_copy(update={name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)})
+        secrets = {name: None for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)}
+        return self.model_copy(update={**secrets, "old_pseudonym_keys": ()})
+
+    def pseudonym_keys(self) -> tuple[SecretStr, ...]:
+        """Every key of pseudonyms, the oldest first; empty without SER_PSEUDONYM_KEY."""
+        keys = (*self.old_pseudonym_keys, self.pseudonym_key)
+        return tuple(key for key in keys if key and key.get_secret_value()) if keys[-1] and keys[-1].get_secret_value() else ()
 
     @field_validator("file_name_pattern")
     @classmethod
@@ -211,6 +299,20 @@ class Settings(BaseSettings):
         except Exception:
             raise ValueError(f"{name!r} is not a time zone: write one such as Europe/Berlin or UTC.") from None
         return name
+
+    @field_validator("metrics_file")
+    @classmethod
+    def _collected(cls, path: Path | None) -> Path | None:
+        if path is not None and (path.suffix != ".prom" or not path.is_absolute()):
+            raise ValueError(f"{path} is never collected: name a file by its whole path, ending in .prom.")
+        return path
+
+    @field_validator("metrics_token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < TOKEN_CHARACTERS:
+            raise ValueError(f"it has fewer than {TOKEN_CHARACTERS} characters: openssl rand -hex 32 makes a good one.")
+        return token
 
     @field_validator("dashboard_url")
     @classmethod

@@ -1,6 +1,6 @@
 """The command line, ``ser``: one module for each group of commands. ``ser --help`` lists them in the order of ``COMMANDS``."""
 
-from flows.cli import lake, models, nightly, pages
+from flows.cli import lake, models, nightly, pages, privacy
 from flows.cli.app import app, plain_errors
 
 __all__ = ["COMMANDS", "app"]
@@ -24,12 +24,16 @@ COMMANDS = (
     lake.erase,
     lake.hold,
     lake.pseudonym,
+    lake.key,
+    lake.rekey,
     lake.report,
     lake.doctor,
     lake.compact,
     pages.dashboard,
     pages.alerts,
     pages.weekly,
+    privacy.access,
+    privacy.compliance,
 )
 
 for command in COMMANDS:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
+
+from ser_tasks.printable import printable
 
 END_LIMIT_S = 8.0
 """From a program's last line to its end: Prefect sends its server what it still holds, or retries for hours where that is gone."""
@@ -22,17 +24,19 @@ class Program(typer.Typer):
     """The application, which ends soon after its last work when it is run as a program."""
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        ending = {"exit_code": 1}
-        threading.Thread(target=_end_in_time, args=(ending,), name="ending", daemon=True).start()
+        ending, ended = {"exit_code": 1}, threading.Event()
+        threading.Thread(target=_end_in_time, args=(ending, ended), name="ending", daemon=True).start()
         try:
             return super().__call__(*arguments, **options)
         except SystemExit as end:
             ending["exit_code"] = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
+        finally:
+            ended.set()
 
 
-def _end_in_time(ending: dict[str, int]) -> None:
-    threading.main_thread().join()
+def _end_in_time(ending: dict[str, int], ended: threading.Event) -> None:
+    ended.wait()  # not the end of the main thread, which runs what others registered for its end, without a limit
     time.sleep(END_LIMIT_S)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
@@ -40,6 +44,14 @@ def _end_in_time(ending: dict[str, int]) -> None:
     if "flows.server" in sys.modules:
         sys.modules["flows.server"].kill_servers()
     os._exit(ending["exit_code"])
+
+
+def echo(message: Any = None, file: IO[Any] | None = None, nl: bool = True, err: bool = False, color: bool | None = None) -> None:
+    """As click's echo, with control characters written as text: names, metadata and reasons come from outside."""
+    _click_echo(None if message is None else printable(message), file, nl, err, color)
+
+
+_click_echo, typer.echo = typer.echo, echo  # every command prints by typer.echo, so none can forget
 
 
 app = Program(
@@ -98,7 +110,9 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
 
 def failure(message: object, exit_code: int = 1) -> SystemExit:
     """Prints a message to standard error, and returns the exception that ends the program with this exit code."""
-    typer.secho(f"ser: {message}", err=True, fg="red")
+    from ser_tasks import logs
+
+    typer.secho(printable(logs.error_line(message)), err=True, fg=None if logs.is_json() else "red")
     return SystemExit(exit_code)
 
 

@@ -1,5 +1,9 @@
 """Commands that query or maintain a lake."""
 
+import functools
+import getpass
+import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +25,44 @@ def sql(
     out: Annotated[Path | None, typer.Option(help="File to write: .csv, .json, .parquet or .txt; an older one is replaced.")] = None,
     rows: Annotated[int, typer.Option(min=0, help="Rows that a table shows; 0: all.")] = 100,
     as_of: Annotated[str | None, typer.Option(help="Answer with what was known then: 2026-11-03, or 2026-11-03T06:00 (UTC).")] = None,
+    locked: Annotated[
+        bool | None,
+        typer.Option(
+            "--locked/--unlocked", help="Whether SQL reads nothing but the lake: by default so with --file, which others may lend."
+        ),
+    ] = None,
 ) -> None:
     """Query the lake in SQL (DuckDB). Without a query: answers standard input, opens a prompt on a terminal, or lists the views.
+
+    Answers that are written to a file are entered into the access log (`ser access`).
 
     Example: `ser sql --lake demo-lake "SELECT call_id, peak_anger FROM worst_calls LIMIT 5"`
     """
     from ser_tasks.query.session import run
 
     try:
-        run(lake, query, file, format and format.value, out, rows, as_of)
+        run(lake, query, file, format and format.value, out, rows, as_of, functools.partial(_log_export, lake), locked)
     except KeyboardInterrupt:
         raise failure("stopped.", 130) from None
+
+
+def _log_export(lake: str, statement: str) -> None:
+    """Enters an export into the access log. Where that fails it goes on: whoever runs ``ser sql`` can read the parts themselves."""
+    from ser_tasks.lake.sql_text import without_values
+    from ser_tasks.monitoring.access_log import AccessLog
+    from ser_tasks.settings import Settings
+
+    try:
+        AccessLog(lake, Settings()).write(_user(), "sql_export", detail=without_values(statement))
+    except OSError as error:
+        typer.echo(f"ser: this export is not in the access log, which cannot be written (SER_ACCESS_LOG): {error}", err=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return f"user {os.getuid()}"
 
 
 def catalog(
@@ -51,20 +82,26 @@ def retention(
     lake: Lake,
     delete: Annotated[bool, typer.Option("--delete", help="Delete these parts; without it, they are only listed.")] = False,
 ) -> None:
-    """List the parts that are older than SER_KEEP_SEGMENTS_DAYS and SER_KEEP_CALLS_DAYS allow; with --delete, delete them.
+    """List what is older than the settings SER_KEEP_..._DAYS allow; with --delete, delete it.
 
-    Emotion in older versions of calls whose consent was withdrawn goes, too. What is on hold (`ser hold`) stays.
+    Emotion of calls whose consent was withdrawn, or whose customer is on SER_OPT_OUT, goes, too. What is on hold (`ser hold`) stays.
 
     Example: `ser retention --lake s3://lake/emotions`, with SER_KEEP_SEGMENTS_DAYS=365 in the environment
     """
+    from ser_tasks.calls.opt_out import read as read_opt_out
+    from ser_tasks.lake import key_chain
     from ser_tasks.maintenance import retention as library
     from ser_tasks.maintenance import withdrawal
+    from ser_tasks.monitoring import access_log
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
     require_nights(lake)
-    store = open_store(lake)
-    found = library.expired(store, Settings())
+    store, settings = open_store(lake), Settings()
+    if settings.opt_out:
+        settings = key_chain.read(store, settings).of(settings)
+    listed = read_opt_out(settings)
+    found = library.expired(store, settings)
     for each in found:
         typer.echo(each.summary())
     if not found:
@@ -73,10 +110,21 @@ def retention(
         typer.echo(f"{library.delete(store, found)} parts deleted.")
     else:
         typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+    for table, setting in library.kept_for_ever(settings).items():
+        typer.echo(f"{table}: kept for ever ({setting} is not set)")
+    if delete:
+        withdrawal.apply_opt_out(store, listed, settings)
     withdrawn = withdrawal.find(store)
     if withdrawn.recordings:
-        rows = withdrawal.withdraw(store, withdrawn).rows.total() if delete else None
+        rows = None
+        if delete:
+            _delete_artifacts(withdrawal.names(store, withdrawn))
+            rows = withdrawal.withdraw(store, withdrawn).rows.total()
         typer.echo(withdrawn.summary() + ("" if rows is None else f" It was taken out of {rows:,} rows."))
+    if accesses := access_log.expired(access_log.folder_of(lake, settings), settings.keep_access_days):
+        typer.echo(f"access log: {len(accesses)} days, kept for {settings.keep_access_days} days")
+        if delete:
+            access_log.delete(accesses)
 
 
 def rollback(
@@ -86,16 +134,20 @@ def rollback(
 ) -> None:
     """Delete a version of the scores, so that the views show the version before it. The next night scores what only this version had.
 
+    Rows on hold are copied into quarantine/ first; emotion of calls that were withdrawn or opted out does not come back.
+
     Example: `ser rollback --lake s3://lake/emotions --version cnn_tcn-1-1a2b3c4d.customers_only`
     """
-    from ser_tasks.maintenance.retention import parts_of_version
+    from ser_tasks.maintenance.retention import parts_of_version, roll_back
+    from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
     store = open_store(lake)
     keys = parts_of_version(store, version)
-    for key in keys if delete else []:
-        store.delete(key)
+    kept = roll_back(store, version, Settings()) if delete else 0
     typer.echo(f"{len(keys)} parts of {version} " + ("deleted." if delete else "to delete: call it again with --delete."))
+    if kept:
+        typer.echo(f"Rows on hold of {kept} parts were copied into quarantine/.")
 
 
 Customer = Annotated[str | None, typer.Option(help="Id of a customer, or the pseudonym.")]
@@ -133,8 +185,11 @@ def erase(
     typer.echo(f"{len(target.recordings)} recordings of this {subject.kind}; {target.held} more are on hold and stay.")
     if not recordings:
         typer.echo("Recordings that were never scored show whose they are in their store only: give --recordings, too.")
-    done = erasure.erase(store, target, settings) if delete else erasure.dry_run(store, target)
-    typer.echo("\n".join([*done.lines(), "Not reached:", *(f"  {each}" for each in erasure.NOT_REACHED)]))
+    artifacts = _delete_artifacts(target.names, delete)
+    done = erasure.erase(store, target, settings, artifacts=artifacts) if delete else erasure.dry_run(store, target)
+    if artifacts is not None:
+        typer.echo(f"Prefect: {artifacts} artifacts that name a call of theirs are {'' if delete else 'to be '}deleted")
+    typer.echo("\n".join([*done.lines(), "Not reached:", *(f"  {each}" for each in erasure.not_reached(artifacts))]))
     typer.echo(f"Receipt: {done.receipt}" if delete else "Nothing was changed: call it again with --delete.")
     if not done.complete:
         raise failure("the erasure is not complete: call it again once no night runs and every part can be read.")
@@ -168,22 +223,78 @@ def hold(
     typer.echo(f"The {subject.kind} {subject.id} is {'no longer ' if release else ''}on hold.")
 
 
+def key() -> None:
+    """Print a new random key for SER_PSEUDONYM_KEY: 256 bits. Keep it where the nights find it, and in a safe: nothing can replace it.
+
+    Example: `ser key`
+    """
+    import secrets
+
+    typer.echo(secrets.token_hex(32))
+
+
+def rekey(
+    lake: Lake,
+    to: Annotated[str, typer.Option(help="Empty folder or s3://bucket/prefix for the lake with the new ids.")],
+    write: Annotated[bool, typer.Option("--write", help="Write it; without it, what would be done is only said.")] = False,
+) -> None:
+    """Write a lake anew under SER_PSEUDONYM_KEY: a rotation of the key, or keyed ids for an older lake. The old lake stays as it is.
+
+    Keys before it stand in SER_OLD_PSEUDONYM_KEYS. Run it between two nights; a killed run is done again by another.
+
+    Example: `ser rekey --lake s3://lake/emotions --to s3://lake/emotions-2027`
+    """
+    from ser_tasks.lake import parts
+    from ser_tasks.maintenance import rekey as library
+    from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
+
+    require_nights(lake)
+    store, target = open_store(lake), open_store(to)
+    rotated = library.rotation(store, Settings())
+    typer.echo("\n".join(rotated.lines()))
+    if not write:
+        items = [item for item in store.list() if parts.PartKey.parse(item.key)]
+        size_bytes = sum(item.size_bytes for item in items)
+        typer.echo(f"{len(items):,} parts, {size_bytes:,} bytes to write. Nothing was written: call it again with --write.")
+        return
+    done = library.rekey(store, target, rotated)
+    typer.echo("\n".join([f"{each} was left out: it cannot be read, or is no part" for each in done.left_out]))
+    typer.echo(
+        f"{done.parts:,} parts and {done.files:,} other files in {target.uri}. Run the nights, the dashboard and ser doctor on it, "
+        f"then delete {store.uri}: it has the old ids. Keep the old keys in SER_OLD_PSEUDONYM_KEYS."
+    )
+
+
 def pseudonym(
     customer: Annotated[str | None, typer.Option(help="Id of a customer.")] = None,
     agent: Annotated[str | None, typer.Option(help="Id of an agent.")] = None,
+    lake: Annotated[str | None, typer.Option(help="Lake, to take its keys alone; by default all keys of the settings.")] = None,
 ) -> None:
-    """Print the pseudonym under which the lake knows a customer or an agent, made with SER_PSEUDONYM_KEY.
+    """Print the pseudonym under which the lake knows a customer or an agent, made with SER_PSEUDONYM_KEY and the keys before it.
 
     Example: `ser pseudonym --customer c-4711`
     """
     from ser_tasks.calls.metadata import pseudonym as make_pseudonym
+    from ser_tasks.lake import key_chain
     from ser_tasks.settings import Settings
+    from ser_tasks.storage import open_store
 
     kind, text = _only_one({"customer": customer, "agent": agent})
-    made = make_pseudonym(kind, text, Settings())
+    settings = Settings()
+    made = make_pseudonym(kind, text, key_chain.read(open_store(lake), settings).of(settings) if lake else settings)
     if made is None:
         raise ValueError("SER_PSEUDONYM_KEY is not set, or the id is empty: without the key of the nights there is no pseudonym.")
     typer.echo(made)
+
+
+def _delete_artifacts(names: Collection[str], delete: bool = True) -> int | None:
+    """The number of Prefect's artifacts with one of the names, which are deleted; None without a Prefect server (PREFECT_API_URL)."""
+    if not os.environ.get("PREFECT_API_URL"):
+        return None
+    from flows.artifacts import delete_naming
+
+    return delete_naming(names, delete)
 
 
 def _subject(store: "Store", customer: str | None, call: str | None, agent: str | None) -> "Subject":
@@ -232,6 +343,8 @@ def doctor(
 
     report = examine(lake, recordings, deep=deep)
     typer.echo("\n".join(report.lines()) or f"Healthy: {report.parts:,} parts in {report.lake}.")
+    for note in report.notes:
+        typer.echo(f"Note: {note}")
     if repair and report.findings:
         typer.echo("\n".join(["", "Repair:", *(f"  {line}" for line in do_repair(report) or ["no repair is safe to make automatically"])]))
         typer.echo(f"Now run: ser nightly --recordings {recordings or 'RECORDINGS'} --lake {lake}")

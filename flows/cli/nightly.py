@@ -124,13 +124,17 @@ def _prefect() -> Iterator[None]:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
     import httpx
+    from prefect.settings import PREFECT_API_URL
 
     from flows.server import prefect_server
     from flows.stopping import StoppedError, stoppable
+    from ser_tasks import logs
+
+    logs.configure()  # Prefect has set up its own since
 
     try:
         with stoppable() as watch, prefect_server() as server:
-            watch.server = server
+            watch.server, watch.url = server, PREFECT_API_URL.value()
             yield
     except StoppedError as error:
         raise failure(f"{error.reason}; what was published is complete: run it again.", error.exit_code) from None

@@ -9,6 +9,7 @@ All of it runs at 4 kHz, up to 1.7 kHz, where speech has most of its power and c
 """
 
 import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,6 +20,7 @@ from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
 from ser_tasks.audio.samples import FULL_SCALE, Samples
+from ser_tasks.audio.similarity import TAPS, predicted_by
 from ser_tasks.audio.vad import WINDOW, WINDOW_S
 
 Mask = NDArray[np.bool_]
@@ -39,6 +41,10 @@ SAME_SHARE = 0.9
 """Two channels are one signal if more than this share of their windows of speech is coherent,"""
 SAME_DB = 12.0
 """and their levels differ by less than this: a fainter copy is an echo."""
+ALIKE_SHARE = 0.2
+"""Windows that are alike by their power are an echo if they are this share of those in which it may be: an echo lasts, chance does not."""
+FOUND = 0.9
+"""Where coherence finds this share of them, it decides alone: it is the more exact one where two speak at once."""
 BLOCK = 256
 """Windows in a block."""
 PEAK = 7.0
@@ -55,6 +61,9 @@ _ENOUGH = 8
 """Windows of background in a block that say how loud it is."""
 _BINS = 5
 """Bins over which a transfer function is smooth: it is that of a path of some 13 ms."""
+_BANDS = 12
+_WORTH_POWER = 16
+"""Windows of speech in a block, half a second, for which powers are compared."""
 _NEIGHBOURS = 3
 """Windows before and after one whose power counts with its own: speech pauses within syllables."""
 
@@ -69,10 +78,12 @@ class Crosstalk:
     """For each channel the first one that carries the same signal throughout: itself, unless it is a copy."""
 
 
-def compare_channels(call: Samples, speech: Mask) -> Crosstalk:
+def compare_channels(call: Samples, speech: Mask, shared: Collection[int] = ()) -> Crosstalk:
     """Compares every two channels of a call; ``speech`` is (channels, windows), from the detector.
 
-    It reads the samples twice at most, a block at a time, and only where two channels speak.
+    ``shared`` channels are known to hold the voices of others too: what is on them is still its owner's.
+
+    It reads the samples twice, a block at a time, and only where two channels speak.
     """
     foreign = np.zeros_like(speech)
     copy_of = list(range(call.channels))
@@ -81,8 +92,8 @@ def compare_channels(call: Samples, speech: Mask) -> Crosstalk:
         if pair.same_signal():
             copy_of[other] = min(copy_of[other], copy_of[one])
         else:
-            foreign[one] |= pair.foreign[0]
-            foreign[other] |= pair.foreign[1]
+            foreign[one] |= pair.foreign[0] & (other not in shared)
+            foreign[other] |= pair.foreign[1] & (one not in shared)
     return Crosstalk(foreign, tuple(copy_of))
 
 
@@ -97,6 +108,8 @@ class _Pair:
         """Share of a window's power that the other channel explains."""
         self.level_db = np.full(windows, np.nan, np.float32)
         """Level of the second channel relative to the first where they are coherent."""
+        self._alike = np.zeros((2, windows), bool)
+        self._alike_db = np.zeros((2, windows), np.float32)
         reach = round(MAX_LAG_S / WINDOW_S)
         near = np.array([_dilated(channel, reach) for channel in speech])
         self._candidates = speech & near[::-1]
@@ -108,8 +121,11 @@ class _Pair:
             found = lags[first]
             if commonest is not None and all(abs(lag - commonest) > 2 for lag in found):
                 found = [*found, commonest]
+            samples = self._read(first)
             if found:
-                self._compare(first, found)
+                self._compare(first, samples, found)
+            self._compare_power(first, samples)
+        self._add_alike()
 
     def _read(self, first: int) -> Floats:
         """A block at 4 kHz with _MARGIN before and behind, (2, samples)."""
@@ -130,8 +146,7 @@ class _Pair:
         windows = windows * (active / (np.sqrt(np.square(windows).mean(axis=2)) + np.float32(1e-5)))[:, :, None]
         return _peaks(windows.reshape(2, -1))
 
-    def _compare(self, first: int, lags: list[int]) -> None:
-        samples = self._read(first)
+    def _compare(self, first: int, samples: Floats, lags: list[int]) -> None:
         second = _spectra(samples[1], 0)
         for lag in lags:
             # The second channel's windows beside what is ``lag`` earlier on the first: to its windows they belong shifted back.
@@ -159,6 +174,33 @@ class _Pair:
         if channel:
             self.level_db[here] = np.where(coherent[block], level_db[block], self.level_db[here])
 
+    def _compare_power(self, first: int, samples: Floats) -> None:
+        """Judges what the coherence leaves of a block's windows by their power (similarity.py)."""
+        here = slice(first, min(first + BLOCK, self._speech.shape[1]))
+        count = here.stop - first
+        left = self._candidates[:, here] & ~self.foreign[:, here]
+        worth = left.sum(axis=1) >= _WORTH_POWER
+        if not worth.any():
+            return
+        bands = _bands(samples)
+        for channel in np.flatnonzero(worth):
+            candidates = self._candidates[channel, here]
+            power, source = bands[channel, TAPS - 1 : TAPS - 1 + count], bands[1 - channel, : TAPS - 1 + count]
+            echo = candidates & self.foreign[channel, here]  # a fit to what coherence is sure of leaves out the customer's voice
+            alike, level_db = predicted_by(power, source, echo if echo.sum() >= _WORTH_POWER else candidates)
+            self._alike[channel, here] = alike & candidates
+            self._alike_db[channel, here] = level_db
+
+    def _add_alike(self) -> None:
+        """Counts windows that are alike by their power, if coherence misses them, and chance does not explain them (FOUND, ALIKE_SHARE)."""
+        for channel, sign in ((0, -1), (1, 1)):
+            alike, level_db = self._alike[channel], self._alike_db[channel]
+            found = (alike & self.foreign[channel]).sum() >= FOUND * alike.sum()
+            if not found and alike.sum() >= ALIKE_SHARE * self._candidates[channel].sum():
+                self.foreign[channel] |= alike & (level_db <= SOURCE_DB)
+                self.coherence[channel][alike] = 1
+                self.level_db[:] = np.where(alike & np.isnan(self.level_db), sign * level_db, self.level_db)
+
     def same_signal(self) -> bool:
         """Whether nearly all speech of either channel is coherent with the other, at a level of the same order (SAME_SHARE, SAME_DB)."""
         speaking = self._speech.any(axis=0)
@@ -179,9 +221,12 @@ def _halved(samples: Floats) -> Floats:
     """Every second sample behind a half-band filter: 8 kHz to 4 kHz."""
     even, odd = samples[:, ::2], np.pad(samples[:, 1::2], ((0, 0), (2, 1)))
     count = even.shape[1]
-    beside = odd[:, 1 : count + 1] + odd[:, 2 : count + 2]
-    farther = odd[:, :count] + odd[:, 3 : count + 3]
-    halved: Floats = np.float32(1 / 2) * even + np.float32(9 / 32) * beside - np.float32(1 / 32) * farther
+    halved: Floats = odd[:, 1 : count + 1] + odd[:, 2 : count + 2]
+    halved *= np.float32(9)
+    halved -= odd[:, :count]
+    halved -= odd[:, 3 : count + 3]
+    halved += np.float32(16) * even
+    halved *= np.float32(1 / 32)
     return halved
 
 
@@ -199,14 +244,24 @@ def _spectra(samples: Floats, lag: int) -> Spectra:
     return spectra
 
 
+def _bands(samples: Floats) -> Floats:
+    """Power of a block's windows, and of the TAPS - 1 before them, in bands, (channels, windows, bands)."""
+    first = _MARGIN - _HOP // 2 - (TAPS - 1) * _HOP
+    frames = np.lib.stride_tricks.sliding_window_view(samples[:, first : first + (BLOCK + TAPS) * _HOP], _FRAME, axis=1)[:, ::_HOP]
+    low, high = (round(hz * _FRAME / _RATE_HZ) for hz in _BAND_HZ)
+    spectra = fft.rfft(frames * _hann(), axis=2)[:, :, low:high]
+    bands: Floats = (spectra.real**2 + spectra.imag**2).reshape(*spectra.shape[:2], _BANDS, -1).sum(axis=3)
+    return bands
+
+
 def _peaks(samples: Floats) -> list[int]:
     """Lags of the second row of samples behind the first: the highest peak at lags up to 0, and from 0 on, if it is one (PEAK)."""
     size = fft.next_fast_len(samples.shape[1] + _MAX_LAG, real=True)
     first, second = fft.rfft(samples, size, axis=1)
-    cross = np.conj(first) * second
-    cross /= np.abs(cross) + _SMALLEST
     low, high = (round(hz * size / _RATE_HZ) for hz in _BAND_HZ)
-    cross[:low] = cross[high:] = 0
+    cross = np.zeros_like(first)
+    band = np.conj(first[low:high]) * second[low:high]
+    cross[low:high] = band / (np.abs(band) + _SMALLEST)
     correlation = fft.irfft(cross, size)
     around = np.abs(np.concatenate([correlation[-_MAX_LAG:], correlation[: _MAX_LAG + 1]]))
     limit = PEAK * np.sqrt(np.mean(around**2))

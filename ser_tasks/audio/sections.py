@@ -21,6 +21,7 @@ Ranges = tuple[tuple[int, int], ...]
 MAX_SECTIONS = 1000
 """More are not read, and noted."""
 _BLOCK_BYTES = 1 << 20
+_MAX_TAGS = 10
 _MAX_BOXES = 100_000
 """Boxes of an MP4 that are walked: a file in fragments of a second has 43,200 in six hours."""
 _RIFF = re.compile(rb"(?:RIFF|RIFX|RF64)....WAVE", re.DOTALL)
@@ -66,9 +67,14 @@ def find_sections(file: BinaryIO, size_bytes: int) -> list[tuple[int, int]]:
 
 
 def _tag_bytes(file: BinaryIO) -> int:
-    """Bytes of the ID3 tag that a file begins with; 0 without one, and where an MP3 follows it, whose decoder reads the tag."""
-    file.seek(0)
-    size = id3_bytes(file.read(10))
+    """Bytes of the ID3 tags that a file begins with; 0 without one, and where an MP3 follows them, whose decoder reads tags."""
+    size = 0
+    for _ in range(_MAX_TAGS):
+        file.seek(size)
+        tag = id3_bytes(file.read(10))
+        if not tag:
+            break
+        size += tag
     file.seek(size)
     return size if known_as(file.read(512)) in {*_MARKS, "Ogg", "MP4"} else 0
 

@@ -6,9 +6,9 @@ object's own metadata in the store. Facts without a source stay unknown; a start
 
 import functools
 import hashlib
-import hmac
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from email.errors import HeaderParseError
@@ -17,10 +17,11 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StrictBool, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, StrictBool, StringConstraints, ValidationError
 
-from ser_tasks.calls.spelling import DuplicateNameError, NamedFacts, named_facts, plain
+from ser_tasks.calls.spelling import ALIASES, DuplicateNameError, NamedFacts, named_facts, plain
 from ser_tasks.calls.times import date_in_folders, in_zone, read_time, shape
+from ser_tasks.pseudonyms import keyed_recording, person, short_id
 from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
@@ -64,10 +65,14 @@ def _moment(value: Any) -> Any:
 
 
 def _channel_numbers(value: Any) -> Any:
-    """Checks that names are canonical: "0" and "00" would be the same channel."""
-    if isinstance(value, dict) and not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
+    """Checks that names are canonical: "0" and "00" would be the same channel. A channel with null for its word is unknown."""
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise ValueError('write a word for each channel, such as {"0": "agent", "1": "customer"}')
+    if not all(isinstance(name, str) and _CHANNEL.fullmatch(name) for name in value):
         raise ValueError('number the channels "0", "1" and so on')
-    return value
+    return {name: "" if word is None else word for name, word in value.items()}
 
 
 class Sidecar(BaseModel):
@@ -82,16 +87,20 @@ class Sidecar(BaseModel):
     queue: Text | None = None
     language: Text | None = None
     notice_given: StrictBool | None = None
+    notice_text: Text | None = None
+    notice_version: Text | None = None
+    notice_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     channels: Annotated[dict[int, Text] | None, BeforeValidator(_channel_numbers)] = None
     """Words by channel number, as written: ser_tasks.calls.roles says which roles they mean."""
 
 
-_FACTS = {plain(name): name for name in Sidecar.model_fields}
+_FACTS = {plain(name): name for name in Sidecar.model_fields} | ALIASES
+_TIMES = ("started_at", "notice_at")
 
 
 @dataclass(frozen=True)
 class CallMetadata:
-    """Known facts by name, and the source of each: sidecar, file_name, key or object."""
+    """Known facts by name, and the source of each: sidecar, file_name, key, object or settings."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -104,8 +113,12 @@ class CallMetadata:
         return self.values.get(name)
 
 
-def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, str], settings: Settings) -> CallMetadata:
+def call_metadata(
+    key: str, sidecar: bytes | None, object_metadata: dict[str, str], settings: Settings, known_as: str | None = None
+) -> CallMetadata:
     """The metadata of the recording at ``key``: each fact comes from the most trusted source that has it.
+
+    ``known_as`` is the recording's id in the lake, its unkeyed one if None.
 
     Raises MetadataError if the sidecar or the object's metadata is invalid: then it is unknown who may be scored.
     """
@@ -126,11 +139,20 @@ def call_metadata(key: str, sidecar: bytes | None, object_metadata: dict[str, st
             facts.setdefault("call_date", facts["started_at"].astimezone(zone).date())
             if note and "started_at" not in values:
                 notes.append(f"started_at {note}")
+        if facts.get("notice_at"):
+            facts["notice_at"], note = in_zone(facts["notice_at"], zone)
+            if note and "notice_at" not in values:
+                notes.append(f"notice_at {note}")
         for name, value in facts.items():
             if value not in (None, "", {}) and name not in values:
                 values[name], sources[name] = value, source
+    if values.get("notice_given"):
+        for name, defaults in (("notice_text", settings.notice_text), ("notice_version", settings.notice_version)):
+            default = defaults.get(values.get("queue", ""), defaults.get("*"))
+            if default and name not in values:
+                values[name], sources[name] = default, "settings"
     if "call_id" not in values:
-        values["call_id"], sources["call_id"] = _call_id_from(key, settings), "key"
+        values["call_id"], sources["call_id"] = _call_id_from(key, known_as or recording_id(key), settings), "key"
     return CallMetadata(values, sources, tuple(notes), any(named.notice_unclear for _, named in read))
 
 
@@ -168,16 +190,19 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return merged
 
 
-def _call_id_from(key: str, settings: Settings) -> str:
+def _call_id_from(key: str, known_as: str, settings: Settings) -> str:
     """The masked key without its suffix. Where something is masked, part of the recording's id keeps calls apart."""
     masked = masked_key(key, settings)
     stem = str(PurePosixPath(masked).with_suffix(""))
-    return stem if "~" not in masked or "~" in key else f"{stem}-{recording_id(key)[:8]}"
+    return stem if "~" not in masked or "~" in key else f"{stem}-{short_id(known_as)}"
 
 
-def recording_id(key: str) -> str:
-    """The id of a recording in its store: the first 128 bits of the key's SHA-256, in hex."""
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def recording_id(key: str, keys: Iterable[SecretStr] = ()) -> str:
+    """The id of a recording: the first 128 bits of its key's SHA-256, in hex, and with ``keys`` what they make of it.
+
+    Without a key, whoever has a guess of what is masked in ``key`` can compare it with the id.
+    """
+    return keyed_recording(hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32], keys)
 
 
 def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date, str]:
@@ -192,14 +217,8 @@ def day_of(key: str, last_modified: datetime, settings: Settings) -> tuple[date,
 
 
 def pseudonym(kind: str, identifier: str | None, settings: Settings) -> str | None:
-    """HMAC-SHA256 of a person's id with SER_PSEUDONYM_KEY (128 bits, hex), or None without a key or an id.
-
-    ``kind`` (agent or customer) is part of the hash, so that an agent and a customer with the same id get different pseudonyms.
-    """
-    secret = settings.pseudonym_key.get_secret_value() if settings.pseudonym_key else ""
-    if not secret or not identifier:
-        return None
-    return hmac.new(secret.encode(), f"{kind}:{identifier}".encode("utf-8", "surrogateescape"), "sha256").hexdigest()[:32]
+    """The pseudonym of an agent's or a customer's id under the settings' keys (128 bits, hex), or None without a key or an id."""
+    return person(kind, identifier, settings.pseudonym_keys()) if identifier else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -342,6 +361,6 @@ def _checked(subject: str, named: NamedFacts) -> NamedFacts:
 
 
 def _example(name: str, value: Any) -> str:
-    if name != "started_at" or not isinstance(value, str):
+    if name not in _TIMES or not isinstance(value, str):
         return ""
     return f" (it looks like {shape(value)}); write ISO 8601, such as 2026-11-20T14:05:00+01:00"

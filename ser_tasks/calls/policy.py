@@ -16,11 +16,14 @@ class Policy:
     """Whether a call is withheld if it is unknown whether notice was given. A call without notice is always withheld."""
     meaning: str
 
-    def refusal(self, role: str, notice_given: bool | None, notice_unclear: bool = False) -> str | None:
+    def refusal(self, role: str, notice_given: bool | None, notice_unclear: bool = False, opted_out: bool = False) -> str | None:
         """The code in REMEDIES that says why a channel's emotion is not scored, or None if it may be scored.
 
         ``notice_unclear``: the metadata holds something that looks like the caller's consent or refusal and could not be read.
+        ``opted_out``: the customer is, or was when the call was first handled, on the opt-out list.
         """
+        if opted_out:
+            return "opted_out"
         if notice_given is False:
             return "no_notice"
         if notice_unclear:
@@ -34,6 +37,7 @@ REMEDIES = {
     "no_notice": "the caller was not informed (notice_given is false), and no policy scores such a call",
     "notice_unclear": "the metadata hold what looks like the caller's consent or refusal, under a name that is not read (the note "
     "names it): write notice_given, true or false, in its place; or list the name in SER_IGNORED_FACTS if it means something else",
+    "opted_out": "the customer is on the opt-out list (SER_OPT_OUT), or was when this call was handled before",
     "notice_unknown": "it is unknown whether the caller was informed: put notice_given into the sidecar, "
     "or choose another --policy (SER_POLICY)",
     "role_agent": "only agents speak, and no setting allows scoring their emotion at work in the EU (the policy everyone is for research)",

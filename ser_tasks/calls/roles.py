@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from ser_tasks.schemas import ROLES
 from ser_tasks.settings import Settings
 
-AGENT_WORDS = frozenset({"internal", "operator", "representative", "rep", "csr", "advisor", "adviser", "employee", "staff"})
+AGENT_WORDS = frozenset({"internal", "operator", "representative", "rep", "csr", "advisor", "adviser", "employee", "staff",
+                         "human agent", "consultant", "associate", "supervisor"})  # fmt: skip
 """What telephony systems call an agent."""
-CUSTOMER_WORDS = frozenset({"client", "caller", "external", "consumer", "patient", "member", "contact", "end user"})
+CUSTOMER_WORDS = frozenset({"client", "caller", "external", "consumer", "patient", "member", "contact", "end user", "subscriber", "guest"})
 """What they call a customer. An outbound call's caller is the agent, and some systems call the agent's phone a client: such a word means
 the customer only beside an agent's channel."""
 
@@ -92,8 +93,9 @@ def _numbered(channels: int) -> str:
 
 
 def _plain(word: str) -> str:
-    """The word in lower case, in one spelling of its characters, with single spaces for spaces, ``_`` and ``-``."""
-    return " ".join(re.split(r"[\s_-]+", unicodedata.normalize("NFKC", word).casefold())).strip()
+    """The word in lower case, in one spelling of its characters, with single spaces for spaces, ``_``, ``-`` and within ``endUser``."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", word))
+    return " ".join(re.split(r"[\s_-]+", spaced.casefold())).strip()
 
 
 def _is_private(word: str, hidden: set[str]) -> bool:

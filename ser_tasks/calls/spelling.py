@@ -32,9 +32,22 @@ SYNONYMS = {
 }
 """Names that vendors use for our facts, in the form of `plain`. They are pointed out, not read: a vendor may mean something else."""
 
+ALIASES = {
+    "noticegivenat": "notice_at",
+    "noticetime": "notice_at",
+    "noticetimestamp": "notice_at",
+    "noticeplayedat": "notice_at",
+    "noticeid": "notice_text",
+    "noticename": "notice_text",
+    "noticetextversion": "notice_version",
+    "noticeversionid": "notice_version",
+}
+"""Other names of our facts that are read, in the form of `plain`: none of them can say whether notice was given."""
+
 _CONSENT = re.compile(
     r"""notice|notified|consent|opt(?:ed|ing)?(?:in|out)(?!g)|permission|permitted|allowed|disallow|informed|disclos|object(?:ion|ed)
-    |withdr[ae]w|revoke|revocation|refus|gdpr|dsgvo|rgpd|ccpa|donot|dont(?:record|analy|score|process)|no(?:record|analy|scor|profiling)
+    |withdr[ae]w|revoke|revocation|refus|gdpr|dsgvo|rgpd|ccpa|declin|disclaim|announcement|^privacy(?=.)|agree[ds]
+    |unsubscri|^dnc$|donot|dont(?:record|analy|score|process)|no(?:record|analy|scor|profiling)
     |einwillig|zustimm|widersp|widerruf|hinweis|aviso|consentimiento|toestemming|consenso""",
     re.VERBOSE,
 )
@@ -69,6 +82,7 @@ def named_facts(stated: dict[str, Any], names: Collection[str], ignored: Collect
     of one name are stated.
     """
     ours = {plain(name): name for name in names}
+    ours |= {alias: name for alias, name in ALIASES.items() if name in names}
     skipped = {plain(name) for name in ignored} - ours.keys()
     facts: dict[str, Any] = {}
     others: dict[str, Any] = {}

@@ -45,7 +45,10 @@ def read_time(text: str) -> datetime:
         raise ValueError("it is not written as a time with a date")
     day = match["date"] or f"{match['year']}{match['month']:0>2}{match['day']:0>2}"
     clock = match["clock"] or f"{match['hour']:0>2}{match['minute']}{match['second'] or ''}"
-    moment = datetime.strptime(f"{day} {clock:0<6}", "%Y%m%d %H%M%S")
+    try:
+        moment = datetime.strptime(f"{day} {clock:0<6}", "%Y%m%d %H%M%S")
+    except ValueError:
+        raise ValueError("the calendar or the clock has no such time") from None
     moment = moment.replace(microsecond=int(f"{match['fraction'] or '':0<6}"[:6]))
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise ValueError(f"the year {moment.year} is not between {FIRST_YEAR} and {LAST_YEAR}")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from ser_tasks.dashboard.calls import in_zone
-from ser_tasks.dashboard.pages import Row, TheFilters, TheViewer, fetch, page
+from ser_tasks.dashboard.pages import NOT_LOGGED, Row, TheFilters, TheViewer, fetch, log_access, page
 from ser_tasks.dashboard.playback import Playback, PlaybackError
 from ser_tasks.dashboard.timeline import ROLE_NAMES, clock, draw
 from ser_tasks.lake.sql_text import literal
@@ -25,6 +25,9 @@ FACTS = {
     "queue": "Queue",
     "language": "Language",
     "notice_given": "Caller was informed",
+    "notice_text": "Notice",
+    "notice_version": "Version of the notice",
+    "notice_at": "Notice given at",
     "roles": "Who is on which channel",
     "call_id": "Call id",
 }
@@ -54,6 +57,7 @@ def call_row(request: Request, recording_id: str) -> Row:
 @router.get("/calls/{recording_id}")
 def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFilters, segments: int = 1) -> Response:
     row = call_row(request, recording_id)
+    log_access(request, "call_page", recording_id)
     segment_rows = fetch(
         request,
         """
@@ -142,9 +146,10 @@ def recording(request: Request, recording_id: str, viewer: TheViewer) -> Respons
     row, playback = call_row(request, recording_id), request.app.state.playback
     try:
         playback.may_play(row, viewer)
-        link = playback.link(row, f"{request.state.prefix}/calls/{quote(recording_id, safe='')}/sound")
+        link = playback.link(row, f"{request.state.prefix}/calls/{quote(recording_id, safe='')}/sound", viewer.name)
     except PlaybackError as error:
         return JSONResponse({"problem": str(error)}, error.status)
+    log_access(request, "listening", recording_id)
     log.info("%r received a link to the recording %s", viewer.name, recording_id)
     return RedirectResponse(link, 307)
 
@@ -155,17 +160,20 @@ def playable(request: Request, recording_id: str, viewer: TheViewer) -> Response
     row, playback = call_row(request, recording_id), request.app.state.playback
     try:
         playback.may_play(row, viewer)
-        playback.link(row, "")
+        playback.link(row, "", viewer.name)
+        request.app.state.access_log.check()
     except PlaybackError as error:
         return JSONResponse({"problem": str(error)})
+    except OSError:
+        return JSONResponse({"problem": NOT_LOGGED})
     return JSONResponse({"problem": None})
 
 
 @router.get("/calls/{recording_id}/sound")
 def sound(request: Request, recording_id: str, viewer: TheViewer, until: str = "", sign: str = "") -> Response:
-    """The audio, for a viewer with a valid link who may still play it."""
+    """The audio, for the viewer to whom the link was made, while it is valid and they may still play it."""
     row, playback = call_row(request, recording_id), request.app.state.playback
-    if not playback.is_signed(row, until, sign):
+    if not playback.is_signed(row, until, sign, viewer.name):
         return JSONResponse({"problem": "This link has expired."}, 403)
     try:
         playback.may_play(row, viewer)

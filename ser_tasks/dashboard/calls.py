@@ -1,6 +1,5 @@
 """The list of calls. Its address alone holds search, filters, order and page, so that a link or bookmark shows the same list."""
 
-import csv
 import io
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,10 +13,10 @@ from fastapi.responses import StreamingResponse
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, log_access, page
 from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
-from ser_tasks.query.formats import spreadsheet_safe
+from ser_tasks.query.formats import csv_writer, spreadsheet_safe
 from ser_tasks.schemas import EMOTIONS, NEGATIVE_EMOTIONS, OUTCOMES
 
 router = APIRouter()
@@ -214,6 +213,7 @@ def calls(request: Request, wanted: TheList) -> Response:
 
 @router.get("/calls.csv")
 def calls_csv(request: Request, wanted: TheList) -> Response:
+    log_access(request, "calls_csv", detail=wanted.query(**({"search": "(not logged)"} if wanted.search else {})))
     sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"
@@ -230,7 +230,7 @@ def _lines(cursor: Any, batches: Iterator[pa.RecordBatch]) -> Iterator[str]:
         yield BYTE_ORDER_MARK + ",".join(NAMES) + "\n"
         for batch in batches:
             text = io.StringIO()
-            csv.writer(text, lineterminator="\n").writerows([map(csv_cell, row.values()) for row in batch.to_pylist()])
+            csv_writer(text).writerows([map(csv_cell, row.values()) for row in batch.to_pylist()])
             yield text.getvalue()
 
 

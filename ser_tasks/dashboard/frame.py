@@ -15,7 +15,7 @@ from ser_tasks.dashboard.pages import page
 
 RETRY_AFTER_S = "3"
 """Browsers reload after so many seconds while the lake is being read."""
-ALWAYS = ("/static/", "/health", "/ready")
+ALWAYS = ("/static/", "/health", "/ready", "/metrics")
 """Paths that are answered while the lake is being read."""
 PREFIX = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
 """A path prefix; ``//host`` is none."""

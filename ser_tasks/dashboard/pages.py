@@ -1,13 +1,16 @@
 """Shared by all pages: the viewer's rows, templates, and the format of numbers."""
 
+import logging
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, HTTPException, Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ser_tasks.dashboard.filters import Filters, filters
 from ser_tasks.dashboard.viewers import Viewer, viewer
+
+log = logging.getLogger("uvicorn.error")
 
 Row = dict[str, Any]
 
@@ -17,6 +20,11 @@ TheViewer = Annotated[Viewer, Depends(viewer)]
 
 BYTE_ORDER_MARK = "\ufeff"
 """Begins every CSV: Excel recognises UTF-8 by it."""
+
+NOT_LOGGED = (
+    "Not shown: who sees a call, hears it or exports rows is logged first, and the access log cannot be written. "
+    "The log of ser dashboard has the cause; SER_ACCESS_LOG names the folder."
+)
 
 
 def fetch(request: Request, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
@@ -34,6 +42,15 @@ def page(request: Request, template: str, /, status_code: int = 200, **values: A
         "root": request.state.prefix,  # a proxy's path prefix: every link to the dashboard begins with it
     }
     return TEMPLATES.TemplateResponse(request, template, known | values, status_code=status_code)
+
+
+def log_access(request: Request, kind: str, call: str = "", detail: str = "") -> None:
+    """Enters what the viewer is about to get into the access log. Raises HTTPException 503 where that fails: then nothing is shown."""
+    try:
+        request.app.state.access_log.write(request.state.viewer.name, kind, call, detail)
+    except OSError as error:
+        log.error("The access log cannot be written, so calls, recordings and CSVs are refused: %s", error)
+        raise HTTPException(503, NOT_LOGGED) from None
 
 
 def percent(share: float | None, digits: int = 0) -> str:

@@ -25,9 +25,10 @@ import numpy as np
 
 from ser_tasks.audio import AudioError, open_audio
 from ser_tasks.audio.samples import at_8_khz, pcm_16
-from ser_tasks.calls.metadata import recording_id
+from ser_tasks.calls.metadata import masked_key, recording_id
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.dashboard.viewers import Viewer
+from ser_tasks.pseudonyms import KEYED
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write, scratch_folder
 from ser_tasks.settings import Settings
@@ -103,8 +104,8 @@ class Playback:
             if POLICIES[name].notice_required and call["notice_given"] is None:
                 raise PlaybackError(f"Not played: it is unknown whether the caller was informed, and the policy {name} requires it.")
 
-    def link(self, call: dict[str, Any], path: str) -> str:
-        """A link that is valid for LINK_S seconds: to the store, or to ``path``, where ``file`` is served.
+    def link(self, call: dict[str, Any], path: str, viewer_name: str = "") -> str:
+        """A link that is valid for LINK_S seconds: to the store, or to ``path``, where ``file`` is served to that viewer only.
 
         Raises PlaybackError if the recording was deleted or uploaded again, or if the store does not answer.
         """
@@ -112,16 +113,16 @@ class Playback:
         if presigned and _plays_natively(call) and key == call["key"]:
             return presigned
         until = int(time.time()) + LINK_S
-        return f"{path}?until={until}&sign={self._sign(call, until)}"
+        return f"{path}?until={until}&sign={self._sign(call, until, viewer_name)}"
 
-    def is_signed(self, call: dict[str, Any], until: str, sign: str) -> bool:
-        """Whether ``link`` made this signature for this call and upload, in this process, and it has not expired."""
+    def is_signed(self, call: dict[str, Any], until: str, sign: str, viewer_name: str = "") -> bool:
+        """Whether ``link`` made this signature for this call, upload and viewer, in this process, and it has not expired."""
         if not re.fullmatch("[0-9]{1,12}", until) or not re.fullmatch("[0-9a-f]{64}", sign):
             return False
-        return hmac.compare_digest(self._sign(call, int(until)), sign) and time.time() < int(until)
+        return hmac.compare_digest(self._sign(call, int(until), viewer_name), sign) and time.time() < int(until)
 
-    def _sign(self, call: dict[str, Any], until: int) -> str:
-        message = "\0".join([call["recording_id"], call["etag"], str(until)])
+    def _sign(self, call: dict[str, Any], until: int, viewer_name: str) -> str:
+        message = "\0".join([call["recording_id"], call["etag"], str(until), viewer_name])
         return hmac.new(self._secret, message.encode("utf-8", "surrogateescape"), "sha256").hexdigest()
 
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
@@ -173,19 +174,31 @@ class Playback:
             ) from None
 
     def _key(self, store: Store, call: dict[str, Any]) -> str:
-        """The recording's real key. Where ids of people are masked, it is the key that hashes to the recording's id."""
+        """The recording's real key. Where ids of people are masked, it is the key that hashes to the recording's id.
+
+        A keyed id needs no key here: it is the key that is masked in the same way and, of several, has the same etag.
+        """
         masked, wanted = str(call["key"]), call["recording_id"]
-        if recording_id(masked) == wanted:
+        keyed = wanted.startswith(KEYED)
+        if recording_id(masked) == wanted or (keyed and not re.search(r"[~\\]", masked)):
             return masked
         if wanted not in self._keys:
             prefix = re.split(r"[~\\]", masked, maxsplit=1)[0]  # a backslash may stand for bytes that are not UTF-8
-            key = next((item.key for item in store.list(prefix) if recording_id(item.key) == wanted), None)
+            alike = self._alike(store, prefix, call) if keyed else (each.key for each in store.list(prefix))
+            key = next((each for each in alike if keyed or recording_id(each) == wanted), None)
             if key is None:
                 raise FileNotFoundError
             self._keys[wanted] = key
             if len(self._keys) > MAX_REMEMBERED_KEYS:
                 self._keys.popitem(last=False)
         return self._keys[wanted]
+
+    def _alike(self, store: Store, prefix: str, call: dict[str, Any]) -> list[str]:
+        """The one key that is masked as the call's, of several the one with its etag; none where two would do."""
+        alike = [each for each in store.list(prefix) if masked_key(each.key, self._settings) == call["key"]]
+        if len(alike) > 1:
+            alike = [each for each in alike if each.etag == call["etag"]]
+        return [each.key for each in alike] if len(alike) == 1 else []
 
 
 def _plays_natively(call: dict[str, Any]) -> bool:

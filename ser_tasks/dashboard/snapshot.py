@@ -49,7 +49,7 @@ def _hidden(table: str, role: str, first: str, last: str) -> str:
 
 
 CALLS = (
-    _hidden("call_emotions", "emotion_role", first="emotion_role", last="escalated")
+    _hidden("call_emotions", "emotion_role", first="emotion_role", last="onset_s")
     + f", CASE WHEN emotion_role IN {HIDDEN_ROLES} THEN 'withheld' ELSE outcome END AS outcome, NULL::VARCHAR AS agent_pseudonym)"
 )
 SEGMENTS = _hidden("segments", "role", first="emotion", last="unsure") + ")"
@@ -62,6 +62,7 @@ class Snapshot:
         self.taken_at = datetime.now(UTC)
         self.connection = catalog.connect(lake)
         _copy(self.connection)
+        read_only.lock(self.connection, lake)
         counted = self.connection.execute("SELECT count(*), min(call_date), max(call_date) FROM copy.call_emotions").fetchall()
         [(self.calls, self.first_day, self.last_day)] = counted
         self.cache: dict[Hashable, Any] = {}
@@ -71,7 +72,6 @@ class Snapshot:
     def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
         """A separate connection on which every view has only rows that the viewer may see."""
         cursor = self.connection.cursor()
-        cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute("SET VARIABLE queues = $queues::VARCHAR[]", {"queues": list(viewer.queues)})
         cursor.execute("SET VARIABLE everything = $everything::BOOLEAN", {"everything": viewer.everything})
         return cursor

@@ -4,7 +4,7 @@ import pyarrow as pa
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from ser_tasks.dashboard.overview import values_of
-from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, log_access, page
 from ser_tasks.dashboard.queries import QUERIES, Query
 from ser_tasks.lake import sql_views
 from ser_tasks.query import formats
@@ -35,6 +35,7 @@ def csv(request: Request, name: str, filters: TheFilters) -> Response:
     if name not in QUERIES:
         raise HTTPException(404, "There is no such table.")
     snapshot, viewer, query = request.state.snapshot, request.state.viewer, QUERIES[name]
+    log_access(request, "figures_csv", detail=f"{name} {filters.query()}")
     values = values_of(snapshot, viewer, filters)
     rows = snapshot.query(viewer, query.sql, {name: values[name] for name in query.parameters})
     text = formats.render(_spreadsheet_safe(rows), "csv")

@@ -20,6 +20,7 @@ from ser_tasks.lake.s3_access import open_s3
 from ser_tasks.lake.sql_text import identifier, literal
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.scratch import atomic_write
+from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
@@ -123,6 +124,7 @@ def _write_empty_parts(lake: str) -> OSError | None:
 
 def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> list[str]:
     """Replaces the empty raw views by views over the lake, and returns the tables without parts, whose views stay empty."""
+    connection.execute(f"CREATE OR REPLACE MACRO min_calls_by_agent() AS {Settings().min_calls_by_agent}")
     root = open_store(lake).uri
     if root.startswith("s3://"):
         open_s3(connection, root)

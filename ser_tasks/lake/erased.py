@@ -1,12 +1,12 @@
 """What was erased from a lake: marks of recordings, which nights, compaction and doctor honour, so that nothing erased comes back.
 
 Each erasure (``maintenance.erasure``) has a receipt, ``erasures/<id>.json``. It names no person and no call: a recording is there as its
-mark, the HMAC-SHA256 of its id under SER_PSEUDONYM_KEY. Its marks count from the moment the receipt is first written.
+mark, the HMAC-SHA256 of its id under the key of pseudonyms. Its marks count from the moment the receipt is first written.
 """
 
 import hmac
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,11 +22,11 @@ FOLDER = "erasures/"
 class Erased:
     """The recordings that were erased: ``recording_id in erased``."""
 
-    def __init__(self, marks: frozenset[str], key: SecretStr | None):
-        self.marks, self._key = marks, key
+    def __init__(self, marks: frozenset[str], keys: Sequence[SecretStr]):
+        self.marks, self._keys = marks, keys
 
     def __contains__(self, recording_id: object) -> bool:
-        return bool(self.marks) and self._key is not None and mark(self._key, "recording", str(recording_id)) in self.marks
+        return bool(self.marks) and any(mark(key, "recording", str(recording_id)) in self.marks for key in self._keys)
 
     def taken_from(self, rows: pa.Table) -> pa.Table:
         """Rows with a ``recording_id``, without those of erased recordings."""
@@ -39,17 +39,22 @@ def are_of(rows: pa.Table, recordings: Container[str]) -> pa.Array:
     return pc.is_in(rows["recording_id"], pa.array(ids, pa.string()))
 
 
-def read(lake: Store, key: SecretStr | None) -> Erased:
-    """What was erased from a lake. Raises ValueError where something was, under a key that is not ``key``: it could not be recognised."""
+def read(lake: Store, *keys: SecretStr | None) -> Erased:
+    """What was erased from a lake. Raises ValueError where something was, under a key that is none of these: it could not be recognised."""
     marks: set[str] = set()
+    known = {fingerprint(key): key for key in keys if key is not None}
+    used: dict[str, SecretStr] = {}
     for name, receipt in receipts(lake):
-        if key is None or receipt["key_fingerprint"] != fingerprint(key):
+        made_with = receipt["key_fingerprint"]
+        if made_with not in known:
             raise ValueError(
-                f"{name} in {lake.uri} was made under another SER_PSEUDONYM_KEY than {'none' if key is None else 'this one'}, so what it "
-                "erased could come back: set that key. After a change of keys, move the receipt elsewhere once its recordings are deleted."
+                f"{name} in {lake.uri} was made under another SER_PSEUDONYM_KEY than {'this one' if known else 'none'}, so what it "
+                "erased could come back: set that key, or name it in SER_OLD_PSEUDONYM_KEYS. Without it, move the receipt elsewhere once "
+                "its recordings are deleted."
             )
         marks |= set(receipt["recordings"])
-    return Erased(frozenset(marks), key)
+        used[made_with] = known[made_with]
+    return Erased(frozenset(marks), tuple(used.values()))
 
 
 def receipts(lake: Store) -> Iterator[tuple[str, dict[str, Any]]]:

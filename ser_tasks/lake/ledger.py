@@ -4,8 +4,9 @@ Other runs and the compaction may write at any time. A manifest number can be ta
 out of date never plans a recording twice; and what is to be published is compared with the outcomes as they are then.
 """
 
+import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import groupby
@@ -177,19 +178,26 @@ class ChunkLedger:
 
 
 def read_chunk(lake: Store, day: date, version: str, chunk_id: str) -> ChunkLedger:
-    """A chunk's ledger. Raises BrokenPartError where a part of this version cannot be read; those of other versions are passed over."""
-    outcomes = tuple(item for _, item in parts.listed(lake, parts.folder("outcomes", day=day)))
-    return _reread(lake, ListedDay(day, (), outcomes), lambda listed: _read_chunk(lake, listed, version, chunk_id))
+    """A chunk's ledger. Raises BrokenPartError where a part of this version cannot be read; those of other versions are passed over.
+
+    However many parts the day has, it lists only the folders of versions and their merged parts.
+    """
+    for _ in range(READ_ATTEMPTS - 1):
+        with contextlib.suppress(FileNotFoundError):  # the compaction has removed a merged part since it was listed
+            return _read_chunk(lake, day, version, chunk_id)
+    return _read_chunk(lake, day, version, chunk_id)
 
 
-def _read_chunk(lake: Store, listed: ListedDay, version: str, chunk_id: str) -> ChunkLedger:
-    held = find_chunk(lake, listed.keys(version), chunk_id)
-    times = _scored_at(held)
-    for other in listed.versions() - {version}:
-        try:
-            times += _scored_at(find_chunk(lake, listed.keys(other), chunk_id))
-        except parts.BrokenPartError:
-            continue
+def _read_chunk(lake: Store, day: date, version: str, chunk_id: str) -> ChunkLedger:
+    held, times = None, []
+    for folder in lake.folders(parts.folder("outcomes", day=day)):
+        place = f"{parts.folder('outcomes', day=day)}{folder}/"
+        if folder == f"version={version}":
+            held = find_chunk(lake, place, chunk_id)
+            times += _scored_at(held)
+        else:
+            with contextlib.suppress(parts.BrokenPartError):
+                times += _scored_at(find_chunk(lake, place, chunk_id))
     rows = held[1] if held else schemas.TABLES["outcomes"].empty_table()
     return ChunkLedger(held and held[0], rows, max(times, default=None))
 
@@ -198,16 +206,29 @@ def _scored_at(held: tuple[str, pa.Table] | None) -> list[datetime]:
     return held[1]["scored_at"].drop_null().to_pylist() if held else []
 
 
-def find_chunk(lake: Store, keys: Iterable[str], chunk_id: str) -> tuple[str, pa.Table] | None:
-    """Of one version's outcomes parts of a day, the name of the one that holds a chunk, and its rows; None where it is not done.
+def find_chunk(lake: Store, place: str, chunk_id: str) -> tuple[str, pa.Table] | None:
+    """Of the outcomes parts in the folder of one day and version, the name of the one that holds a chunk, and its rows; None where
+    it is not done.
 
-    Of several parts with rows of the chunk the latest merged one counts, then its own, as in ``sql/staging/chunks.sql``.
+    Of several parts with rows of the chunk the latest merged one counts, then its own, as in ``sql/staging/chunks.sql``. The own part
+    is read first: where it is gone, the merged part that replaced it was written long before, and is listed.
     """
-    for key in sorted(keys, key=lambda key: parts.rank(parts.name_of(key)), reverse=True):
-        name = parts.name_of(key)
-        if parts.merged_number(name) or name == chunk_id:
-            rows = parts.read(lake, key, "outcomes")
-            rows = rows.filter(pc.equal(rows["chunk_id"], chunk_id))
-            if len(rows) or name == chunk_id:
-                return name, rows
-    return None
+    own: pa.Table | parts.BrokenPartError | None = None
+    try:
+        own = _rows_of(lake, f"{place}{chunk_id}.parquet", chunk_id)
+    except FileNotFoundError:
+        pass
+    except parts.BrokenPartError as error:
+        own = error
+    for key in sorted(parts.keys(lake, place + parts.MERGED), key=lambda key: parts.rank(parts.name_of(key)), reverse=True):
+        rows = _rows_of(lake, key, chunk_id)
+        if len(rows):
+            return parts.name_of(key), rows
+    if isinstance(own, parts.BrokenPartError):
+        raise own
+    return None if own is None else (chunk_id, own)
+
+
+def _rows_of(lake: Store, key: str, chunk_id: str) -> pa.Table:
+    rows = parts.read(lake, key, "outcomes")
+    return rows.filter(pc.equal(rows["chunk_id"], chunk_id))

@@ -15,9 +15,13 @@ MANIFEST = re.compile(r"/manifest-(\d{6,})\.parquet$")
 """Name of a day's manifest part."""
 
 
+OF_NO_DAY = ("runs", "quarantine")
+"""What the retention deletes by another day than that of the recordings: it closes no day."""
+
+
 def deleted_days(lake: Store) -> set[date]:
-    """Days of which the retention deleted something."""
-    return {part.day for part, _ in parts.listed(lake, "deletions/")}
+    """Days of whose recordings the retention deleted something. A part of ``deletions`` is named ``<table>-<time>``."""
+    return {part.day for part, _ in parts.listed(lake, "deletions/") if part.name.rpartition("-")[0] not in OF_NO_DAY}
 
 
 def version_of(model_id: str, policy: str, profile_id: str | None = None) -> str:

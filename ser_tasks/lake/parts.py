@@ -53,6 +53,12 @@ class PartKey:
             return None
         return cls(match["table"], day, match["version"], match["name"])
 
+    @property
+    def key(self) -> str:
+        """The key of which these are the pieces."""
+        partitions = {"day": self.day} if self.version is None else {"day": self.day, "version": self.version}
+        return f"{folder(self.table, **partitions)}{self.name}.parquet"
+
 
 def day_of(key: str) -> date | None:
     """The date of the day folder that a key lies in, be it a part or another file; None where there is no such folder."""

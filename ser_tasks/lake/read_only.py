@@ -1,24 +1,51 @@
-"""Read-only queries. They are retried where a part is replaced while they read it."""
+"""Read-only queries, and connections that are locked to a lake. Queries are retried where a part is replaced while they read it."""
 
 import itertools
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import sleep
 from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
+from ser_tasks.lake.sql_text import literal
+from ser_tasks.storage import open_store
+
 Answer = TypeVar("Answer")
 
 REFUSED_FUNCTIONS = ("enable_logging", "enable_profiling", "query", "json_execute_serialized_sql")
 """Functions with which a SELECT does more than read: they write files, or execute SQL that they are given as text."""
+
+OF_FILES = re.compile(r"(read|parquet|iceberg|delta)_\w+|\w+_scan\w*|glob|sniff_csv|query_table|which_secret")
+"""Functions that open files by name. Views call them, but the SQL of a locked connection may not: on S3, the name may lead to another
+server (``?s3_endpoint=``) and carry what was read there."""
 
 BATCH_ROWS = 50_000
 """Rows of a long answer that are in memory at a time."""
 
 RETRY_PAUSES_S = (0.05, 0.2, 1.0)
 """Pauses before each retry."""
+
+
+def lock(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
+    """Leaves a connection of ``catalog.connect``, and all its cursors, nothing but the lake: no other file, bucket or prefix, no extension,
+    no database, no secret, no data frame of the calling code, and no setting can be reached or changed by SQL. It cannot be undone.
+
+    Variables (``as_of``) and temporary tables still can. DuckDB itself would still write into the lake's folder, and ask another server for
+    what seems to be a part of the lake: ``query`` refuses that, and every file that SQL names.
+    """
+    for setting in (
+        f"allowed_directories = {literal([f'{open_store(lake).uri}/'])}",  # DuckDB resolves links and .. itself
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "allow_community_extensions = false",
+        "python_enable_replacements = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET GLOBAL {setting}")
 
 
 def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
@@ -62,12 +89,47 @@ def statements(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
             raise PermissionError(
                 f"{refused.pop()}() is not allowed here, only reading is: it writes files or executes other SQL. Leave it out."
             )
+    if _is_locked(connection):
+        for statement in extracted:
+            _only_views(connection, statement.query)
     return [statement.query for statement in extracted]
 
 
 def sets_a_variable(statement: str) -> bool:
     """Whether a statement is ``SET VARIABLE`` or ``RESET VARIABLE``."""
     return re.match(r"(?is)(\s*--[^\n]*\n)*\s*(re)?set\s+variable\b", statement) is not None
+
+
+def _is_locked(connection: duckdb.DuckDBPyConnection) -> bool:
+    return connection.execute("SELECT current_setting('lock_configuration')").fetchall() == [(True,)]
+
+
+def _only_views(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Raises PermissionError for a statement that names a file, and for one that DuckDB's parser does not describe."""
+    sql = re.sub(r"(?m)^\s*--.*$", "", statement)
+    sql = re.sub(r"(?is)^\s*explain(\s+analyze)?\b", "", sql, count=1)
+    sql = re.sub(r"(?is)^\s*reset\s+variable\b.*", "SELECT 1", sql, count=1)
+    sql = re.sub(r"(?is)^\s*set\s+variable\s+(\w+|\"[^\"]*\")\s*(=|\bto\b)", "SELECT ", sql, count=1)
+    [(text,)] = connection.execute("SELECT json_serialize_sql($sql)", {"sql": sql}).fetchall()
+    described = json.loads(text)
+    if described["error"]:
+        raise PermissionError(
+            "This statement is not allowed here, only queries of the lake's views are. If you trust it: ser sql --unlocked"
+        )
+    if files := sorted(_files(described)):
+        raise PermissionError(f"{files[0]} is not allowed here, only the lake's views are. If you trust this SQL: ser sql --unlocked")
+
+
+def _files(node: Any) -> Iterator[str]:
+    """The tables and functions of a parsed statement that are files, or open one."""
+    if isinstance(node, dict):
+        name = node.get("table_name") or ""
+        if node.get("type") == "BASE_TABLE" and re.search(r"[^\w ]", name):
+            yield name
+        if OF_FILES.fullmatch((node.get("function_name") or "").lower()):
+            yield node["function_name"]
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _files(each)
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> bool:

@@ -157,7 +157,7 @@ def _held_by(lake: Store, day_version: DayVersion, names: list[str]) -> dict[str
 
 
 def _write_merged(lake: Store, table: str, merge: Merge, settings: Settings) -> None:
-    gone = erased.read(lake, settings.pseudonym_key)  # an erasure may have begun since the last write
+    gone = erased.read(lake, *settings.pseudonym_keys())  # an erasure may have begun since the last write
     tables = [_held_rows(lake, table, merge, name) for name in merge.names]
     rows = pa.concat_tables(tables).sort_by([("recording_id", "ascending"), ("chunk_id", "ascending")])
     lake.write_bytes(f"{merge.day_version.folder(table)}{merge.name}.parquet", parts.encode(table, gone.taken_from(rows)))

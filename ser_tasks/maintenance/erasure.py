@@ -26,11 +26,13 @@ from pydantic import SecretStr
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import MetadataError, call_metadata, pseudonym
 from ser_tasks.html_page import markdown_text
-from ser_tasks.lake import catalog, erased, parts, read_only
+from ser_tasks.lake import catalog, erased, key_chain, parts, read_only
+from ser_tasks.lake.key_chain import LakeKeys
+from ser_tasks.lake.withheld import Change
 from ser_tasks.maintenance import holds, rewriting
 from ser_tasks.maintenance.compaction import LISTING_S, READING_S
 from ser_tasks.maintenance.holds import Subject
-from ser_tasks.maintenance.rewriting import Change
+from ser_tasks.monitoring import access_log
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
@@ -42,10 +44,16 @@ NOT_REACHED = (
     "the recordings themselves, with their sidecars: delete them in their store (nothing here will score them again)",
     "backups of the lake, and older versions that a versioned bucket keeps until its lifecycle rule ends them",
     "mails and webhook messages that were sent, and CSVs, catalogue copies and pages that people saved",
-    "Prefect's artifacts, events and logs: its server deletes them by age (OPERATIONS.md, Retention)",
+    "an access log on another machine: run ser access --forget there, with SER_PSEUDONYM_KEY",
+    "Prefect's events and logs: its server deletes them by age (OPERATIONS.md, Retention)",
     "a dashboard's memory, until its next look at the lake (SER_DASHBOARD_REFRESH_S)",
 )
 """What an erasure does not reach, for the dry run and the receipt."""
+ARTIFACTS = "Prefect's artifacts: PREFECT_API_URL is not set (OPERATIONS.md, Retention)"
+VERSIONED = ("recordings", "outcomes", "call_emotions", "segments")
+"""Tables whose rows are removed by ``rewriting``."""
+NAMING = {"alerts": ("message", "subject"), "runs": ("lone_sidecar_keys",), "deletions": ()}
+"""Columns of the other tables that may name a call; of a table that is not here, all texts."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,9 @@ class Erasure:
     """Rows by table, in all versions and parts; those in quarantine as ``quarantine``."""
     pages: list[str] = field(default_factory=list)
     alerts: int = 0
+    """Rows of alerts, runs and other tables that named a call, and name none now."""
+    accesses: int = 0
+    """Entries of the access log that named a call."""
     unread: list[str] = field(default_factory=list)
     """Keys that can't be read and stay."""
     complete: bool = True
@@ -80,7 +91,8 @@ class Erasure:
         """What it found, in lines."""
         lines = [f"{table}: {count:,} rows" for table, count in sorted(self.rows.items()) if count]
         lines += [f"{key}: the page is blanked" for key in self.pages]
-        lines += [f"alerts: {self.alerts} rows are blanked"] if self.alerts else []
+        lines += [f"alerts, runs: {self.alerts} rows are blanked"] if self.alerts else []
+        lines += [f"access log: {self.accesses} entries no longer name the call"] if self.accesses else []
         return lines + [f"{key} cannot be read, and stays: ser doctor says what to do" for key in self.unread]
 
 
@@ -101,7 +113,7 @@ def find(lake: Store, subject: Subject, settings: Settings, recordings: Store | 
         for column in set(holds.COLUMNS[subject.kind]) & set(schemas.TABLES[table].names):
             found |= {row["recording_id"] for row in rows.select([column, "recording_id"]).to_pylist() if row[column] == subject.id}
     if recordings is not None:
-        found |= _in_store(recordings, subject, settings)
+        found |= _in_store(recordings, subject, key_chain.read(lake, settings), settings)
     held = holds.held_recordings(lake) & found
     wanted = frozenset(found - held)
     days, names = _days_and_names(lake, wanted)
@@ -118,24 +130,41 @@ def dry_run(lake: Store, target: Target) -> Erasure:
     return result
 
 
-def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LISTING_S, reading_s: float = READING_S) -> Erasure:
+def not_reached(artifacts: int | None) -> list[str]:
+    """What an erasure does not reach. ``artifacts``: those of Prefect that were deleted, None where its server was not asked."""
+    return [*NOT_REACHED, *([ARTIFACTS] if artifacts is None else [])]
+
+
+def erase(
+    lake: Store,
+    target: Target,
+    settings: Settings,
+    listing_s: float = LISTING_S,
+    reading_s: float = READING_S,
+    *,
+    artifacts: int | None = None,
+) -> Erasure:
     """Erases what ``find`` found, completes erasures that were killed, and writes the receipt. Raises ValueError without a key.
+
+    ``artifacts``: the number of Prefect's artifacts that the caller deleted before, for the receipt.
 
     Waits ``listing_s`` and ``reading_s`` seconds for running queries where a part is replaced.
     """
-    key = settings.pseudonym_key
-    if key is None:
+    chain = key_chain.read(lake, settings).people
+    if not chain:
         raise ValueError("SER_PSEUDONYM_KEY is not set: the receipt is signed with it, and names the recordings under it.")
+    key = chain[-1]
     unfinished = [each for _, each in erased.receipts(lake) if each["state"] != "done"]
-    erased.read(lake, key)  # raises for another key
-    receipt = _begin(lake, target, key, unfinished)
+    erased.read(lake, *chain)  # raises for another key
+    receipt = _begin(lake, target, key, unfinished) | {"prefect_artifacts": artifacts, "not_reached": not_reached(artifacts)}
     result = Erasure()
-    gone = erased.read(lake, key)
+    gone = erased.read(lake, *chain)
     clean(lake, target.names, without(gone), result, write=True)
     days = {date.fromisoformat(day) for each in [receipt, *unfinished] for day in each["days"]}
     done = rewriting.rewrite(lake, days, without(gone), listing_s, reading_s)
     clean(lake, target.names, without(gone), result, write=True)  # what a report wrote meanwhile
     _remove_temporary_files(lake, reading_s)
+    result.accesses = access_log.forget(access_log.folder_of(lake.uri, settings), gone)
     result.rows += done.rows
     result.unread = sorted({*result.unread, *done.unread})
     result.complete = done.complete and not result.unread
@@ -146,6 +175,7 @@ def erase(lake: Store, target: Target, settings: Settings, listing_s: float = LI
             "rows": dict(result.rows) if each is receipt else each["rows"],
             "pages": len(result.pages) if each is receipt else each["pages"],
             "alerts": result.alerts if each is receipt else each["alerts"],
+            "accesses": result.accesses if each is receipt else each.get("accesses", 0),
             "unread_parts": len(result.unread),
         }
         _write_receipt(lake, each | ended, key)
@@ -170,9 +200,9 @@ def is_signed(receipt: dict[str, Any], key: SecretStr) -> bool:
 
 def receipt_lines(lake: Store, settings: Settings) -> list[str]:
     """Each receipt in one line, and whether its signature is good."""
-    key, lines = settings.pseudonym_key, []
+    lines = []
     for name, receipt in erased.receipts(lake):
-        good = key is not None and is_signed(receipt, key)
+        good = any(is_signed(receipt, key) for key in settings.pseudonym_keys())
         verdict = "signature good" if good else "SIGNATURE NOT that of this SER_PSEUDONYM_KEY"
         counts = ", ".join(f"{count} {table}" for table, count in sorted(receipt["rows"].items()))
         lines.append(
@@ -195,18 +225,19 @@ def _quarantined(lake: Store) -> Iterable[tuple[str, str, pa.Table | None]]:
                 yield item.key, part.table, None
 
 
-def _in_store(store: Store, subject: Subject, settings: Settings) -> set[str]:
+def _in_store(store: Store, subject: Subject, lake_keys: LakeKeys, settings: Settings) -> set[str]:
     """Ids of the recordings in the store that are, by their name or sidecar, the subject's."""
     found = set()
-    forever = settings.model_copy(update={"keep_segments_days": None, "keep_calls_days": None})
+    settings = lake_keys.of(settings)
+    forever = settings.model_copy(update=dict.fromkeys(("keep_segments_days", "keep_calls_days", "keep_outcomes_days")))
     with scratch_folder(settings.scratch) as scratch:
-        listing = Listing(store, forever, scratch / "listing.duckdb")
+        listing = Listing(store, forever, scratch / "listing.duckdb", keys=lake_keys.recordings)
         for recording_id, key, sidecar_key in listing.database.execute("SELECT recording_id, key, sidecar_key FROM listing").fetchall():
             name, facts_name = (bytes(each or b"").decode("utf-8", "surrogateescape") for each in (key, sidecar_key))
             try:
-                facts = call_metadata(name, store.read_bytes(facts_name) if facts_name else None, {}, settings)
+                facts = call_metadata(name, store.read_bytes(facts_name) if facts_name else None, {}, settings, recording_id)
             except (MetadataError, OSError):
-                facts = call_metadata(name, None, {}, settings)
+                facts = call_metadata(name, None, {}, settings, recording_id)
             person = facts.get(f"{subject.kind}_id")
             known_as = facts.get("call_id") if subject.kind == "call" else pseudonym(subject.kind, person, settings)
             if subject.id in (known_as, recording_id if subject.kind == "call" else None):
@@ -236,20 +267,28 @@ def _days_and_names(lake: Store, recordings: frozenset[str]) -> tuple[set[date],
             for row in read_only.query(connection, query, {"ids": sorted(recordings)}).to_pylist():
                 days.add(row["day"])
                 names |= {row[column] for column in columns if row[column]}
+                names |= set(_sidecars_of(row.get("key") or ""))
     return days, names
+
+
+def _sidecars_of(key: str) -> list[str]:
+    """Keys that a recording's sidecar may have: a run lists it where the recording came later."""
+    stem = key.rpartition(".")[0]
+    return [f"{stem}{end}" for end in (".json", ".JSON", "_metadata.json")] if stem else []
 
 
 def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, write: bool) -> None:
     """Blanks pages and alerts with one of the names, and changes the rows in quarantine, whose unreadable files are deleted."""
-    named = _pattern(names)
+    named = name_pattern(names)
     for item in list(lake.list("reports/")):
         if named and item.key not in result.pages and named.search(lake.read_bytes(item.key).decode("utf-8", "replace")):
             result.pages.append(item.key)
             if write:
                 lake.write_bytes(item.key, BLANKED.format(datetime.now(UTC)).encode())
-    for _, item in list(parts.listed(lake, "alerts/")):
-        if named:
-            result.alerts += _blank_alerts(lake, item.key, named, write)
+    if named:
+        for table in sorted(schemas.TABLES.keys() - set(VERSIONED)):
+            for _, item in list(parts.listed(lake, f"{table}/")):
+                result.alerts += _blank(lake, item.key, table, named, change, write)
     unreadable_stay = bool(holds.read(lake))
     for key, table, rows in _quarantined(lake):
         if rows is None:
@@ -269,15 +308,15 @@ def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, wr
 
 def is_named(lake: Store, key: str, names: Iterable[str]) -> bool:
     """Whether a page, or the messages of a part of ``alerts``, has one of the names."""
-    named = _pattern(names)
+    named = name_pattern(names)
     if named is None:
         return False
-    if parts.PartKey.parse(key) is not None:
-        return _blank_alerts(lake, key, named, write=False) > 0
+    if (part := parts.PartKey.parse(key)) is not None:
+        return _blank(lake, key, part.table, named, lambda table, rows: rows, write=False) > 0
     return named.search(lake.read_bytes(key).decode("utf-8", "replace")) is not None
 
 
-def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:
+def name_pattern(names: Iterable[str]) -> re.Pattern[str] | None:
     """Finds a name as it is written in Markdown, HTML and addresses, not as a piece of a longer word."""
     ways = (str, html.escape, markdown_text, lambda name: quote(name, safe=""), lambda name: quote(name, safe="/:~%"))
     forms = {way(name) for name in names for way in ways}
@@ -285,18 +324,23 @@ def _pattern(names: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(rf"(?<![\w-])(?:{escaped})(?![\w-])") if escaped else None
 
 
-def _blank_alerts(lake: Store, key: str, named: re.Pattern[str], write: bool) -> int:
+def _blank(lake: Store, key: str, table: str, named: re.Pattern[str], change: Change, write: bool) -> int:
+    """Changes the rows of a part outside the versioned tables, and blanks texts that name a call. Returns the number of rows."""
     try:
-        rows = parts.read(lake, key, "alerts").to_pylist()
+        before = parts.read(lake, key, table)
     except parts.BrokenPartError:
         return 0
-    hits = [row for row in rows if any(named.search(row[column] or "") for column in ("message", "subject"))]
-    for row in hits:
-        row["message"] = "erased"
-        row["subject"] = "erased" if named.search(row["subject"] or "") else row["subject"]
-    if hits and write:
-        lake.write_bytes(key, parts.encode("alerts", schemas.table("alerts", rows)))
-    return len(hits)
+    kept = change(table, before) if "recording_id" in before.column_names else before
+    rows = kept.to_pylist()
+    texts = [field.name for field in before.schema if field.type == pa.string()]
+    hits = 0
+    for row in rows:
+        naming = [column for column in NAMING.get(table, texts) if named.search(row[column] or "")]
+        row |= dict.fromkeys(naming, "erased") | ({"message": "erased"} if naming and table == "alerts" else {})
+        hits += bool(naming)
+    if write and (hits or kept is not before):
+        lake.write_bytes(key, parts.encode(table, schemas.table(table, rows)))
+    return hits + len(before) - len(kept)
 
 
 def _remove_temporary_files(lake: Store, age_s: float) -> None:

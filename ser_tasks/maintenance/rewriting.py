@@ -9,7 +9,7 @@ manifests. A run that is killed at any point leaves a lake that reads the same, 
 import hashlib
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -18,15 +18,13 @@ import pyarrow.compute as pc
 
 from ser_tasks.lake import parts
 from ser_tasks.lake.parts import BrokenPartError
+from ser_tasks.lake.withheld import Change
 from ser_tasks.storage import Store, StoredObject
 
 VERSIONED = ("segments", "call_emotions", "outcomes")
 """Outcomes last, as in publish.py: they decide which parts are read."""
 PASSES = 4
 """A pass after the first finds what a night or a compaction wrote meanwhile."""
-
-Change = Callable[[str, pa.Table], pa.Table]
-"""The rows that a table's rows become; the same object where none changes."""
 
 
 @dataclass

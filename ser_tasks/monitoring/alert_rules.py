@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_tasks.lake import read_only, sql_views
+from ser_tasks.printable import printable
 from ser_tasks.settings import Settings, resource
 from ser_tasks.storage import open_store
 
@@ -27,6 +28,9 @@ MAX_LINE_CHARACTERS = 400
 """Longest line of an alert: names from outside may have any length."""
 QUERY_LIMIT_S = 300.0
 """A rule whose query takes longer fails, so that the other rules are still evaluated."""
+
+AGENT = "agent_pseudonym"
+"""The column that no rule may use: an alert about few calls of one agent would be surveillance of a person at work."""
 
 
 class Rule(BaseModel):
@@ -214,6 +218,8 @@ def evaluate(connection: duckdb.DuckDBPyConnection, rule: Rule, now: datetime, s
         raise RuleError(f"rule {rule.name}: {str(error).strip()}{given}") from None
     finally:
         limit.cancel()
+    if AGENT in sql.lower() or AGENT in answer.column_names:
+        raise RuleError(f"rule {rule.name}: its query has {AGENT}, and no alert is about an agent: leave it out")
     columns = [column for column in _columns(rule.message) if column not in answer.column_names]
     if columns:
         raise RuleError(
@@ -263,7 +269,7 @@ def disk_space(lake: str, settings: Settings) -> dict[str, tuple[int, int]]:
 def as_line(value: object) -> str:
     """Text from outside as one printable line of at most MAX_LINE_CHARACTERS."""
     text = " ".join(str(value).split())
-    text = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+    text = printable(text)
     return text if len(text) <= MAX_LINE_CHARACTERS else text[: MAX_LINE_CHARACTERS - 1] + "…"
 
 

@@ -87,6 +87,7 @@ def evaluate(lake: str, rules: Rules, settings: Settings, now: datetime | None =
     failed_rules: set[str] = set()
     with catalog.connect(lake) as connection:
         alert_rules.prepare(connection, lake, settings)
+        read_only.lock(connection, lake)  # rules may come from others
         for rule in rules.rules:
             try:
                 alerts += alert_rules.evaluate(connection, rule, now, settings)

@@ -16,10 +16,11 @@ from ser_tasks.inference.bundle import shared_bundle
 from ser_tasks.inference.line_profile import ALL, LineProfile, line_names, profile_id
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import choose_device, pool_file
-from ser_tasks.lake import erased, manifest, profiles
+from ser_tasks.lake import erased, key_chain, manifest, profiles
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.lines import line_facts, profile_rows
 from ser_tasks.pipeline.listing import Listing, Recording
+from ser_tasks.pipeline.opt_out import withheld_before, without_opted_out
 from ser_tasks.pipeline.spec import RunSpec, make_spec
 from ser_tasks.pipeline.worker_pool import WorkerPool, cores
 from ser_tasks.scratch import scratch_folder
@@ -50,10 +51,12 @@ def adapt(
         raise ValueError(f"The model {spec.model_id} takes no line profile: choose another --model.")
     store, counts_from = open_store(spec.lake_uri), spec.started_at if spec.profiles else None
     with scratch_folder(settings.scratch) as scratch, WorkerPool(workers or cores(), settings.worker_memory_mb) as pool:
-        gone = erased.read(store, settings.pseudonym_key)
-        listing = Listing(open_store(spec.recordings_uri), settings, scratch / "listing.duckdb", None, manifest.deleted_days(store), gone)
+        keys = key_chain.check(store, settings)
+        deleted, gone = manifest.deleted_days(store), erased.read(store, *keys.people)
+        listing = Listing(open_store(spec.recordings_uri), settings, scratch / "listing.duckdb", None, deleted, gone, keys.recordings)
+        listing.opted_out = withheld_before(store, listing.days())
         sample = listing.sample(hours * 3600, SAMPLE_DAYS, only_kept=False)
-        profile = make_profile(sample, spec, pool, scratch, choose_device(device).type, counts_from, progress)
+        profile = make_profile(sample, spec, keys.of(settings), pool, scratch, counts_from, progress)
     if profile.lines[ALL].refused is None:
         profiles.write(store, profile_rows(profile, code_version()))
     return profile
@@ -62,20 +65,21 @@ def adapt(
 def make_profile(
     recordings: list[Recording],
     spec: RunSpec,
+    settings: Settings,
     workers: WorkerPool,
     scratch: Path,
-    device: str,
     counts_from: datetime | None,
     progress: Callable[[Batch], None] = lambda batch: None,
 ) -> LineProfile:
     """The profile of a sample of recordings, with a line for each combination of the facts that ``spec.settings.line_by`` names.
 
+    ``settings`` hold the keys of the lake, by which people on the opt-out list are recognised.
     A line without enough speech of enough callers is in it, too, with the reason. Where ``all`` is one, calls are scored raw.
     """
     folder = scratch / f"sample-{secrets.token_hex(4)}"
     folder.mkdir()
-    batches = workers.extract(recordings, spec, folder, progress)
-    sample, results = _pooled(batches, spec, workers, device)
+    batches = [without_opted_out(batch, spec.opt_out, settings) for batch in workers.extract(recordings, spec, folder, progress)]
+    sample, results = _pooled(batches, spec, workers, choose_device(spec.device).type)
     by = spec.settings.line_by
     members: defaultdict[str, list[int]] = defaultdict(list, {ALL: []})
     for number, result in enumerate(results):

@@ -24,7 +24,7 @@ from ser_tasks.inference.scores import (
 )
 from ser_tasks.pipeline.escalation import change_of
 from ser_tasks.pipeline.extract import Extracted
-from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS
+from ser_tasks.schemas import CALL_FACTS, EMOTIONS, MACHINE_FAULTS, NEGATIVE_EMOTIONS, NOTICE
 from ser_tasks.settings import Settings
 
 
@@ -171,6 +171,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "queue": facts.get("queue"),
         "language": facts.get("language"),
         "notice_given": facts.get("notice_given"),
+        **{name: facts.get(name) for name in NOTICE},
         "call_id_source": facts.sources.get("call_id", "key"),
         **sources,
         "codec": result.info.codec,

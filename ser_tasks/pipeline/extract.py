@@ -23,6 +23,7 @@ from urllib.parse import quote
 import numpy as np
 import torch
 
+from ser_tasks import logs
 from ser_tasks.audio import AudioError, AudioInfo, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
@@ -165,7 +166,7 @@ def extract_batch(recordings: list[Recording], spec: RunSpec, files: Path) -> Ba
     path = files.with_suffix(".f32")
     marker = ProgressMarker(files.with_suffix(".mark"))
     try:
-        with path.open("wb") as file:
+        with logs.fields(run_id=spec.run_id, chunk=recordings[0].chunk_id if recordings else ""), path.open("wb") as file:
             for batch in _detection_batches(results, spec, files.parent, marker):
                 if batch:
                     marker.at("speech", index_of[id(batch[0][0])], index_of[id(batch[-1][0])])
@@ -251,7 +252,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
         at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
-            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings)
+            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings, recording.recording_id)
         at("decode")
         raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:
@@ -311,7 +312,8 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     with _Clock(result.seconds)("speech"):
         spoken, probabilities = _attributed_speech(result, call, detected)
-    refusals = {role: policy.refusal(role, facts.get("notice_given"), facts.notice_unclear) for role in result.roles}
+    consent = facts.get("notice_given"), facts.notice_unclear, result.recording.opted_out
+    refusals = {role: policy.refusal(role, *consent) for role in result.roles}
     speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
     for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True)):
@@ -359,13 +361,16 @@ def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) ->
     if detected.same_signal:
         crosstalk = Crosstalk(np.zeros(detected.power.shape, bool), (0,) * call.channels)
     else:
-        crosstalk = compare_channels(call, _masks(spoken, detected))
+        shared = [index for index, role in enumerate(result.roles) if role == "mixed"]
+        crosstalk = compare_channels(call, _masks(spoken, detected), shared)
     probabilities = np.where(crosstalk.foreign, np.float32(0), detected.probabilities)
     for index, foreign in enumerate(crosstalk.foreign):
         if crosstalk.copy_of[index] != index:
             spoken[index] = []
         elif foreign.any():
             spoken[index] = speech_spans(probabilities[index], call.samples)
+            if result.roles[index] == "customer" and not spoken[index]:
+                result.note = _join(result.note, f"all speech on channel {index} is an echo of another channel: it is left out")
     copies = [index for index, of in enumerate(crosstalk.copy_of) if crosstalk.copy_of.count(of) > 1]
     for index in copies:
         result.roles[index] = "mixed"

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import SecretStr
 
 from ser_tasks.inference.bundle import shared_bundle
 from ser_tasks.inference.scorer import ScoredFile, choose_device, score_file
+from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.lines import ProfileBook, load_profile
+from ser_tasks.pipeline.opt_out import without_opted_out
 from ser_tasks.pipeline.publish import ChunkReport, failed_batch, publish_chunk
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.pipeline.worker_pool import WorkerPool
@@ -36,9 +37,9 @@ class ChunkHandler:
     Raises ValueError where this machine's bundle is not the one of the run.
     """
 
-    def __init__(self, spec: RunSpec, pseudonym_key: SecretStr | None, workers: WorkerPool, scratch: Path):
+    def __init__(self, spec: RunSpec, keys: LakeKeys, workers: WorkerPool, scratch: Path):
         self.spec, self.workers, self.scratch = spec, workers, scratch
-        self.settings = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key})
+        self.settings = keys.of(spec.settings)
         self.bundle = shared_bundle(spec.model, spec.settings.priors)
         if self.bundle.model_id != spec.model_id:
             raise ValueError(
@@ -58,7 +59,8 @@ class ChunkHandler:
 
     def publish(self, extracted: ExtractedChunk) -> ChunkReport:
         """The second stage: scores the chunk, writes its parts, and removes its frames."""
-        scored, score_s = self._score(extracted.batches)
+        batches = [without_opted_out(batch, self.spec.opt_out, self.settings) for batch in extracted.batches]
+        scored, score_s = self._score(batches)
         report = publish_chunk(self.lake, extracted.chunk, scored, self.bundle, self.profiles, self.spec, self.settings)
         shutil.rmtree(extracted.folder, ignore_errors=True)
         return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})

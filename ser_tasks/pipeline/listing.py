@@ -4,16 +4,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pydantic import SecretStr
 
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
+from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
@@ -107,12 +109,15 @@ class Recording:
     """How often it was tried before."""
     sidecar_etag: str | None = None
     planned_at: datetime | None = None
+    opted_out: bool = False
+    """Whether it was withheld before because its customer was on the opt-out list."""
 
 
 class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
-    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``.
+    Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``, be it the id
+    that an older key of the lake made. ``keys`` are those of the recordings' ids.
     """
 
     def __init__(
@@ -123,6 +128,7 @@ class Listing:
         only_day: date | None = None,
         deleted: Set[date] = frozenset(),
         erased: Container[str] = frozenset(),
+        keys: tuple[SecretStr, ...] = (),
     ):
         self.settings, self.only_day = settings, only_day
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
@@ -130,7 +136,9 @@ class Listing:
         self.ignored: Counter[str] = Counter()
         """Keys that are neither recordings nor sidecars of one, by suffix."""
         self.closed = 0
-        self._erased = erased
+        self.opted_out: Container[str] = frozenset()
+        """Ids of recordings that were withheld before for the opt-out list."""
+        self._erased, self._keys = erased, keys
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
@@ -163,9 +171,11 @@ class Listing:
                     self.ignored[_named(suffix)] += 1
                 continue
             day, day_source = day_of(item.key, item.last_modified, self.settings)
-            wanted = (
-                not is_sidecar and recording_id(item.key) not in self._erased and (not only_day or day == only_day) and self._is_open(day)
-            )
+            ids = [recording_id(item.key)]
+            for secret in self._keys:
+                ids.append(keyed_recording(ids[-1], (secret,)))
+            erased = any(each in self._erased for each in ids)
+            wanted = not is_sidecar and (not only_day or day == only_day) and self._is_open(day) and not erased
             if not self._is_open(day):
                 self.closed += not is_sidecar and (not only_day or day == only_day)
                 if is_sidecar and day_source != "object":
@@ -181,7 +191,7 @@ class Listing:
                     "sidecar": is_sidecar,
                     "wanted": wanted,
                     "masked_key": masked_key(item.key, self.settings),
-                    "recording_id": recording_id(item.key),
+                    "recording_id": ids[-1],
                     "etag": item.etag,
                     "size_bytes": item.size_bytes,
                     "last_modified": item.last_modified,
@@ -254,10 +264,11 @@ class Listing:
             """,
             {"days": days, "audio_s": audio_s},
         )
-        return [
+        drawn = (
             Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
             for recording_id, etag, key, masked_key, sidecar_key, *rest in rows.fetchall()
-        ]
+        )
+        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in drawn]
 
     def keep(self, rows: pa.Table) -> None:
         """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
@@ -280,10 +291,11 @@ class Listing:
             """,
             {"chunk": chunk_id},
         ).fetchall()
-        return [
+        listed = (
             Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
             for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
-        ]
+        )
+        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in listed]
 
 
 def _folded(stem: str) -> str:

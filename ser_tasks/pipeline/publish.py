@@ -64,7 +64,7 @@ def publish_chunk(
     spec: RunSpec,
     settings: Settings,
 ) -> ChunkReport:
-    """Writes a chunk, given its batches and their scores. ``settings`` holds the key of the pseudonyms.
+    """Writes a chunk, given its batches and their scores. ``settings`` hold the keys of the pseudonyms.
 
     Rows of recordings that were handled before and are not in the batches stay as they are. So do those of recordings that
     another run finished in the meantime. Recordings that were erased in the meantime are left out. Raises BrokenPartError where the
@@ -72,7 +72,7 @@ def publish_chunk(
     """
     started = time.perf_counter()
     before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
-    gone = erased.read(lake, settings.pseudonym_key)
+    gone = erased.read(lake, *settings.pseudonym_keys())
     waiting = {recording for recording in ingest.waiting_recordings(chunk, before.outcomes, settings) if recording not in gone}
     results = [each for each in _in_order(scored) if each[0].recording.recording_id in waiting]
     of_run = {

@@ -65,10 +65,17 @@ class RunRecord:
             self.broken[error.key] = error
 
     def write(self, lake: Store, bundle: Bundle, local: Machine, checks: dict[str, int]) -> dict[str, Any]:
-        """Writes and returns the run's row. ``local`` is this machine, which handled the chunks unless a cluster did."""
+        """Writes and returns the run's row."""
+        row = self.row(bundle, local, checks)
+        key = f"{parts.folder('runs', day=self.spec.started_at.date())}{self.spec.run_id}.parquet"
+        lake.write_bytes(key, parts.encode("runs", schemas.table("runs", [row])))
+        return row
+
+    def row(self, bundle: Bundle, local: Machine, checks: dict[str, int]) -> dict[str, Any]:
+        """What was counted so far. ``local`` is this machine, which handled the chunks unless a cluster did."""
         spec, machines = self.spec, self.machines.values() or [local]
         wall_s = time.perf_counter() - self._begun - (self.seconds["start_up"] - spec.preparation_s)
-        row: dict[str, Any] = {
+        return {
             "run_id": spec.run_id,
             "started_at": spec.started_at,
             "ended_at": datetime.now(UTC),
@@ -89,6 +96,7 @@ class RunRecord:
             "failed_chunks": len(self.failed_chunks),
             "checks_failed": sum(rows > 0 for rows in checks.values()),
             "pseudonyms": spec.key_fingerprint is not None,
+            "key_fingerprint": spec.key_fingerprint.split()[-1] if spec.key_fingerprint else None,
             "audio_s": self.audio_s,
             "start_up_s": self.seconds["start_up"],
             **{f"{stage}_s": self.seconds[stage] for stage in schemas.STAGES},
@@ -97,6 +105,3 @@ class RunRecord:
             "machines": len({machine.host for machine in machines}),
             "written_bytes": self.plan.written_bytes + self.written_bytes,
         }
-        key = f"{parts.folder('runs', day=spec.started_at.date())}{spec.run_id}.parquet"
-        lake.write_bytes(key, parts.encode("runs", schemas.table("runs", [row])))
-        return row

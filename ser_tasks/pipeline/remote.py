@@ -1,7 +1,8 @@
 """A chunk on another machine. This module knows no cluster: flows/cluster.py sends the chunk over Dask.
 
 The machine fetches, extracts, scores on its own device, and publishes: frames never leave its scratch. Its stores, credentials,
-SER_PSEUDONYM_KEY and SER_SCRATCH are those of its own environment; the rest of the settings comes with the run's specification.
+SER_PSEUDONYM_KEY, SER_OLD_PSEUDONYM_KEYS and SER_SCRATCH are those of its own environment; the rest of the settings comes
+with the run's specification.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ import os
 import socket
 import threading
 
+from ser_tasks.lake import key_chain
 from ser_tasks.pipeline.handler import ChunkHandler
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.publish import ChunkReport, Machine
@@ -31,11 +33,12 @@ def handle_chunk(spec: RunSpec, chunk: Chunk) -> ChunkReport:
         )
     local = Settings()
     host = socket.gethostname()
-    if key_fingerprint(local.pseudonym_key) != spec.key_fingerprint:
+    lake_keys = key_chain.LakeKeys(key_chain.chosen(local.pseudonym_keys(), (spec.key_fingerprint or "").split()) or ())
+    if key_fingerprint(lake_keys) != spec.key_fingerprint or bool(local.pseudonym_keys()) != bool(lake_keys.people):
         raise ValueError(f"SER_PSEUDONYM_KEY on {host} is not the one of the run: set the same on every machine.")
     workers = _workers(spec.workers or cores(), spec.settings.worker_memory_mb)
     with scratch_folder(local.scratch) as scratch:
-        handler = ChunkHandler(spec, local.pseudonym_key, workers, scratch)
+        handler = ChunkHandler(spec, lake_keys, workers, scratch)
         report = handler.publish(handler.extract(chunk))
     return dataclasses.replace(report, machine=Machine(f"{host}:{os.getpid()}", workers.count, handler.device))
 

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.inference.line_profile import ALL, LineProfile
-from ser_tasks.lake import catalog, erased, manifest, parts, profiles
+from ser_tasks.lake import catalog, erased, key_chain, manifest, parts, profiles
 from ser_tasks.lake.sql_text import literal
-from ser_tasks.pipeline import ingest
+from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
@@ -36,22 +36,35 @@ CHECK_MEMORY = "512MB"
 class Night:
     """A run in progress. Use it in a ``with``: the end removes scratch, and stops the workers unless they were given.
 
-    ``pseudonym_key`` and ``scratch`` (a folder, the system's temporary one if None) are those of this machine.
+    ``pseudonym_key``, ``old_keys`` (those before it, the oldest first) and ``scratch`` (a folder, the system's temporary one if None)
+    are those of this machine.
     """
 
-    def __init__(self, spec: RunSpec, pseudonym_key: SecretStr | None = None, workers: WorkerPool | None = None):
+    def __init__(
+        self,
+        spec: RunSpec,
+        pseudonym_key: SecretStr | None = None,
+        workers: WorkerPool | None = None,
+        old_keys: tuple[SecretStr, ...] = (),
+    ):
         self.spec, self.record = spec, RunRecord(spec)
         self.recordings, self.lake = open_store(spec.recordings_uri), open_store(spec.lake_uri)
         self.workers = workers or WorkerPool(spec.workers or cores(), spec.settings.worker_memory_mb)
         self._owns_workers = workers is None
-        self._pseudonym_key = pseudonym_key
+        secrets_too = spec.settings.model_copy(update={"pseudonym_key": pseudonym_key, "old_pseudonym_keys": old_keys})
+        self._keys = key_chain.check(self.lake, secrets_too)
         self._contexts = contextlib.ExitStack()
+        self.written_row: dict[str, Any] | None = None
+        """The run's row, once it is written."""
+        self.withheld = 0
+        """Scored calls that the opt-out list withheld."""
 
     def __enter__(self) -> "Night":
+        key_chain.settle(self.lake, self._keys)
         self.scratch = self._contexts.enter_context(scratch_folder(self.spec.settings.scratch))
         if self._owns_workers:
             self._contexts.enter_context(self.workers)
-        self.handler = ChunkHandler(self.spec, self._pseudonym_key, self.workers, self.scratch)
+        self.handler = ChunkHandler(self.spec, self._keys, self.workers, self.scratch)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -65,10 +78,12 @@ class Night:
         """Lists the store, writes the manifest of what is new, and returns the chunks that wait."""
         spec = self.spec
         with self.record.timed("list"):
+            self.withheld = opt_out.withhold_scored(self.lake, spec.opt_out, self.handler.settings)
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, self._pseudonym_key)
-            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone)
+            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, *self._keys.people)
+            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone, self._keys.recordings)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
+            self.listing.opted_out = opt_out.withheld_before(self.lake, {day for day, _ in plan.chunks})
         self.record.add_plan(plan)
         return plan
 
@@ -83,7 +98,7 @@ class Night:
         """
         sample = self.listing.sample(DEFAULT_HOURS * 3600, SAMPLE_DAYS, only_kept=True)
         with self.record.timed("adapt"):
-            profile = make_profile(sample, self.spec, self.workers, self.scratch, self.handler.device, None, progress)
+            profile = make_profile(sample, self.spec, self.handler.settings, self.workers, self.scratch, None, progress)
             if profile.lines[ALL].refused is None:
                 key = profiles.write(self.lake, profile_rows(profile, code_version()))
                 self.use(dataclasses.replace(self.spec, profiles=(key,)))
@@ -92,7 +107,7 @@ class Night:
     def use(self, spec: RunSpec) -> None:
         """Goes on under another specification: that of the run with the line profiles it is to use."""
         self.spec = self.record.spec = spec
-        self.handler = ChunkHandler(spec, self._pseudonym_key, self.workers, self.scratch)
+        self.handler = ChunkHandler(spec, self._keys, self.workers, self.scratch)
 
     def start_workers(self) -> None:
         with self.record.timed("start_up"):
@@ -144,16 +159,29 @@ class Night:
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""
-        return self.record.write(self.lake, self.handler.bundle, Machine("", self.workers.count, self.handler.device), checks)
+        self.written_row = self.record.write(self.lake, self.handler.bundle, self._machine(), checks)
+        return self.written_row
+
+    def row_so_far(self) -> dict[str, Any]:
+        """The run's row, of a run that ends before it is written."""
+        return self.record.row(self.handler.bundle, self._machine(), {})
+
+    def _machine(self) -> Machine:
+        return Machine("", self.workers.count, self.handler.device)
 
     def remarks(self) -> list[str]:
         """What a person should know about a run that went well."""
-        lines = [
+        lines = [f"{self.withheld} calls that were scored are withheld now: their customers opted out"] if self.withheld else []
+        if self.spec.opt_out.salt:
+            lines.append("SER_OPT_OUT without SER_PSEUDONYM_KEY: calls that were scored before cannot be recognised, and stay")
+        lines += [
             f"{count} recordings withheld under the policy {self.spec.policy} ({code}): {REMEDIES[code]}"
             for code, count in sorted(self.record.refusals.items())
         ]
         if self.spec.key_fingerprint is None:
             lines.append("SER_PSEUDONYM_KEY is not set: agent_pseudonym and customer_pseudonym are left null")
+        if not self.spec.keyed_recordings:
+            lines.append(key_chain.UNKEYED.format(lake=self.spec.lake_uri))
         return lines
 
     def connect(self) -> duckdb.DuckDBPyConnection:

@@ -1,8 +1,6 @@
 """What a run is: its stores, model, policy and settings. Sent as it is to worker processes and to the machines of a cluster."""
 
 import contextlib
-import hashlib
-import hmac
 import secrets
 import tempfile
 import time
@@ -11,13 +9,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
+from ser_tasks.calls.opt_out import OptOut
+from ser_tasks.calls.opt_out import read as read_opt_out
 from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.scorer import ScorerSpec, choose_device
-from ser_tasks.lake import manifest
+from ser_tasks.lake import key_chain, manifest
 from ser_tasks.lake import profiles as lake_profiles
+from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
@@ -44,13 +43,17 @@ class RunSpec:
     feature_set: str
     feature_params: dict[str, Any]
     key_fingerprint: str | None
-    """Says whether SER_PSEUDONYM_KEY is the same on two machines; None without a key."""
+    """Says whether the lake's keys of pseudonyms are the same on two machines: their fingerprints; None without a key."""
+    keyed_recordings: bool
+    """Whether the ids of recordings are made with these keys, too."""
     preparation_s: float
     """Seconds it took to check the stores and load the model."""
     profiles: tuple[str, ...] = ()
     """Keys of the model's line profiles in the lake that the run uses, oldest first."""
     of_profile: str | None = None
     """The only profile that is used, by its id, for recordings of any time: of a re-score. Its scores lie beside those of the nights."""
+    opt_out: OptOut = OptOut()
+    """Who is never scored, as the list was when the run started."""
 
     @property
     def model(self) -> str:
@@ -81,9 +84,15 @@ def run_settings(settings: Settings, model: str | None, policy: str | None) -> S
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     """The bundle of a run, after everything was checked that is needed to start it.
 
-    Raises ValueError for an unknown policy, device, model or kind of store; FileNotFoundError where there is no folder of recordings;
-    StoreAccessError or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
+    Raises ValueError for an unknown policy, device, model or kind of store, for a short key, where the lake was made with other keys than
+    the settings', and for an opt-out list that can't be read; FileNotFoundError where there is no folder of recordings; StoreAccessError
+    or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
+    read_opt_out(settings)
+    return _bundle(recordings, lake, settings, device)
+
+
+def _bundle(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     policy_named(settings.policy)
     choose_device(device)
     open_store(recordings).check()
@@ -92,6 +101,7 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     if (folder := open_store(lake).local_root) is not None:
         check_writable(folder, "lake", "give a folder that this user may write to")
     check_writable(Path(settings.scratch or tempfile.gettempdir()), "scratch folder", "set SER_SCRATCH to one that this user may write to")
+    key_chain.check(open_store(lake), settings)
     return shared_bundle(settings.model, settings.priors)
 
 
@@ -116,7 +126,9 @@ def make_spec(
 ) -> RunSpec:
     """The specification of a new run. Raises what ``preflight`` raises, and BrokenPartError for a line profile that cannot be read."""
     begun = time.perf_counter()
-    bundle = preflight(recordings, lake, settings, device)
+    bundle = _bundle(recordings, lake, settings, device)
+    lake_keys = key_chain.check(open_store(lake), settings)
+    opt_out = read_opt_out(lake_keys.of(settings))
     return RunSpec(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
         started_at=datetime.now(UTC),
@@ -130,8 +142,10 @@ def make_spec(
         model_id=bundle.model_id,
         feature_set=bundle.feature_set,
         feature_params=bundle.feature_params,
-        key_fingerprint=key_fingerprint(settings.pseudonym_key),
+        key_fingerprint=key_fingerprint(lake_keys),
+        keyed_recordings=bool(lake_keys.recordings),
         preparation_s=time.perf_counter() - begun,
+        opt_out=opt_out,
         profiles=tuple(lake_profiles.keys(open_store(lake), bundle.model_id)) if bundle.line_model else (),
     )
 
@@ -151,8 +165,6 @@ def with_profile(spec: RunSpec, profile: str) -> RunSpec:
     return replace(spec, of_profile=chosen[0])
 
 
-def key_fingerprint(key: SecretStr | None) -> str | None:
-    """Six hexadecimal digits that two machines with the same key share; None without a key."""
-    if key is None or not key.get_secret_value():
-        return None
-    return hmac.new(key.get_secret_value().encode(), b"ser cluster", hashlib.sha256).hexdigest()[:6]
+def key_fingerprint(lake_keys: LakeKeys) -> str | None:
+    """The fingerprints of a lake's keys, the oldest first; None without a key."""
+    return " ".join(lake_keys.fingerprints()) or None

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from ser_tasks import logs
 from ser_tasks.pipeline.extract import Batch, Extracted, ProgressMarker, extract_batch, start_worker
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
@@ -89,6 +90,7 @@ class _Worker:
 
 def _serve(pipe: Connection, memory_mb: int | None) -> None:
     """A worker's life: answers one task after the other until its pipe is closed."""
+    logs.configure()
     start_worker(memory_mb)
     pipe.send_bytes(pickle.dumps((None, None)))
     while True:

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import IO, Any, Literal, overload
 
 import duckdb
@@ -24,6 +25,7 @@ import rich.text
 from rich.cells import cell_len, set_cell_size
 
 from ser_tasks.lake.sql_text import identifier
+from ser_tasks.printable import printable
 
 SHOWN_ROWS, SHOWN_CELL = 100, 40
 """The most rows of a table for a person, and the most characters of a value in it."""
@@ -102,8 +104,8 @@ def spreadsheet_safe(value: Any) -> Any:
 def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
     """The first columns that fit, and a footer with the names of the others. A single row that is too wide is shown vertically."""
     if head.column_names == ["explain_key", "explain_value"]:
-        return "\n".join(head["explain_value"].to_pylist()).rstrip("\n")
-    columns = {name: _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
+        return printable("\n".join(head["explain_value"].to_pylist()).rstrip("\n"))
+    columns = {printable(name): _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
     needed = [min(max(map(cell_len, [name, *cells])), SHOWN_CELL) + 3 for name, cells in columns.items()]
     fitting = max(1, bisect.bisect_right(list(itertools.accumulate(needed, initial=1)), width) - 1)
     if fitting < len(columns) and rows == 1:
@@ -120,7 +122,7 @@ def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
 
 def _as_upright(head: pa.Table, rows: int, width: int, whole: bool = True) -> str:
     """A line for each column with its whole value, row by row."""
-    columns = {name: _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
+    columns = {printable(name): _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
     each = [_upright(columns, place, f"row {place + 1:,}", width) for place in range(len(head))]
     return "".join(each) + "\n".join(textwrap.wrap(_footer(len(head), rows), width))
 
@@ -169,7 +171,7 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
         return ["null" if value is None else _number(value, _decimals(abs(value)) if mixed else decimals) for value in values]
     if pa.types.is_timestamp(column.type):
         return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
-    return [_printable(" ".join(_plain(value).split())) for value in values]
+    return [printable(" ".join(_plain(value).split())) for value in values]
 
 
 def _decimals(value: float) -> int:
@@ -198,18 +200,19 @@ def _plain(value: object) -> str:
     return str(value)
 
 
-def _printable(text: str) -> str:
-    """Text without effect on the terminal: control characters, and those that change the reading direction, are written as numbers."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def _is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_))
 
 
+def csv_writer(file: IO[str]) -> Any:
+    """A writer of CSV whose lines end in ``\\n``. Unlike with that as its ``lineterminator``, it quotes a value that holds ``\\r``."""
+    lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))  # one call a row
+    return csv.writer(lines, lineterminator="\r\n")
+
+
 def _write_csv(empty: pa.Table, batches: Batches, file: IO[bytes]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv_writer(text)
     writer.writerow(empty.column_names)
     with _connection() as connection:
         for batch in batches:

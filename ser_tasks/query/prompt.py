@@ -18,6 +18,7 @@ from prompt_toolkit.lexers import PygmentsLexer
 from pygments.lexers.sql import SqlLexer
 
 from ser_tasks.lake import sql_views
+from ser_tasks.printable import printable
 from ser_tasks.query.shell import HELP, Shell, format_of
 
 WORDS = """
@@ -53,7 +54,7 @@ def prompt(shell: Shell, lake: str) -> None:
         except KeyboardInterrupt:
             print("Stopped.", file=sys.stderr)
         except (ValueError, OSError, duckdb.Error) as error:
-            print(error, file=sys.stderr)
+            print(printable(error), file=sys.stderr)
 
 
 def _as_of(connection: duckdb.DuckDBPyConnection) -> str:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ser_tasks.lake import read_only
-from ser_tasks.query import describe, formats
+from ser_tasks.query import agents, describe, formats
 from ser_tasks.query.sql_error import sql_errors
 from ser_tasks.scratch import atomic_write
 
@@ -46,6 +46,8 @@ class Shell:
     shown_rows: int | None = formats.SHOWN_ROWS
     next_out: Path | None = None
     """The file for the next answer only, at the prompt."""
+    on_export: Callable[[str], None] | None = None
+    """Called with a statement before its answer is written to a file."""
     pages: bool = False
     """Whether the program in PAGER, if set, shows answers that are longer than the terminal."""
 
@@ -87,6 +89,13 @@ class Shell:
             raise ValueError(f"There is no command {name}: \\? lists them.")
 
     def _write(self, statement: str) -> None:
+        if self.out and self.on_export:
+            self.on_export(statement)
+        if guarded := agents.with_minimum(self.connection, statement):
+            self.connection.execute(f"EXPLAIN {statement}")  # an error shows its place in what was written
+            statement = guarded
+            print(f"ser: {agents.LEFT_OUT}.", file=sys.stderr)
+
         def execute(file: IO[bytes]) -> int:
             return read_only.query_in_batches(self.connection, statement, lambda rows: self._write_rows(rows, _emptied(file)))
 

@@ -67,6 +67,9 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Objects whose key starts with ``prefix``, one page in memory at a time. Hidden files are left out."""
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        """Names of the folders directly below the folder ``prefix``, which ends in a slash, in order; none where it does not exist."""
+
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         """The object's first ``limit_bytes`` bytes, or all of them.
 

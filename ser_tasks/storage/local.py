@@ -28,13 +28,16 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         self._check_is_folder()
-        start = self.local_root / prefix.rpartition("/")[0]
+        above, _, begins = prefix.rpartition("/")
+        start = self.local_root / above
 
         def raise_unless_deleted(error: OSError) -> None:
             if not isinstance(error, FileNotFoundError):
                 raise error
 
         for folder, folders, names in os.walk(start, onerror=raise_unless_deleted):
+            if begins and folder == str(start):  # before a path is made of each of its many names
+                folders[:], names = ([name for name in each if name.startswith(begins)] for each in (folders, names))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             for name in sorted(names):
                 path = Path(folder, name)
@@ -46,6 +49,14 @@ class LocalStore:
                 except FileNotFoundError:  # deleted during the listing
                     continue
                 yield StoredObject(key, _etag(status), status.st_size, _utc(status.st_mtime))
+
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        self._check_is_folder()
+        try:
+            with os.scandir(self.local_root / prefix) as entries:
+                return tuple(sorted(each.name for each in entries if each.is_dir() and not each.name.startswith(".")))
+        except FileNotFoundError:
+            return ()
 
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         path = self._path(key)

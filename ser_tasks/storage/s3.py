@@ -6,10 +6,10 @@ retried here. Errors of boto3 become Python's own, with what a person can do abo
 
 import contextlib
 import functools
-import hashlib
 import io
 import os
 import random
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -104,6 +104,12 @@ class S3Store:
                     if key and not key.endswith("/") and not key.rpartition("/")[2].startswith("."):
                         yield StoredObject(key, item["ETag"].strip('"'), item["Size"], item["LastModified"])
 
+    def folders(self, prefix: str) -> tuple[str, ...]:
+        with self._translated_errors("list"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, Delimiter="/")
+            found = [each["Prefix"].rstrip("/").rpartition("/")[2] for page in pages for each in page.get("CommonPrefixes", [])]
+        return tuple(sorted(name for name in found if not name.startswith(".")))
+
     def read_bytes(self, key: str, limit_bytes: int | None = None, etag: str | None = None) -> bytes:
         span = {} if limit_bytes is None else {"Range": f"bytes=0-{limit_bytes - 1}"}
         match = {} if etag is None else {"IfMatch": f'"{etag}"'}
@@ -167,8 +173,7 @@ class S3Store:
                 raise
 
     def fetch(self, key: str, etag: str, folder: Path) -> tuple[Path, dict[str, str]]:
-        name = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-        path = folder / f"{name}{Path(key).suffix[:8].lower()}"
+        path = folder / f"{secrets.token_hex(16)}{Path(key).suffix[:8].lower()}"
         with self._translated_errors("read"), path.open("wb") as file:
             try:
                 return path, self._download(key, file, IfMatch=f'"{etag}"')["Metadata"]

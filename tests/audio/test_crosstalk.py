@@ -11,7 +11,7 @@ from ser_tasks.audio import activity
 from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
 from ser_tasks.audio.vad import WINDOW_S, detect_speech, speech_spans
 from tests.factories.calls import two_sided
-from tests.factories.crosstalk import CODECS, acted_call, coded, late, samples_of, with_echo, with_noise
+from tests.factories.crosstalk import CODECS, acted_call, coded, drifting, late, reverberant, samples_of, with_echo, with_noise
 
 EDGE = 3
 """Windows around true speech that belong to it: the detector's edges are no sharper."""
@@ -92,6 +92,31 @@ def test_a_faint_copy_is_an_echo_and_a_third_channel_may_be_one_signal_with_the_
     _, after, crosstalk = speech_of(np.stack([buzz[0], late(buzz[0], 3, 15)]))
     assert crosstalk.copy_of == (0, 1) and not after[1].any() and after[0].any()
     assert speech_of(np.stack([buzz[0], buzz[1], late(buzz[0], 20, 6)]))[2].copy_of == (0, 1, 0)
+
+
+def test_a_mix_beside_two_sides_takes_no_speech_from_them(buzz):
+    call = np.stack([buzz[0], buzz[1], buzz.sum(axis=0)])
+    before, _, _ = speech_of(call)
+    shared = compare_channels(samples_of(call), before, shared=[2])
+    assert not shared.foreign[:2].any() and compare_channels(samples_of(call), before).foreign[1].any()
+
+
+PATHS = {
+    "two lags": lambda voice: late(voice, 20) + late(voice, 90, 3),
+    "a room": lambda voice: reverberant(late(voice, 10)),
+    "another clock": lambda voice: drifting(late(voice, 20), 300),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("below_db", [6, 15])
+def test_an_echo_whose_waveform_cannot_be_predicted_is_nobody_s_speech(buzz, path, below_db):
+    clean, _, _ = speech_of(buzz)
+    echo = PATHS[path](buzz[0]) * np.float32(10 ** (-below_db / 20))
+    before, after, crosstalk = speech_of(np.stack([buzz[0], buzz[1] + echo]))
+    assert shares(clean, before, 150)[0] > 0.5 and crosstalk.copy_of == (0, 1)
+    wrong, lost, _ = shares(clean, after, 150)
+    assert wrong <= 0.05 and lost <= 0.05
 
 
 def data() -> Path:

@@ -93,6 +93,8 @@ def test_numbers_are_good_ids_and_words_of_channels_stay_as_written():
 
 
 def test_an_empty_map_of_channels_states_nothing_and_maps_of_two_sources_are_not_merged():
+    nobody = call_metadata("x.wav", b'{"channels": {"0": null, "1": "customer"}}', {}, S)
+    assert nobody.get("channels") == {0: "", 1: "customer"}
     metadata = {"channels": '{"0": "agent", "1": "customer"}'}
     empty, partial = (call_metadata("x.wav", sidecar, metadata, S) for sidecar in (b'{"channels": {}}', b'{"channels": {"0": "customer"}}'))
     assert (empty.get("channels"), empty.sources["channels"]) == ({0: "agent", 1: "customer"}, "object")
@@ -154,6 +156,10 @@ def test_a_refusal_is_read_in_any_spelling(name, source):
         {"parties": [{"name": "x"}, {"do_not_analyse": True}]},
         {"call": {"notice_given": False}},
         {"Einwilligung": "nein"},
+        {"caller_declined": True},
+        {"announcementPlayed": False},
+        {"privacy-accepted": False},
+        {"DNC": True},
         {"notice_given": True, "consentWithdrawn": True},
     ],
 )
@@ -337,3 +343,42 @@ def test_calls_whose_names_are_masked_stay_apart():
 def test_no_international_number_is_left_in_a_key(text, place):
     digits = "".join(c for c in text if c.isdigit())
     assert digits not in masked_key(place.format(text), S)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"notice_text": "greeting", "notice_version": "3", "notice_at": "2026-11-20T08:00:00+01:00"},
+        {"noticeText": "greeting", "Notice-Version": 3, "NoticeAt": "20261120T080000+01"},
+        {"noticeName": "greeting", "noticeVersionId": "3", "noticeGivenAt": "2026-11-20 08:00:00"},
+        {"noticeId": "greeting", "NOTICE VERSION": "3", "notice_timestamp": "2026-11-20 08:00:00 +0100"},
+    ],
+)
+@pytest.mark.parametrize("source", ["sidecar", "object"])
+def test_the_proof_of_notice_is_read_in_any_spelling_and_leaves_consent_clear(facts, source):
+    settings = Settings(time_zone="Europe/Berlin", notice_version={"*": "0"})
+    stated = {"noticeGiven": True} | facts
+    sidecar = json.dumps(stated).encode() if source == "sidecar" else None
+    found = call_metadata("a.wav", sidecar, {} if sidecar else {name: str(value) for name, value in stated.items()}, settings)
+    assert (found.get("notice_text"), found.get("notice_version")) == ("greeting", "3")
+    assert found.get("notice_at") == datetime(2026, 11, 20, 7, tzinfo=UTC)
+    assert {found.sources[name] for name in ("notice_text", "notice_version", "notice_at")} == {source}
+    assert not found.notice_unclear and found.notes == () and found.get("notice_given") is True
+
+
+def test_the_notice_of_the_line_holds_where_notice_was_given_and_nothing_else_is_stated():
+    settings = Settings(notice_text={"*": "greeting"}, notice_version={"billing": "2026-03", "*": "2025-11"})
+
+    def notice(**facts):
+        found = call_metadata("a.wav", json.dumps(facts).encode(), {}, settings)
+        return found.get("notice_text"), found.get("notice_version"), found.sources.get("notice_version")
+
+    assert notice(notice_given=True, queue="billing") == ("greeting", "2026-03", "settings")
+    assert notice(notice_given=True) == notice(notice_given=True, queue="sales") == ("greeting", "2025-11", "settings")
+    assert notice(notice_given=True, notice_version="9") == ("greeting", "9", "sidecar")
+    assert notice(queue="billing") == notice(notice_given=False, queue="billing") == (None, None, None)
+
+
+def test_a_time_of_notice_that_cannot_be_read_costs_that_fact_alone():
+    found = call_metadata("a.wav", b'{"notice_given": true, "notice_at": "at noon"}', {}, Settings())
+    assert found.get("notice_at") is None and found.get("notice_given") and "notice_at is ignored" in found.notes[0]

@@ -81,6 +81,9 @@ def test_a_map_that_names_channels_the_file_lacks_is_refused(channels, stated, s
         (("Caller", "Agent"), ("customer", "agent")),
         (("internal", "external"), ("agent", "customer")),
         (("Representative", "End_User"), ("agent", "customer")),
+        (("HUMAN_AGENT", "END_USER"), ("agent", "customer")),
+        (("humanAgent", "endUser"), ("agent", "customer")),
+        (("consultant", "guest"), ("agent", "customer")),
         (("caller", "callee"), ("unknown", "unknown")),  # an outbound call's caller is the agent
         (("client", "client"), ("unknown", "unknown")),
         (("external", "boss"), ("unknown", "unknown")),

@@ -189,6 +189,21 @@ def test_a_new_upload_and_a_deleted_recording_are_reported_and_not_played(folder
         assert error.value.status == 404
 
 
+def test_a_keyed_id_needs_no_key_to_be_played(folder, player):
+    keys = Settings(pseudonym_key="a key of the tests").pseudonym_keys()
+    keyed = {}
+    for number in (1, 2):
+        key = f"2026-11-20/+4917012345{number}.wav"
+        keyed[key] = put(folder, key, two_tones(number)) | {"recording_id": recording_id(key, keys)}
+        assert keyed[key]["key"] == "2026-11-20/~.wav"
+    for key, call in keyed.items():
+        assert player.file(call)[0].name == key.rpartition("/")[2]
+    plain = put(folder, "2026-11-20/a.wav", two_tones(3))
+    assert player.file(plain | {"recording_id": recording_id("2026-11-20/a.wav", keys)})[0].name == "a.wav"
+    with pytest.raises(PlaybackError, match="no longer in the store"):  # two are alike, and none has this etag
+        player.link(call | {"recording_id": "k" + 32 * "0", "etag": "another"}, "/sound")
+
+
 def test_a_decoded_recording_is_not_played_past_its_upload(folder, player):
     call = put(folder, "2026-11-20/a.ogg", two_tones(), format="OGG", subtype="OPUS") | {"container": "OGG", "codec": "OPUS"}
     player.file(call)

@@ -94,7 +94,7 @@ def night_of(recordings: Path | str, lake: Path | str, bundle: Path | str, worke
     settings = run_settings(options.pop("settings", None) or Settings(), str(bundle), options.pop("policy", None))
     pool, count = (None, workers or 1) if isinstance(workers, int | None) else (workers, 1)
     spec = make_spec(str(recordings), str(lake), settings, "cpu", count, **options)
-    return Night(spec, settings.pseudonym_key, pool)
+    return Night(spec, settings.pseudonym_key, pool, settings.old_pseudonym_keys)
 
 
 def run_night(recordings: Path | str, lake: Path | str, bundle: Path | str, workers: Any = None, **options: Any) -> dict[str, Any]:

@@ -45,6 +45,20 @@ def with_echo(call: np.ndarray, below_db: float, late_ms: float) -> np.ndarray:
     return np.stack([call[0], call[1] + late(call[0], late_ms, below_db)])
 
 
+def reverberant(samples: np.ndarray, seed: int = 5) -> np.ndarray:
+    """The samples (samples,) as a microphone in a room with 0.3 s of reverberation hears them, at the same level."""
+    time_s = np.arange(round(0.3 * RATE_HZ)) / RATE_HZ
+    response = np.random.default_rng(seed).standard_normal(len(time_s)) * 10 ** (-10 * time_s)
+    heard = np.convolve(samples, response)[: len(samples)]
+    return (heard * samples.std() / heard.std()).astype(np.float32)
+
+
+def drifting(samples: np.ndarray, ppm: float) -> np.ndarray:
+    """The samples (samples,) by a clock that is wrong by so many parts in a million."""
+    at = np.arange(len(samples))
+    return np.interp(at * (1 - ppm * 1e-6), at, samples).astype(np.float32)
+
+
 def with_noise(call: np.ndarray, level_dbfs: float, seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).standard_normal(call.shape)
     return (call + noise * 10 ** (level_dbfs / 20)).astype(np.float32)

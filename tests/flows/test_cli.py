@@ -18,12 +18,16 @@ COMMANDS += [
     "erase",
     "hold",
     "pseudonym",
+    "key",
+    "rekey",
     "report",
     "doctor",
     "compact",
     "dashboard",
     "alerts",
     "weekly",
+    "access",
+    "compliance",
 ]
 README = Path(__file__).parents[2] / "README.md"
 

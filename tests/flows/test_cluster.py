@@ -36,7 +36,7 @@ def calls(tmp_path_factory):
 def local(calls, bundle, tmp_path_factory):
     """The lake of the same night on this machine alone."""
     lake = tmp_path_factory.mktemp("local") / "lake"
-    run_night(calls, lake, bundle, settings=Settings(chunk_recordings=3, pseudonym_key="k"))
+    run_night(calls, lake, bundle, settings=Settings(chunk_recordings=3, pseudonym_key="a key of the tests"))
     return lake
 
 
@@ -44,7 +44,7 @@ def local(calls, bundle, tmp_path_factory):
 def cluster(tmp_path_factory):
     """A scheduler and two workers, each a process of its own, on loopback: its address, and the workers."""
     folder = tmp_path_factory.mktemp("dask")
-    env = {**os.environ, "SER_PSEUDONYM_KEY": "k", "SER_SCRATCH": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "SER_PSEUDONYM_KEY": "a key of the tests", "SER_SCRATCH": str(folder / "scratch"), "OMP_NUM_THREADS": "1"}
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
     found = folder / "scheduler.json"
     processes = []
@@ -79,7 +79,7 @@ def _address(found: Path, processes: list, log: Path) -> str:
 
 @pytest.fixture
 def settings(cluster, monkeypatch):
-    for name, value in {"CLUSTER": cluster[0], "CHUNK_RECORDINGS": "3", "PSEUDONYM_KEY": "k"}.items():
+    for name, value in {"CLUSTER": cluster[0], "CHUNK_RECORDINGS": "3", "PSEUDONYM_KEY": "a key of the tests"}.items():
         monkeypatch.setenv(f"SER_{name}", value)
 
 
@@ -112,7 +112,7 @@ def _kill_after_first_chunk(lake: Path, worker: subprocess.Popen) -> None:
 @pytest.fixture
 def chunk(calls, bundle, tmp_path):
     """A run's specification and a chunk, as the flow sends them."""
-    with night_of(calls, tmp_path / "lake", bundle, settings=Settings(pseudonym_key="k")) as night:
+    with night_of(calls, tmp_path / "lake", bundle, settings=Settings(pseudonym_key="a key of the tests")) as night:
         [first, *_] = night.list_and_plan().chunks
         yield night.spec, night.load(*first)
 
@@ -128,10 +128,10 @@ def test_no_secret_travels(calls, bundle, tmp_path):
 
 def test_a_machine_with_another_key_or_model_refuses(chunk, monkeypatch, tmp_path):
     spec, recordings = chunk
-    monkeypatch.setenv("SER_PSEUDONYM_KEY", "another")
+    monkeypatch.setenv("SER_PSEUDONYM_KEY", "another key of the tests")
     with pytest.raises(ValueError, match="not the one of the run"):
         handle_chunk(spec, recordings)
-    monkeypatch.setenv("SER_PSEUDONYM_KEY", "k")
+    monkeypatch.setenv("SER_PSEUDONYM_KEY", "a key of the tests")
     with pytest.raises(ValueError, match="install the same"):
         handle_chunk(dataclasses.replace(spec, model_id="tiny-2-other"), recordings)
 

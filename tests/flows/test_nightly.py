@@ -242,6 +242,34 @@ def test_the_report_flow_leaves_the_page_in_the_lake_and_as_an_artifact(lake):
     assert printed.partition("## Disk")[0] == text.partition("## Disk")[0] != ""  # by now there is the report, too
 
 
+def test_an_erasure_deletes_the_artifacts_that_name_the_call_and_no_other(calls, bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("SER_PSEUDONYM_KEY", "a key of the tests")
+    monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
+    monkeypatch.setattr("ser_tasks.maintenance.erasure.erase.__defaults__", (0.0, 0.0))
+    write_call(tmp_path / "calls", "2026-11-20/b.wav", two_sided([("customer", 1, 6)], 8), TWO_SIDED | {"call_id": "to-erase"})
+    nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
+    report(str(tmp_path / "lake"))
+
+    def all_of_them() -> list[str]:
+        with get_client(sync_client=True) as client:
+            return [f"{each.key} {each.data}" for each in client.read_artifacts(limit=200)]
+
+    before = all_of_them()
+    naming = [each for each in before if "to-erase" in each]
+    assert {each.split()[0] for each in naming} == {"worst-calls", "night-report"}
+    arguments = ["erase", "--lake", str(tmp_path / "lake"), "--call", "to-erase"]
+    assert f"{len(naming)} artifacts" in run(app, arguments).output and len(all_of_them()) == len(before)
+    done = run(app, [*arguments, "--delete"])
+    assert done.exit_code == 0, done.output
+    assert sorted(all_of_them()) == sorted(each for each in before if each not in naming)
+    [receipt] = (tmp_path / "lake" / "erasures").glob("*.json")
+    assert json.loads(receipt.read_text())["prefect_artifacts"] == len(naming)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        lost = run(app, ["erase", "--lake", str(tmp_path / "lake"), "--recordings", str(tmp_path / "calls"), "--call", "to-erase"])
+    assert lost.exit_code == 2 and "PREFECT_API_URL" in lost.output
+
+
 def test_the_retention_flow_deletes_only_when_told(calls, bundle, tmp_path, monkeypatch):
     lake = str(tmp_path / "lake")
     nightly(str(calls), lake, day=date(2026, 11, 20), model=bundle, device="cpu", workers=1)

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from ser_tasks import schemas
 from ser_tasks.calls.metadata import pseudonym, recording_id
 from ser_tasks.lake import catalog, erased, parts
 from ser_tasks.maintenance import doctor, erasure, holds
@@ -63,6 +64,11 @@ def made(tmp_path_factory):
         run_night(calls, lake, bundles[1], workers, settings=settings)
         run_night(calls, lake, bundles[0], workers, settings=settings)
         compact(open_store(str(lake)), settings, ANY_DAY, 0, 0)
+        store = open_store(str(lake))
+        [first, *_] = parts.keys(store, "runs/")
+        [run] = parts.read(store, first, "runs").to_pylist()
+        listed = f"{DAYS[0]}/first.json, {DAYS[0]}/other.json"  # her sidecar came a night before the recording
+        store.write_bytes(first, parts.encode("runs", schemas.table("runs", [run | {"lone_sidecar_keys": listed}])))
         message = f"The call hers-{DAYS[0]}-first is angry."
         write(str(lake), "alerts", [row("alerts", rule="r", subject="sales", message=message, found_at=datetime.now(UTC))])
         assert list((lake / "quarantine").rglob("*.parquet"))
@@ -78,11 +84,12 @@ def lake(made, tmp_path):
 
 def words() -> list[str]:
     """What would name the person."""
-    ids = [recording_id(key) for key in [*HERS, f"{DAYS[0]}/bad.wav"]]
-    return [PERSON, pseudonym("customer", PERSON, SETTINGS), *HERS.values(), *HERS, *ids, "hers-"]
+    ids = [recording_id(key, SETTINGS.pseudonym_keys()) for key in [*HERS, f"{DAYS[0]}/bad.wav"]]
+    sidecars = [key.replace(".wav", ".json") for key in HERS]
+    return [PERSON, pseudonym("customer", PERSON, SETTINGS), *HERS.values(), *HERS, *sidecars, *ids, "hers-"]
 
 
-def naming(lake: Path) -> set[str]:
+def naming(lake: Path, gone: list[str] | None = None) -> set[str]:
     """Files of the lake with one of the words in their bytes, values or statistics. Hidden ones, too."""
     found = set()
     for path in (path for path in lake.rglob("*") if path.is_file()):
@@ -92,7 +99,7 @@ def naming(lake: Path) -> set[str]:
             file = pq.ParquetFile(path)
             groups = [file.metadata.row_group(number).to_dict() for number in range(file.metadata.num_row_groups)]
             text += repr(file.read().to_pylist()) + repr(groups)
-        if any(word in text for word in words()):
+        if any(word in text for word in gone or words()):
             found.add(path.relative_to(lake).as_posix())
     return found
 
@@ -122,6 +129,23 @@ def test_no_byte_of_a_compacted_lake_with_quarantine_and_two_versions_names_her(
     with catalog.connect(str(lake)) as connection:
         assert set(catalog.run_checks(connection).values()) == {0}
     assert list(doctor.examine(str(lake)).lines()) == []
+
+
+@pytest.mark.parametrize("by", ["customer's pseudonym", "agent", "agent's pseudonym", "call", "recording"])
+def test_no_byte_names_what_was_erased_by_any_id(made, lake, by):
+    kind = by.split("'")[0] if by != "recording" else "call"
+    call_id, key = f"hers-{DAYS[0]}-first", next(iter(HERS))
+    person = {"customer": PERSON, "agent": "ann"}.get(kind)
+    text = {"call": call_id, "recording": recording_id(key)}.get(by) or (pseudonym(kind, person, SETTINGS) if "'" in by else person)
+    gone = [call_id, key, key.replace(".wav", ".json"), recording_id(key)] if kind == "call" else words()
+    if kind == "agent":  # the recording that is no sound has none
+        sidecars = [each.replace(".wav", ".json") for each in HERS]
+        gone = [pseudonym("agent", person, SETTINGS), *HERS, *HERS.values(), *sidecars, *map(recording_id, HERS)]
+    before = naming(lake, gone)
+    assert {name.split("/")[0] for name in before} >= {"recordings", "outcomes", "call_emotions", "segments", "reports", "alerts", "runs"}
+    assert erase(lake, kind, text, made[0]).complete
+    assert naming(lake, gone) == set()
+    assert (ask(lake, "SELECT count(*) FROM call_emotions WHERE call_id LIKE 'hers-%'") == [(3,)]) == (kind == "call")
 
 
 def test_nothing_comes_back_and_the_doctor_misses_nothing(made, lake, monkeypatch):
@@ -213,7 +237,7 @@ def test_a_kill_at_any_write_or_deletion_is_completed_by_the_next(made, lake, mo
 
 
 def test_one_call_goes_alone(made, lake):
-    [gone] = [recording_id(key) for key, call_id in HERS.items() if call_id == f"hers-{DAYS[0]}-first"]
+    [gone] = [recording_id(key, SETTINGS.pseudonym_keys()) for key, call_id in HERS.items() if call_id == f"hers-{DAYS[0]}-first"]
     erase(lake, "call", f"hers-{DAYS[0]}-first")
     assert ask(lake, f"SELECT count(*) FROM outcomes_all WHERE recording_id = '{gone}'") == [(0,)]
     assert ask(lake, "SELECT count(*) FROM call_emotions WHERE call_id LIKE 'hers-%'") == [(3,)]

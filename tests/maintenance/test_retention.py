@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from ser_tasks.lake import catalog
-from ser_tasks.maintenance import retention
+from ser_tasks.lake import catalog, manifest
+from ser_tasks.maintenance import doctor, holds, retention
 from ser_tasks.monitoring.run_report import write_night_report
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
@@ -87,7 +87,7 @@ def test_calls_and_reports_go_together_and_manifests_and_outcomes_stay(lake):
     found = retention.expired(store, Settings(keep_segments_days=5, keep_calls_days=5), TODAY + timedelta(days=30))
     assert {each.table for each in found} == {"segments", "call_emotions", "reports"}
     retention.delete(store, found)
-    assert {name.split("/")[0] for name in files(lake)} == {"recordings", "outcomes", "runs", "deletions"}
+    assert {name.split("/")[0] for name in files(lake)} == {"recordings", "outcomes", "runs", "deletions", "keys.json"}
     assert ask(lake, "SELECT count(*) FROM outcomes") == [(2,)]
     with catalog.connect(str(lake)) as connection:
         assert set(catalog.run_checks(connection).values()) == {0}
@@ -165,7 +165,74 @@ def test_the_command_looks_first_and_deletes_when_told(lake):
 
     assert f"segments of {OLD}: 1 parts" in retention_of() and files(lake) == before
     assert "1 parts deleted" in retention_of("--delete") and len(files(lake)) == len(before)
-    assert "Nothing is past the retention" in retention_of("--delete")
+    again = retention_of("--delete")
+    assert "Nothing is past the retention" in again and "runs: kept for ever (SER_KEEP_RUNS_DAYS is not set)" in again
+
+
+EVERYTHING = Settings(keep_outcomes_days=30, keep_runs_days=30)
+
+
+def test_all_that_is_known_of_old_days_goes_and_nothing_is_planned_anew(lake, calls, bundles, workers):
+    store = open_store(str(lake))
+    found = retention.expired(store, EVERYTHING)
+    assert [(each.table, each.day) for each in found] == [(name, OLD) for name in ("call_emotions", "outcomes", "recordings", "segments")]
+    retention.delete(store, found)
+    assert {name for name in files(lake) if f"day={OLD}" in name and not name.startswith("deletions/")} == set()
+    with catalog.connect(str(lake)) as connection:
+        assert set(catalog.run_checks(connection).values()) == {0}
+    assert list(doctor.examine(str(lake), str(calls)).lines()) == []
+    for settings in (EVERYTHING, Settings()):  # the audio is still there, even where the settings were lost
+        run = run_night(calls, lake, bundles[0], workers, settings=settings)
+        assert (run["listed"], run["planned"], run["scored"], set(run["checks"].values())) == (1, 0, 0, {0})
+    assert ask(lake, "SELECT DISTINCT day FROM recordings_all") == [(NEW,)]
+
+
+def test_a_killed_deletion_of_everything_reads_well_at_any_moment(lake):
+    store = open_store(str(lake))
+    for each in retention.expired(store, EVERYTHING):
+        retention.delete(store, [each])
+        with catalog.connect(str(lake)) as connection:
+            assert set(catalog.run_checks(connection).values()) == {0}
+
+
+def test_old_runs_go_and_close_no_day(lake, calls, bundles, workers):
+    store, later = open_store(str(lake)), TODAY + timedelta(days=31)
+    found = retention.expired(store, Settings(keep_runs_days=30), later)
+    assert [(each.table, each.day) for each in found] == [("runs", TODAY)]
+    assert retention.delete(store, found) == 1
+    assert ask(lake, "SELECT count(*) FROM runs") == [(0,)]
+    call = two_sided([("customer", 1, 6)], 8)
+    write_call(calls, f"{TODAY}/b.wav", call, TWO_SIDED)
+    assert run_night(calls, lake, bundles[0], workers)["scored"] == 1
+
+
+def test_quarantine_goes_by_its_own_age_and_by_that_of_what_lies_in_it(lake, calls):
+    store, moved = open_store(str(lake)), {}
+    for number, (when, day) in enumerate([(TODAY, NEW), (TODAY, OLD), (TODAY - timedelta(days=91), NEW)]):
+        part = next(iter(store.list(f"segments/day={day}/"))).key
+        moved[number] = f"quarantine/{when:%Y%m%d}T01000{number}/{part}"
+        store.write_bytes(moved[number], store.read_bytes(part))
+    store.write_bytes(f"quarantine/{TODAY:%Y%m%d}T010009/stray", b"-")
+
+    def gone(settings: Settings) -> set[str]:
+        return {key for each in retention.expired(store, settings) if each.table == "quarantine" for key in each.keys}
+
+    assert gone(Settings()) == {moved[2]}
+    assert gone(Settings(keep_quarantine_days=None)) == set()
+    assert gone(SETTINGS) == {moved[1], moved[2]}
+    holds.place(store, holds.Subject("call", f"a-{NEW}"))
+    assert gone(SETTINGS) == {moved[1]}
+    retention.delete(store, [each for each in retention.expired(store, SETTINGS) if each.table == "quarantine"])
+    assert moved[2] in files(lake) and moved[1] not in files(lake)
+    assert manifest.deleted_days(store) == set()
+
+
+def test_what_is_on_hold_stays_in_every_table(lake):
+    store = open_store(str(lake))
+    holds.place(store, holds.Subject("call", f"a-{OLD}"))
+    assert retention.expired(store, EVERYTHING) == []
+    holds.release(store, holds.Subject("call", f"a-{OLD}"))
+    assert len(retention.expired(store, EVERYTHING)) == 4
 
 
 def test_a_rollback_brings_the_former_scores_back(lake, calls, bundles, workers):

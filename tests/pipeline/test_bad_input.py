@@ -190,7 +190,7 @@ def test_a_night_of_nasty_files_gives_each_one_outcome_and_scores_the_good_ones(
     assert len(expected) > 75
     before = listing(tmp_path)
 
-    run = run_night(folder, lake, bundle, workers, settings=Settings(scratch=str(tmp_path / "scratch"), pseudonym_key="k"))
+    run = run_night(folder, lake, bundle, workers, settings=Settings(scratch=str(tmp_path / "scratch"), pseudonym_key="a key of the tests"))
 
     assert listing(tmp_path, "lake", "scratch") == before and not list((tmp_path / "scratch").iterdir())
     with connect(str(lake)) as connection:

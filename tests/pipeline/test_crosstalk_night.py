@@ -11,6 +11,7 @@ from tests.factories.crosstalk import late, with_echo, with_noise
 
 CALL = two_sided([("agent", 0.5, 5), ("customer", 5.5, 8), ("customer", 9, 12)], 13, seed=4).T
 MIX = CALL.sum(axis=0)
+ECHO = "all speech on channel 1 is an echo of another channel: it is left out"
 ONE_SIGNAL = "all channels carry the same signal: treated as a mono mix"
 ONE_SIDE = "only the customer's channel carries speech, and it may hold both sides: treated as a mono mix"
 CALLS = {
@@ -22,8 +23,8 @@ CALLS = {
     "loud-customer-copy": (np.stack([late(MIX, 0, 20), MIX]), ("withheld", "role_mixed", ONE_SIDE)),
     "silent-agent": (np.stack([0 * MIX, MIX]), ("withheld", "role_mixed", ONE_SIDE)),
     "one-turn": (np.stack([0 * MIX, CALL[1]])[:, : 8 * 8000], ("scored", None, None)),
-    "echo-15": (with_echo(CALL * [[1], [0]], 15, 3), ("no_speech", "no_speech", None)),
-    "echo-30": (with_echo(CALL * [[1], [0]], 30, 3), ("no_speech", "no_speech", None)),
+    "echo-15": (with_echo(CALL * [[1], [0]], 15, 3), ("no_speech", "no_speech", ECHO)),
+    "echo-30": (with_echo(CALL * [[1], [0]], 30, 3), ("no_speech", "no_speech", ECHO)),
     "echo-3": (with_echo(CALL * [[1], [0]], 3, 3), ("withheld", "role_mixed", ONE_SIGNAL)),
 }
 

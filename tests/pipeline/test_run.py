@@ -122,7 +122,7 @@ def test_no_id_of_a_person_is_anywhere_in_the_lake(night, calls):
 
 
 def test_with_a_key_ids_are_pseudonymised(calls, bundle, workers, tmp_path):
-    run = run_night(calls, tmp_path / "lake", bundle, workers, settings=Settings(pseudonym_key="k"))
+    run = run_night(calls, tmp_path / "lake", bundle, workers, settings=Settings(pseudonym_key="a key of the tests"))
     found = ask(tmp_path / "lake", "SELECT agent_pseudonym, customer_pseudonym FROM call_emotions WHERE call_id = 'both'")
     assert all(len(value) == 32 for value in found[0])
     assert run["pseudonyms"] is True

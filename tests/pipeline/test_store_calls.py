@@ -12,7 +12,7 @@ from ser_tasks.storage import LocalStore
 from tests.factories.calls import TWO_SIDED, night_of, tiny_bundle, two_sided, write_call
 
 ONE_EACH = Settings(chunk_recordings=1)
-VERBS = {"list": "LIST", "read_bytes": "GET", "tail_bytes": "GET", "write_bytes": "PUT", "create_bytes": "PUT"}
+VERBS = {"list": "LIST", "folders": "LIST", "read_bytes": "GET", "tail_bytes": "GET", "write_bytes": "PUT", "create_bytes": "PUT"}
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,16 @@ def test_calls_to_the_store_to_plan_a_day_and_to_handle_a_chunk(three_calls, bun
     """Of a day with three recordings, each a chunk. In brackets what it cost before a day's ledger was read once (version 0.1, same test):
 
     plan a new day: 4 LIST, 1 GET, 1 PUT (9, 3, 1); again with nothing new: 4, 5, 1 (9, 6, 1); for another model: 4, 2, 0 (7, 3, 0).
-    Handle a new chunk: 2 LIST, 1 GET, 3 PUT (5 to 6, 6 to 7, 3); for another model: 2, 2, 3 (7 to 8, 8 to 9, 3). One LIST is the erasures'.
+    Handle a new chunk: 3 LIST, 2 GET, 3 PUT (5 to 6, 6 to 7, 3); for another model: 4, 3, 3 (7 to 8, 8 to 9, 3). One LIST is the erasures'.
+    A day's first chunk takes a LIST and a GET less. However many parts the day has, each LIST is one page.
     The first two LISTs are those of deletions and erasures, the first GET that of the checkpoints, the last PUT theirs.
     """
     other = tiny_bundle(tmp_path, name="other", seed=3)
     with night_of(three_calls, tmp_path / "lake", bundle, workers, settings=ONE_EACH) as night:
         plan, chunks = counted(night, calls_to_lake)
     assert plan == {"LIST": 4, "GET": 1, "PUT": 1}
-    assert chunks == [{"LIST": 2, "GET": 1, "PUT": 3}] * 3
+    # Of the day it lists the versions and, where there is one, its merged parts; the chunk's own part is asked for by its name.
+    assert chunks == [{"LIST": 2, "GET": 1, "PUT": 3}, *[{"LIST": 3, "GET": 2, "PUT": 3}] * 2]
     with night_of(three_calls, tmp_path / "lake", bundle, workers, settings=ONE_EACH) as night:
         assert counted(night, calls_to_lake) == ({"LIST": 4, "GET": 5, "PUT": 1}, [])
     with night_of(three_calls, tmp_path / "lake", bundle, workers, settings=ONE_EACH) as night:
@@ -77,11 +79,12 @@ def test_calls_to_the_store_to_plan_a_day_and_to_handle_a_chunk(three_calls, bun
     with night_of(three_calls, tmp_path / "lake", other, workers, settings=ONE_EACH) as night:
         plan, chunks = counted(night, calls_to_lake)
     assert plan == {"LIST": 4, "GET": 2}
-    assert chunks == [{"LIST": 2, "GET": 2, "PUT": 3}] * 3
+    assert chunks == [{"LIST": 3, "GET": 2, "PUT": 3}, *[{"LIST": 4, "GET": 3, "PUT": 3}] * 2]
 
 
+@pytest.mark.parametrize("first", ["day", "chunk"])
 def test_a_part_that_the_compaction_removes_between_listing_and_reading_is_found_merged(
-    three_calls, bundle, workers, tmp_path, monkeypatch
+    first, three_calls, bundle, workers, tmp_path, monkeypatch
 ):
     from datetime import date
 
@@ -104,8 +107,9 @@ def test_a_part_that_the_compaction_removes_between_listing_and_reading_is_found
         return real(store, key, table, *columns)
 
     monkeypatch.setattr(parts, "read", read)
-    [listed] = ledger.list_days(lake, [day])
-    assert ledger.read_day(lake, listed, version, ONE_EACH).waiting() == {}
+    if first == "day":
+        [listed] = ledger.list_days(lake, [day])
+        assert ledger.read_day(lake, listed, version, ONE_EACH).waiting() == {}
     held = ledger.read_chunk(lake, day, version, chunks[0][1])
     assert held.held_by.startswith(parts.MERGED) and len(held.outcomes) == 1 and reads
 

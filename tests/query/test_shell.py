@@ -192,7 +192,7 @@ def test_a_file_holds_all_rows_and_is_replaced_only_by_a_whole_one(lake, tmp_pat
     assert len(out.read_text().splitlines()) == 123457
     ask(lake, "SELECT CASE WHEN range < 120000 THEN 1 ELSE error('late') END FROM range(123456)", "--out", out, code=2)
     assert len(out.read_text().splitlines()) == 123457
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "lake"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "lake", "lake.accesses"]
 
 
 def test_no_progress_bar_stands_in_an_answer(lake):

@@ -45,12 +45,6 @@ def test_staging_has_every_column_of_its_table(good):
             assert good.table(f"{table}_all").columns == expected
 
 
-def test_no_mart_names_an_agent(good):
-    for view in sql_views.all_views():
-        if view.folder == "marts":
-            assert not [column for column in good.table(view.name).columns if "agent" in column]
-
-
 # Newest versions
 
 

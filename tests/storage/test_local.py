@@ -186,3 +186,18 @@ def test_a_folder_has_no_links_and_a_link_of_s3_works_without_credentials_until_
         assert browser.get(link.partition("?")[0]).status_code == 403
         time.sleep(3)
         assert browser.get(link).status_code == 403
+
+
+def test_folders_directly_below(tmp_path):
+    store = open_store(str(tmp_path))
+    for key in ("a/day=1/x", "a/day=2/version=m/x", "a/.hidden/x", "a/file", "b/day=3/x"):
+        store.write_bytes(key, b"x")
+    assert store.folders("a/") == ("day=1", "day=2") and store.folders("a/day=2/") == ("version=m",) and store.folders("nowhere/") == ()
+
+
+def test_a_listing_by_the_beginning_of_a_name(tmp_path):
+    store = open_store(str(tmp_path))
+    for key in ("a/merged-1", "a/merged-2/x", "a/mer", "a/other/merged-3", "merged-4"):
+        store.write_bytes(key, b"x")
+    assert [item.key for item in store.list("a/merged-")] == ["a/merged-1", "a/merged-2/x"]
+    assert [item.key for item in store.list("merged-")] == ["merged-4"]

@@ -353,3 +353,10 @@ def test_a_write_that_the_bucket_s_key_refuses_says_so(store, faulty_s3):
     with pytest.raises(StoreAccessError, match="kms:GenerateDataKey") as caught:
         store.write_bytes("part", b"rows")
     assert not isinstance(caught.value, ObjectLockedError)
+
+
+def test_folders_directly_below(s3):
+    store = open_store(f"s3://{s3.bucket()}/lake")
+    for key in ("a/day=1/x", "a/day=2/version=m/x", "a/.hidden/x", "a/file", "b/day=3/x"):
+        store.write_bytes(key, b"x")
+    assert store.folders("a/") == ("day=1", "day=2") and store.folders("a/day=2/") == ("version=m",) and store.folders("nowhere/") == ()

@@ -26,6 +26,7 @@ import pytest
 
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.lake import catalog
+from ser_tasks.settings import Settings
 from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
 from tests.factories.lakes import Call, segment, write_calls
 from tests.support.documented import command_that, environment_of_the_page
@@ -315,7 +316,8 @@ def test_a_failed_check_fails_the_run_and_is_notified(system):
     night = system.trigger("nightly")
     [run] = system.end_of(night)
     assert run["state_type"] == "FAILED" and "check segments_overlapping: 1 offending rows" in run["state"]["message"]
-    assert system.rows(f"SELECT outcome FROM outcomes WHERE recording_id = '{recording_id('2026-11-21/new.wav')}'") == [("scored",)]
+    known_as = recording_id("2026-11-21/new.wav", Settings(pseudonym_key=SECRETS["SER_PSEUDONYM_KEY"]).pseudonym_keys())
+    assert system.rows(f"SELECT outcome FROM outcomes WHERE recording_id = '{known_as}'") == [("scored",)]
     checks = {row["check"]: row["offending rows"] for row in json.loads(system.artifacts(night)["checks"])}
     assert checks["segments_overlapping"] == 1
     alert = system.alert(night, "Failed")

@@ -2,15 +2,20 @@
 
 import ast
 import configparser
+import importlib.metadata
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.importtools import import_object
 
@@ -133,41 +138,107 @@ def test_alerts_without_an_address_say_what_is_missing(monkeypatch):
     assert answer.returncode == 1 and answer.stderr.strip().startswith("ser: SER_ALERT_WEBHOOK_URL is not set")
 
 
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    return found
+
+
 def test_the_compose_file_parses_and_starts_every_service():
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-    assert compose["services"].keys() == {"database", "server", "worker", "setup", "dashboard", "sign-in", "store"}
-    files = {"database": "database.env", "server": ["ser.env", "database.env"], "sign-in": "sign-in.env"}
-    for name, service in compose["services"].items():
-        assert service["env_file"] == files.get(name, "ser.env"), name
+    assert compose["services"].keys() == {"database", "server", "worker", "setup", "dashboard", "sign-in", "store", "s3"}
+    for service in compose["services"].values():
         for volume in service.get("volumes", []):
             assert volume.partition(":")[0] in compose["volumes"]
-    for name in ("server", "worker", "setup", "dashboard", "sign-in"):
+        assert set(service.get("networks", [])) <= compose["networks"].keys()
+    for name in ("server", "worker", "setup", "dashboard", "sign-in", "s3"):
         assert compose["services"][name]["cap_drop"] == ["ALL"]
-    assert {"deploy/ser.env", "deploy/sign-in.env", "deploy/database.env"} <= set((ROOT / ".gitignore").read_text().split())
+
+
+def test_each_service_knows_its_own_secrets_alone():
+    files = {"worker": "ser.env", "setup": "ser.env", "server": ["server.env", "database.env"], "database": "database.env"}
+    files |= {"dashboard": "dashboard.env", "sign-in": "sign-in.env"}
+    assert {name: service["env_file"] for name, service in services().items() if "env_file" in service} == files
+    assert [name for name, service in services().items() if "secrets" in service] == ["store"]
+    known = {name: set(names_of((DEPLOY / f"{name}.example").read_text())) for name in ("server.env", "dashboard.env", "database.env")}
+    assert known["server.env"] == {"PREFECT_SERVER_API_AUTH_STRING"}
+    assert not {"SER_PSEUDONYM_KEY", "PREFECT_API_AUTH_STRING", "SER_SMTP_PASSWORD", "SER_ALERT_WEBHOOK_URL"} & known["dashboard.env"]
+    assert not {"SER_DASHBOARD_SECRET", "PREFECT_SERVER_API_AUTH_STRING"} & set(names_of((DEPLOY / "env.example").read_text()))
+    written = {"ser.env", "server.env", "dashboard.env", "database.env", "sign-in.env", "store.json"}
+    assert {f"deploy/{name}" for name in written} <= set((ROOT / ".gitignore").read_text().split())
+
+
+def test_images_are_pinned_to_exact_versions():
+    images = [service["image"] for service in services().values() if "build" not in service]
+    images += re.findall(r"(?m)^FROM (\S+)", (DEPLOY / "Containerfile").read_text())
+    assert len(images) == 5
+    for image in images:
+        assert re.search(r":v?\d+\.\d+(\.\d+)*(-[a-z-]+)?$", image), image
+
+
+def test_a_build_is_given_what_the_containerfile_copies_and_nothing_else():
+    kept = {line[1:] for line in (ROOT / ".containerignore").read_text().splitlines() if line.startswith("!")}
+    copied = re.findall(r"(?m)^COPY (.+) \S+$", (DEPLOY / "Containerfile").read_text())
+    assert kept == {name for line in copied for name in line.split()}
+    assert (ROOT / ".containerignore").read_text().splitlines()[1] == "*"
+    assert (ROOT / ".dockerignore").read_text() == (ROOT / ".containerignore").read_text()
+
+
+def hashed(name: str) -> dict[str, str]:
+    """The versions of a requirements file by normalised name, each with a SHA-256."""
+    lines = [line for line in (DEPLOY / name).read_text().splitlines() if not line.startswith("#")]
+    versions = {}
+    for requirement, digest in zip(lines[::2], lines[1::2], strict=True):
+        assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}", digest), requirement
+        package, version = re.fullmatch(r"([a-z0-9-]+)==(\S+) \\", requirement).groups()
+        versions[package] = version
+    return versions
+
+
+def test_the_hashed_requirements_are_all_that_the_package_needs_in_the_versions_of_the_constraints():
+    pins = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)$", (DEPLOY / "constraints.txt").read_text()))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    found = hashed("requirements.txt")
+    assert {name: version for name, version in found.items() if name != "setuptools"} == {
+        name: pins.get(name) for name in found if name != "setuptools"
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needed, seen = [*project["project"]["dependencies"], *project["build-system"]["requires"]], set()
+    while needed:
+        requirement = Requirement(needed.pop())
+        name = canonicalize_name(requirement.name)
+        if (name, *sorted(requirement.extras)) not in seen:
+            seen.add((name, *sorted(requirement.extras)))
+            assert name in found and requirement.specifier.contains(found[name]), requirement
+            environments = [{"extra": extra} for extra in ("", *requirement.extras)]
+            for each in map(Requirement, importlib.metadata.requires(name) or []):
+                if each.marker is None or any(map(each.marker.evaluate, environments)):
+                    each.marker = None
+                    needed.append(str(each))
+    assert not set(hashed("requirements-cuda.txt")) & set(found)
 
 
 def test_the_database_is_reached_by_the_prefect_server_alone():
-    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    assert [name for name, service in services.items() if "database" in service.get("networks", [])] == ["database", "server"]
-    assert services["database"]["networks"] == ["database"] and "ports" not in services["database"]
+    assert [name for name, service in services().items() if "database" in service.get("networks", [])] == ["database", "server"]
+    assert services()["database"]["networks"] == ["database"] and "ports" not in services()["database"]
     assert set(names_of((DEPLOY / "database.env.example").read_text())) == {"POSTGRES_PASSWORD", "PREFECT_SERVER_DATABASE_CONNECTION_URL"}
 
 
 def test_the_dashboard_is_reached_by_its_sign_in_alone():
-    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
-    dashboard, sign_in = services["dashboard"], services["sign-in"]
+    dashboard, sign_in = services()["dashboard"], services()["sign-in"]
     assert "ports" not in dashboard and sign_in["networks"] == ["sign-in"]
-    assert all(port.startswith("127.0.0.1:") for service in services.values() for port in service.get("ports", []))
+    assert all(port.startswith("127.0.0.1:") for service in services().values() for port in service.get("ports", []))
     assert sign_in["environment"]["OAUTH2_PROXY_UPSTREAMS"] == "http://dashboard:8050" and "--port 8050" in dashboard["command"]
     names = (DEPLOY / "sign-in.env.example").read_text()
-    assert "OAUTH2_PROXY_BASIC_AUTH_PASSWORD=" in names and "SER_DASHBOARD_SECRET=" in (DEPLOY / "env.example").read_text()
+    assert "OAUTH2_PROXY_BASIC_AUTH_PASSWORD=" in names and "SER_DASHBOARD_SECRET=" in (DEPLOY / "dashboard.env.example").read_text()
     assert not re.search(r"^[A-Z0-9_]+=.+$", names, re.MULTILINE)
 
 
-def test_the_container_is_not_root_and_installs_with_the_constraints():
+def test_the_container_is_not_root_and_installs_what_has_a_known_hash():
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     assert [line for line in lines if line.startswith("USER ")] == ["USER ser"]
-    assert any("-c deploy/constraints.txt" in line for line in lines)
+    installs = [line for line in lines if "pip install" in line]
+    assert [line for line in installs if "--require-hashes" not in line and "--no-index" not in line] == [installs[0]]
+    assert "$TORCH" in installs[0] and "--require-hashes -r deploy/requirements.txt" in installs[1]
     for line in lines:
         if line.startswith("COPY "):
             for name in line.split()[1:-1]:
@@ -180,7 +251,8 @@ def test_the_units_parse_and_are_hardened(unit, tmp_path):
     parser.optionxform = str
     parser.read_string(unit.read_text())
     service = parser["Service"]
-    assert service["EnvironmentFile"] == "/etc/ser/ser.env" and service["User"] == "ser"
+    file = {"ser-server": "server.env", "ser-dashboard": "dashboard.env"}.get(unit.stem, "ser.env")
+    assert service["EnvironmentFile"] == f"/etc/ser/{file}" and service["User"] == "ser"
     for name, value in {"NoNewPrivileges": "yes", "ProtectSystem": "strict", "PrivateTmp": "yes", "ProtectHome": "yes"}.items():
         assert service[name] == value
     assert re.fullmatch(r"\d+G", service["MemoryMax"])
@@ -204,8 +276,8 @@ def test_the_example_names_variables_that_exist_and_no_values():
 
 def test_no_deployed_file_holds_a_secret():
     secret = re.compile(r"(?i)(secret|password|key|token|auth_string)\w*[ \t]*[=:][ \t]*[^\s<{#]")
-    for path in [*DEPLOY.rglob("*.yaml"), *UNITS, DEPLOY / "Containerfile", DEPLOY / "env.example"]:
-        assert not secret.search(path.read_text()), path
+    for path in [*DEPLOY.rglob("*.yaml"), *UNITS, DEPLOY / "Containerfile", *DEPLOY.glob("*.example")]:
+        assert not secret.search(re.sub(r"(?m)^\s*#.*$", "", path.read_text())), path
 
 
 def test_settings_do_not_show_their_secrets():

@@ -1,14 +1,19 @@
-"""Nights that are stopped: real signals to a real process group, and a Prefect server that is killed. Nothing is left running."""
+"""Nights that are stopped: real signals to a real process group, and Prefect servers that are lost. Nothing is left running."""
 
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ser_tasks.lake import parts
@@ -19,6 +24,8 @@ pytestmark = pytest.mark.faults
 
 LIMIT_S = 15
 START_LIMIT_S = 300
+WORK_LIMIT_S = 180
+"""For what is left to do when a server is lost."""
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +93,8 @@ class Started:
 def start(calls, bundle, tmp_path):
     started = []
 
-    def start_night(**variables: str) -> Started:
-        command = [sys.executable, "-c", "from flows.cli import app; app()", "nightly", "--recordings", str(calls)]
+    def start_night(recordings: Path = calls, **variables: str) -> Started:
+        command = [sys.executable, "-c", "from flows.cli import app; app()", "nightly", "--recordings", str(recordings)]
         command += ["--lake", str(tmp_path / "lake"), "--model", bundle, "--workers", "1", "--device", "cpu"]
         (tmp_path / "scratch").mkdir()
         environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_SCRATCH": str(tmp_path / "scratch")} | variables
@@ -157,3 +164,93 @@ def test_kill_9_of_the_night_leaves_no_process(start):
     while processes_of(night.folder) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert processes_of(night.folder) == {}
+
+
+@dataclass
+class ConfiguredServer:
+    """A Prefect server that other runs use, too: ``PREFECT_API_URL`` names it. In a session of its own, as by another user."""
+
+    process: subprocess.Popen
+    port: int
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def freeze(self) -> None:
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def answer_500(self) -> None:
+        """Another server takes its port, and answers 500 to everything."""
+        self.kill()
+        broken = ThreadingHTTPServer(("127.0.0.1", self.port), Answer500)
+        threading.Thread(target=broken.serve_forever, daemon=True).start()
+
+
+class Answer500(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(500)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - names that http.server calls
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def configured_server(tmp_path_factory) -> Iterator[ConfiguredServer]:
+    home = tmp_path_factory.mktemp("server")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+    environment = os.environ | {"PREFECT_HOME": str(home), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=log, stderr=log)
+    server = ConfiguredServer(process, port)
+    try:
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
+            with contextlib.suppress(httpx.HTTPError):
+                if httpx.get(f"http://127.0.0.1:{port}/api/health", trust_env=False).status_code == httpx.codes.OK:
+                    break
+            time.sleep(0.2)
+        yield server
+    finally:
+        if process.poll() is None:
+            server.kill()
+
+
+@pytest.fixture(scope="module")
+def few_calls(tmp_path_factory):
+    """Some seconds of work."""
+    folder = tmp_path_factory.mktemp("few-calls")
+    for number in range(8):
+        write_call(folder, f"2026-11-20/{number}.wav", two_sided([("agent", 1, 20), ("customer", 25, 55)], 60), TWO_SIDED)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "lose", [ConfiguredServer.kill, ConfiguredServer.freeze, ConfiguredServer.answer_500], ids=lambda lose: lose.__name__
+)
+def test_a_night_whose_configured_server_is_lost_ends_soon_after_its_last_work(
+    lose: Callable[[ConfiguredServer], None], configured_server, start, few_calls
+):
+    address = f"http://127.0.0.1:{configured_server.port}/api"
+    night = start(few_calls, PREFECT_API_URL=address, SER_CHUNK_RECORDINGS="1")
+    night.wait_for(lambda: list(night.lake.glob("outcomes/**/*.parquet")))  # in the middle
+    lose(configured_server)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        night.process.wait(WORK_LIMIT_S)
+    last_work = max(path.stat().st_mtime for path in night.lake.rglob("*.parquet"))
+    assert time.time() - last_work < LIMIT_S, night.stderr()
+    assert len(list(night.lake.glob("outcomes/**/*.parquet"))) > 1, "it ended at once: a server that is away for a moment costs no night"
+    night.ends(1)
+    assert "ser: the prefect server (prefect_api_url) was lost" in night.stderr().lower()  # what Prefect prints may follow

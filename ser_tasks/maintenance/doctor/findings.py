@@ -31,6 +31,10 @@ KINDS = {
         "has more than one outcome in one version",
         "by hand: move the three parts of all but one of the chunks named out of the lake",
     ),
+    "keys_missing": (
+        "is missing or cannot be read, and says with which keys the lake's ids were made: no night runs without it",
+        "by hand: restore it from the store's versions or a backup; the first night or ser rekey wrote it, and nothing changes it",
+    ),
     "planned_twice": ("is planned in more than one chunk", "by hand: as for outcomes_doubled; a manifest is never rewritten"),
 }
 """The kinds of findings: what each means, and what to run."""
@@ -55,6 +59,8 @@ class Report:
     recordings: str | None
     parts: int = 0
     findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What is no fault, and yet somebody should know."""
     to_move: list[str] = field(default_factory=list)
     """Keys, in the order of moving."""
     to_rebuild: dict[date, list[str]] = field(default_factory=dict)

@@ -70,7 +70,7 @@ def parts_named(day: date, version: str, name: str) -> list[str]:
 def parts_of_chunk(store: Store, day: date, version: str, chunk_id: str) -> list[str]:
     """Keys of the parts that hold a chunk in one version: its own, or merged ones, which hold other chunks as well."""
     try:
-        held = ledger.find_chunk(store, parts.keys(store, parts.folder("outcomes", day=day, version=version)), chunk_id)
+        held = ledger.find_chunk(store, parts.folder("outcomes", day=day, version=version), chunk_id)
     except parts.BrokenPartError:
         held = None
     return parts_named(day, version, held[0] if held else chunk_id)

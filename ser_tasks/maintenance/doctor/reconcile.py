@@ -9,19 +9,20 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from ser_tasks.lake import catalog, erased, parts
+from ser_tasks.lake import catalog, erased, key_chain, parts
 from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
 from ser_tasks.maintenance.doctor.inventory import Inventory, parts_of_chunk
 from ser_tasks.pipeline.listing import Listing
+from ser_tasks.pseudonyms import KEYED
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store, open_store
 
 MEMORY_LIMIT = "512MB"
 
 _TABLES = """
-    CREATE TEMP TABLE deleted AS SELECT DISTINCT day FROM parts.deletions;
+    CREATE TEMP TABLE deleted AS SELECT DISTINCT day FROM parts.deletions WHERE table_name NOT IN ('runs', 'quarantine');
     CREATE TEMP TABLE planned AS SELECT recording_id, etag, sidecar_etag, chunk_id, day FROM recordings_all ANTI JOIN deleted USING (day);
     CREATE TEMP TABLE handled AS SELECT recording_id, etag, chunk_id, day, version, outcome FROM outcomes_all ANTI JOIN deleted USING (day);
     CREATE TEMP TABLE call_rows AS
@@ -120,6 +121,15 @@ _GIVEN_UP = """
 """Recordings whose newest outcome in a version is a failure after the last attempt."""
 
 
+_UNKEYED = """
+    SELECT count(DISTINCT recording_id), count(DISTINCT recording_id) FILTER (NOT starts_with(recording_id, $keyed)) FROM recordings_all"""
+
+_KEYS_OF_RUNS = """
+    SELECT key_fingerprint, min(started_at), max(started_at) FROM parts.runs WHERE key_fingerprint IS NOT NULL GROUP BY ALL ORDER BY 2"""
+
+IGNORED = "Keys that are neither recordings nor sidecars of one are ignored (SER_RECORDING_SUFFIXES says what recordings are), {}."
+
+
 def reconcile(store: Store, report: Report, inventory: Inventory, settings: Settings, scratch: Path) -> None:
     """Adds to the report what does not agree. Raises duckdb.Error where a part cannot be read after all."""
     with catalog.connect(report.lake, without=inventory.left_out) as lake:
@@ -135,12 +145,35 @@ def reconcile(store: Store, report: Report, inventory: Inventory, settings: Sett
         for kind, query in _DOUBLED.items():
             for recording_id, _, count, chunks in lake.execute(query + " ORDER BY ALL").fetchall():
                 report.add(kind, f"recording {recording_id}", count, f"chunks {chunks}")
-        _find_manifest_gaps(report, inventory)
+        _find_manifest_gaps(report, inventory, deleted_days(store))
         given_up = lake.execute(_GIVEN_UP, {"attempts": settings.max_attempts}).to_arrow_table()
         if report.recordings:
             missing = lake.execute(_NOT_IN_VERSION).to_arrow_table()
             given_up = _compare_with_recordings(store, report, missing, given_up, settings, scratch)
         _add_given_up(report, lake, given_up)
+        _look_at_keys(store, report, lake)
+        last = lake.execute("SELECT ignored_suffixes FROM parts.runs ORDER BY started_at DESC LIMIT 1").fetchone()
+        if not report.recordings and last and last[0]:
+            report.notes.append(IGNORED.format(f"by the last night: {last[0]}"))
+
+
+def _look_at_keys(store: Store, report: Report, lake: duckdb.DuckDBPyConnection) -> None:
+    [(recordings, unkeyed)] = lake.execute(_UNKEYED, {"keyed": KEYED}).fetchall()
+    try:
+        state = key_chain.stored(store)
+    except ValueError:
+        state = {}
+    if state == {} or (state is None and unkeyed < recordings):
+        report.add("keys_missing", key_chain.FILE)
+    if unkeyed:
+        report.notes.append(f"{unkeyed:,} of {recordings:,} recordings: {key_chain.UNKEYED.format(lake=report.lake)}.")
+    keys = lake.execute(_KEYS_OF_RUNS).fetchall()
+    if len(keys) > 1:
+        nights = ", ".join(f"{key} from {first:%Y-%m-%d} to {last:%Y-%m-%d}" for key, first, last in keys)
+        report.notes.append(
+            f"Pseudonyms were made with {len(keys)} keys (fingerprint, first and last night): {nights}. A person has another pseudonym "
+            "under each, and ser erase finds them under the one that is set: run it once with each key."
+        )
 
 
 def _find_faulty_chunks(store: Store, report: Report, lake: duckdb.DuckDBPyConnection) -> None:
@@ -154,11 +187,11 @@ def _find_faulty_chunks(store: Store, report: Report, lake: duckdb.DuckDBPyConne
                 report.move(*parts_of_chunk(store, day, version, chunk_id))
 
 
-def _find_manifest_gaps(report: Report, inventory: Inventory) -> None:
+def _find_manifest_gaps(report: Report, inventory: Inventory, deleted: set[date]) -> None:
     numbers: dict[date, list[int]] = {}
     for table in (inventory.readable, inventory.broken):
         for name, day, key in zip(*(table[column].to_pylist() for column in ("tbl", "day", "key")), strict=True):
-            if name == "recordings" and (match := MANIFEST.search(key)):
+            if name == "recordings" and day not in deleted and (match := MANIFEST.search(key)):
                 numbers.setdefault(day, []).append(int(match[1]))
     for day, present in sorted(numbers.items()):
         for number in sorted(set(range(1, max(present) + 1)) - set(present)):
@@ -183,8 +216,13 @@ def _compare_with_recordings(
 
     Returns the rows of ``given_up`` that still exist: others cannot be tried again.
     """
-    deleted, gone = deleted_days(store), erased.read(store, settings.pseudonym_key)
-    listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", deleted=deleted, erased=gone)
+    lake_keys = key_chain.read(store, settings)
+    deleted, gone = deleted_days(store), erased.read(store, *lake_keys.people)
+    recordings = open_store(report.recordings or "")
+    listing = Listing(recordings, settings, scratch / "listing.duckdb", deleted=deleted, erased=gone, keys=lake_keys.recordings)
+    ignored = ", ".join(f"{suffix} {count}" for suffix, count in listing.ignored.most_common() if count)
+    if ignored:
+        report.notes.append(IGNORED.format(f"in {report.recordings}: {ignored}"))
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pyarrow as pa
 
 from ser_tasks import schemas
-from ser_tasks.lake import parts
+from ser_tasks.lake import key_chain, parts
 from ser_tasks.lake.manifest import next_manifest
 from ser_tasks.maintenance.doctor.findings import Report
 from ser_tasks.pipeline.listing import Listing
@@ -71,7 +71,8 @@ def _rows_from_outcomes(store: Store, report: Report, day: date, settings: Setti
     planned = _readable(store, parts.folder("recordings", day=day), "recordings", None)
     handled = _readable(store, parts.folder("outcomes", day=day), "outcomes", _OUTCOME_COLUMNS)
     with scratch_folder(settings.scratch) as scratch:
-        listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb")
+        keys = key_chain.read(store, settings).recordings
+        listing = Listing(open_store(report.recordings or ""), settings, scratch / "listing.duckdb", keys=keys)
         database = listing.database
         database.register("planned", pa.concat_tables([schemas.RECORDINGS.empty_table(), *planned]))
         database.register("handled", pa.concat_tables(handled))
