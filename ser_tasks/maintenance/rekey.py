@@ -21,6 +21,7 @@ from ser_tasks.lake.parts import PartKey
 from ser_tasks.maintenance import holds
 from ser_tasks.maintenance.erasure import QUARANTINE
 from ser_tasks.maintenance.holds import Subject
+from ser_tasks.pipeline.opt_out import APPLIED
 from ser_tasks.pseudonyms import keyed_chunk, keyed_person, keyed_recording, short_id
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store, StoredObject
@@ -186,6 +187,8 @@ class _Writer:
             self.done.parts += 1
         elif quarantined or table in schemas.TABLES:
             self.done.left_out.append(item.key)
+        elif item.key == APPLIED:  # marks under the old key: the next night withholds again, which changes nothing
+            self._put(item.key, b"[]")
         elif item.key.startswith(held.FOLDER):
             self._hold(json.loads(self.lake.read_bytes(item.key)))
         else:

@@ -136,8 +136,9 @@ def test_no_byte_names_what_was_erased_by_any_id(made, lake, by):
     kind = by.split("'")[0] if by != "recording" else "call"
     call_id, key = f"hers-{DAYS[0]}-first", next(iter(HERS))
     person = {"customer": PERSON, "agent": "ann"}.get(kind)
-    text = {"call": call_id, "recording": recording_id(key)}.get(by) or (pseudonym(kind, person, SETTINGS) if "'" in by else person)
-    gone = [call_id, key, key.replace(".wav", ".json"), recording_id(key)] if kind == "call" else words()
+    known_as = recording_id(key, SETTINGS.pseudonym_keys())
+    text = {"call": call_id, "recording": known_as}.get(by) or (pseudonym(kind, person, SETTINGS) if "'" in by else person)
+    gone = [call_id, key, key.replace(".wav", ".json"), known_as] if kind == "call" else words()
     if kind == "agent":  # the recording that is no sound has none
         sidecars = [each.replace(".wav", ".json") for each in HERS]
         gone = [pseudonym("agent", person, SETTINGS), *HERS, *HERS.values(), *sidecars, *map(recording_id, HERS)]

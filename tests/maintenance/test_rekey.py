@@ -153,6 +153,17 @@ def test_nothing_is_planned_anew_and_people_are_found(made, tmp_path, workers):
             night_of(calls, new, bundle, workers, settings=settings)
 
 
+def test_people_who_opted_out_stay_so_by_raw_id_and_by_an_older_pseudonym(made, tmp_path, workers):
+    calls, _, made_new, bundle = made
+    new = shutil.copytree(made_new, tmp_path / "new")
+    for number, listed in enumerate(("c-1", pseudonym("customer", "c-1", BEFORE))):
+        (tmp_path / f"{number}.txt").write_text(listed)
+        settings = AFTER.model_copy(update={"opt_out": str(tmp_path / f"{number}.txt")})
+        with night_of(calls, shutil.copytree(new, tmp_path / f"{number}"), bundle, workers, settings=settings) as night:
+            night.list_and_plan()
+            assert night.withheld == 1, "the call that is not on hold"
+
+
 def test_a_second_rotation(made, tmp_path):
     calls, _, new, bundle = made
     settings = Settings(pseudonym_key=NEWEST, old_pseudonym_keys=(OLD, NEW))
