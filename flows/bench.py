@@ -162,6 +162,7 @@ def _plain_features(bundle: Any) -> Callable[[Any], Any]:
 
     plain_features: dict[str, Callable[[Any], Any]] = {
         "mel32": lambda y: mel(y, 16_000, n_fft=400, hop_length=160, n_mels=40)[:32],
+        "whisper80": lambda y: mel(y, 16_000, n_fft=400, hop_length=160, n_mels=80),
         "mfcc40": lambda y: librosa.feature.mfcc(y=y, sr=LIBROSA_RATE_HZ, n_mfcc=40),
         "logmel8k": lambda y: mel(y, SAMPLING_RATE_HZ, n_fft=256, hop_length=80, n_mels=bundle.feature_params.get("n_mels", 64)),
     }

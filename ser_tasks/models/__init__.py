@@ -17,8 +17,16 @@ from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
+from ser_tasks.models.pooled import Ge2eLinear, PooledLinear, WhisperLinear
 
-MODELS: dict[str, type[SegmentModel]] = {"cnn_lstm": CnnLstm, "crnn": Crnn, "cnn_tcn": CnnTcn, "ge2e_tcn": Ge2eTcn}
+MODELS: dict[str, type[SegmentModel]] = {
+    "cnn_lstm": CnnLstm,
+    "crnn": Crnn,
+    "cnn_tcn": CnnTcn,
+    "ge2e_tcn": Ge2eTcn,
+    "ge2e_lr": Ge2eLinear,
+    "whisper_lr": WhisperLinear,
+}
 
 
 def make_model(name: str, n_classes: int, n_features: int) -> SegmentModel:
@@ -59,4 +67,4 @@ def load_classic(model: nn.Module, state_dict: Mapping[str, torch.Tensor]) -> No
     model.load_state_dict(dict(zip(expected, state_dict.values(), strict=True)))
 
 
-__all__ = ["MODELS", "NoveltyAware", "SegmentModel", "load_classic", "make_model", "only_classes"]
+__all__ = ["MODELS", "NoveltyAware", "PooledLinear", "SegmentModel", "load_classic", "make_model", "only_classes"]

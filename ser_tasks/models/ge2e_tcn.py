@@ -1,24 +1,12 @@
 """An ensemble of three small heads on the hidden states of a pretrained speaker encoder."""
 
-import functools
-import math
-from pathlib import Path
-
-import safetensors.torch
 import torch
 from torch import nn
 
-from ser_tasks.features.mel32 import CENTRE_DB, SPREAD_DB
 from ser_tasks.models.base import SegmentModel
+from ser_tasks.models.ge2e import HIDDEN, LAYERS, ORIGIN, Ge2eEncoder
 from ser_tasks.models.masking import check_lengths, valid_frames
 
-ENCODER = Path(__file__).with_name("ge2e.safetensors")
-"""Weights of the encoder; ``ge2e.md`` states their source."""
-BANDS = 32
-HIDDEN = 256
-LAYERS = 2
-MEAN_POWER = 0.0127
-"""Mean power of a mel band in speech at -30 dBFS, the level of the encoder's training data."""
 POOLED = 4
 """Frames of hidden states averaged into one: 40 ms."""
 GROUPS = 3
@@ -49,18 +37,11 @@ class Ge2eTcn(SegmentModel):
     """
 
     HEADS = tuple(f"logits.{group}" for group in range(GROUPS))
-    ORIGIN = (
-        "Two of its layers are those of the voice encoder in Resemblyzer 0.1.4 by Resemble.AI, Apache License 2.0, trained to\n"
-        "distinguish speakers of LibriSpeech, VoxCeleb1 and VoxCeleb2 (Wan et al., ICASSP 2018). Their weights are unchanged. Left out\n"
-        "are the third layer and the embedding, so that no voice print is computed, and the bands above 4,000 Hz."
-    )
+    ORIGIN = ORIGIN
 
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__(n_classes, n_features)
-        self.encoder = nn.ModuleList(nn.LSTM(n_features if layer == 0 else HIDDEN, HIDDEN, batch_first=True) for layer in range(LAYERS))
-        if n_features == BANDS:
-            self.encoder.load_state_dict(_pretrained())
-            self.encoder.requires_grad_(False)
+        self.encoder = Ge2eEncoder(n_features)
         channels = GROUPS * WIDTH
         self.narrow = nn.Conv1d(LAYERS * HIDDEN, channels, 1, bias=False)
         self.narrow_norm = nn.BatchNorm1d(channels)
@@ -129,13 +110,8 @@ class Ge2eTcn(SegmentModel):
 
     def _states(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states of all layers ``(batch, layers * hidden, frames)``, means over 40 ms, and the frames of each that count."""
+        outputs = self.encoder(x, lengths)
         valid = valid_frames(lengths, x.shape[1])[:, :, None]
-        x = x.masked_fill(~valid, 0)
-        x = torch.exp((x * SPREAD_DB + CENTRE_DB) * (math.log(10) / 10)) * MEAN_POWER  # the encoder takes power, not dB
-        outputs = []
-        for layer in self.encoder:  # forwards in time: padding after a segment does not change its states
-            x, _ = layer(x)
-            outputs.append(x)
         padding = -x.shape[1] % POOLED
         states = nn.functional.pad(torch.cat(outputs, dim=2).float() * valid, (0, 0, 0, padding))
         counted = _by_pooled_frame(nn.functional.pad(valid.float(), (0, 0, 0, padding))).sum(dim=2)
@@ -154,8 +130,3 @@ def _summary(states: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     mean = (last * valid).sum(dim=2) / counted
     deviation = (((last - mean[:, :, None]).square() * valid).sum(dim=2) / counted + 1e-8).sqrt()
     return torch.cat([mean, deviation], dim=1)
-
-
-@functools.cache
-def _pretrained() -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(ENCODER)

@@ -6,9 +6,12 @@ import torch
 from torch import nn
 
 from ser_tasks.models import MODELS, NoveltyAware, load_classic, make_model
-from ser_tasks.models.ge2e_tcn import ENCODER
+from ser_tasks.models.ge2e import WEIGHTS as ENCODER
 
 FEATURES = (4, 13, 32, 40, 64, 81)
+FEATURES_OF_LARGE = {"whisper_lr": (13, 80)}
+"""For models that are slow to test: 80 is the pretrained encoder, 13 one that is not."""
+MODELS_AND_FEATURES = [(name, n_features) for name in MODELS for n_features in FEATURES_OF_LARGE.get(name, FEATURES)]
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)
 
 
@@ -34,8 +37,7 @@ def logits_alone(model: nn.Module, segments: list[torch.Tensor]) -> torch.Tensor
     return torch.cat([model(segment[None], torch.tensor([len(segment)])) for segment in segments])
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("n_features", FEATURES)
+@pytest.mark.parametrize(("name", "n_features"), MODELS_AND_FEATURES)
 @pytest.mark.parametrize("filling", [0.0, 1e4, float("nan"), float("inf")])
 def test_logits_depend_neither_on_the_batch_nor_on_padding(name, n_features, filling):
     model = make_model(name, 4, n_features).eval()
@@ -50,9 +52,8 @@ def test_logits_depend_neither_on_the_batch_nor_on_padding(name, n_features, fil
             torch.testing.assert_close(together, alone[list(order)], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "n_features"), MODELS_AND_FEATURES)
 @pytest.mark.parametrize("n_classes", [1, 2, 4, 8, 11])
-@pytest.mark.parametrize("n_features", FEATURES)
 def test_any_class_count_and_feature_count(name, n_classes, n_features):
     logits = make_model(name, n_classes, n_features)(*padded(segments_of(n_features), 0.0))
     assert logits.shape == (len(LENGTHS), n_classes) and logits.dtype == torch.float32
@@ -188,3 +189,21 @@ def test_ge2e_tcn_keeps_the_speaker_encoder_as_it_is():
         assert torch.equal(tensor, kept[name]), name
     assert not torch.equal(model.logits[0].weight, heads)
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
+
+
+@pytest.mark.parametrize("encoder", [WhisperEncoder, Ge2eEncoder])
+def test_states_of_a_segment_are_the_same_alone_and_beside_longer_ones(encoder):
+    """Pretrained encoders, on levels as of speech: to 1e-4, where states deviate by about 1."""
+    encoder = encoder(encoder.BANDS).eval()
+    segments = [0.3 * torch.randn(length, encoder.BANDS).cumsum(0).tanh() for length in (1, 2, 3, 50, 101, 300, 600)]
+    with torch.inference_mode():
+        together, counted = mean_states(encoder, *padded(segments, float("nan"), 37))
+        for index, segment in enumerate(segments):
+            alone, count = mean_states(encoder, segment[None], torch.tensor([len(segment)]))
+            assert count[0] == counted[index]
+            for state, other in zip(alone, together, strict=True):
+                torch.testing.assert_close(state[0, : count[0]], other[index, : count[0]], atol=1e-4, rtol=1e-5)
+
+
+def mean_states(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    return encoder(x, lengths)

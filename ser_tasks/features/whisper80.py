@@ -1,0 +1,46 @@
+"""The input of the speech encoder in ``models/whisper.py``: Whisper's mel bands at a fixed level of speech."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ser_tasks.features.spectrum import Framing, MelBands
+
+FRAMING = Framing(16_000, n_fft=400, hop=160)
+N_MELS = 80
+TOP_DB = 80.0
+SPEECH_DB = -16.2
+"""Mean power of a band in telephone speech at -26 dBFS, to which every segment is brought. 0 dB is 1, of a spectrum of ``n_fft`` samples."""
+
+
+def whisper80(
+    signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.integer] | None = None, *, n_mels: int = N_MELS
+) -> NDArray[np.float32]:
+    """Levels ``(channels, frames, n_mels)``, float32, as Whisper scales them: 0 is -40 dB, and 1 is 0 dB (Radford et al., 2022).
+
+    There are ``n_mels`` bands from 0 to 8,000 Hz and a frame every 10 ms; no level is more than 80 dB below the channel's highest. The
+    channel's mean power over bands and frames is brought to that of speech at -26 dBFS, so that a gain changes nothing. Signals at other
+    rates are resampled to 16 kHz. ``lengths``: as in `FeatureSet`; later frames are undefined.
+    """
+    if n_mels < 1:
+        raise ValueError(f"n_mels is {n_mels}: at least 1 band is needed.")
+    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, MelBands(n_mels, 0.0, 8_000.0, of=n_mels), TOP_DB)
+    for row, length in zip(level_db, n_frames, strict=True):
+        row[:length] = _scaled(row[:length])
+    return level_db
+
+
+def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
+    """Levels of the bands in dB, up to a constant of the clip, of features ``(frames, features)``."""
+    return features * 40 - 40
+
+
+def of_bands_db(bands: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
+    """Features of levels in dB ``(frames, bands)``."""
+    return _scaled(bands)
+
+
+def _scaled(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
+    mean_db = 10 * np.log10(np.mean(10 ** (level_db.astype(np.float64) / 10)))
+    return np.asarray((level_db - mean_db + SPEECH_DB) / 40 + 1, np.float32)
