@@ -73,7 +73,9 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("mfcc40", 2, mfcc40.mfcc40, mfcc40.FRAMING, "n_mfcc", mfcc40.bands_db, mfcc40.of_bands_db),
         FeatureSet("logmel8k", 1, logmel8k.logmel8k, logmel8k.FRAMING, "n_mels", logmel8k.bands_db, logmel8k.of_bands_db),
         FeatureSet("mel32", 1, mel32.mel32, mel32.FRAMING, "n_mels", mel32.bands_db, mel32.of_bands_db, scaled=True),
-        FeatureSet("whisper80", 1, whisper80.whisper80, whisper80.FRAMING, "n_mels", whisper80.bands_db, whisper80.of_bands_db, scaled=True),
+        FeatureSet(
+            "whisper80", 1, whisper80.whisper80, whisper80.FRAMING, "n_mels", whisper80.bands_db, whisper80.of_bands_db, scaled=True
+        ),
     )
 }
 

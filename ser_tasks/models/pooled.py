@@ -78,7 +78,8 @@ class Ge2eLinear(PooledLinear):
 
     def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean and deviation of the last layer."""
-        return mean_and_deviation(self.encoder(x, lengths)[-1], lengths)
+        states, counted = self.encoder(x, lengths)
+        return mean_and_deviation(states[-1], counted)
 
 
 def mean_and_deviation(states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
