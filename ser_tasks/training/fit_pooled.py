@@ -46,21 +46,29 @@ def fit_pooled(module: PooledLinear, states: np.ndarray, examples: Examples, neu
     """Fits the logits' weights and the statistics of the line to the examples' clips; returns the loss.
 
     ``states``, float32 ``(clips of the pool, n_pooled)``, are standardised by the mean and deviation of each clip's corpus, as calls
-    are by those of their line. As calls are mostly neutral and acted corpora are not, a corpus's clips are weighted for this so that
-    ``recipe.neutral_share`` of them are neutral and other emotions equally frequent; ``neutral`` is that class, or None. The weights
-    minimise the mean cross-entropy, with ``examples.shares`` as weights of clips, plus ``recipe.ridge / 2`` times their squares.
+    are by those of their line. As it is not known how neutral the calls of a line are, each clip is given once with each of
+    ``recipe.neutral_shares``: the statistics are those of its corpus with that share of neutral clips. The weights of the regression then
+    depend little on the share, which was measured to be better than to estimate it. ``neutral`` is that class, or None.
+
+    The weights minimise the mean cross-entropy, with ``examples.shares`` as weights of clips, plus ``recipe.ridge / 2`` times their
+    squares. The statistics of the line are those over all corpora and shares.
     """
     own, truth = states[examples.clips].astype(np.float64), examples.truth
     corpora = np.array([speaker.partition("/")[0] for speaker in examples.speakers])
-    weights, means, scales = [], [], []
-    for corpus in np.unique(corpora):
-        members = corpora == corpus
-        mean, scale = reference_statistics(own[members], truth[members], neutral, recipe.neutral_share)
-        own[members] = (own[members] - mean) / scale
-        weights.append(examples.shares[members].sum())
-        means.append(mean)
-        scales.append(scale)
-    coefficients, bias, loss = logistic_regression(own, truth, examples.shares, examples.n_classes, recipe.ridge)
+    standardised, weights, means, scales = [], [], [], []
+    for share in recipe.neutral_shares:
+        standardised.append(np.empty_like(own))
+        for corpus in np.unique(corpora):
+            members = corpora == corpus
+            mean, scale = reference_statistics(own[members], truth[members], neutral, share)
+            standardised[-1][members] = (own[members] - mean) / scale
+            weights.append(examples.shares[members].sum())
+            means.append(mean)
+            scales.append(scale)
+    times = len(recipe.neutral_shares)
+    coefficients, bias, loss = logistic_regression(
+        np.concatenate(standardised), np.tile(truth, times), np.tile(examples.shares, times), examples.n_classes, recipe.ridge
+    )
     line_mean = np.average(means, axis=0, weights=weights)
     line_scale = np.sqrt(np.average(np.square(scales) + np.square(means - line_mean), axis=0, weights=weights))
     with torch.no_grad():

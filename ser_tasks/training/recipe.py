@@ -36,8 +36,9 @@ class Recipe:
     ridge: float = 0.01
     """Of models on pooled states (`PooledLinear`), which are trained without epochs, batches and augmentation: weight of the squared
     coefficients."""
-    neutral_share: float = 0.8
-    """Of models on pooled states: share of neutral speech, 0 to 1, in the calls whose statistics replace those of the training clips."""
+    neutral_shares: tuple[float, ...] = (0.25, 0.8, 0.95)
+    """Of models on pooled states: shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Each clip is trained on
+    once with each of them."""
 
 
 RECIPES = {
