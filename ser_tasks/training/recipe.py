@@ -33,10 +33,10 @@ class Recipe:
     averaging: float = 0.995
     """Decay of the running mean of the weights, which is what training returns (Polyak and Juditsky, 1992)."""
 
-    ridge: float = 0.01
+    ridge: float = 0.1
     """Of models on pooled states (`PooledLinear`), which are trained without epochs, batches and augmentation: weight of the squared
     coefficients."""
-    neutral_shares: tuple[float, ...] = (0.25, 0.8, 0.95)
+    neutral_shares: tuple[float, ...] = (0.25, 0.8)
     """Of models on pooled states: shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Each clip is trained on
     once with each of them."""
 
