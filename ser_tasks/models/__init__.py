@@ -17,7 +17,7 @@ from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
-from ser_tasks.models.pooled import Ge2eLinear, PooledLinear, WhisperLinear
+from ser_tasks.models.pooled import Ge2eLinear, JointLinear, PooledLinear, WhisperLinear
 
 MODELS: dict[str, type[SegmentModel]] = {
     "cnn_lstm": CnnLstm,
@@ -26,6 +26,7 @@ MODELS: dict[str, type[SegmentModel]] = {
     "ge2e_tcn": Ge2eTcn,
     "ge2e_lr": Ge2eLinear,
     "whisper_lr": WhisperLinear,
+    "joint_lr": JointLinear,
 }
 
 

@@ -47,6 +47,7 @@ RECIPES = {
     "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
     "ge2e_lr": Recipe("mel32", epochs=1, copies=0),
     "whisper_lr": Recipe("whisper80", epochs=1, copies=0),
+    "joint_lr": Recipe("mel112", epochs=1, copies=0),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""

@@ -11,7 +11,7 @@ from ser_tasks.models.ge2e import Ge2eEncoder
 from ser_tasks.models.whisper import WhisperEncoder
 
 FEATURES = (4, 13, 32, 40, 64, 81)
-FEATURES_OF_LARGE = {"whisper_lr": (80,)}
+FEATURES_OF_LARGE = {"whisper_lr": (80,), "joint_lr": (112,)}
 """For models that are slow to test, those of the pretrained encoder; others are in the tests with 40 features."""
 MODELS_AND_FEATURES = [(name, n_features) for name in MODELS for n_features in FEATURES_OF_LARGE.get(name, FEATURES)]
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)

@@ -12,7 +12,7 @@ from ser_tasks.training.trainer import ModelSpec
 from tests.factories.speakers import LABELS, made_corpus
 
 
-@pytest.mark.parametrize("name", ["ge2e_lr", "whisper_lr"])
+@pytest.mark.parametrize("name", ["ge2e_lr", "whisper_lr", "joint_lr"])
 def test_training_separates_easy_emotions_and_the_bundle_leaves_the_encoder_out(name, tmp_path):
     corpus = made_corpus(tmp_path / "data" / "made")
     plan = Plan(cache=tmp_path / "cache")
