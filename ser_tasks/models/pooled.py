@@ -28,6 +28,7 @@ class PooledLinear(SegmentModel):
 
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__(n_classes, n_features)
+        self.encoder: nn.Module
         self.line_mean: torch.Tensor
         self.line_scale: torch.Tensor
         self.register_buffer("line_mean", torch.zeros(self.N_POOLED))
@@ -94,12 +95,9 @@ class JointLinear(PooledLinear):
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__(n_classes, n_features)
         self.own_features = n_features == WhisperEncoder.BANDS + Ge2eEncoder.BANDS
-        self.encoder = nn.ModuleDict(
-            {
-                "whisper": WhisperEncoder(WhisperEncoder.BANDS if self.own_features else n_features),
-                "ge2e": Ge2eEncoder(Ge2eEncoder.BANDS if self.own_features else n_features),
-            }
-        )
+        whisper = WhisperEncoder(WhisperEncoder.BANDS if self.own_features else n_features)
+        ge2e = Ge2eEncoder(Ge2eEncoder.BANDS if self.own_features else n_features)
+        self.encoder: nn.ModuleDict = nn.ModuleDict({"whisper": whisper, "ge2e": ge2e})
 
     def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean and deviation of each block of Whisper, then those of the last layer of GE2E."""

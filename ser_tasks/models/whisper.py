@@ -45,7 +45,7 @@ class WhisperEncoder(nn.Module):
                 self.register_parameter(_attribute(name), nn.Parameter(tensor))
         if self.pretrained:
             self.register_buffer("digest", _digest())
-            self.register_load_state_dict_pre_hook(_same_weights)
+            self.register_load_state_dict_pre_hook(_same_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """States after each block, each ``(batch, ceil(frames / 2), 512)``, a state every 20 ms, and the number that count of each segment.
