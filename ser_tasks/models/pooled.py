@@ -101,7 +101,7 @@ class JointLinear(PooledLinear):
 
     def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean and deviation of each block of Whisper, then those of the last layer of GE2E."""
-        of_whisper, of_ge2e = x.split((WhisperEncoder.BANDS, Ge2eEncoder.BANDS), dim=2) if self.own_features else (x, x)
+        of_whisper, of_ge2e = (x[..., : WhisperEncoder.BANDS], x[..., WhisperEncoder.BANDS :]) if self.own_features else (x, x)
         blocks, counted = self.encoder["whisper"](of_whisper, lengths)
         layers, _ = self.encoder["ge2e"](of_ge2e, lengths)
         return torch.cat([*(mean_and_deviation(block, counted) for block in blocks), mean_and_deviation(layers[-1], lengths)], dim=1)
