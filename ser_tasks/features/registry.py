@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_tasks.features import logmel8k, mel32, mfcc40, whisper80
+from ser_tasks.features import logmel8k, mel32, mel112, mfcc40, whisper80
 from ser_tasks.features.spectrum import Framing
 
 GROUP_S = 32.0
@@ -76,6 +76,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet(
             "whisper80", 1, whisper80.whisper80, whisper80.FRAMING, "n_mels", whisper80.bands_db, whisper80.of_bands_db, scaled=True
         ),
+        FeatureSet("mel112", 1, mel112.mel112, mel112.FRAMING, "n_mels", mel112.bands_db, mel112.of_bands_db, scaled=True),
     )
 }
 

@@ -11,7 +11,7 @@ FRAMING = Framing(16_000, n_fft=400, hop=160)
 N_MELS = 80
 TOP_DB = 80.0
 SPEECH_DB = -16.2
-"""Mean power of a band in telephone speech at -26 dBFS, to which every segment is brought. 0 dB is 1, of a spectrum of ``n_fft`` samples."""
+"""Mean power of a band in telephone speech at -26 dBFS, to which every segment is brought. 0 dB is a mel power of 1."""
 
 
 def whisper80(

@@ -4,7 +4,7 @@ A model is a ``SegmentModel(n_classes, n_features)``. Called with ``x`` float32 
 ``lengths`` int64 ``(batch,)``, it returns logits ``(batch, n_classes)``, one row a segment, in order. A segment's logits
 depend neither on the other segments nor on values of ``x`` beyond its length. ``HEADS`` names its layers with one output a class, so
 that classes can be removed after training. A model that is ``NoveltyAware`` is fitted to the summaries of the training clips after
-training. A ``LineModel`` can be standardised to one's own lines instead of the training clips (``ser adapt``).
+training.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
-from ser_tasks.models.pooled import Ge2eLinear, PooledLinear, WhisperLinear
+from ser_tasks.models.pooled import Ge2eLinear, JointLinear, PooledLinear, WhisperLinear
 
 MODELS: dict[str, type[SegmentModel]] = {
     "cnn_lstm": CnnLstm,
@@ -26,6 +26,7 @@ MODELS: dict[str, type[SegmentModel]] = {
     "ge2e_tcn": Ge2eTcn,
     "ge2e_lr": Ge2eLinear,
     "whisper_lr": WhisperLinear,
+    "joint_lr": JointLinear,
 }
 
 

@@ -18,7 +18,6 @@ ORIGIN = (
     "distinguish speakers of LibriSpeech, VoxCeleb1 and VoxCeleb2 (Wan et al., ICASSP 2018). Their weights are unchanged. Left out\n"
     "are the third layer and the embedding, so that no voice print is computed, and the bands above 4,000 Hz."
 )
-BANDS = 32
 HIDDEN = 256
 LAYERS = 2
 MEAN_POWER = 0.0127
@@ -31,16 +30,19 @@ class Ge2eEncoder(nn.ModuleList):
     With 32 bands, those of ``mel32``, it has its pretrained weights and is frozen; with another number it is trained from scratch.
     """
 
+    BANDS = 32
+
     def __init__(self, n_bands: int) -> None:
         super().__init__(nn.LSTM(n_bands if layer == 0 else HIDDEN, HIDDEN, batch_first=True) for layer in range(LAYERS))
-        if n_bands == BANDS:
+        if n_bands == self.BANDS:
             self.load_state_dict(_pretrained())
             self.requires_grad_(False)
 
-    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> list[torch.Tensor]:
-        """States after each layer, each ``(batch, frames, 256)``, of ``x`` float32 ``(batch, frames, n_bands)``.
+    def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """States after each layer, each ``(batch, frames, 256)``, and the number that count of each segment, ``lengths``.
 
-        Of ``x``, ``lengths`` frames count. Their states depend neither on the other segments nor on later frames.
+        ``x`` is float32 ``(batch, frames, n_bands)``, of which ``lengths`` frames count. The states that count depend neither on the other
+        segments nor on later frames.
         """
         x = x.masked_fill(~valid_frames(lengths, x.shape[1])[:, :, None], 0)
         x = torch.exp((x * SPREAD_DB + CENTRE_DB) * (math.log(10) / 10)) * MEAN_POWER  # the encoder takes power, not dB
@@ -48,7 +50,7 @@ class Ge2eEncoder(nn.ModuleList):
         for layer in self:  # forwards in time: padding after a segment does not change its states
             x, _ = layer(x)
             outputs.append(x)
-        return outputs
+        return outputs, lengths
 
 
 @functools.cache

@@ -110,7 +110,7 @@ class Ge2eTcn(SegmentModel):
 
     def _states(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states of all layers ``(batch, layers * hidden, frames)``, means over 40 ms, and the frames of each that count."""
-        outputs = self.encoder(x, lengths)
+        outputs, _ = self.encoder(x, lengths)
         valid = valid_frames(lengths, x.shape[1])[:, :, None]
         padding = -x.shape[1] % POOLED
         states = nn.functional.pad(torch.cat(outputs, dim=2).float() * valid, (0, 0, 0, padding))

@@ -19,7 +19,6 @@ ORIGIN = (
     "and translate 680,000 hours of speech (Radford et al., 2022). Their weights are rounded to 8 bits. Left out are the upper blocks and\n"
     "the decoder, so that no words are recognised."
 )
-BANDS = 80
 WIDTH = 512
 HEADS = 8
 BLOCKS = 3
@@ -34,9 +33,11 @@ class WhisperEncoder(nn.Module):
     their digest, and refuses another with ``ValueError``. With another number of bands it is trained from scratch.
     """
 
+    BANDS = 80
+
     def __init__(self, n_bands: int) -> None:
         super().__init__()
-        self.pretrained = n_bands == BANDS
+        self.pretrained = n_bands == self.BANDS
         for name, tensor in (_pretrained() if self.pretrained else _initial(n_bands)).items():
             if self.pretrained:
                 self.register_buffer(_attribute(name), tensor, persistent=False)
@@ -44,7 +45,7 @@ class WhisperEncoder(nn.Module):
                 self.register_parameter(_attribute(name), nn.Parameter(tensor))
         if self.pretrained:
             self.register_buffer("digest", _digest())
-            self.register_load_state_dict_pre_hook(_same_weights)
+            self.register_load_state_dict_pre_hook(_same_weights)  # type: ignore[no-untyped-call]
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """States after each block, each ``(batch, ceil(frames / 2), 512)``, a state every 20 ms, and the number that count of each segment.
@@ -108,12 +109,17 @@ def _digest() -> torch.Tensor:
     return torch.frombuffer(bytearray(hashlib.sha256(WEIGHTS.read_bytes()).digest()), dtype=torch.uint8)
 
 
-def _same_weights(module: WhisperEncoder, state_dict: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
-    given = state_dict.get(f"{prefix}digest")
-    if given is not None and not torch.equal(given.cpu(), _digest()):
+def _same_weights(module: nn.Module, tensors: dict[str, torch.Tensor], prefix: str, *_: object) -> None:
+    given, own = tensors.get(f"{prefix}digest"), _digest()
+    if given is not None and not torch.equal(given.cpu(), own):
         raise ValueError(
-            f"The bundle was trained on another encoder: SHA-256 {bytes(given.tolist()).hex()[:16]} != {bytes(_digest().tolist()).hex()[:16]}."
+            f"The weights were trained with another encoder, of SHA-256 {_hex(given)}: this package has {_hex(own)}. "
+            "Train the bundle again, or install the package it was trained with."
         )
+
+
+def _hex(digest: torch.Tensor) -> str:
+    return bytes(digest.to(torch.uint8).tolist()).hex()[:16]
 
 
 def _initial(n_bands: int) -> dict[str, torch.Tensor]:

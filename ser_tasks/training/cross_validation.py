@@ -28,7 +28,7 @@ from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, functionals_for
 from ser_tasks.training.feature_cache import pool_of
-from ser_tasks.training.trainer import ModelSpec, learn
+from ser_tasks.training.trainer import ModelSpec, learn, prepare
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
 
@@ -126,7 +126,7 @@ def cross_validate(
     leaks = [refuse_leaks(clips.assign(side=side), plan.allow_leak, SPLITS[folding.split].apart) for side in sides.values()]
     with TerminalProgress() as progress:
         if isinstance(spec, ModelSpec):
-            pool_of(clips, spec.recipe, plan, progress)
+            prepare(clips, spec, plan, progress)
         else:
             functionals_for(clips, spec.model, plan, progress)
         babble = babblers(clips, plan.seed)

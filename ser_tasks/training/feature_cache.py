@@ -70,7 +70,7 @@ def pool_of(clips: pd.DataFrame, recipe: Recipe, plan: Plan, progress: Progress)
     for number, name in enumerate(names):
         chosen = (clips["corpus"] == name).to_numpy()
         of_corpus = clips[chosen]
-        stored = plan.cache / _key(of_corpus, recipe)
+        stored = plan.cache / features_key(of_corpus, recipe)
         if not stored.exists():
             compute_features(of_corpus, recipe, stored, plan.workers, progress)
         frames.append(np.load(stored / "frames.npy", mmap_mode="r"))
@@ -81,7 +81,8 @@ def pool_of(clips: pd.DataFrame, recipe: Recipe, plan: Plan, progress: Progress)
     return Pool(frames, starts, lengths, corpus)
 
 
-def _key(clips: pd.DataFrame, recipe: Recipe) -> str:
+def features_key(clips: pd.DataFrame, recipe: Recipe) -> str:
+    """Identifies the features of one corpus's clips by all that they depend on; names their folder."""
     features = feature_set(recipe.feature_set)
     params = features.complete(recipe.feature_params)
     content = json.dumps([VERSION, recipe.feature_set, features.version, params, recipe.copies, list(clips["digest"])])

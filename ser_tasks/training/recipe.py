@@ -33,11 +33,21 @@ class Recipe:
     averaging: float = 0.995
     """Decay of the running mean of the weights, which is what training returns (Polyak and Juditsky, 1992)."""
 
+    ridge: float = 0.1
+    """Of models on pooled states (`PooledLinear`), which are trained without epochs, batches and augmentation: weight of the squared
+    coefficients."""
+    neutral_shares: tuple[float, ...] = (0.25, 0.8)
+    """Of models on pooled states: shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Each clip is trained on
+    once with each of them."""
+
 
 RECIPES = {
     "cnn_lstm": Recipe("mfcc40", epochs=16),
     "crnn": Recipe("logmel8k", epochs=8),
     "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
+    "ge2e_lr": Recipe("mel32", epochs=1, copies=0),
+    "whisper_lr": Recipe("whisper80", epochs=1, copies=0),
+    "joint_lr": Recipe("mel112", epochs=1, copies=0),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""

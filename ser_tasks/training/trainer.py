@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from rich.progress import Progress
 from torch import nn
 
 from ser_tasks.datasets import emotions_of, speaker_ids
@@ -14,11 +15,12 @@ from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
-from ser_tasks.models import NoveltyAware, make_model, only_classes
+from ser_tasks.models import MODELS, NoveltyAware, PooledLinear, make_model, only_classes
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
-from ser_tasks.training.feature_cache import Pool
+from ser_tasks.training.feature_cache import Pool, pool_of
 from ser_tasks.training.fit import Examples, Normalisation, OnStep, even_weights, fit, ignore_step
+from ser_tasks.training.fit_pooled import fit_pooled, states_of
 from ser_tasks.training.recipe import Recipe
 
 BATCH = 32
@@ -41,6 +43,14 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.labels) - set(EMOTIONS)):
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
+
+
+def prepare(clips: pd.DataFrame, spec: ModelSpec, plan: Plan, progress: Progress) -> Pool:
+    """Features of all clips, and whatever else trainings on any of them share, computed once and kept in ``plan.cache``."""
+    pool = pool_of(clips, spec.recipe, plan, progress)
+    if issubclass(MODELS[spec.model], PooledLinear):
+        states_of(clips, pool, spec.model, spec.recipe, plan)
+    return pool
 
 
 def learn(
@@ -67,7 +77,10 @@ def learn(
         normalisation = examples.normalisation()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        module, losses = _fitted(examples, normalisation, spec, plan, checkpoint, on_step)
+        if issubclass(MODELS[spec.model], PooledLinear):
+            module, losses = _fitted_to_states(clips, examples, classes, spec, plan)
+        else:
+            module, losses = _fitted(examples, normalisation, spec, plan, checkpoint, on_step)
     bundle = Bundle(
         name=spec.name,
         version=spec.version,
@@ -105,6 +118,18 @@ def _fitted(
         ]
         module.fit_novelty(torch.cat(summaries))
     return only_classes(spec.model, module.cpu(), list(range(len(spec.labels))), n_features), losses
+
+
+def _fitted_to_states(
+    clips: pd.DataFrame, examples: Examples, classes: list[str], spec: ModelSpec, plan: Plan
+) -> tuple[nn.Module, list[float]]:
+    """The same of a model on pooled states. Its loss is one number, for one epoch."""
+    n_features = feature_set(spec.recipe.feature_set).n_features(spec.recipe.feature_params)
+    module = make_model(spec.model, examples.n_classes, n_features)
+    assert isinstance(module, PooledLinear)
+    states = states_of(clips, examples.pool, spec.model, spec.recipe, plan)
+    loss = fit_pooled(module, states, examples, classes.index("neutral") if "neutral" in classes else None, spec.recipe)
+    return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), [loss]
 
 
 def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> Bundle:

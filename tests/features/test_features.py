@@ -96,11 +96,25 @@ def test_mel32_of_real_clips_equals_the_speaker_encoders_input_at_16_khz(clips):
         assert np.abs(10 * np.log10(found[loud] / wanted[loud])).mean() < 0.2
 
 
-def test_mel32_is_independent_of_gain():
+@pytest.mark.parametrize("name", ["mel32", "whisper80"])
+def test_sets_of_encoders_are_independent_of_gain(name):
     signal = speech_like(0, 30000)
-    loud, _ = features_of("mel32", {}, [signal], SPEECH_HZ)
-    quiet, _ = features_of("mel32", {}, [signal * np.float32(0.1)], SPEECH_HZ)
+    loud, _ = features_of(name, {}, [signal], SPEECH_HZ)
+    quiet, _ = features_of(name, {}, [signal * np.float32(0.1)], SPEECH_HZ)
     np.testing.assert_allclose(quiet, loud, atol=1e-3)
+
+
+def test_whisper80_of_real_clips_equals_whispers_input_at_its_level(clips):
+    """Whisper's own scale of librosa's mel power at 16 kHz: log10, at most 8 below the highest, plus 4, divided by 4."""
+    import librosa
+
+    for clip, levels in zip(clips, rows_of(*features_of("whisper80", {}, clips, SPEECH_HZ)), strict=True):
+        upsampled = soxr.resample(clip, SPEECH_HZ, 16000)
+        mel = librosa.feature.melspectrogram(y=upsampled, sr=16000, n_fft=400, hop_length=160, n_mels=80, pad_mode="constant").T
+        mel = np.maximum(mel * 10**-1.62 / mel.mean(), 1e-10)
+        reference = (np.maximum(np.log10(mel), np.log10(mel.max()) - 8) + 4) / 4
+        n_frames = min(len(levels), len(reference))
+        np.testing.assert_allclose(levels[:n_frames], reference[:n_frames], atol=2e-3)
 
 
 def test_logmel8k_is_independent_of_gain():

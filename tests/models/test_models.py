@@ -5,12 +5,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ser_tasks.models import MODELS, NoveltyAware, load_classic, make_model
+from ser_tasks.models import MODELS, NoveltyAware, PooledLinear, load_classic, make_model
 from ser_tasks.models.ge2e import WEIGHTS as ENCODER
+from ser_tasks.models.ge2e import Ge2eEncoder
+from ser_tasks.models.whisper import WhisperEncoder
 
 FEATURES = (4, 13, 32, 40, 64, 81)
-FEATURES_OF_LARGE = {"whisper_lr": (13, 80)}
-"""For models that are slow to test: 80 is the pretrained encoder, 13 one that is not."""
+FEATURES_OF_LARGE = {"whisper_lr": (80,), "joint_lr": (112,)}
+"""For models that are slow to test, those of the pretrained encoder; others are in the tests with 40 features."""
 MODELS_AND_FEATURES = [(name, n_features) for name in MODELS for n_features in FEATURES_OF_LARGE.get(name, FEATURES)]
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)
 
@@ -193,17 +195,43 @@ def test_ge2e_tcn_keeps_the_speaker_encoder_as_it_is():
 
 @pytest.mark.parametrize("encoder", [WhisperEncoder, Ge2eEncoder])
 def test_states_of_a_segment_are_the_same_alone_and_beside_longer_ones(encoder):
-    """Pretrained encoders, on levels as of speech: to 1e-4, where states deviate by about 1."""
-    encoder = encoder(encoder.BANDS).eval()
-    segments = [0.3 * torch.randn(length, encoder.BANDS).cumsum(0).tanh() for length in (1, 2, 3, 50, 101, 300, 600)]
+    """To 1e-4, where states deviate by about 1."""
+    pretrained = encoder(encoder.BANDS).eval()
+    segments = [torch.randn(length, encoder.BANDS).cumsum(0).mul(0.1).tanh() for length in (1, 2, 3, 50, 101, 300, 600)]
     with torch.inference_mode():
-        together, counted = mean_states(encoder, *padded(segments, float("nan"), 37))
+        together, counted = pretrained(*padded(segments, float("nan"), extra_frames=37))
         for index, segment in enumerate(segments):
-            alone, count = mean_states(encoder, segment[None], torch.tensor([len(segment)]))
+            alone, count = pretrained(segment[None], torch.tensor([len(segment)]))
             assert count[0] == counted[index]
-            for state, other in zip(alone, together, strict=True):
-                torch.testing.assert_close(state[0, : count[0]], other[index, : count[0]], atol=1e-4, rtol=1e-5)
+            for state, beside in zip(alone, together, strict=True):
+                assert state[0, : count[0]].std() > 0.002
+                torch.testing.assert_close(state[0, : count[0]], beside[index, : count[0]], atol=1e-4, rtol=1e-5)
 
 
-def mean_states(encoder: nn.Module, x: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    return encoder(x, lengths)
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if issubclass(model, PooledLinear)])
+def test_the_statistics_of_a_line_are_all_that_adaptation_replaces(name):
+    """Statistics of another line act on the pooled states as their definition says."""
+    model = make_model(name, 4, 13).eval()
+    x, lengths = padded(segments_of(13), 0.0)
+    mean, scale = torch.randn(model.N_POOLED), torch.rand(model.N_POOLED) + 0.5
+    with torch.inference_mode():
+        pooled = model.pooled(x, lengths)
+        before = model(x, lengths)
+        torch.testing.assert_close(before, model.logits(pooled), atol=1e-5, rtol=0)
+        model.line_mean.copy_(mean)
+        model.line_scale.copy_(scale)
+        after = model(x, lengths)
+    torch.testing.assert_close(after, model.logits((pooled - mean) / scale), atol=1e-5, rtol=0)
+    assert (after - before).abs().max() > 0.1
+
+
+def test_pretrained_weights_of_whisper_are_refused_where_they_are_not_those_of_training():
+    """They are no part of a bundle, which has only their digest, and are frozen."""
+    model = make_model("whisper_lr", 4, 80)
+    assert {name for name, parameter in model.named_parameters() if parameter.requires_grad} == {"logits.weight", "logits.bias"}
+    tensors = model.state_dict()
+    assert set(tensors) == {"line_mean", "line_scale", "logits.weight", "logits.bias", "encoder.digest"}
+    model.load_state_dict(tensors)
+    tensors["encoder.digest"] = tensors["encoder.digest"] ^ 1
+    with pytest.raises(ValueError, match=r"trained with another encoder, of SHA-256 [0-9a-f]{16}: this package has [0-9a-f]{16}"):
+        model.load_state_dict(tensors)
