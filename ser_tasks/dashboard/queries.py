@@ -88,6 +88,13 @@ SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
 FROM grouped
 ORDER BY start""",
     ),
+    "profiles": Query(
+        "From which week on do scores come from another line profile?",
+        """SELECT line, week, profile_id, calls
+FROM line_weeks
+WHERE profile_changed AND week BETWEEN date_trunc('week', $first) AND $latest
+ORDER BY week DESC, line""",
+    ),
     "turns": Query(
         "Which queues became angrier or calmer during the period, and stayed so?",
         f"""SELECT *

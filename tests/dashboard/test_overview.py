@@ -298,3 +298,9 @@ def test_the_note_on_what_the_model_cannot_tell_is_on_every_overview(page, small
     for text in (overview(small_page), overview(page, first="2020-01-01", last="2020-01-31")):
         part = section(text, "limits")
         assert "Limits of these figures" in part and "agents are never scored" in part and "about 5 in 10" in part
+
+
+def test_the_trend_says_where_a_line_has_another_profile(page):
+    part = section(overview(page, **AROUND_CODEC), "time")
+    assert f"From the week of {CODEC_FROM}, calls of the line <code>all</code> are standardised by another line profile" in part
+    assert "No line changed its profile in this period." in section(overview(page, **AROUND_ANGER), "time")

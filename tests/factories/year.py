@@ -6,7 +6,7 @@ The stories, on a background of queues in which nothing happens (callers, days a
 
 - ``billing`` turns angry in week 30 (``ANGRY_FROM``) and stays so;
 - ``returns`` moves to another codec in week 40 (``CODEC_FROM``), in which the model takes more speech for anger and is less sure: the
-  callers are as before. The other queues have a few calls in that codec all the year, read just as wrongly;
+  callers are as before. From then on every call is standardised by another line profile, too. The other queues have a few calls in that codec all the year, read just as wrongly;
 - one customer (``ESCALATING``) calls nine times, angrier each time;
 - callers who are interrupted are angrier; evenings are busier on Mondays; one night (``MISSING_NIGHT``) is missing, made up the day after.
 """
@@ -248,6 +248,9 @@ def _write(
             ['scored', 'no_speech', 'withheld', 'quarantined', 'failed'][ended + 1] AS outcome,
             [NULL, 'no_speech', 'notice_missing', 'not_audio', 'unreadable'][ended + 1] AS reason_code,
             if(ended = 0, 'customer', NULL) AS emotion_role,
+            if(ended = 0, if(call_date < DATE '{CODEC_FROM}', 'first', 'second'), NULL) AS line_profile,
+            if(ended = 0, 'all', NULL) AS line,
+            if(ended = 0, 1, NULL) AS line_distance,
             scored_speech_s AS customer_speech_s,
             silence_share * duration_s AS silence_s,
             silence_share * duration_s / 4 AS longest_silence_s,
