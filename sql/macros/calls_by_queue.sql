@@ -64,6 +64,15 @@ WITH calls AS (
     FROM by_known
     GROUP BY call_date, hour, queue
     ORDER BY call_date DESC, hour, queue -- here, so that a LIMIT applies before the intervals are made
+), shared AS (
+    SELECT
+        * EXCLUDE (unsure, negative, anger, calm, disgust,
+            fear, happiness, neutral, sadness, surprise),
+        list_transform(
+            [unsure, negative, anger, calm, disgust, fear, happiness, neutral, sadness, surprise],
+            lambda sums: {share: sums.shared / nullif(sums.seconds, 0), ends: sums_interval(sums)}
+        ) AS shares
+    FROM grouped
 )
 SELECT
     call_date,
@@ -77,34 +86,34 @@ SELECT
     scored_speech_s,
     escalation_known,
     escalated,
-    unsure.shared / nullif(unsure.seconds, 0) AS share_unsure,
-    sums_interval(unsure).low AS share_unsure_low,
-    sums_interval(unsure).high AS share_unsure_high,
-    negative.shared / nullif(negative.seconds, 0) AS share_negative,
-    sums_interval(negative).low AS share_negative_low,
-    sums_interval(negative).high AS share_negative_high,
-    anger.shared / nullif(anger.seconds, 0) AS share_anger,
-    sums_interval(anger).low AS share_anger_low,
-    sums_interval(anger).high AS share_anger_high,
-    calm.shared / nullif(calm.seconds, 0) AS share_calm,
-    sums_interval(calm).low AS share_calm_low,
-    sums_interval(calm).high AS share_calm_high,
-    disgust.shared / nullif(disgust.seconds, 0) AS share_disgust,
-    sums_interval(disgust).low AS share_disgust_low,
-    sums_interval(disgust).high AS share_disgust_high,
-    fear.shared / nullif(fear.seconds, 0) AS share_fear,
-    sums_interval(fear).low AS share_fear_low,
-    sums_interval(fear).high AS share_fear_high,
-    happiness.shared / nullif(happiness.seconds, 0) AS share_happiness,
-    sums_interval(happiness).low AS share_happiness_low,
-    sums_interval(happiness).high AS share_happiness_high,
-    neutral.shared / nullif(neutral.seconds, 0) AS share_neutral,
-    sums_interval(neutral).low AS share_neutral_low,
-    sums_interval(neutral).high AS share_neutral_high,
-    sadness.shared / nullif(sadness.seconds, 0) AS share_sadness,
-    sums_interval(sadness).low AS share_sadness_low,
-    sums_interval(sadness).high AS share_sadness_high,
-    surprise.shared / nullif(surprise.seconds, 0) AS share_surprise,
-    sums_interval(surprise).low AS share_surprise_low,
-    sums_interval(surprise).high AS share_surprise_high
-FROM grouped
+    shares[1].share AS share_unsure,
+    shares[1].ends.low AS share_unsure_low,
+    shares[1].ends.high AS share_unsure_high,
+    shares[2].share AS share_negative,
+    shares[2].ends.low AS share_negative_low,
+    shares[2].ends.high AS share_negative_high,
+    shares[3].share AS share_anger,
+    shares[3].ends.low AS share_anger_low,
+    shares[3].ends.high AS share_anger_high,
+    shares[4].share AS share_calm,
+    shares[4].ends.low AS share_calm_low,
+    shares[4].ends.high AS share_calm_high,
+    shares[5].share AS share_disgust,
+    shares[5].ends.low AS share_disgust_low,
+    shares[5].ends.high AS share_disgust_high,
+    shares[6].share AS share_fear,
+    shares[6].ends.low AS share_fear_low,
+    shares[6].ends.high AS share_fear_high,
+    shares[7].share AS share_happiness,
+    shares[7].ends.low AS share_happiness_low,
+    shares[7].ends.high AS share_happiness_high,
+    shares[8].share AS share_neutral,
+    shares[8].ends.low AS share_neutral_low,
+    shares[8].ends.high AS share_neutral_high,
+    shares[9].share AS share_sadness,
+    shares[9].ends.low AS share_sadness_low,
+    shares[9].ends.high AS share_sadness_high,
+    shares[10].share AS share_surprise,
+    shares[10].ends.low AS share_surprise_low,
+    shares[10].ends.high AS share_surprise_high
+FROM shared
