@@ -29,7 +29,7 @@ WITH measured AS (
 ), grouped AS (
     SELECT
         queue,
-        CASE 0 WHEN grouping(b1) THEN 1 WHEN grouping(b2) THEN 2 WHEN grouping(b3) THEN 3 ELSE 4 END AS number,
+        list_position([grouping(b1), grouping(b2), grouping(b3), grouping(b4)], 0) AS number,
         coalesce(b1, b2, b3, b4) AS band,
         count(*) AS calls,
         coalesce(sum(seconds), 0) AS scored_speech_s,
