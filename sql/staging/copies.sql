@@ -4,35 +4,14 @@
 -- Two formats or two legs of one call: call_id and call_date are the same, and the recordings overlap in time; where a start is unknown, they
 -- are equally long instead, to 1 s. A call is counted by the recording that was scored, then by the one with more scored speech, then by
 -- that with more channels. An id that comes from a key with masked people is not compared: it may stand for several calls.
--- Written for speed, since most calls have one recording: the rows of the parts are searched for ids that several recordings have, and only
--- of those the newest version is looked up (as newest does).
-WITH repeated AS ( -- equal hashes of different calls are distinguished below
-    SELECT hash(call_id, call_date) AS hashed
-    FROM parts.call_emotions
-    GROUP BY hashed
-    HAVING min(hash(recording_id)) <> max(hash(recording_id))
-), found AS MATERIALIZED (
-    SELECT
-        call_id, call_date, call_id_source, recording_id, started_at, duration_s, outcome, scored_speech_s, channels, version, chunk_id, part
-    FROM parts.call_emotions
-    WHERE hash(call_id, call_date) IN (FROM repeated)
-), latest AS (
-    SELECT recording_id, version, chunk_id, part
-    FROM parts.outcomes
-    WHERE recording_id IN (SELECT recording_id FROM found)
-    QUALIFY row_number() OVER (
-        PARTITION BY recording_id
-        ORDER BY coalesce(planned_at, scored_at) DESC, scored_at DESC, version DESC, etag DESC, chunk_id DESC, part DESC
-    ) = 1
-), numbered AS (
+WITH numbered AS (
     SELECT
         *,
         row_number() OVER (
             PARTITION BY call_id, call_date
             ORDER BY outcome = 'scored' DESC, scored_speech_s DESC NULLS LAST, channels DESC NULLS LAST, recording_id
         ) AS place
-    FROM found
-    SEMI JOIN latest USING (recording_id, version, chunk_id, part)
+    FROM repeated_calls
     WHERE call_id_source IS DISTINCT FROM 'key' OR NOT contains(call_id, '~')
     QUALIFY count(*) OVER (PARTITION BY call_id, call_date) > 1
 )
