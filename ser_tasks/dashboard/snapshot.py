@@ -37,6 +37,13 @@ MATERIALISED_MARTS = ("queue_days_against_usual", "turning_weeks", "week_on_week
 NEWEST = "SELECT * EXCLUDE (part) FROM parts.{} SEMI JOIN newest USING (recording_id, chunk_id, version, part)"
 """The rows of the versions that the snapshot has in ``newest``, whatever was published since; today's are those of the staging view."""
 
+REPEATED = """
+    SELECT call_id, call_date, call_id_source, recording_id, started_at, duration_s, outcome, scored_speech_s, channels
+    FROM call_emotions
+    WHERE hash(call_id, call_date) IN (SELECT hash(call_id, call_date) AS hashed FROM call_emotions GROUP BY hashed HAVING count(*) > 1)
+"""
+"""What the staging view ``repeated_calls`` finds in parts, of the copied calls that the viewer may see."""
+
 HIDDEN_ROLES = "('agent', 'unknown')"
 """Roles whose emotion is never shown, whatever the lake has: people at work, and speakers who may be."""
 
@@ -114,6 +121,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run(f"CREATE OR REPLACE VIEW newest AS SELECT * EXCLUDE (queue_of_call) FROM copy.newest WHERE {ROW_FILTER.format('queue_of_call')}")
     run("DROP TABLE copy.newest_rows")
     run(f"CREATE OR REPLACE VIEW call_emotions AS FROM copy.call_emotions WHERE {ROW_FILTER.format('queue')}")
+    run(f"CREATE OR REPLACE VIEW repeated_calls AS {REPEATED}")
     run("CREATE OR REPLACE VIEW runs AS FROM copy.runs")
     for view in ("recordings", "recordings_all", "outcomes_all", "superseded", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")

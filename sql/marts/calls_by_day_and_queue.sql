@@ -17,4 +17,3 @@ SELECT
     escalated, -- calls of those that escalated
     COLUMNS('^share_') -- each share with the ends of its interval
 FROM calls_by_queue(false)
-ORDER BY call_date DESC, queue

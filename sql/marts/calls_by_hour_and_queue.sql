@@ -18,4 +18,3 @@ SELECT
     escalated, -- calls of those that escalated
     COLUMNS('^share_') -- each share with the ends of its interval
 FROM calls_by_queue(true)
-ORDER BY call_date DESC, hour, queue

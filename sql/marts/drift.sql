@@ -43,16 +43,27 @@ WITH month_of AS (
     WHERE month = (SELECT reference_month FROM bounds)
 ), placed AS (
     SELECT
-        month,
-        unnest(range(1, 9)) AS number, -- of the measure
-        unnest([v1, v2, v3, v4, v5, v6, v7, v8]) AS value,
-        unnest([
-            tenth_of(v1, e1), tenth_of(v2, e2), tenth_of(v3, e3), tenth_of(v4, e4), tenth_of(v5, e5), tenth_of(v6, e6), tenth_of(v7, e7), tenth_of(v8, e8)
-        ]) AS tenth
+        measured.*,
+        tenth_of(v1, e1) AS t1,
+        tenth_of(v2, e2) AS t2,
+        tenth_of(v3, e3) AS t3,
+        tenth_of(v4, e4) AS t4,
+        tenth_of(v5, e5) AS t5,
+        tenth_of(v6, e6) AS t6,
+        tenth_of(v7, e7) AS t7,
+        tenth_of(v8, e8) AS t8
     FROM measured
     CROSS JOIN edges
 ), in_tenths AS (
-    SELECT month, number, tenth, count(*) AS n, sum(value) AS total FROM placed WHERE tenth IS NOT NULL GROUP BY month, number, tenth
+    SELECT
+        month,
+        list_position([grouping(t1), grouping(t2), grouping(t3), grouping(t4), grouping(t5), grouping(t6), grouping(t7), grouping(t8)], 0) AS number, -- of the measure
+        coalesce(t1, t2, t3, t4, t5, t6, t7, t8) AS tenth,
+        count(*) AS n,
+        [sum(v1), sum(v2), sum(v3), sum(v4), sum(v5), sum(v6), sum(v7), sum(v8)][number] AS total
+    FROM placed
+    GROUP BY GROUPING SETS ((month, t1), (month, t2), (month, t3), (month, t4), (month, t5), (month, t6), (month, t7), (month, t8))
+    HAVING tenth IS NOT NULL
 ), binned AS (
     SELECT
         month,

@@ -5,38 +5,59 @@
 -- queue's calls (Pearson), the same in each band; within about 2 / sqrt(calls) of 0 it is none. It says what goes together, not what makes
 -- people angry: angry callers may interrupt, or be interrupted.
 WITH measured AS (
-    SELECT queue, share_anger, nullif(scored_speech_s, 0) AS seconds, unnest([
-        {measure: 'silence', value: silence_s / duration_s, edges: [0, 0.1, 0.2, 0.35, 0.5, 1]},
-        {measure: 'overlap', value: overlap_s / duration_s, edges: [0, 0.01, 0.03, 0.06, 0.12, 1]},
-        {measure: 'interruptions of the customer', value: interruptions_by_agent * 60 / duration_s, edges: [0, 0.25, 0.5, 1, 2, 1000]},
-        {measure: 'interruptions by the customer', value: interruptions_by_customer * 60 / duration_s, edges: [0, 0.25, 0.5, 1, 2, 1000]}
-    ], recursive := true)
+    SELECT
+        queue,
+        share_anger,
+        nullif(scored_speech_s, 0) AS seconds,
+        silence_s / duration_s AS v1,
+        overlap_s / duration_s AS v2,
+        interruptions_by_agent * 60 / duration_s AS v3,
+        interruptions_by_customer * 60 / duration_s AS v4,
+        band_of(v1, 0.1, 0.2, 0.35, 0.5) AS b1,
+        band_of(v2, 0.01, 0.03, 0.06, 0.12) AS b2,
+        band_of(v3, 0.25, 0.5, 1, 2) AS b3,
+        band_of(v4, 0.25, 0.5, 1, 2) AS b4
     FROM call_emotions
     WHERE outcome = 'scored' AND duration_s > 0 AND emotion_role IS DISTINCT FROM 'agent'
-), banded AS (
-    SELECT *, greatest(1, least(5, len(list_filter(edges, lambda edge: edge <= value)))) AS band
-    FROM measured
-    WHERE value IS NOT NULL
+), measures AS (
+    SELECT unnest([
+        {number: 1, measure: 'silence', edges: [0, 0.1, 0.2, 0.35, 0.5, 1]},
+        {number: 2, measure: 'overlap', edges: [0, 0.01, 0.03, 0.06, 0.12, 1]},
+        {number: 3, measure: 'interruptions of the customer', edges: [0, 0.25, 0.5, 1, 2, 1000]},
+        {number: 4, measure: 'interruptions by the customer', edges: [0, 0.25, 0.5, 1, 2, 1000]}
+    ], recursive := true)
 ), grouped AS (
     SELECT
         queue,
-        measure,
-        edges[band]::DOUBLE AS band_from,
-        edges[band + 1]::DOUBLE AS band_to,
+        list_position([grouping(b1), grouping(b2), grouping(b3), grouping(b4)], 0) AS number,
+        coalesce(b1, b2, b3, b4) AS band,
         count(*) AS calls,
         coalesce(sum(seconds), 0) AS scored_speech_s,
         weighted_avg(share_anger, seconds) AS share_anger,
         share_interval(share_anger, seconds) AS anger
-    FROM banded
-    GROUP BY queue, measure, band_from, band_to
-), correlated AS (
-    SELECT queue, measure, CASE WHEN count(*) > 2 THEN corr(value, share_anger) END AS correlation
-    FROM banded
-    GROUP BY queue, measure
+    FROM measured
+    GROUP BY GROUPING SETS ((queue, b1), (queue, b2), (queue, b3), (queue, b4))
+), of_queue AS (
+    SELECT
+        queue,
+        [
+            CASE WHEN count(v1) > 2 THEN corr(v1, share_anger) END,
+            CASE WHEN count(v2) > 2 THEN corr(v2, share_anger) END,
+            CASE WHEN count(v3) > 2 THEN corr(v3, share_anger) END,
+            CASE WHEN count(v4) > 2 THEN corr(v4, share_anger) END
+        ] AS correlations
+    FROM measured
+    GROUP BY queue
+), banded AS (
+    SELECT grouped.*, measure, edges[band]::DOUBLE AS band_from, edges[band + 1]::DOUBLE AS band_to, correlations[number] AS correlation
+    FROM grouped
+    JOIN measures USING (number)
+    JOIN of_queue ON of_queue.queue IS NOT DISTINCT FROM grouped.queue
+    WHERE band IS NOT NULL
 )
 SELECT
-    grouped.queue,
-    grouped.measure, -- silence, overlap, interruptions of the customer or interruptions by the customer
+    queue,
+    measure, -- silence, overlap, interruptions of the customer or interruptions by the customer
     band_from, -- lower end of the band: a share of the call, or times a minute
     band_to, -- upper end of the band, not in it
     calls, -- scored calls in the band
@@ -45,6 +66,5 @@ SELECT
     anger.low AS share_anger_low,
     anger.high AS share_anger_high,
     CASE WHEN isfinite(correlation) THEN correlation END AS correlation -- of the measure with share_anger over the queue's calls, -1 to 1
-FROM grouped
-JOIN correlated ON correlated.queue IS NOT DISTINCT FROM grouped.queue AND correlated.measure = grouped.measure
-ORDER BY grouped.queue, grouped.measure, band_from
+FROM banded
+ORDER BY queue, measure, band_from

@@ -4,21 +4,15 @@
 -- Two formats or two legs of one call: call_id and call_date are the same, and the recordings overlap in time; where a start is unknown, they
 -- are equally long instead, to 1 s. A call is counted by the recording that was scored, then by the one with more scored speech, then by
 -- that with more channels. An id that comes from a key with masked people is not compared: it may stand for several calls.
-WITH calls AS (
-    SELECT call_id, call_date, recording_id, started_at, duration_s, outcome, scored_speech_s, channels
-    FROM call_emotions
-    WHERE call_id_source IS DISTINCT FROM 'key' OR NOT contains(call_id, '~')
-), repeated AS ( -- so that only these are sorted; equal hashes of different calls are distinguished below
-    SELECT hash(call_id, call_date) AS hashed FROM calls GROUP BY hashed HAVING count(*) > 1
-), numbered AS (
+WITH numbered AS (
     SELECT
         *,
         row_number() OVER (
             PARTITION BY call_id, call_date
             ORDER BY outcome = 'scored' DESC, scored_speech_s DESC NULLS LAST, channels DESC NULLS LAST, recording_id
         ) AS place
-    FROM calls
-    WHERE hash(call_id, call_date) IN (FROM repeated)
+    FROM repeated_calls
+    WHERE call_id_source IS DISTINCT FROM 'key' OR NOT contains(call_id, '~')
     QUALIFY count(*) OVER (PARTITION BY call_id, call_date) > 1
 )
 SELECT

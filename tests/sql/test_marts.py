@@ -65,7 +65,7 @@ def call(name: str = "", day: date = DAY, *, anger: float = 0.0, seconds: float 
 
 
 def test_every_mart_has_a_test_of_its_own():
-    tests = [f"{name}_" for name in globals() if name.startswith("test_")]
+    tests = [f"{name}_" for name in globals() if name.startswith("test_")] + ["test_calls_by_agent_"]  # in test_agents.py
     assert [mart for mart in MARTS if not any(name.startswith(f"test_{mart}_") for name in tests)] == []
 
 
@@ -808,7 +808,8 @@ def odd(lake):
 
 def test_every_mart_answers_over_odd_calls(odd):
     answers = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    assert [mart for mart in MARTS if not answers[mart]] == ["escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week"]
+    unanswered = ["calls_by_agent", "escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week"]
+    assert [mart for mart in MARTS if not answers[mart]] == unanswered
     for mart, found in answers.items():
         for row in found:
             for column, value in row.items():

@@ -3,7 +3,7 @@
 import random
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import duckdb
 import pytest
@@ -27,6 +27,28 @@ DEFINED = {
     "segments": f"SELECT * EXCLUDE (part) FROM parts.segments SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
 }
 """What the views are by definition; they give the same rows by a cheaper plan."""
+COPIES = f"""
+WITH numbered AS (
+    SELECT
+        *,
+        row_number() OVER (
+            PARTITION BY call_id, call_date
+            ORDER BY outcome = 'scored' DESC, scored_speech_s DESC NULLS LAST, channels DESC NULLS LAST, recording_id
+        ) AS place
+    FROM ({DEFINED["call_emotions"]})
+    WHERE call_id_source IS DISTINCT FROM 'key' OR NOT contains(call_id, '~')
+)
+SELECT b.call_id, b.recording_id, min_by(a.recording_id, a.place) AS counted_by
+FROM numbered AS a
+JOIN numbered AS b ON a.call_id = b.call_id AND a.call_date IS NOT DISTINCT FROM b.call_date AND a.place < b.place
+WHERE CASE
+    WHEN a.started_at IS NULL OR b.started_at IS NULL THEN abs(a.duration_s - b.duration_s) <= 1
+    WHEN a.started_at = b.started_at THEN true
+    ELSE a.started_at < b.started_at + to_seconds(b.duration_s) AND b.started_at < a.started_at + to_seconds(a.duration_s)
+END
+GROUP BY b.call_id, b.recording_id
+"""
+"""Which recordings are copies, by definition: every call is compared with every other."""
 NAMES = [f"call-{number}" for number in range(6)]
 MODELS = (MODEL, NEWER_MODEL, "cnn_tcn-3-cccc")
 OUTCOMES = ("scored", "scored", "scored", "no_speech", "withheld", "quarantined", "failed")
@@ -34,6 +56,9 @@ OUTCOMES = ("scored", "scored", "scored", "no_speech", "withheld", "quarantined"
 
 class Chunk:
     """A chunk in one version: writes its parts as a night, a second attempt and the compaction do."""
+
+    shared: ClassVar[list[dict[str, Any]]] = []
+    """Facts of calls, one of which each recording gets, so that a call has several recordings; without any, each has its own."""
 
     def __init__(self, lake: str, draw: random.Random, number: int, day: date, planned_at: datetime, etags: dict[str, str], model: str):
         self.lake, self.draw, self.day, self.name, self.version = lake, draw, day, f"c{number}", f"{model}.{POLICY}"
@@ -50,6 +75,8 @@ class Chunk:
         call = Call(name, segments, outcome=outcome, etag=etag, scored_at=self.scored_at, **self.known)
         if not self.has_planned_at:
             call.outcome["planned_at"] = None
+        if call.facts and self.shared:
+            call.facts |= self.draw.choice(self.shared)
         return call
 
     def _part(self) -> str:
@@ -117,6 +144,34 @@ def test_the_views_give_the_rows_of_the_definition(tmp_path, seed):
             "SELECT DISTINCT recording_id, chunk_id, version FROM parts.outcomes EXCEPT SELECT recording_id, chunk_id, version FROM newest"
         )
         assert rows(connection, "SELECT DISTINCT recording_id, chunk_id, version FROM superseded") == rows(connection, superseded)
+
+
+SHARED = [
+    {"call_id": call_id, "call_id_source": source, "call_date": day, "started_at": start, "duration_s": duration_s}
+    for call_id, source in (("one", "sidecar"), ("two", "key"), ("x/CUST_~", "key"), ("x/CUST_~", "sidecar"))
+    for day in (None, DAY)
+    for start in (None, NIGHT, NIGHT + timedelta(seconds=20), NIGHT + timedelta(seconds=60))
+    for duration_s in (40.0, 42.0)
+]
+"""Facts by which recordings are of one call, or nearly so."""
+
+
+def test_recordings_of_one_call_are_those_of_the_definition(tmp_path, monkeypatch):
+    """Also where they come in different nights, are scored again, withheld or uploaded anew."""
+    found = []
+    for seed in range(1000, 1010):
+        draw, lake = random.Random(seed), str(tmp_path / str(seed))
+        monkeypatch.setattr(Chunk, "shared", draw.sample(SHARED, 4))
+        moments = random_lake(lake, draw)
+        connection = views_over(lake)
+        for as_of in (None, *draw.sample(sorted(set(moments)), min(2, len(set(moments))))):
+            connection.execute("RESET VARIABLE as_of" if as_of is None else f"SET VARIABLE as_of = '{as_of.isoformat()}'")
+            copies = rows(connection, COPIES)
+            assert rows(connection, "FROM copies") == copies, (seed, as_of)
+            left = f"FROM ({DEFINED['call_emotions']}) WHERE recording_id NOT IN (SELECT recording_id FROM ({COPIES}))"
+            assert rows(connection, "FROM counted_calls") == rows(connection, left), (seed, as_of)
+            found.append(len(copies))
+    assert sum(found) >= 10, found
 
 
 @pytest.mark.parametrize("listings", range(1, 5))
