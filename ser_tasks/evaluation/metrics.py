@@ -2,9 +2,12 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 ECE_BINS = 15
+HIGH_AROUSAL = ("anger", "fear", "happiness")
+LOW_AROUSAL = ("calm", "neutral", "sadness")
+"""Emotions of high and low arousal; the others of the taxonomy are of either."""
 
 
 def ua(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -42,6 +45,15 @@ def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
     """
     confidence, accuracy, share = reliability(truth, probabilities)
     return float((np.abs(confidence - accuracy) * share).sum())
+
+
+def auc(positive: ArrayLike, score: ArrayLike) -> float | None:
+    """Area under the ROC curve: the probability that a positive has a higher score than a negative, ties counted half, 0 to 1.
+
+    None where all are positive or all negative.
+    """
+    positive, score = _paired(positive, score)
+    return float(roc_auc_score(positive, score)) if len(np.unique(positive)) == 2 else None
 
 
 def brier(truth: ArrayLike, probabilities: ArrayLike) -> float:
