@@ -129,5 +129,3 @@ def _adapted(bundle: Bundle, calls: pd.DataFrame, run: dict[str, Any]) -> str:
     if calls["line"].isna().all():
         return "scored raw" + (f": {run['refused']}" if run["refused"] else "")
     return "standardised by a line profile of these very calls, made without labels"
-
-

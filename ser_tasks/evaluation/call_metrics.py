@@ -113,6 +113,7 @@ def _group(calls: pd.DataFrame, segments: pd.DataFrame) -> dict[str, Any]:
         "anger_seconds": _seconds(scored),
         "steady": _steady(calls),
         "rising": _rising(calls),
+        "moment_is_anger": _moment_is_anger(scored, segments),
         "segments": _segments(segments),
     }
 
@@ -144,7 +145,8 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
             "precision_at_top": precision(angry, score),
             "precision_at_top_95": interval(precision) if rate == README_RATE else None,
         }
-    return {"auc": float(roc_auc_score(angry, score)), "auc_95": interval(roc_auc_score), "at_base_rate": at}
+    mean = float(np.average(score, weights=rate_weights(angry, README_RATE)))
+    return {"auc": float(roc_auc_score(angry, score)), "auc_95": interval(roc_auc_score), "at_base_rate": at, "mean_at_10_percent": mean}
 
 
 def rate_weights(positive: ArrayLike, rate: float) -> NDArray[np.float64]:
@@ -196,6 +198,13 @@ def _rising(calls: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def _moment_is_anger(calls: pd.DataFrame, segments: pd.DataFrame) -> float | None:
+    """Among calls with anger, the share of which the moment that the lake names as the angriest is one of anger."""
+    named = "call_anger_at_s" if "call_anger_at_s" in calls and calls["call_anger_at_s"].notna().any() else "peak_anger_at_s"
+    moments = calls.loc[calls["has_anger"], ["call_id", named]].rename(columns={named: "start_s"})
+    return _mean(moments.merge(segments, on=["call_id", "start_s"])["true_emotion"] == "anger")
+
+
 def _segments(segments: pd.DataFrame) -> dict[str, Any]:
     """Coverage and errors of segments with a true emotion."""
     told = segments[segments["true_emotion"].notna() & segments["unsure"].notna()]
@@ -206,9 +215,20 @@ def _segments(segments: pd.DataFrame) -> dict[str, Any]:
         "without_a_voice": _mean(segments["true_emotion"].isna()),
         "coverage": _mean(~told["unsure"].astype(bool)),
         "wrong_where_sure": _mean(sure["emotion"] != sure["true_emotion"]),
+        "set_coverage": _set_coverage(told),
         "ua": ua(told["true_emotion"], told["emotion"]) if len(told) else None,
         "auc_anger": auc(told["true_emotion"] == "anger", told[anger]) if len(told) and told[anger].notna().all() else None,
     }
+
+
+def _set_coverage(segments: pd.DataFrame) -> dict[str, float | None] | None:
+    """Share of segments whose set has their true emotion, in all and by emotion; None with models without sets."""
+    if "emotion_set" not in segments or segments["emotion_set"].isna().all():
+        return None
+    pairs = zip(segments["true_emotion"], segments["emotion_set"].fillna(""), strict=True)
+    inside = pd.Series([emotion in emotions.split(",") for emotion, emotions in pairs], segments.index)
+    groups = {str(name): own for name, own in inside.groupby(segments["true_emotion"])}
+    return {"all": _mean(inside)} | {name: _mean(own) for name, own in groups.items()}
 
 
 def _by_length(calls: pd.DataFrame) -> list[dict[str, Any]]:
@@ -231,9 +251,9 @@ def _length_differences(calls: pd.DataFrame) -> dict[str, Any]:
             continue
         shortest, longest = own.loc[parts[0]], own.loc[parts[-1]]
         columns = [column for column in LENGTH_COLUMNS if column in own]
-        answer[f"{share:g}"] = {
-            column: {"shortest": _mean(shortest[column]), "longest": _mean(longest[column])} for column in columns
-        } | {"calls": [len(shortest), len(longest)]}
+        answer[f"{share:g}"] = {column: {"shortest": _mean(shortest[column]), "longest": _mean(longest[column])} for column in columns} | {
+            "calls": [len(shortest), len(longest)]
+        }
     return answer
 
 

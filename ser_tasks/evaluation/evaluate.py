@@ -12,15 +12,16 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from ser_tasks.datasets import Corpus, read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
-from ser_tasks.datasets.leaks import person_of
+from ser_tasks.datasets.leaks import named_corpus, person_of
 from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
-from ser_tasks.evaluation.metrics import HIGH_AROUSAL, LOW_AROUSAL, auc, brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.metrics import LOW_AROUSAL, auc, brier, ece, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.line_profile import Line, Standards
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import ScorerSpec, scorer_of
+from ser_tasks.inference.scores import AROUSED
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -246,6 +247,14 @@ def _used_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
     return by_name | clips["digest"].str[:DIGEST_HEX_DIGITS].isin(bundle.training_clips)
 
 
+def corpora_heard(clips: pd.DataFrame, bundle: Bundle) -> list[str]:
+    """Names of those of the clips' corpora of which the bundle was trained on some people. A folder's name does not count where the
+    speakers' names say what the corpus is (``ravdess_01``)."""
+    trained = {str(corpus["corpus"]).lower() for corpus in bundle.training_data}
+    origin = [named_corpus(speaker) or corpus.lower() for speaker, corpus in zip(clips["speaker"], clips["corpus"], strict=True)]
+    return sorted(set(clips["corpus"][[name in trained for name in origin]]))
+
+
 def _score(clips: pd.DataFrame, scorer: "ClipScorer", plan: Plan) -> np.ndarray:
     """Probabilities (clips, conditions, labels)."""
     batches = _batches(scorer.placed(clips, clips_to_score(clips, babblers(clips, plan.seed))))
@@ -429,11 +438,11 @@ def _ranking(emotions: pd.Series, given: np.ndarray, labels: list[str]) -> tuple
     The score of arousal is the probability of the emotions of high arousal.
     """
     anger = auc(emotions == "anger", given[:, labels.index("anger")]) if "anger" in labels else None
-    high = [index for index, label in enumerate(labels) if label in HIGH_AROUSAL]
-    clear = emotions.isin(HIGH_AROUSAL + LOW_AROUSAL).to_numpy()
+    high = [index for index, label in enumerate(labels) if label in AROUSED]
+    clear = emotions.isin(AROUSED + LOW_AROUSAL).to_numpy()
     if not high or not clear.any():
         return anger, None
-    return anger, auc(emotions[clear].isin(HIGH_AROUSAL), given[clear][:, high].sum(axis=1))
+    return anger, auc(emotions[clear].isin(AROUSED), given[clear][:, high].sum(axis=1))
 
 
 def _against_reference(rows: pd.DataFrame, reference: pd.DataFrame, labels: list[str]) -> dict[str, float]:

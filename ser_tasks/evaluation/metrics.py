@@ -5,9 +5,8 @@ from numpy.typing import ArrayLike
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 ECE_BINS = 15
-HIGH_AROUSAL = ("anger", "fear", "happiness")
 LOW_AROUSAL = ("calm", "neutral", "sadness")
-"""Emotions of high and low arousal; the others of the taxonomy are of either."""
+"""Against ``scores.AROUSED``; disgust is of either, and left out."""
 
 
 def ua(truth: ArrayLike, prediction: ArrayLike) -> float:
