@@ -41,7 +41,7 @@ class CallEvaluation:
     metrics: dict[str, Any]
 
 
-def evaluate_calls(  # noqa: PLR0913 - the options of its command
+def evaluate_calls(
     model: str,
     data: list[Path],
     plan: Plan,
@@ -56,10 +56,12 @@ def evaluate_calls(  # noqa: PLR0913 - the options of its command
     Which clips are used is decided as in ``evaluate``. ``noise`` is a folder of recordings of background noise. With ``adapt`` and a model
     that takes a line profile, the night adapts to these calls before it scores, as the first night of a lake does.
     Calls and lake lie in ``plan.cache`` until the end: an interrupted evaluation resumes. Raises what ``clips_of_model`` and ``compose``
-    raise, ValueError for a folder without noise, and what a night raises where a chunk fails.
+    raise, ValueError for a folder without noise and a model without anger, and what a night raises where a chunk fails.
     """
     settings = run_settings(Settings(), model, POLICY).model_copy(update={"keep_segments_days": None, "keep_calls_days": None})
     bundle = load_bundle(model, settings.priors)
+    if "anger" not in bundle.labels:
+        raise ValueError(f"{bundle.model_id} has no label anger, which composed calls are about: choose another --model.")
     chosen = clips_of_model(bundle, data, plan.allow_leak, unheard_only)
     noises = noise_files(noise, settings)
     content = (code_version(), number, plan.seed, sorted(noises), list(chosen.clips["digest"]), list(chosen.clips["speaker"]))

@@ -92,7 +92,7 @@ def evaluate(
         bool | None,
         typer.Option(
             "--adapt/--no-adapt",
-            help="Standardise each corpus by its own clips, without their labels. With --calls, by the calls: as a night does, unless refused.",
+            help="Standardise each corpus by its own unlabelled clips. With --calls: by the calls, as a night does by default.",
         ),
     ] = None,
     calls: Annotated[bool, typer.Option("--calls", help="Make phone calls of the clips, and score them through a whole night.")] = False,
@@ -163,9 +163,8 @@ def _evaluate_on_calls(model: str, data: list[Path], plan: "Plan", out: Path, op
     for name, group in metrics["groups"].items():
         if ranking := group["ranking"]:
             precision = ranking["at_base_rate"]["0.1"]["precision_at_top"]
-            typer.echo(
-                f"{name}: AUC of {metrics['ranked_by']} {ranking['auc']:.3f}, precision in the top 10 % {precision:.2f} where 10 % hold anger"
-            )
+            auc = f"AUC of {metrics['ranked_by']} {ranking['auc']:.3f}"
+            typer.echo(f"{name}: {auc}, precision in the top 10 % {precision:.2f} where 10 % hold anger")
     typer.echo(f"{metrics['model']}, {metrics['adapted']}: {metrics['calls']} calls. Report: {out / 'report.html'}")
 
 

@@ -4,6 +4,7 @@ The columns that are measured are ``MEASURED``: ``found_anger`` ranks calls and 
 and ``anger_seconds`` where the lake has these; older ones take their place otherwise, and the report says which.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,8 @@ LEAST_OVERLAP = 0.5
 """Share of a segment in which the customer must speak for it to have a true emotion."""
 SEGMENT_COLUMNS = ("call_id", "start_s", "end_s", "p_anger", "emotion", "unsure")
 LENGTH_COLUMNS = ("found_anger", "found_anger_per_s", "peak_anger", "mean_p_anger", "share_anger")
-"""Columns that should not depend on a call's length, where its share of anger is the same. found_anger_per_s: a share of the scored speech."""
+"""Columns that should not depend on a call's length, where its share of anger is the same. ``found_anger_per_s`` is found_anger_s by the
+seconds of scored speech."""
 
 
 def segments_with_truth(segments: pd.DataFrame, turns: pd.DataFrame) -> pd.DataFrame:
@@ -46,13 +48,14 @@ def segments_with_truth(segments: pd.DataFrame, turns: pd.DataFrame) -> pd.DataF
     return pd.concat(parts, ignore_index=True) if parts else segments.assign(true_emotion=pd.Series(dtype=object))
 
 
-def _true_emotions(segments: pd.DataFrame, turns: pd.DataFrame) -> list[str | None]:
+def _true_emotions(segments: pd.DataFrame, turns: pd.DataFrame) -> pd.Series:
     start_s, end_s = segments["start_s"].to_numpy()[:, None], segments["end_s"].to_numpy()[:, None]
     overlap_s = np.clip(np.minimum(end_s, turns["end_s"].to_numpy()) - np.maximum(start_s, turns["start_s"].to_numpy()), 0, None)
     emotions = sorted(turns["emotion"].unique())
     by_emotion_s = np.stack([overlap_s[:, turns["emotion"] == emotion].sum(axis=1) for emotion in emotions], axis=1)
     enough = by_emotion_s.sum(axis=1) >= LEAST_OVERLAP * (end_s - start_s)[:, 0]
-    return [emotions[best] if told else None for best, told in zip(by_emotion_s.argmax(axis=1), enough, strict=True)]
+    named = [emotions[best] if told else None for best, told in zip(by_emotion_s.argmax(axis=1), enough, strict=True)]
+    return pd.Series(named, segments.index, dtype=object)
 
 
 def calls_with_scores(truth: pd.DataFrame, scored: pd.DataFrame, segments: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +91,8 @@ def measure_calls(calls: pd.DataFrame, segments: pd.DataFrame, heard_corpora: Se
     heard = calls["corpus"].isin(heard_corpora)
     groups = {"all": pd.Series(True, calls.index)}
     groups |= {"unheard people of known corpora": heard, "unheard corpora": ~heard}
-    groups |= {f"corpus {name}": calls["corpus"] == name for name in sorted(calls["corpus"].unique())}
+    corpora = sorted(calls["corpus"].unique())
+    groups |= {f"corpus {name}": calls["corpus"] == name for name in corpora if len(corpora) > 1}
     chosen = {name: calls[member] for name, member in groups.items() if member.any()}
     return {
         "ranked_by": ranking,
@@ -129,7 +133,7 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
         return None
     members = [group.to_numpy() for _, group in pd.Series(range(len(calls))).groupby(calls["customer"].to_numpy())]
 
-    def interval(figure: Callable[[NDArray[np.bool_], NDArray[np.float64]], float]) -> list[float] | None:
+    def interval(figure: Callable[..., float]) -> list[float] | None:
         rng, values = np.random.default_rng(0), []
         for _ in range(RESAMPLES if len(members) > 1 else 0):
             drawn = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
@@ -139,7 +143,7 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
 
     at = {}
     for rate in BASE_RATES:
-        precision = lambda positive, given, rate=rate: precision_at_top(positive, given, rate)  # noqa: E731
+        precision = functools.partial(precision_at_top, rate=rate)
         at[f"{rate:g}"] = {
             "average_precision": float(average_precision_score(angry, score, sample_weight=rate_weights(angry, rate))),
             "precision_at_top": precision(angry, score),
@@ -152,7 +156,8 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
 def rate_weights(positive: ArrayLike, rate: float) -> NDArray[np.float64]:
     """Weights (n,), adding up to 1, under which positives have the share ``rate``."""
     positive = np.asarray(positive, bool)
-    return np.where(positive, rate / positive.sum(), (1 - rate) / (~positive).sum())
+    weights: NDArray[np.float64] = np.where(positive, rate / positive.sum(), (1 - rate) / (~positive).sum())
+    return weights
 
 
 def precision_at_top(positive: ArrayLike, score: ArrayLike, rate: float, top: float = TOP) -> float:

@@ -71,11 +71,10 @@ def _what_was_scored(metrics: dict[str, Any]) -> str:
         for line in metrics["run"]["lines"]
     ]
     return (
-        "\n".join(lines)
-        + "\n\nLabelled clips were put together as phone calls of 2 to 12 minutes: a customer, 60 to 95 % neutral, with anger "
-        "in none, in bursts, rising or throughout, and an agent on the other channel; mu-law at 8 kHz, with noise, crosstalk and echo. They "
-        "went through a whole night; every figure compares its tables with the truth. Acted clips are not spontaneous speech, and come back "
-        "within a call."
+        "\n".join(lines) + "\n\nLabelled clips were put together as phone calls of 2 to 12 minutes: a customer, 60 to 95 % neutral, with "
+        "anger in none, in bursts, rising or throughout, and an agent on the other channel; mu-law at 8 kHz, with noise, crosstalk and "
+        "echo. They went through a whole night; every figure compares its tables with the truth. Acted clips are not spontaneous speech, "
+        "and come back within a call."
     )
 
 
@@ -97,8 +96,8 @@ def _ranking(metrics: dict[str, Any]) -> str:
     mean = (metrics["groups"]["all"]["ranking"] or {}).get("mean_at_10_percent")
     calibrated = "" if mean is None else f"At a base rate of {README_RATE:.0%}, its mean is {mean:.3f}. "
     return (
-        f"{by}{calibrated}Average precision (AP) at base rates of 5, 10 and 25 %; precision among the top {TOP:.0%} at {README_RATE:.0%}. In "
-        "brackets: 95 % interval over customers. *Moment*: of calls with anger, the share whose named moment is one of anger.\n\n"
+        f"{by}{calibrated}Average precision (AP) at base rates of 5, 10 and 25 %; precision among the top {TOP:.0%} at {README_RATE:.0%}. "
+        "In brackets: 95 % interval over customers. *Moment*: of calls with anger, the share whose named moment is one of anger.\n\n"
     ) + markdown_table(["calls of", "calls", "AUC", "AP 5 %", "AP 10 %", "AP 25 %", "precision in the top 10 %", "moment"], rows)
 
 

@@ -139,7 +139,7 @@ def people_of(clips: pd.DataFrame) -> list[Person]:
     """Those with two neutral clips at least, in order of their names. ``clips`` are as of ``Corpus.clips``."""
     people = []
     for name, own in clips.assign(person=person_of(clips)).sort_values(["person", "file"]).groupby("person"):
-        by_emotion = {emotion: tuple(group["file"]) for emotion, group in own.groupby("emotion") if len(group) > 1}
+        by_emotion = {str(emotion): tuple(group["file"]) for emotion, group in own.groupby("emotion") if len(group) > 1}
         if "neutral" in by_emotion:
             people.append(Person(str(name), own["corpus"].iloc[0], own["language"].iloc[0], by_emotion))
     return people
@@ -243,8 +243,10 @@ def _shares(kind: str, customer: Person, speech_s: float, rng: np.random.Generat
     rest = 1 - neutral
     anger = {"none": 0.0, "throughout": STEADY_SHARE}.get(kind, rest * rng.uniform(max(0.5, 1.5 * LEAST_ANGER_S / speech_s / rest), 1))
     further = sorted(customer.clips.keys() - {"anger", "neutral"})
-    split = rng.dirichlet(np.ones(len(further))) * (rest - anger) if further else []
-    shares = dict(zip(further, map(float, split), strict=True)) | ({"anger": anger} if anger else {})
+    split = rng.dirichlet(np.ones(len(further))) if further else np.zeros(0)
+    shares = {emotion: float(part) * (rest - anger) for emotion, part in zip(further, split, strict=True)} | (
+        {"anger": anger} if anger else {}
+    )
     return shares | {"neutral": 1 - sum(shares.values())}
 
 
@@ -323,12 +325,12 @@ def samples_of(call: ComposedCall, read: Callable[[str], Signal], noise: Signal 
     if line.leak == "crosstalk":
         heard[0] += gain * voices[1]
     level = np.float32(10 ** ((SPEECH_LEVEL_DBFS - line.snr_db) / 20))
-    for channel in heard:
+    for signal in heard:
         if noise is None:
-            channel += level * rng.standard_normal(len(channel), dtype=np.float32)
+            signal += level * rng.standard_normal(len(signal), dtype=np.float32)
         else:
             rms = np.sqrt(np.mean(np.square(noise)) + 1e-20)
-            channel += np.resize(np.roll(noise, int(rng.integers(len(noise)))), len(channel)) * (level / rms)
+            signal += np.resize(np.roll(noise, int(rng.integers(len(noise)))), len(signal)) * (level / rms)
     return np.clip(heard, -1, 32767 / 32768)
 
 

@@ -411,7 +411,7 @@ def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray, l
     ``ua_among_its_emotions`` restricts the prediction to the emotions that the group has, as published results on a corpus do.
     """
     names = rows[column].fillna("unknown").to_numpy()
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for name in sorted(set(names)):
         chosen = names == name
         predicted = given[chosen].argmax(axis=1)
