@@ -59,7 +59,12 @@ def escalation_by_length(rows: list[dict[str, Any]]) -> LayeredChart:
             for name, column in measures.items()
         ]
     )
-    x = alt.X("share:Q", axis=alt.Axis(format=".0%", title="share of the calls without change (dashed: 2 %)"))
+    most = max(0.1, float(bars["share"].max()))
+    x = alt.X(
+        "share:Q",
+        scale=alt.Scale(domain=[0, most]),
+        axis=alt.Axis(format=".0%", tickCount=5, title="share of the calls without change (dashed: 2 %)"),
+    )
     y = alt.Y("minutes:N", sort=list(bars["minutes"].unique()))
     colour = alt.Color("measure:N", scale=alt.Scale(domain=list(measures), range=[ORANGE, BLUE]))
     bar = alt.Chart(bars).mark_bar().encode(x=x, y=y, yOffset=alt.YOffset("measure:N", sort=list(measures)), color=colour)

@@ -32,7 +32,8 @@ KINDS = ("none", "bursts", "rising", "throughout")
 ANGRY_KINDS = KINDS[1:]
 HISS = "hiss"
 """White noise, where there is no other."""
-LEAST_S, MOST_S = 120.0, 720.0
+LENGTHS_S = (120.0, 720.0)
+"""Of the shortest and the longest call."""
 LEAST_NEUTRAL, MOST_NEUTRAL = 0.6, 0.95
 """Share of the customer's speech."""
 STEADY_SHARE = 0.2
@@ -161,11 +162,11 @@ def compose(
             "another person as agent. Give more clips."
         )
     kinds = [ANGRY_KINDS[index // 2 % len(ANGRY_KINDS)] if index % 2 else "none" for index in range(number)]
-    durations_s = np.zeros(number)
+    durations_s, (shortest_s, longest_s) = np.zeros(number), LENGTHS_S
     for kind in KINDS:
         members = [index for index, each in enumerate(kinds) if each == kind]
         evenly = (np.arange(len(members)) + 0.5) / max(1, len(members))
-        durations_s[members] = LEAST_S * (MOST_S / LEAST_S) ** np.random.default_rng([seed, KINDS.index(kind)]).permutation(evenly)
+        durations_s[members] = shortest_s * (longest_s / shortest_s) ** np.random.default_rng([seed, KINDS.index(kind)]).permutation(evenly)
     turns_taken = dict.fromkeys(KINDS, 0)
     calls = []
     for index, kind in enumerate(kinds):
