@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 from ser_tasks.evaluation.composed import STEADY_SHARE
 from ser_tasks.evaluation.metrics import auc, ua
@@ -133,7 +133,7 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
         return None
     members = [group.to_numpy() for _, group in pd.Series(range(len(calls))).groupby(calls["customer"].to_numpy())]
 
-    def interval(figure: Callable[..., float]) -> list[float] | None:
+    def interval(figure: Callable[..., float | None]) -> list[float] | None:
         rng, values = np.random.default_rng(0), []
         for _ in range(RESAMPLES if len(members) > 1 else 0):
             drawn = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
@@ -150,7 +150,7 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
             "precision_at_top_95": interval(precision) if rate == README_RATE else None,
         }
     mean = float(np.average(score, weights=rate_weights(angry, README_RATE)))
-    return {"auc": float(roc_auc_score(angry, score)), "auc_95": interval(roc_auc_score), "at_base_rate": at, "mean_at_10_percent": mean}
+    return {"auc": auc(angry, score), "auc_95": interval(auc), "at_base_rate": at, "mean_at_10_percent": mean}
 
 
 def rate_weights(positive: ArrayLike, rate: float) -> NDArray[np.float64]:

@@ -237,12 +237,10 @@ def _emotions_in_order(kind: str, customer: Person, seconds: Mapping[str, float]
 
 def _shares(kind: str, customer: Person, speech_s: float, rng: np.random.Generator) -> dict[str, float]:
     """Share of the speech of each emotion, adding up to 1."""
-    highest = MOST_NEUTRAL if kind == "none" else min(MOST_NEUTRAL, 1 - 1.5 * LEAST_ANGER_S / speech_s)
-    if kind == "throughout":
-        highest = 1 - STEADY_SHARE
-    neutral = rng.uniform(LEAST_NEUTRAL, highest)
-    rest = 1 - neutral
-    anger = {"none": 0.0, "throughout": STEADY_SHARE}.get(kind, rest * rng.uniform(max(0.5, 1.5 * LEAST_ANGER_S / speech_s / rest), 1))
+    least_anger = min(1.5 * LEAST_ANGER_S / speech_s, 1 - LEAST_NEUTRAL)
+    highest = {"none": MOST_NEUTRAL, "throughout": 1 - STEADY_SHARE}.get(kind, min(MOST_NEUTRAL, 1 - least_anger))
+    rest = 1 - rng.uniform(LEAST_NEUTRAL, highest)
+    anger = {"none": 0.0, "throughout": STEADY_SHARE}.get(kind, rng.uniform(max(rest / 2, min(rest, least_anger)), rest))
     further = sorted(customer.clips.keys() - {"anger", "neutral"})
     split = rng.dirichlet(np.ones(len(further))) if further else np.zeros(0)
     shares = {emotion: float(part) * (rest - anger) for emotion, part in zip(further, split, strict=True)} | (

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from ser_tasks.evaluation.metrics import ECE_BINS, auc, brier, ece, risk_coverage, ua, wa
 
@@ -70,3 +71,6 @@ def test_metrics_agree_with_torchmetrics():
 def test_auc_of_a_worked_example():
     assert auc([True, True, False, False], [0.9, 0.4, 0.4, 0.1]) == pytest.approx(3.5 / 4)
     assert auc([True, True], [0.9, 0.4]) is None
+    rng = np.random.default_rng(0)
+    positive, score = rng.random(500) < 0.3, rng.integers(0, 20, 500)
+    assert auc(positive, score) == pytest.approx(roc_auc_score(positive, score))

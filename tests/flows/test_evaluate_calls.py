@@ -54,7 +54,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def short_calls():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composed, "LENGTHS_S", (50.0, 90.0))
+        patch.setattr(composed, "LENGTHS_S", (60.0, 100.0))
         yield
 
 
