@@ -117,9 +117,13 @@ def _night(work: Path, lake_name: str, settings: Settings, plan: Plan, adapt: bo
                 progress.chunk_done(chunk_id, night.publish(night.extract(day, chunk_id, progress.batch_done)))
         night.write_run(night.check())
     with catalog.connect(lake) as connection:
-        lines = connection.sql("SELECT line, segments, callers, refused FROM profiles ORDER BY line").df()
-        scored = connection.sql("SELECT * FROM call_emotions").df()
-        segments = connection.sql("SELECT * FROM segments WHERE role = 'customer' AND emotion IS NOT NULL ORDER BY call_id, start_s").df()
+        lines = connection.sql("SELECT line, segments, callers, refused FROM profiles ORDER BY line").to_arrow_table().to_pandas()
+        scored = connection.sql("SELECT * FROM call_emotions").to_arrow_table().to_pandas()
+        segments = (
+            connection.sql("SELECT * FROM segments WHERE role = 'customer' AND emotion IS NOT NULL ORDER BY call_id, start_s")
+            .to_arrow_table()
+            .to_pandas()
+        )
     run["lines"] = lines.astype(object).where(lines.notna(), None).to_dict("records")
     return run, scored, segments
 

@@ -8,7 +8,7 @@ import soundfile
 
 from tests.factories.calls import speechlike
 
-PITCHES_HZ = {"anger": 300, "happiness": 210, "neutral": 140, "sadness": 100}
+PITCHES_HZ = {"anger": 330, "happiness": 190, "neutral": 130, "sadness": 90}
 LABELS = ("anger", "neutral")
 
 

@@ -19,21 +19,23 @@ from ser_tasks.inference.bundle import load_bundle, save_bundle
 from tests.factories.calls import tiny_bundle
 from tests.factories.speakers import speechlike_corpus
 
-CALLS = 24
+CALLS = 18
 
 
 def taught_bundle(folder: Path) -> Path:
-    """A bundle whose head is fitted to the voice-like corpus, on speakers of its own."""
+    """A bundle whose head is fitted to the voice-like corpus, on speakers of its own, as if three in four of their clips were neutral."""
     untaught = tiny_bundle(folder, "untaught", "ge2e_lr", "mel32", temperature=1.0)
     bundle = load_bundle(str(untaught))
     [corpus] = read_corpora([speechlike_corpus(folder / "taught_on", 6)])
     clips = clips_to_score(corpus.clips, [[]] * len(corpus.clips))
     pooled = ClipScorer(str(untaught), bundle.model_id, "cpu", [], 0).pool(clips)
     module = bundle.line_model
-    module.line_mean[:] = torch.from_numpy(pooled.features.mean(axis=0))
-    module.line_scale[:] = torch.from_numpy(np.maximum(pooled.features.std(axis=0), 1e-4))
+    emotion = corpus.clips.emotion.to_numpy()[pooled.clip]
+    as_in_calls = np.repeat(pooled.features, np.where(emotion == "neutral", 9, 1), axis=0)
+    module.line_mean[:] = torch.from_numpy(as_in_calls.mean(axis=0))
+    module.line_scale[:] = torch.from_numpy(np.maximum(as_in_calls.std(axis=0), 1e-4))
     standardised = (pooled.features - module.line_mean.numpy()) / module.line_scale.numpy()
-    fitted = LogisticRegression(C=0.01, max_iter=500).fit(standardised, corpus.clips.emotion.to_numpy()[pooled.clip])
+    fitted = LogisticRegression(C=0.01, max_iter=500).fit(standardised, emotion)
     order = [list(fitted.classes_).index(label) for label in bundle.labels]
     module.logits.weight.data = torch.from_numpy(fitted.coef_[order].astype(np.float32))
     module.logits.bias.data = torch.from_numpy(fitted.intercept_[order].astype(np.float32))
@@ -65,7 +67,7 @@ def evaluate(*options):
 @pytest.fixture(scope="module")
 def out(bundle, corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    options = ["--model", bundle, "--data", corpus, "--number", CALLS, "--cache", folder / "cache", "--workers", 2]
+    options = ["--model", bundle, "--data", corpus, "--number", CALLS, "--cache", folder / "cache", "--workers", 1]
     answer = evaluate(*options, "--out", folder / "report")
     assert answer.exit_code == 0, answer.output
     (folder / "said").write_text(answer.output)
@@ -78,9 +80,9 @@ def test_a_model_that_knows_the_voices_finds_the_anger(out):
     assert (metrics["calls"], metrics["customers"], metrics["not_scored"]) == (CALLS, 6, 0)
     assert metrics["groups"].keys() == {"all", "unheard corpora"}
     group = metrics["groups"]["all"]
-    assert group["ranking"]["auc"] > 0.95 and group["segments"]["auc_anger"] > 0.95 and group["moment_is_anger"] > 0.9
+    assert group["ranking"]["auc"] > 0.85 and group["segments"]["auc_anger"] > 0.9 and group["moment_is_anger"] > 0.9
     assert group["segments"]["segments"] > 100 and group["segments"]["without_a_voice"] < 0.05
-    assert group["anger_seconds"]["correlation"] > 0.8
+    assert group["anger_seconds"]["correlation"] > 0.3
     assert group["rising"]["calls"] + group["steady"]["calls"] > 0
     assert "standardised by a line profile of these very calls" in metrics["adapted"]
     assert {line["line"] for line in metrics["run"]["lines"]} == {"all", "language=en", "language=en,codec=ULAW"}
