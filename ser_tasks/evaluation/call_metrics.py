@@ -139,7 +139,7 @@ def _ranking(calls: pd.DataFrame) -> dict[str, Any] | None:
             drawn = np.concatenate([members[index] for index in rng.integers(len(members), size=len(members))])
             if 0 < angry[drawn].sum() < len(drawn):
                 values.append(figure(angry[drawn], score[drawn]))
-        return [float(value) for value in np.percentile(values, [2.5, 97.5])] if values else None
+        return [float(value) for value in np.percentile(np.array(values, np.float64), [2.5, 97.5])] if values else None
 
     at = {}
     for rate in BASE_RATES:
