@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -88,14 +88,25 @@ def evaluate(
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="With --split: passes over the training clips.")] = None,
     leaky: Annotated[bool, typer.Option(help="With --split: evaluate a split by random clips, too, and report both.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the folds, the weights and the noise.")] = 0,
+    adapt: Annotated[
+        bool | None,
+        typer.Option(
+            "--adapt/--no-adapt",
+            help="Standardise each corpus by its own unlabelled clips. With --calls: by the calls, as a night does by default.",
+        ),
+    ] = None,
+    calls: Annotated[bool, typer.Option("--calls", help="Make phone calls of the clips, and score them through a whole night.")] = False,
+    number: Annotated[int | None, typer.Option(min=2, help="With --calls: how many calls; 200 by default (20 h of audio, 1 GB).")] = None,
+    noise: Annotated[Path | None, typer.Option(help="With --calls: folder of recordings of background noise; by default hiss.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds, the weights, the noise and the calls.")] = 0,
     device: RunsOn = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
 ) -> None:
-    """Evaluate a bundle on unseen speakers, or a model by cross-validation: a report with metrics, intervals and robustness.
+    """Evaluate a bundle on unseen speakers, on phone calls made of their clips, or a model by cross-validation: a report with intervals.
 
     Example: `ser evaluate --model ge2e_tcn --data mine/ --out report`,
+    or `ser evaluate --calls --data mine/ --noise office/ --out report`,
     or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
     """
     from ser_tasks.evaluation.report import write_report
@@ -106,7 +117,15 @@ def evaluate(
         raise ValueError(f"{', '.join(ignored)} would be ignored: a bundle is scored as it is. Add --split to train anew.")
     if unheard_only and split:
         raise ValueError("--unheard-only would be ignored: with --split, every clip is unheard by the model that scores it. Leave it out.")
+    if split and (calls or adapt is not None):
+        raise ValueError("--calls, --adapt and --split exclude each other: a bundle is adapted and scores calls. Leave --split out.")
+    if not calls and (number or noise):
+        raise ValueError("--number and --noise would be ignored: they are of composed calls. Add --calls.")
     model, plan = model or Settings().model, _plan(seed, device, workers, cache, allow_leak)
+    if calls:
+        options = {"noise": noise, "adapt": adapt is not False, "unheard_only": unheard_only} | ({"number": number} if number else {})
+        _evaluate_on_calls(model, data, plan, out, options)
+        return
     if split:
         from ser_tasks.training.cross_validation import Folding, evaluate_across
         from ser_tasks.training.leaderboard import spec_of
@@ -116,7 +135,7 @@ def evaluate(
     else:
         from ser_tasks.evaluation.evaluate import evaluate as run_evaluation
 
-        evaluation = run_evaluation(model, data, plan, robustness=robustness, unheard_only=unheard_only)
+        evaluation = run_evaluation(model, data, plan, robustness=robustness, unheard_only=unheard_only, adapt=bool(adapt))
     write_report(evaluation, out)
     metrics = evaluation.metrics
     typer.echo("\n".join(metrics["data"]))
@@ -124,12 +143,29 @@ def evaluate(
         if metrics[why]:
             typer.echo(f"{why.replace('_', ' ')}: {metrics[why]}")
     interval = "{:.3f} to {:.3f}".format(*metrics["intervals_95"]["ua"]) if metrics["intervals_95"] else "one speaker: no interval"
+    anger = "" if metrics["auc_anger"] is None else f"AUC of anger {metrics['auc_anger']:.3f}, "
     typer.echo(
-        f"{metrics['model']}: UA {metrics['ua']:.3f} ({interval}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, "
+        f"{metrics['model']}: UA {metrics['ua']:.3f} ({interval}), WA {metrics['wa']:.3f}, ECE {metrics['ece']:.3f}, {anger}"
         f"{metrics['n']} clips of {metrics['speakers']} speakers. Report: {out / 'report.html'}"
     )
     if "leaky" in metrics:
         typer.echo(f"With clips dealt out at random, which leaks, it would be UA {metrics['leaky']['ua']:.3f}.")
+
+
+def _evaluate_on_calls(model: str, data: list[Path], plan: "Plan", out: Path, options: dict[str, Any]) -> None:
+    from flows.evaluate_calls import evaluate_calls
+    from ser_tasks.evaluation.call_report import write_call_report
+
+    evaluation = evaluate_calls(model, data, plan, **options)
+    metrics = evaluation.metrics
+    write_call_report(evaluation.calls, evaluation.segments, evaluation.turns, metrics, out)
+    typer.echo("\n".join(metrics["data"]))
+    for name, group in metrics["groups"].items():
+        if ranking := group["ranking"]:
+            precision = ranking["at_base_rate"]["0.1"]["precision_at_top"]
+            auc = f"AUC of {metrics['ranked_by']} {ranking['auc']:.3f}"
+            typer.echo(f"{name}: {auc}, precision in the top 10 % {precision:.2f} where 10 % hold anger")
+    typer.echo(f"{metrics['model']}, {metrics['adapted']}: {metrics['calls']} calls. Report: {out / 'report.html'}")
 
 
 def league(

@@ -64,8 +64,13 @@ def person_of(clips: pd.DataFrame) -> pd.Series:
     A speaker named after a known corpus (``ravdess_01``) is the same person in a folder of any name; other names are unique within
     their corpus only.
     """
-    named = clips["speaker"].str.lower().str.startswith(tuple(f"{corpus}_" for corpus in CREDITS))
+    named = clips["speaker"].map(named_corpus).notna()
     return clips["speaker"].where(named, clips["corpus"].str.lower() + "/" + clips["speaker"])
+
+
+def named_corpus(speaker: str) -> str | None:
+    """The known corpus that a speaker is named after (``ravdess`` of ``ravdess_01``), or None."""
+    return next((corpus for corpus in CREDITS if speaker.lower().startswith(f"{corpus}_")), None)
 
 
 def refuse_leaks(clips: pd.DataFrame, allow: bool = False, apart: Collection[str] = LEAKING) -> Leak:

@@ -54,8 +54,8 @@ def _reliability_diagram(truth: np.ndarray, probabilities: np.ndarray) -> Layere
         {"confidence": float(confidence), "accuracy": float(accuracy), "share": float(share)}
         for confidence, accuracy, share in zip(*reliability(truth, probabilities), strict=True)
     ]
-    x = alt.X("confidence:Q", **_percent("confidence"))
-    y = alt.Y("accuracy:Q", **_percent("accuracy"))
+    x = alt.X("confidence:Q", **percent_axis("confidence"))
+    y = alt.Y("accuracy:Q", **percent_axis("accuracy"))
     size = alt.Size("share:Q", scale=alt.Scale(domain=[0, 1], range=[10, 600]), legend=None)
     diagonal = [{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]
     return alt.layer(
@@ -68,8 +68,8 @@ def _risk_coverage_curve(truth: np.ndarray, probabilities: np.ndarray, threshold
     coverage, error = risk_coverage(truth, probabilities)
     drawn = np.unique(np.linspace(0, len(coverage) - 1, CURVE_POINTS).astype(int))
     points = [{"coverage": float(coverage[index]), "error": float(error[index])} for index in drawn]
-    x = alt.X("coverage:Q", **_percent("coverage: most confident clips kept"))
-    y = alt.Y("error:Q", **_percent("error rate"))
+    x = alt.X("coverage:Q", **percent_axis("coverage: most confident clips kept"))
+    y = alt.Y("error:Q", **percent_axis("error rate"))
     at_threshold = _chart([{"coverage": threshold_coverage}]).mark_rule(color=GREY, strokeDash=[5, 4])
     at_target = _chart([{"error": target_error}]).mark_rule(color=GREY, strokeDash=[2, 3])
     return alt.layer(_chart(points).mark_line(color=BLUE).encode(x=x, y=y), at_threshold.encode(x=x), at_target.encode(y=y)).properties(
@@ -85,7 +85,7 @@ def robustness_chart(conditions: Mapping[str, Mapping[str, float]], chance: floa
         for name, row in conditions.items()
         for measure, column in measures.items()
     ]
-    x = alt.X("share:Q", **_percent("share (dashed: UA by chance)"))
+    x = alt.X("share:Q", **percent_axis("share (dashed: UA by chance)"))
     y = alt.Y("condition:N", sort=list(conditions), axis=alt.Axis(title=None))
     colour = alt.Color("measure:N", sort=list(measures), scale=alt.Scale(domain=list(measures), range=[BLUE, ORANGE]))
     bar = _chart(bars).mark_bar().encode(x=x, y=y, yOffset=alt.YOffset("measure:N", sort=list(measures)), color=colour)
@@ -102,7 +102,7 @@ def history_chart(losses: Sequence[float]) -> alt.Chart:
     return chart
 
 
-def _percent(title: str) -> dict[str, Any]:
+def percent_axis(title: str) -> dict[str, Any]:
     """Scale and axis of a share from 0 to 1."""
     return {"scale": alt.Scale(domain=[0, 1]), "axis": alt.Axis(format="%", tickCount=5, title=title)}
 

@@ -2,23 +2,26 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ser_tasks.datasets import read_corpora, speaker_ids
+from ser_tasks.datasets import Corpus, read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
-from ser_tasks.datasets.leaks import person_of
+from ser_tasks.datasets.leaks import named_corpus, person_of
 from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
-from ser_tasks.evaluation.metrics import brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.metrics import LOW_AROUSAL, auc, brier, ece, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
+from ser_tasks.inference.line_profile import Line, Standards
+from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import ScorerSpec, scorer_of
+from ser_tasks.inference.scores import AROUSED
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -52,19 +55,90 @@ class ClipToScore:
     """Hash of its samples: the seed of what is random about its conditions."""
     babble: list[str]
     """Clips of other speakers."""
+    line: int = -1
+    """Row of the scorer's ``lines`` by which it is standardised; -1: none."""
 
 
-def evaluate(model: str, data: list[Path], plan: Plan | None = None, *, robustness: bool = True, unheard_only: bool = False) -> Evaluation:
+@dataclass(frozen=True)
+class ClipsOfModel:
+    """The clips that a bundle is evaluated on, and those that are left out."""
+
+    corpora: list[Corpus]
+    all_clips: pd.DataFrame
+    known: pd.Series
+    """Of ``all_clips``: whether the emotion is a label of the model."""
+    in_training: pd.Series
+    """Of ``all_clips``: whether its speaker, or a clip of the same samples, was in the model's training or calibration."""
+    allow_leak: bool
+
+    @property
+    def usable(self) -> pd.Series:
+        """Of ``all_clips``: whether it may be used, whatever its emotion."""
+        return ~self.in_training | self.allow_leak
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """Those to score."""
+        return self.all_clips[self.known & self.usable].reset_index(drop=True)
+
+    def summary(self) -> dict[str, Any]:
+        """What was read and left out, for the report."""
+        known, in_training = self.known, self.in_training
+        names = speaker_ids(self.all_clips)
+        return {
+            "data": [corpus.summary() for corpus in self.corpora],
+            "left_out_emotions": self.all_clips["emotion"][~known].value_counts().to_dict(),
+            "left_out_clips_of_training_speakers": 0 if self.allow_leak else int((known & in_training).sum()),
+            "leaked_speakers": sorted(set(names[known & in_training])) if self.allow_leak else [],
+        }
+
+
+def evaluate(
+    model: str,
+    data: list[Path],
+    plan: Plan | None = None,
+    *,
+    robustness: bool = True,
+    unheard_only: bool = False,
+    adapt: bool = False,
+) -> Evaluation:
     """Scores a bundle (a shipped one's name, a folder or ``s3://...``) on the clips of the corpora in ``data``.
 
     Every clip is brought to telephone quality: 8 kHz, trimmed of silence, -26 dBFS, mu-law; with ``robustness`` it is also scored under
-    all other ``CONDITIONS``. Clips of emotions that are no label of the model are left out. If the model was trained or calibrated on
-    some of the speakers, or on samples identical to a clip's, ``unheard_only`` leaves these clips out, ``plan.allow_leak`` keeps them,
-    and otherwise ValueError names them. Raises ValueError where no clip is left.
+    all other ``CONDITIONS``. With ``adapt``, each corpus is standardised as a line of calls is: by its own clips at telephone quality,
+    without their labels. Raises ValueError where the model takes no line profile, and what ``clips_of_model`` raises.
     """
     plan = plan or Plan()
-    allow_leak = plan.allow_leak
     bundle = load_bundle(model)
+    if adapt and bundle.line_model is None:
+        raise ValueError(f"The model {bundle.model_id} takes no line profile: leave --adapt out, or choose another --model.")
+    chosen = clips_of_model(bundle, data, plan.allow_leak, unheard_only)
+    clips = chosen.clips
+    conditions = list(CONDITIONS) if robustness else [REFERENCE]
+    scorer = ClipScorer(model, bundle.model_id, plan.device, conditions, plan.seed)
+    lines = corpus_lines(chosen.all_clips[chosen.usable].reset_index(drop=True), scorer, plan) if adapt else []
+    probabilities = _score(clips, scorer.on_lines(lines), plan)
+    rows = pd.concat(
+        [
+            rows_of(clips, probabilities[:, index], name, bundle.labels, bundle.temperature, bundle.unsure_below)
+            for index, name in enumerate(conditions)
+        ],
+        ignore_index=True,
+    )
+    metrics = {"model": bundle.model_id} | measure(rows, bundle.labels, bundle.target_error) | chosen.summary()
+    if adapt:
+        facts = ("segments", "callers", "refused")
+        metrics["adapted"] = {line.name: {fact: getattr(line, fact) for fact in facts} for line in lines}
+    return Evaluation(rows, metrics)
+
+
+def clips_of_model(bundle: Bundle, data: list[Path], allow_leak: bool, unheard_only: bool) -> ClipsOfModel:
+    """The clips in ``data`` that a bundle can be evaluated on.
+
+    Clips of emotions that are no label of the model are left out. If the model was trained or calibrated on some of the speakers, or on
+    samples identical to a clip's, ``unheard_only`` leaves these clips out, ``allow_leak`` keeps them, and otherwise ValueError names
+    them. Raises ValueError where no clip is left.
+    """
     corpora = read_corpora(data)
     all_clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
     known = all_clips["emotion"].isin(bundle.labels)
@@ -74,34 +148,26 @@ def evaluate(model: str, data: list[Path], plan: Plan | None = None, *, robustne
             f"The split leaks. {bundle.model_id} was trained or calibrated on {_speakers_in_words(all_clips[known & in_training])}: give "
             "other clips, or --unheard-only to leave these out, or --allow-leak to keep them (the report's title will say so)."
         )
-    clips = all_clips[known & (~in_training | allow_leak)].reset_index(drop=True)
-    if clips.empty:
+    chosen = ClipsOfModel(corpora, all_clips, known, in_training, allow_leak)
+    if chosen.clips.empty:
         raise ValueError(
             f"No clip is left to score of {len(all_clips)}: {int((~known).sum())} have an emotion that is no label of {bundle.model_id} "
             f"(it knows {', '.join(bundle.labels)}), {int((known & in_training).sum())} are of speakers it was trained on "
             "(--allow-leak keeps those)."
         )
-    conditions = list(CONDITIONS) if robustness else [REFERENCE]
-    probabilities = _score(clips, ClipScorer(model, bundle.model_id, plan.device, conditions, plan.seed), plan)
-    rows = pd.concat(
-        [
-            rows_of(clips, probabilities[:, index], name, bundle.labels, bundle.temperature, bundle.unsure_below)
-            for index, name in enumerate(conditions)
-        ],
-        ignore_index=True,
-    )
-    names = speaker_ids(all_clips)
-    metrics = (
-        {"model": bundle.model_id}
-        | measure(rows, bundle.labels, bundle.target_error)
-        | {
-            "data": [corpus.summary() for corpus in corpora],
-            "left_out_emotions": all_clips["emotion"][~known].value_counts().to_dict(),
-            "left_out_clips_of_training_speakers": 0 if allow_leak else int((known & in_training).sum()),
-            "leaked_speakers": sorted(set(names[known & in_training])) if allow_leak else [],
-        }
-    )
-    return Evaluation(rows, metrics)
+    return chosen
+
+
+def corpus_lines(clips: pd.DataFrame, scorer: "ClipScorer", plan: Plan) -> list[Line]:
+    """A line for each corpus: statistics of its clips under the reference condition. Their emotions are not used."""
+    batches = _batches(clips_to_score(clips, [[]] * len(clips)))
+    with TerminalProgress() as progress:
+        pooled = map_parallel(scorer.pool, batches, plan.workers if plan.device == "cpu" else 1, progress, "adapting to clips")
+    features, seconds, clip = (np.concatenate(each) for each in zip(*pooled, strict=True))
+    clip += np.repeat(np.arange(len(batches)) * CLIPS_PER_TASK, [len(each.clip) for each in pooled])
+    sample = Sample(features, clip, pd.factorize(person_of(clips))[0][clip], seconds)
+    corpus = clips["corpus"].to_numpy()[clip]
+    return [line_of_sample(name, sample.of(corpus == name)) for name in sorted(set(corpus))]
 
 
 def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> dict[str, Any]:
@@ -114,6 +180,7 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
     precision, recall, f1, count = precision_recall_fscore_support(truth, predicted, labels=range(len(labels)), zero_division=0)
     sure = ~reference["unsure"].to_numpy()
     mse = brier(truth, given)
+    anger, arousal = _ranking(reference["emotion"], given, labels)
     return {
         "labels": labels,
         "n": len(truth),
@@ -126,6 +193,8 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
         "ece_before_calibration": ece(truth, _uncalibrated(given, reference["temperature"].to_numpy()[:, None])),
         "mse": mse,
         "rmse": mse**0.5,
+        "auc_anger": anger,
+        "auc_arousal": arousal,
         "unsure_below": float(reference["unsure_below"].mean()),
         "target_error": target_error,
         "coverage": float(sure.mean()),
@@ -137,7 +206,7 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
             for i, label in enumerate(labels)
         },
         "confusion": confusion_matrix(truth, predicted, labels=range(len(labels))).tolist(),
-        "by": {name: _by(reference, name, truth, given) for name in ("corpus", "gender", "language")},
+        "by": {name: _by(reference, name, truth, given, labels) for name in ("corpus", "gender", "language")},
         "robustness": {name: _against_reference(group, reference, labels) for name, group in rows.groupby("condition", sort=False)},
     }
 
@@ -178,13 +247,24 @@ def _used_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
     return by_name | clips["digest"].str[:DIGEST_HEX_DIGITS].isin(bundle.training_clips)
 
 
+def corpora_heard(clips: pd.DataFrame, bundle: Bundle) -> list[str]:
+    """Names of those of the clips' corpora of which the bundle was trained on some people. A folder's name does not count where the
+    speakers' names say what the corpus is (``ravdess_01``)."""
+    trained = {str(corpus["corpus"]).lower() for corpus in bundle.training_data}
+    origin = [named_corpus(speaker) or corpus.lower() for speaker, corpus in zip(clips["speaker"], clips["corpus"], strict=True)]
+    return sorted(set(clips["corpus"][[name in trained for name in origin]]))
+
+
 def _score(clips: pd.DataFrame, scorer: "ClipScorer", plan: Plan) -> np.ndarray:
     """Probabilities (clips, conditions, labels)."""
-    whole = clips_to_score(clips, babblers(clips, plan.seed))
-    batches = [whole[start : start + CLIPS_PER_TASK] for start in range(0, len(whole), CLIPS_PER_TASK)]
+    batches = _batches(scorer.placed(clips, clips_to_score(clips, babblers(clips, plan.seed))))
     with TerminalProgress() as progress:
         scores = map_parallel(scorer, batches, plan.workers if plan.device == "cpu" else 1, progress, "scoring clips")
     return np.concatenate(scores)
+
+
+def _batches(clips: list[ClipToScore]) -> list[list[ClipToScore]]:
+    return [clips[start : start + CLIPS_PER_TASK] for start in range(0, len(clips), CLIPS_PER_TASK)]
 
 
 def clips_to_score(clips: pd.DataFrame, babble: Sequence[list[str]]) -> list[ClipToScore]:
@@ -205,6 +285,17 @@ def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
     return chosen
 
 
+class Pooled(NamedTuple):
+    """Pooled features of some clips' pieces."""
+
+    features: np.ndarray
+    """(pieces, features)"""
+    seconds: np.ndarray
+    """(pieces,)"""
+    clip: np.ndarray
+    """(pieces,): number of the clip."""
+
+
 @dataclass(frozen=True)
 class ClipScorer:
     """Scores clips under conditions with a bundle; picklable, so that worker processes can call it."""
@@ -216,25 +307,60 @@ class ClipScorer:
     conditions: list[str]
     """Names in ``CONDITIONS``."""
     seed: int
+    lines: tuple[Line, ...] = ()
+    """With statistics: what a clip's ``line`` counts."""
+
+    def on_lines(self, lines: Sequence[Line]) -> "ClipScorer":
+        """The scorer that standardises by those of the lines that have statistics."""
+        return replace(self, lines=tuple(line for line in lines if line.refused is None))
+
+    def placed(self, clips: pd.DataFrame, to_score: list[ClipToScore]) -> list[ClipToScore]:
+        """The clips, each on the line of its corpus, if that has one."""
+        rows = {line.name: row for row, line in enumerate(self.lines)}
+        return [replace(clip, line=rows.get(corpus, -1)) for clip, corpus in zip(to_score, clips["corpus"], strict=True)]
 
     def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
         """Probabilities (clips, conditions, labels); of a clip longer than 6 s, the mean over its pieces."""
         scorer = scorer_of(ScorerSpec(self.model, self.model_id, self.device))
-        bundle = scorer.bundle
+        pieces = self._signals(clips, self.conditions)
+        counts = np.array([len(of_signal) for of_signal in pieces])
+        frames, lengths = self._frames(pieces)
+        line = np.repeat(np.repeat([clip.line for clip in clips], len(self.conditions)), counts)
+        probabilities, _ = scorer.score_on_lines(frames, lengths, self._standards(line))
+        means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
+        scores: np.ndarray = means.reshape(len(clips), len(self.conditions), -1)
+        return scores
+
+    def pool(self, clips: list[ClipToScore]) -> Pooled:
+        """Pooled features of the clips' pieces under the reference condition."""
+        pieces = self._signals(clips, [REFERENCE])
+        features = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).pool(*self._frames(pieces))
+        seconds = [len(piece) / SAMPLING_RATE_HZ for of_clip in pieces for piece in of_clip]
+        return Pooled(features, np.array(seconds), np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in pieces]))
+
+    def _signals(self, clips: list[ClipToScore], conditions: list[str]) -> list[list[np.ndarray]]:
+        """The pieces of each clip under each condition."""
         read = functools.lru_cache(maxsize=256)(read_trimmed)
         pieces = []
         for clip in clips:
             babble = [read(other) for other in clip.babble]
-            for name in self.conditions:
+            for name in conditions:
                 signal = CONDITIONS[name](read(clip.file), ConditionContext(_rng(clip.digest, name, self.seed), babble))
                 pieces.append(_pieces(signal))
-        counts = np.array([len(of_signal) for of_signal in pieces])
+        return pieces
+
+    def _frames(self, pieces: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+        bundle = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).bundle
         segments = [piece for of_signal in pieces for piece in of_signal]
-        frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
-        probabilities = scorer.score(frames, lengths)
-        means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
-        scores: np.ndarray = means.reshape(len(clips), len(self.conditions), -1)
-        return scores
+        return features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
+
+    def _standards(self, line: np.ndarray) -> Standards | None:
+        """By what pieces on these lines (pieces,) are standardised. Base rates stay as trained: a labelled corpus has none of its own."""
+        if not self.lines:
+            return None
+        mean, deviation = (np.array([getattr(each, name) for each in self.lines], np.float32) for name in ("mean", "deviation"))
+        labels = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).bundle.labels
+        return Standards(line.astype(np.int64), mean, deviation, np.zeros((len(self.lines), len(labels)), np.float32))
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:
@@ -279,28 +405,44 @@ def _intervals(rows: pd.DataFrame, truth: np.ndarray, given: np.ndarray, seed: i
     return {name: [float(low[index]), float(high[index])] for index, name in enumerate(("ua", "wa", "ece"))}
 
 
-def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray) -> dict[str, Any]:
-    """UA, WA, ECE and clips of each group, and the gap between the best UA and the worst.
+def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray, labels: list[str]) -> dict[str, Any]:
+    """UA, WA, ECE, AUC and clips of each group, and the gap between the best UA and the worst.
 
     ``ua_among_its_emotions`` restricts the prediction to the emotions that the group has, as published results on a corpus do.
     """
     names = rows[column].fillna("unknown").to_numpy()
-    groups = {}
+    groups: dict[str, dict[str, Any]] = {}
     for name in sorted(set(names)):
         chosen = names == name
         predicted = given[chosen].argmax(axis=1)
         among = np.unique(truth[chosen])
         predicted_among = among[given[chosen][:, among].argmax(axis=1)]
+        anger, arousal = _ranking(rows["emotion"][chosen], given[chosen], labels)
         groups[name] = {
             "ua": ua(truth[chosen], predicted),
             "ua_among_its_emotions": ua(truth[chosen], predicted_among),
             "wa": wa(truth[chosen], predicted),
             "ece": ece(truth[chosen], given[chosen]),
+            "auc_anger": anger,
+            "auc_arousal": arousal,
             "emotions": len(among),
             "n": int(chosen.sum()),
         }
     scores = [group["ua"] for group in groups.values()]
     return {"groups": groups, "ua_gap": max(scores) - min(scores)}
+
+
+def _ranking(emotions: pd.Series, given: np.ndarray, labels: list[str]) -> tuple[float | None, float | None]:
+    """AUC of anger against all other emotions, and of high against low arousal; None where the model or the clips have but one of the two.
+
+    The score of arousal is the probability of the emotions of high arousal.
+    """
+    anger = auc(emotions == "anger", given[:, labels.index("anger")]) if "anger" in labels else None
+    high = [index for index, label in enumerate(labels) if label in AROUSED]
+    clear = emotions.isin(AROUSED + LOW_AROUSAL).to_numpy()
+    if not high or not clear.any():
+        return anger, None
+    return anger, auc(emotions[clear].isin(AROUSED), given[clear][:, high].sum(axis=1))
 
 
 def _against_reference(rows: pd.DataFrame, reference: pd.DataFrame, labels: list[str]) -> dict[str, float]:

@@ -2,9 +2,12 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import rankdata
 from sklearn.metrics import accuracy_score, recall_score
 
 ECE_BINS = 15
+LOW_AROUSAL = ("calm", "neutral", "sadness")
+"""Against ``scores.AROUSED``; disgust is of either, and left out."""
 
 
 def ua(truth: ArrayLike, prediction: ArrayLike) -> float:
@@ -42,6 +45,19 @@ def ece(truth: ArrayLike, probabilities: ArrayLike) -> float:
     """
     confidence, accuracy, share = reliability(truth, probabilities)
     return float((np.abs(confidence - accuracy) * share).sum())
+
+
+def auc(positive: ArrayLike, score: ArrayLike) -> float | None:
+    """Area under the ROC curve: the probability that a positive has a higher score than a negative, ties counted half, 0 to 1.
+
+    From the rank sum (Mann and Whitney, 1947): scikit-learn's takes twenty times as long, which counts where it is resampled.
+
+    None where all are positive or all negative.
+    """
+    positive, score = _paired(positive, score)
+    positive = positive.astype(bool)
+    positives, pairs = positive.sum(), positive.sum() * (~positive).sum()
+    return float((rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / pairs) if pairs else None
 
 
 def brier(truth: ArrayLike, probabilities: ArrayLike) -> float:

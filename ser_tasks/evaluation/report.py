@@ -19,6 +19,8 @@ SHOWN = [
     ("ECE before calibration", "ece_before_calibration"),
     ("MSE of the probabilities", "mse"),
     ("RMSE", "rmse"),
+    ("AUC of anger against the rest", "auc_anger"),
+    ("AUC of high against low arousal", "auc_arousal"),
 ]
 
 
@@ -55,7 +57,7 @@ def markdown(metrics: dict[str, Any], charts: Collection[str]) -> str:
     """The report as Markdown, with links to the charts of these file names."""
     leaked = metrics["leaked_speakers"]
     how = f", {metrics['split']}," if "split" in metrics else ""
-    title = f"{metrics['model']}{how} on {metrics['n']} clips of {metrics['speakers']} speakers"
+    title = f"{metrics['model']}{how} on {metrics['n']} clips of {metrics['speakers']} speakers{_adapted_in_title(metrics)}"
     if leaked:
         title += f": LEAKS, {len(leaked)} speakers or clips were in its training"
     sections = [
@@ -71,6 +73,16 @@ def markdown(metrics: dict[str, Any], charts: Collection[str]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def _adapted_in_title(metrics: dict[str, Any]) -> str:
+    """That clips were standardised by their corpus, and which were not."""
+    if not (lines := metrics.get("adapted")):
+        return ""
+    raw = [name for name, line in lines.items() if line["refused"]]
+    if len(raw) == len(lines):
+        return ", scored raw: too few clips to adapt to"
+    return ", standardised by each corpus's own unlabelled clips" + (f" (raw: {', '.join(raw)})" if raw else "")
+
+
 def _what_was_scored(metrics: dict[str, Any]) -> str:
     lines = [f"- {summary}" for summary in metrics["data"]]
     if metrics["left_out_emotions"]:
@@ -80,6 +92,9 @@ def _what_was_scored(metrics: dict[str, Any]) -> str:
         lines.append(f"- left out, because the model was trained or calibrated on their speakers: {count} clips")
     if metrics["leaked_speakers"]:
         lines.append(f"- **kept, though the model was trained or calibrated on them: {', '.join(metrics['leaked_speakers'])}**")
+    for name, line in metrics.get("adapted", {}).items():
+        how = f"standardised by {line['segments']} of its own clips, without labels, of {line['callers']} speakers"
+        lines.append(f"- {name}: " + (f"scored raw: {line['refused']}" if line["refused"] else how))
     if "split" in metrics:
         lines.append(f"- {metrics['folds']} folds, {metrics['split']}; tested on {', '.join(metrics['tested'])}")
         lines.append(f"- shared between training and test sides: {metrics['shared_between_sides']}")
@@ -92,7 +107,7 @@ def _scores(metrics: dict[str, Any]) -> str:
     rows = []
     for name, key in SHOWN:
         interval = f"{intervals[key][0]:.3f} to {intervals[key][1]:.3f}" if key in intervals else ""
-        rows.append([name, f"{metrics[key]:.3f}", interval])
+        rows.append([name, _figure(metrics[key]), interval])
     header = "95 % interval over speakers" if intervals else "no interval: one speaker"
     return markdown_table(["metric", "value", header], rows)
 
@@ -133,10 +148,16 @@ def _groups(metrics: dict[str, Any]) -> str:
     for name, by in metrics["by"].items():
         for group, row in by["groups"].items():
             among = f"{row['ua_among_its_emotions']:.3f} of {row['emotions']}"
-            rows.append([name, group, f"{row['ua']:.3f}", among, f"{row['wa']:.3f}", f"{row['ece']:.3f}", str(row["n"])])
+            figures = [_figure(row[key]) for key in ("wa", "ece", "auc_anger", "auc_arousal")]
+            rows.append([name, group, f"{row['ua']:.3f}", among, *figures, str(row["n"])])
         if len(by["groups"]) > 1:
-            rows.append([name, "gap", f"{by['ua_gap']:.3f}", "", "", "", ""])
-    return markdown_table(["by", "group", "UA", "UA among its emotions", "WA", "ECE", "clips"], rows)
+            rows.append([name, "gap", f"{by['ua_gap']:.3f}", *[""] * 6])
+    return markdown_table(["by", "group", "UA", "UA among its emotions", "WA", "ECE", "AUC anger", "AUC arousal", "clips"], rows)
+
+
+def _figure(value: float | None) -> str:
+    """A figure with three decimals, or a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _line_conditions(metrics: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from sklearn.metrics import recall_score
+from sklearn.metrics import recall_score, roc_auc_score
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -20,6 +20,7 @@ from ser_tasks.evaluation.plan import Plan
 from ser_tasks.evaluation.report import write_report
 from ser_tasks.inference.bundle import load_bundle
 from tests.factories.calls import speechlike, tiny_bundle
+from tests.factories.speakers import made_corpus
 
 EMOTIONS = ("anger", "happiness", "neutral", "sadness", "fear")
 SPEAKERS = ("s0", "s1", "s2", "s3")
@@ -181,3 +182,33 @@ def test_the_command_writes_a_self_contained_report(corpus, bundle, tmp_path):
         assert f"<h2>{heading}</h2>" in html
     nothing = CliRunner().invoke(app, ["evaluate", "--data", str(tmp_path), "--out", str(tmp_path / "x")])
     assert nothing.exit_code == 2 and not (tmp_path / "x").exists()
+
+
+def test_adapting_standardises_each_corpus_by_its_own_clips(tmp_path):
+    """A corpus scores the same alone as beside another; one without enough speakers is scored raw, and the report says so."""
+    one, other = made_corpus(tmp_path / "one", 6), made_corpus(tmp_path / "other", 2, first=20)
+    bundle = str(tiny_bundle(tmp_path, "line", "ge2e_lr", "mel32", temperature=5.0))
+    raw = evaluate(bundle, [one, other], robustness=False).rows
+    adapted = evaluate(bundle, [one, other], robustness=False, adapt=True)
+    moved = np.abs(adapted.rows.p_anger - raw.p_anger)
+    assert moved[raw.corpus == "one"].max() > 0.05 and moved[raw.corpus == "other"].max() < 1e-6
+    facts = adapted.metrics["adapted"]
+    assert (facts["one"]["segments"], facts["one"]["callers"], facts["one"]["refused"]) == (72, 6, None)
+    assert "24 segments of 2 callers are too few" in facts["other"]["refused"]
+    alone = evaluate(bundle, [one], robustness=False, adapt=True, plan=Plan(workers=2))
+    np.testing.assert_allclose(alone.rows.p_anger, adapted.rows[raw.corpus == "one"].p_anger, atol=1e-5)
+
+    write_report(adapted, tmp_path / "report")
+    report = (tmp_path / "report/report.md").read_text()
+    assert "standardised by each corpus's own unlabelled clips (raw: other)" in report.splitlines()[0]
+    assert "- one: standardised by 72 of its own clips, without labels, of 6 speakers" in report
+    expected = roc_auc_score(alone.rows.emotion == "anger", alone.rows.p_anger)
+    assert alone.metrics["auc_anger"] == pytest.approx(expected)
+    assert alone.metrics["by"]["corpus"]["groups"]["one"]["auc_anger"] == pytest.approx(expected)
+    arousal = roc_auc_score(alone.rows.emotion == "anger", alone.rows.p_anger + alone.rows.p_happiness)
+    assert alone.metrics["auc_arousal"] == pytest.approx(arousal)
+
+
+def test_adapting_needs_a_model_that_takes_a_line_profile(corpus, bundle):
+    with pytest.raises(ValueError, match="takes no line profile"):
+        evaluate(str(bundle), [corpus], adapt=True, unheard_only=True)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
-from ser_tasks.evaluation.metrics import ECE_BINS, brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.metrics import ECE_BINS, auc, brier, ece, risk_coverage, ua, wa
 
 
 def test_ua_gives_every_class_the_same_weight():
@@ -65,3 +66,11 @@ def test_metrics_agree_with_torchmetrics():
     assert ua(truth, predicted) == pytest.approx(float(multiclass_accuracy(given, truth, 5, average="macro")), abs=1e-6)
     assert wa(truth, predicted) == pytest.approx(float(multiclass_accuracy(given, truth, 5, average="micro")), abs=1e-6)
     assert ece(truth, given) == pytest.approx(float(multiclass_calibration_error(given, truth, 5, n_bins=ECE_BINS, norm="l1")), abs=1e-6)
+
+
+def test_auc_of_a_worked_example():
+    assert auc([True, True, False, False], [0.9, 0.4, 0.4, 0.1]) == pytest.approx(3.5 / 4)
+    assert auc([True, True], [0.9, 0.4]) is None
+    rng = np.random.default_rng(0)
+    positive, score = rng.random(500) < 0.3, rng.integers(0, 20, 500)
+    assert auc(positive, score) == pytest.approx(roc_auc_score(positive, score))

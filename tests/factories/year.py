@@ -6,7 +6,8 @@ The stories, on a background of queues in which nothing happens (callers, days a
 
 - ``billing`` turns angry in week 30 (``ANGRY_FROM``) and stays so;
 - ``returns`` moves to another codec in week 40 (``CODEC_FROM``), in which the model takes more speech for anger and is less sure: the
-  callers are as before. From then on every call is standardised by another line profile, too. The other queues have a few calls in that codec all the year, read just as wrongly;
+  callers are as before. From then on every call is standardised by another line profile, too. The other queues have a few calls in that
+  codec all the year, read just as wrongly;
 - one customer (``ESCALATING``) calls nine times, angrier each time;
 - callers who are interrupted are angrier; evenings are busier on Mondays; one night (``MISSING_NIGHT``) is missing, made up the day after.
 """
