@@ -1,8 +1,8 @@
 """Evaluation on composed calls: labelled clips become phone calls, which go through a whole night, from the recordings to SQL."""
 
 import hashlib
-import logging
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from ser_tasks.inference.line_profile import ALL
 from ser_tasks.lake import catalog
 from ser_tasks.pipeline.progress import NightProgress
 from ser_tasks.pipeline.run import Night
-from ser_tasks.pipeline.spec import make_spec, run_settings
+from ser_tasks.pipeline.spec import make_spec
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.settings import Settings, code_version
 
-POLICY = "customers_only"
+KEPT_SETTINGS = (
+    *("priors", "line_by", "min_segment_s", "max_segment_s", "precision"),
+    *("frames_per_batch", "worker_memory_mb", "recording_limit_s", "scratch"),
+)
+"""Settings that count for composed calls, too: of the scores and of the machine."""
 DEFAULT_CALLS = 200
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def evaluate_calls(
     Calls and lake lie in ``plan.cache`` until the end: an interrupted evaluation resumes. Raises what ``clips_of_model`` and ``compose``
     raise, ValueError for a folder without noise and a model without anger, and what a night raises where a chunk fails.
     """
-    settings = run_settings(Settings(), model, POLICY).model_copy(update={"keep_segments_days": None, "keep_calls_days": None})
+    settings = night_settings(model)
     bundle = load_bundle(model, settings.priors)
     if "anger" not in bundle.labels:
         raise ValueError(f"{bundle.model_id} has no label anger, which composed calls are about: choose another --model.")
@@ -66,6 +68,7 @@ def evaluate_calls(
     noises = noise_files(noise, settings)
     content = (code_version(), number, plan.seed, sorted(noises), list(chosen.clips["digest"]), list(chosen.clips["speaker"]))
     work = plan.cache / f"calls-{hashlib.sha256(repr(content).encode()).hexdigest()[:16]}"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
     with TerminalProgress() as progress:
         calls = _compose(chosen.clips, number, plan, noises, progress)
         writer = CallWriter(work / "recordings", noises)
@@ -82,6 +85,12 @@ def evaluate_calls(
     )
     shutil.rmtree(work)
     return CallEvaluation(by_call, segments, turns, metrics)
+
+
+def night_settings(model: str) -> Settings:
+    """The settings of a night over composed calls: nothing that an installation sets about its own calls, keys and retention counts."""
+    own = Settings()
+    return Settings.model_construct(model=model, **{name: getattr(own, name) for name in KEPT_SETTINGS})
 
 
 def noise_files(folder: Path | None, settings: Settings) -> dict[str, Path]:
@@ -112,7 +121,7 @@ def _night(work: Path, lake_name: str, settings: Settings, plan: Plan, adapt: bo
         planned = night.list_and_plan()
         if adapt and planned.chunks and night.lacks_profile():
             run["refused"] = night.adapt().lines[ALL].refused
-        with NightProgress(planned.recordings, len(planned.chunks), log.info) as progress:
+        with NightProgress(planned.recordings, len(planned.chunks), _say) as progress:
             for day, chunk_id in planned.chunks:
                 progress.chunk_done(chunk_id, night.publish(night.extract(day, chunk_id, progress.batch_done)))
         night.write_run(night.check())
@@ -126,6 +135,10 @@ def _night(work: Path, lake_name: str, settings: Settings, plan: Plan, adapt: bo
         )
     run["lines"] = lines.astype(object).where(lines.notna(), None).to_dict("records")
     return run, scored, segments
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _adapted(bundle: Bundle, calls: pd.DataFrame, run: dict[str, Any]) -> str:

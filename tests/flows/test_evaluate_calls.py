@@ -104,11 +104,15 @@ def test_the_tables_are_those_of_the_lake_and_of_the_truth(out):
     assert (out / "report/report.html").exists()
 
 
-def test_without_adapting_the_calls_are_scored_raw_and_the_title_says_so(out, bundle, corpus):
+def test_without_adapting_the_calls_are_scored_raw_and_the_title_says_so(out, bundle, corpus, monkeypatch):
+    """Nor does it matter what an installation sets about its own calls."""
+    monkeypatch.setenv("SER_POLICY", "customers_with_notice")
+    monkeypatch.setenv("SER_KEEP_CALLS_DAYS", "1")
     options = ["--model", bundle, "--data", corpus, "--number", 4, "--cache", out / "cache", "--workers", 1, "--no-adapt"]
     answer = evaluate(*options, "--out", out / "raw")
     assert answer.exit_code == 0, answer.output
-    assert pd.read_parquet(out / "raw/calls.parquet").line_profile.isna().all()
+    calls = pd.read_parquet(out / "raw/calls.parquet")
+    assert calls.line_profile.isna().all() and (calls.outcome == "scored").all()
     assert (out / "raw/report.md").read_text().splitlines()[0].endswith(", scored raw")
 
 
