@@ -247,7 +247,7 @@ def _by_length(calls: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _length_differences(calls: pd.DataFrame) -> dict[str, Any]:
     """Mean of the longest fifth minus that of the shortest, of calls of one share of anger: none, or STEADY_SHARE throughout."""
-    answer = {}
+    answer: dict[str, dict[str, Any]] = {}
     for kind, share in zip(STEADY_KINDS, (0.0, STEADY_SHARE), strict=True):
         own = calls[(calls["kind"] == kind) & calls["found_anger"].notna()]
         parts = fifths(own["duration_s"])
@@ -255,10 +255,17 @@ def _length_differences(calls: pd.DataFrame) -> dict[str, Any]:
             continue
         shortest, longest = own.loc[parts[0]], own.loc[parts[-1]]
         columns = [column for column in LENGTH_COLUMNS if column in own]
-        answer[f"{share:g}"] = {column: {"shortest": _mean(shortest[column]), "longest": _mean(longest[column])} for column in columns} | {
-            "calls": [len(shortest), len(longest)]
-        }
+        ends = {column: _ends(shortest[column].astype(float), longest[column].astype(float)) for column in columns}
+        answer[f"{share:g}"] = ends | {"calls": [len(shortest), len(longest)]}
     return answer
+
+
+def _ends(shortest: pd.Series, longest: pd.Series) -> dict[str, Any]:
+    """Both means, and the 95 % interval of their difference (Welch's standard error), where both have two calls."""
+    margin = 1.96 * float(np.sqrt(shortest.var() / len(shortest) + longest.var() / len(longest)))
+    difference = longest.mean() - shortest.mean()
+    interval = None if np.isnan(margin) else [float(difference - margin), float(difference + margin)]
+    return {"shortest": _mean(shortest), "longest": _mean(longest), "difference_95": interval}
 
 
 def fifths(values: pd.Series) -> list[pd.Index]:

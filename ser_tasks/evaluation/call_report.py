@@ -147,13 +147,14 @@ def _length(metrics: dict[str, Any]) -> str:
             if name != "calls":
                 figures = [ends["shortest"], ends["longest"]]
                 difference = "–" if None in figures else f"{ends['longest'] - ends['shortest']:+.3f}"
-                rows.append([f"{name}, {float(share):.0%} anger", *map(_figure, figures), difference])
+                interval = "{:+.2f} to {:+.2f}".format(*ends["difference_95"]) if ends["difference_95"] else "–"
+                rows.append([f"{name}, {float(share):.0%} anger", *map(_figure, figures), difference, interval])
     if not rows:
         return "Too few calls without change to tell."
     return (
         f"Means over the shortest and the longest fifth of calls with one share of anger: none, or {STEADY_SHARE:.0%} throughout. "
         "`found_anger` is what calls are ranked by; `found_anger_per_s` the seconds of anger a second of scored speech.\n\n"
-    ) + markdown_table(["column", "shortest fifth", "longest fifth", "difference"], rows)
+    ) + markdown_table(["column", "shortest fifth", "longest fifth", "difference", "95 % interval"], rows)
 
 
 def _figure(value: float | None, interval: list[float] | None = None) -> str:

@@ -163,10 +163,11 @@ def test_calls_that_were_not_scored_are_counted_and_left_out(tables):
 def test_what_depends_on_length_shows(tables):
     calls, segments = tables
     fair = measure_calls(calls, segments, [])["length_differences"]
-    assert fair["0"]["found_anger"] == {"shortest": 0, "longest": 0} and fair["0"]["calls"] == [6, 6]
+    assert fair["0"]["found_anger"] == {"shortest": 0, "longest": 0, "difference_95": [0, 0]} and fair["0"]["calls"] == [6, 6]
     assert fair["0.2"]["found_anger_per_s"]["shortest"] == pytest.approx(0.5)
     unfair = measure_calls(calls.assign(found_anger=calls.duration_s / 1000), segments, [])["length_differences"]
     assert unfair["0"]["found_anger"]["longest"] - unfair["0"]["found_anger"]["shortest"] > 0.4
+    assert unfair["0"]["found_anger"]["difference_95"][0] > 0.4
     long = calls.duration_s > calls.duration_s.median()
     by_length = measure_calls(calls.assign(escalated=long), segments, [])["by_length"]
     assert [row["escalated"] for row in by_length] == [0, 0, 0.5, 1, 1] and sum(row["calls"] for row in by_length) == 40
