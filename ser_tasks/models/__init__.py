@@ -16,8 +16,11 @@ from ser_tasks.models.base import LineModel, NoveltyAware, SegmentModel
 from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
+from ser_tasks.models.ge2e_lr import Ge2eLinear
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
-from ser_tasks.models.pooled import Ge2eLinear, JointLinear, PooledLinear, WhisperLinear
+from ser_tasks.models.joint_lr import JointLinear
+from ser_tasks.models.pooled import PooledLinear
+from ser_tasks.models.whisper_lr import WhisperLinear
 
 MODELS: dict[str, type[SegmentModel]] = {
     "cnn_lstm": CnnLstm,
