@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.labels_csv import read_labels_csv
-from ser_tasks.evaluation.evaluate import evaluate, measure
+from ser_tasks.evaluation.evaluate import corpora_heard, evaluate, measure
 from ser_tasks.evaluation.metrics import ece
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.evaluation.report import write_report
@@ -212,3 +212,10 @@ def test_adapting_standardises_each_corpus_by_its_own_clips(tmp_path):
 def test_adapting_needs_a_model_that_takes_a_line_profile(corpus, bundle):
     with pytest.raises(ValueError, match="takes no line profile"):
         evaluate(str(bundle), [corpus], adapt=True, unheard_only=True)
+
+
+def test_a_corpus_is_known_by_its_speakers_names_or_its_own(corpus, tmp_path):
+    entries = tuple({"corpus": name, "speakers": {"train": [], "calibration": [], "test": []}} for name in ("ravdess", "made"))
+    bundle = load_bundle(str(tiny_bundle(tmp_path, training_data=entries)))
+    rows = [("test_side", "ravdess_23"), ("made", "s9"), ("emodb_more", "emodb_03"), ("other", "s1")]
+    assert corpora_heard(pd.DataFrame(rows, columns=["corpus", "speaker"]), bundle) == ["made", "test_side"]

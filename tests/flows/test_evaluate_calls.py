@@ -133,3 +133,12 @@ def test_what_cannot_be_done_is_said(options, says, bundle, corpus, tmp_path):
 def test_options_of_calls_need_calls(corpus, tmp_path):
     answer = CliRunner().invoke(app, ["evaluate", "--number", "5", "--data", str(corpus), "--out", str(tmp_path / "out")])
     assert answer.exit_code == 2 and "Add --calls" in answer.output
+
+
+def test_people_of_the_training_are_in_no_call(bundle, tmp_path):
+    """Neither as customers nor as agents: their clips are refused, or left out, and then nobody is left."""
+    given = ["--model", bundle, "--data", bundle.parent / "taught_on", "--out", tmp_path / "out", "--cache", tmp_path / "cache"]
+    answer = evaluate(*given)
+    assert answer.exit_code == 2 and "The split leaks" in answer.output
+    answer = evaluate(*given, "--unheard-only")
+    assert answer.exit_code == 2 and "No clip is left" in answer.output and not (tmp_path / "out").exists()
