@@ -227,15 +227,14 @@ CALL_EMOTIONS = _schema(
     (
         "escalation_z",
         pa.float32(),
-        "how much more negative the last third of the scored segments is than the first, by ranks, as a multiple of chance; above 0: more. "
-        "By halves, with fewer than 30 segments. "
-        "Null with fewer than 10, and in older parts",
+        "correlation of negativity with the order of the scored segments, as a multiple of chance; above 0: it rises. Null with fewer than "
+        "10 scored segments, and in older parts",
     ),
     (
         "escalated",
         pa.bool_(),
-        "true where escalation_z is above 2.4 and the last third's mean negativity at least 0.1 above the first's: 1 % of calls without "
-        "change. Null with fewer than 10 scored segments. In older parts: negativity_change at least 0.2, negativity_q4 at least 0.5",
+        "true where escalation_z is above 2.33 and the last third's mean negativity at least 0.1 above the first's: about 1 % of calls "
+        "without change. Null as escalation_z. In older parts: negativity_change at least 0.2 and negativity_q4 at least 0.5",
     ),
     ("deescalated", pa.bool_(), "the mirror of escalated: the call ends less negative than it began; null as that, and in older parts"),
     (

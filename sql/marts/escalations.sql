@@ -2,8 +2,8 @@
 -- Grain: one row per escalated call, the clearest change first.
 -- Units: negativity (anger, disgust, fear and sadness together) 0 to 1 by quarter of the recording, _s in seconds.
 -- onset_s is where the call turns: the start of the segment that best parts lower from higher negativity; null in older parts.
--- Escalated: the last third of the call's segments is more negative than the first, by more than chance (escalation_z above 2.4) and by
--- at least 0.1. Of calls without any change, one in a hundred is here; as many are in its mirror (deescalated): compare the two numbers.
+-- Escalated: negativity rises through the call by more than chance (escalation_z above 2.33), and from the first to the last third of the
+-- segments by at least 0.1. Of calls without any change, one in a hundred is here; as many are in its mirror (deescalated): compare the two numbers.
 SELECT
     call_id,
     call_date,

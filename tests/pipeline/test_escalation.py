@@ -25,7 +25,7 @@ def test_calls_without_change_rarely_escalate_at_any_length(count, correlation):
     assert np.mean([change.deescalated for change in changes]) <= 0.02
 
 
-@pytest.mark.parametrize(("count", "found"), [(24, 0.2), (60, 0.9)])
+@pytest.mark.parametrize(("count", "found"), [(24, 0.3), (60, 0.9)])
 def test_calls_that_turn_are_found(count, found):
     rng = np.random.default_rng(2)
     changes = [change_of(negativity(count, 0.2, rng, rise=3.0), np.arange(count)) for _ in range(300)]
