@@ -435,11 +435,11 @@ def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure, monke
         def extract_statements(self, sql):
             return self.connection.extract_statements(sql)
 
-        def execute(self, sql, parameters):
-            if self.failures:
+        def execute(self, sql, *parameters):
+            if parameters and self.failures:
                 self.failures -= 1
                 raise failure
-            return self.connection.execute(sql, parameters)
+            return self.connection.execute(sql, *parameters)
 
     assert read_only.query(Unlucky(2), "FROM outcomes").num_rows == 5
     with pytest.raises(type(failure)):
