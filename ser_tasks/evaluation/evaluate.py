@@ -19,6 +19,7 @@ from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.scorer import ScorerSpec, scorer_of
+from ser_tasks.inference.scores import at_equal_rates
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -200,7 +201,7 @@ def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
     chosen = []
     for digest, speaker in zip(clips["digest"], speaker_ids(clips), strict=True):
         candidates = files[speakers != speaker]
-        rng = _rng(digest, "babble", seed)
+        rng = clip_rng(digest, "babble", seed)
         chosen.append(rng.choice(candidates, min(BABBLE_VOICES, len(candidates)), replace=False).tolist())
     return chosen
 
@@ -218,7 +219,7 @@ class ClipScorer:
     seed: int
 
     def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
-        """Probabilities (clips, conditions, labels); of a clip longer than 6 s, the mean over its pieces."""
+        """Probabilities (clips, conditions, labels) at equal base rates; of a clip longer than 6 s, the mean over its pieces."""
         scorer = scorer_of(ScorerSpec(self.model, self.model_id, self.device))
         bundle = scorer.bundle
         read = functools.lru_cache(maxsize=256)(read_trimmed)
@@ -226,12 +227,12 @@ class ClipScorer:
         for clip in clips:
             babble = [read(other) for other in clip.babble]
             for name in self.conditions:
-                signal = CONDITIONS[name](read(clip.file), ConditionContext(_rng(clip.digest, name, self.seed), babble))
+                signal = CONDITIONS[name](read(clip.file), ConditionContext(clip_rng(clip.digest, name, self.seed), babble))
                 pieces.append(_pieces(signal))
         counts = np.array([len(of_signal) for of_signal in pieces])
         segments = [piece for of_signal in pieces for piece in of_signal]
         frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
-        probabilities = scorer.score(frames, lengths)
+        probabilities = at_equal_rates(scorer.score(frames, lengths), bundle.priors, bundle.labels)
         means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
         scores: np.ndarray = means.reshape(len(clips), len(self.conditions), -1)
         return scores
@@ -241,7 +242,8 @@ def _pieces(signal: np.ndarray) -> list[np.ndarray]:
     return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * SAMPLING_RATE_HZ))))
 
 
-def _rng(digest: str, purpose: str, seed: int) -> np.random.Generator:
+def clip_rng(digest: str, purpose: str, seed: int) -> np.random.Generator:
+    """Random numbers of a clip for one purpose: they depend on no other clip."""
     return np.random.default_rng([seed, int(digest[:16], 16), *purpose.encode()])
 
 

@@ -24,10 +24,10 @@ from ser_tasks.progress import TerminalProgress
 from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import best_temperature, threshold
 from ser_tasks.training.cross_validation import Folding, cross_validate
-from ser_tasks.training.feature_cache import Pool, pool_of
+from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.model_card import licence_notice, model_card
-from ser_tasks.training.trainer import ModelSpec, learn, logits_of
+from ser_tasks.training.trainer import ModelSpec, learn, logits_of, prepare
 
 PASS_WEIGHTS = (2.0, 1.0)
 """In the temperature: weight of the cross-validation by speaker, and of the one by corpus."""
@@ -147,7 +147,7 @@ def _check_sides(clips: pd.DataFrame, labels: Sequence[str]) -> None:
 def _learned(clips: pd.DataFrame, spec: ModelSpec, plan: Plan, work: Path) -> tuple[Bundle, list[float], Pool]:
     """The bundle, the mean loss of each epoch, and the clips' features; with a progress bar."""
     with TerminalProgress() as progress:
-        pool = pool_of(clips, spec.recipe, plan, progress)
+        pool = prepare(clips, spec, plan, progress)
         task = progress.add_task("training", total=None)
         epochs = spec.recipe.epochs
 
