@@ -109,6 +109,8 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         logs.fields(run_id=night.spec.run_id),
         telemetry(night, settings, log.warning),
     ):
+        if forbidden := night.forbidden_use():
+            log.warning(forbidden)
         with at_work():
             checks, run = work(night, log, adapt)
         for line in night.remarks():
@@ -125,7 +127,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
 
 
 def work(night: Night, log: Any, adapt: bool = True) -> tuple[dict[str, int], dict[str, Any]]:
-    """Plans, adapts to the lines of a new lake, handles every waiting chunk, checks, writes the run's row. Returns the checks and the row."""
+    """Plans, adapts to a new lake's lines, handles every waiting chunk, checks, writes the run's row. Returns the checks and the row."""
     plan = list_and_plan(night)
     ignored = f" ({plan.ignored_suffixes})" if plan.ignored_suffixes else ""
     log.info(

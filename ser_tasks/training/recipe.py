@@ -33,6 +33,8 @@ class Recipe:
     averaging: float = 0.995
     """Decay of the running mean of the weights, which is what training returns (Polyak and Juditsky, 1992)."""
 
+    other_emotions: bool = True
+    """Train on clips of emotions that are no label, too; their outputs are dropped afterwards."""
     ridge: float = 0.1
     """Of models on pooled states (`PooledLinear`), which are trained without epochs and batches, and whose copies are in noise and in
     babble by turns (`pooled_states.py`): weight of the squared coefficients."""
@@ -45,9 +47,9 @@ RECIPES = {
     "cnn_lstm": Recipe("mfcc40", epochs=16),
     "crnn": Recipe("logmel8k", epochs=8),
     "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
-    "ge2e_lr": Recipe("mel32", epochs=1, copies=2),
-    "whisper_lr": Recipe("whisper80", epochs=1, copies=2),
-    "joint_lr": Recipe("mel112", epochs=1, copies=2),
+    "ge2e_lr": Recipe("mel32", epochs=1, copies=2, other_emotions=False),
+    "whisper_lr": Recipe("whisper80", epochs=1, copies=2, other_emotions=False),
+    "joint_lr": Recipe("mel112", epochs=1, copies=2, other_emotions=False),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""

@@ -40,6 +40,8 @@ class ModelSpec:
     name: str
     version: str = "1"
     target_error: float = TARGET_ERROR
+    priors: tuple[tuple[str, float], ...] = ()
+    """Base rates of the bundle, by label; empty: all labels equally likely."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.labels) - set(EMOTIONS)):
