@@ -7,7 +7,7 @@ from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
-from ser_tasks.training.calibrate import CAUTION
+from ser_tasks.training.calibrate import CAUTION, SET_CAUTION
 from ser_tasks.training.cross_validation import LINE_NEUTRAL
 from ser_tasks.training.pooled_states import COPY_SNR_DB
 from ser_tasks.training.trainer import is_pooled
@@ -250,10 +250,14 @@ def _more_calibration(bundle: Bundle) -> str:
         if found := bundle.calibrations.get(name):
             lines.append(f"- {what}: expit({found.slope:.3f} logit {found.intercept:+.3f}), AUC {found.auc:.3f} on these clips")
     if bundle.set_thresholds and bundle.set_coverage:
+        source = " of unseen corpora"
+        if not bundle.scores.get("unheard_corpora"):
+            source = f"; on unseen speakers here, {SET_CAUTION:g} times fewer were left out"
         thresholds = ", ".join(f"{label} {lowest:.3f}" for label, lowest in bundle.set_thresholds.items())
         lines.append(
-            f"- emotion_set: an emotion is in the set from these probabilities on: {thresholds}; they hold\n"
-            f"  {bundle.set_coverage:.0%} of the clips of each emotion. On corpora unlike these, coverage was measured from 0.67 to 0.97: it is no promise there"
+            f"- emotion_set: an emotion is in the set from these probabilities on: {thresholds}.\n"
+            f"  Stated coverage: {bundle.set_coverage:.0%} of the clips of each emotion{source}.\n"
+            "  It is no promise: corpora unlike these got less (see deploy/docs/MODEL.md)"
         )
     if bundle.priors:
         shares = ", ".join(f"{label} {share:g}" for label, share in bundle.priors.items())
