@@ -173,6 +173,10 @@ def test_bundles_load_from_s3_and_pickles_there_are_refused(folder, s3):
         load_bundle(f"s3://{bucket}/models/none")
 
 
+PERMITTED = ("default", "fast", "cnn_lstm", "crnn")
+"""Bundles that a company may use."""
+
+
 @pytest.mark.parametrize("name", shipped_bundles())
 def test_shipped_bundles_load_and_are_documented(name):
     bundle = load_bundle(name)
