@@ -7,7 +7,7 @@ from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
-from ser_tasks.training.calibrate import CAUTION, SET_CAUTION
+from ser_tasks.training.calibrate import CAUTION, FOREIGN_TEMPERATURE, SET_CAUTION
 from ser_tasks.training.cross_validation import LINE_NEUTRAL
 from ser_tasks.training.pooled_states import COPY_SNR_DB
 from ser_tasks.training.trainer import is_pooled
@@ -232,7 +232,10 @@ def _calibration(bundle: Bundle) -> str:
     if bundle.scores.get("unheard_corpora"):
         source = "on clips of unseen corpora from the cross-validation"
     elif bundle.scores["folds"]:
-        source = f"on clips of unseen speakers from the cross-validation, and then {CAUTION:g} times flatter: other corpora are less alike"
+        source = (
+            f"on clips of unseen speakers from the cross-validation, and then {CAUTION:g} times flatter or more: the temperature\n"
+            f"of a model on pooled states is {FOREIGN_TEMPERATURE:g} at least, as on unseen corpora of others"
+        )
     else:
         source = "on the calibration speakers only"
     each = ",\nboth for unseen speakers and for unseen corpora" if bundle.scores.get("unheard_corpora") else ""

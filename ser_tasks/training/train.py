@@ -28,6 +28,7 @@ from ser_tasks.training.calibrate import (
     ANGRY_CALLS,
     CAUTION,
     COVERAGES,
+    FOREIGN_TEMPERATURE,
     SET_CAUTION,
     best_coverage,
     best_temperature,
@@ -41,7 +42,7 @@ from ser_tasks.training.cross_validation import ON_LINE, Folding, cross_validate
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.model_card import licence_notice, model_card
-from ser_tasks.training.trainer import ModelSpec, learn, logits_of, prepare
+from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of, prepare
 
 SET_CONDITIONS = (REFERENCE, "noise 10 dB", "babble 10 dB")
 """Of the rows on which sets are calibrated where there is one corpus: noise makes up a little for calls that are unlike it."""
@@ -216,7 +217,7 @@ def calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
     """The bundle calibrated on the rows of a cross-validation by speaker and, if given, of one by corpus.
 
     Callers are new speakers, and usually of a new corpus as well: the temperature and the scores' calibrations are those of unseen corpora.
-    With one corpus they are those of unseen speakers, made more cautious by ``CAUTION``. The threshold keeps the target error in each.
+    With one corpus they are those of unseen speakers, made more cautious (``CAUTION``, ``FOREIGN_TEMPERATURE``). The threshold keeps the target error in each.
     """
     labels = list(bundle.labels)
     truths = [rows["emotion"].map(labels.index).to_numpy() for rows in passes]
@@ -224,7 +225,11 @@ def calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
     logits = [_logits(rows, bundle) for rows in passes]
     even = [even_weights(speaker, truth) for speaker, truth in zip(speakers, truths, strict=True)]
     one_corpus = len(passes) == 1
-    temperature = best_temperature(logits[-1], truths[-1], even[-1]) * (CAUTION if one_corpus else 1.0)
+    temperature, caution = best_temperature(logits[-1], truths[-1], even[-1]), 1.0
+    if one_corpus:
+        least = FOREIGN_TEMPERATURE if is_pooled(bundle.model) else 0.0
+        caution = max(CAUTION, least / temperature)
+        temperature *= caution
     thresholds = [
         threshold(softmax(given / temperature, axis=1), truth, weight, speaker, bundle.target_error)
         for given, truth, weight, speaker in zip(logits, truths, even, speakers, strict=True)
@@ -236,14 +241,14 @@ def calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
         bundle,
         temperature=temperature,
         unsure_below=max(thresholds),
-        calibrations=_score_calibrations(probabilities, truths[-1], weights, speakers[-1], bundle.labels, one_corpus),
+        calibrations=_score_calibrations(probabilities, truths[-1], weights, speakers[-1], bundle.labels, caution),
     )
 
 
 def _score_calibrations(
-    probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray, speakers: np.ndarray, labels: tuple[str, ...], one_corpus: bool
+    probabilities: np.ndarray, truth: np.ndarray, weights: np.ndarray, speakers: np.ndarray, labels: tuple[str, ...], caution: float
 ) -> dict[str, Platt]:
-    """Calibrations of ``ser_tasks.inference.scores``, of those that the labels allow."""
+    """Calibrations of ``ser_tasks.inference.scores``, of those that the labels allow, ``caution`` times flatter."""
     found = {}
     for name, emotions in (("anger", ("anger",)), ("arousal", AROUSED)):
         of_emotions = np.isin(np.array(labels)[truth], emotions)
@@ -251,12 +256,12 @@ def _score_calibrations(
         if logits is None or of_emotions.all() or not of_emotions.any():
             continue
         fitted = platt(logits, of_emotions, weights)
-        found[name] = cautious(fitted, float(np.isin(labels, emotions).mean())) if one_corpus else fitted
+        found[name] = cautious(fitted, float(np.isin(labels, emotions).mean()), caution)
         if name == "anger" and "neutral" in labels:
             strength, angry = made_up_calls(logits, of_emotions, truth == labels.index("neutral"), speakers)
             if angry.any() and not angry.all():
                 of_calls = platt(strength, angry, np.ones(len(angry)))
-                found["call_anger"] = cautious(of_calls, ANGRY_CALLS) if one_corpus else of_calls
+                found["call_anger"] = cautious(of_calls, ANGRY_CALLS, caution)
     return {name: Platt(*(round(value, 4) for value in (each.slope, each.intercept, each.auc or 0))) for name, each in found.items()}
 
 

@@ -30,7 +30,7 @@ def test_platt_counts_by_weight_and_never_turns_the_ranking_around():
 
 def test_caution_keeps_the_base_rate_and_the_ranking():
     fitted, base = Platt(2.0, -1.0, 0.9), 0.1
-    milder = cautious(fitted, base)
+    milder = cautious(fitted, base, 1.5)
     at_base = (logit(base) - fitted.intercept) / fitted.slope
     assert milder(np.array(at_base)) == pytest.approx(base)
     assert base < milder(np.array(at_base + 1)) < fitted(np.array(at_base + 1))
