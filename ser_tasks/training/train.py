@@ -217,7 +217,8 @@ def calibrated_across(bundle: Bundle, passes: list[pd.DataFrame]) -> Bundle:
     """The bundle calibrated on the rows of a cross-validation by speaker and, if given, of one by corpus.
 
     Callers are new speakers, and usually of a new corpus as well: the temperature and the scores' calibrations are those of unseen corpora.
-    With one corpus they are those of unseen speakers, made more cautious (``CAUTION``, ``FOREIGN_TEMPERATURE``). The threshold keeps the target error in each.
+    With one corpus they are those of unseen speakers, made more cautious (``CAUTION``, ``FOREIGN_TEMPERATURE``).
+    The threshold keeps the target error in each.
     """
     labels = list(bundle.labels)
     truths = [rows["emotion"].map(labels.index).to_numpy() for rows in passes]
