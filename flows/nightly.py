@@ -109,6 +109,8 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         logs.fields(run_id=night.spec.run_id),
         telemetry(night, settings, log.warning),
     ):
+        if forbidden := night.forbidden_use():
+            log.warning(forbidden)
         with at_work():
             checks, run = work(night, log, adapt)
         for line in night.remarks():

@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         (), description='The keys before SER_PSEUDONYM_KEY of a lake that `ser rekey` wrote, the oldest first, as ["...", "..."].'
     )
     policy: str = Field("customers_only", description="Policy that decides whose emotion is scored: a name in ser_tasks/calls/policy.py.")
-    model: str = Field("ge2e_tcn", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
+    model: str = Field("default", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
     priors: dict[str, float] = Field(
         {},
         description='Base rate of each emotion on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '

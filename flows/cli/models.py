@@ -26,6 +26,12 @@ def train(
         int,
         typer.Option(min=0, help="Cross-validate over speakers, then train on all clips; 0: train once, on a split by speaker."),
     ] = 0,
+    conditions: Annotated[
+        str | None, typer.Option(help="With --folds: conditions of the card's robustness, separated by commas; by default all.")
+    ] = None,
+    priors: Annotated[
+        str | None, typer.Option(help="Base rates of the bundle, as anger=0.1,happiness=0.2,neutral=0.5,sadness=0.2; by default even.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
     allow_leak: Annotated[bool, typer.Option(help="Continue where the sides of a split share speakers or clips.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto uses CUDA if available.")] = Device.auto,
@@ -38,13 +44,15 @@ def train(
 
     Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
     """
+    from ser_tasks.datasets.conditions import CONDITIONS
     from ser_tasks.evaluation.report import write_history
     from ser_tasks.training.recipe import recipe_of
     from ser_tasks.training.train import train_bundle
     from ser_tasks.training.trainer import ModelSpec
 
-    spec = ModelSpec(model, _emotions(labels) or (), recipe_of(model, features, epochs=epochs), name or model)
-    training = train_bundle(data, spec, out, _plan(seed, device, workers, cache, allow_leak), folds)
+    emotions, scored = _emotions(labels) or (), _emotions(conditions) or tuple(CONDITIONS)
+    spec = ModelSpec(model, emotions, recipe_of(model, features, epochs=epochs), name or model, priors=_shares(priors))
+    training = train_bundle(data, spec, out, _plan(seed, device, workers, cache, allow_leak), folds, scored)
     write_history(training.history, out / "history.svg")
     training.rows.to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(training.corpora))
@@ -57,6 +65,17 @@ def _plan(seed: int, device: Device, workers: int | None, cache: Path | None, al
     from ser_tasks.pipeline.worker_pool import cores
 
     return Plan(seed, choose_device(device.value).type, workers or cores(), cache or default_cache(), allow_leak)
+
+
+def _shares(text: str | None) -> tuple[tuple[str, float], ...]:
+    shares = []
+    for part in (text or "").split(",") if text else ():
+        label, _, share = part.partition("=")
+        try:
+            shares.append((label.strip(), float(share)))
+        except ValueError:
+            raise ValueError(f"--priors {text!r}: {part!r} is not like anger=0.1.") from None
+    return tuple(shares)
 
 
 def _emotions(labels: str | None) -> tuple[str, ...] | None:
@@ -196,16 +215,17 @@ def league(
 
 
 def models() -> None:
-    """List the shipped model bundles with labels, scores and licence.
+    """List the shipped model bundles with labels, scores, licence, and whether a company may use them.
 
     Example: `ser models`
     """
     from rich.console import Console
     from rich.table import Table
 
+    from ser_tasks.datasets.credits import permits_commercial_use
     from ser_tasks.inference.bundle import load_bundle, shipped_bundles
 
-    table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence")
+    table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence", "commercial use")
     for name in shipped_bundles():
         bundle = load_bundle(name)
         scores = bundle.scores["test"]["all"]
@@ -217,6 +237,7 @@ def models() -> None:
             f"UA {scores['ua']:.2f}, WA {scores['wa']:.2f}, ECE {scores['ece']:.2f} over {scores['segments']} segments",
             f"{bundle.unsure_below:.2f}",
             bundle.licence,
+            "yes" if permits_commercial_use(bundle.licence) else "no",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 

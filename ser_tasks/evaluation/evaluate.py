@@ -21,7 +21,7 @@ from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.line_profile import Line, Standards
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import ScorerSpec, scorer_of
-from ser_tasks.inference.scores import AROUSED
+from ser_tasks.inference.scores import AROUSED, at_equal_rates
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -280,7 +280,7 @@ def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
     chosen = []
     for digest, speaker in zip(clips["digest"], speaker_ids(clips), strict=True):
         candidates = files[speakers != speaker]
-        rng = _rng(digest, "babble", seed)
+        rng = clip_rng(digest, "babble", seed)
         chosen.append(rng.choice(candidates, min(BABBLE_VOICES, len(candidates)), replace=False).tolist())
     return chosen
 
@@ -320,13 +320,14 @@ class ClipScorer:
         return [replace(clip, line=rows.get(corpus, -1)) for clip, corpus in zip(to_score, clips["corpus"], strict=True)]
 
     def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
-        """Probabilities (clips, conditions, labels); of a clip longer than 6 s, the mean over its pieces."""
+        """Probabilities (clips, conditions, labels) at equal base rates; of a clip longer than 6 s, the mean over its pieces."""
         scorer = scorer_of(ScorerSpec(self.model, self.model_id, self.device))
         pieces = self._signals(clips, self.conditions)
         counts = np.array([len(of_signal) for of_signal in pieces])
         frames, lengths = self._frames(pieces)
         line = np.repeat(np.repeat([clip.line for clip in clips], len(self.conditions)), counts)
         probabilities, _ = scorer.score_on_lines(frames, lengths, self._standards(line))
+        probabilities = at_equal_rates(probabilities, scorer.bundle.priors, scorer.bundle.labels)
         means = np.add.reduceat(probabilities, np.cumsum(counts) - counts) / counts[:, None]
         scores: np.ndarray = means.reshape(len(clips), len(self.conditions), -1)
         return scores
@@ -345,7 +346,7 @@ class ClipScorer:
         for clip in clips:
             babble = [read(other) for other in clip.babble]
             for name in conditions:
-                signal = CONDITIONS[name](read(clip.file), ConditionContext(_rng(clip.digest, name, self.seed), babble))
+                signal = CONDITIONS[name](read(clip.file), ConditionContext(clip_rng(clip.digest, name, self.seed), babble))
                 pieces.append(_pieces(signal))
         return pieces
 
@@ -367,7 +368,8 @@ def _pieces(signal: np.ndarray) -> list[np.ndarray]:
     return np.array_split(signal, max(1, -(-len(signal) // int(LONGEST_S * SAMPLING_RATE_HZ))))
 
 
-def _rng(digest: str, purpose: str, seed: int) -> np.random.Generator:
+def clip_rng(digest: str, purpose: str, seed: int) -> np.random.Generator:
+    """Random numbers of a clip for one purpose: they depend on no other clip."""
     return np.random.default_rng([seed, int(digest[:16], 16), *purpose.encode()])
 
 

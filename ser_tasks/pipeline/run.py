@@ -12,6 +12,7 @@ import duckdb
 from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
+from ser_tasks.datasets.credits import forbidden_use
 from ser_tasks.inference.line_profile import ALL, LineProfile
 from ser_tasks.lake import catalog, erased, key_chain, manifest, parts, profiles
 from ser_tasks.lake.sql_text import literal
@@ -168,6 +169,10 @@ class Night:
 
     def _machine(self) -> Machine:
         return Machine("", self.workers.count, self.handler.device)
+
+    def forbidden_use(self) -> str | None:
+        """One line on what the licence of the model forbids; None where a company may use it."""
+        return forbidden_use(self.handler.bundle.name, self.handler.bundle.licence)
 
     def remarks(self) -> list[str]:
         """What a person should know about a run that went well."""

@@ -6,7 +6,7 @@ import multiprocessing
 import re
 import shutil
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.progress import Progress
+from scipy.special import softmax
 
 from ser_tasks.datasets import SPLITS, Leak, emotions_of, folds_of, read_corpora, refuse_leaks
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
@@ -27,12 +28,18 @@ from ser_tasks.progress import TerminalProgress
 from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, functionals_for
-from ser_tasks.training.feature_cache import pool_of
-from ser_tasks.training.trainer import ModelSpec, learn, prepare
+from ser_tasks.training.feature_cache import Pool
+from ser_tasks.training.fit_pooled import reference_statistics
+from ser_tasks.training.pooled_states import states_under
+from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
 
 LEAKY = "random-clips"
+ON_LINE = "mu-law, by its line"
+"""Condition of clips standardised by their corpus's statistics, as calls are by those of their line (models on pooled states)."""
+LINE_NEUTRAL = 0.8
+"""Share of neutral clips in these statistics, as calls are mostly neutral."""
 POLL_S = 0.5
 CLIPS_PER_BATCH = 16
 OnProgress = Callable[[str, int, int], None]
@@ -125,11 +132,13 @@ def cross_validate(
     sides = folds_of(clips, folding.split, folding.n_folds, tested, plan.seed)
     leaks = [refuse_leaks(clips.assign(side=side), plan.allow_leak, SPLITS[folding.split].apart) for side in sides.values()]
     with TerminalProgress() as progress:
+        babble = babblers(clips, plan.seed)
         if isinstance(spec, ModelSpec):
             prepare(clips, spec, plan, progress)
+            for condition in conditions if is_pooled(spec.model) else ():
+                states_under(clips, spec.model, spec.recipe, condition, babble, plan, progress)
         else:
             functionals_for(clips, spec.model, plan, progress)
-        babble = babblers(clips, plan.seed)
         folds = [
             Fold(name, clips.assign(side=side), spec, conditions, babble, work / _file_name(name), replace(plan, workers=1))
             for name, side in sides.items()
@@ -178,7 +187,10 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
     fold.folder.mkdir(parents=True, exist_ok=True)
     labels = fold.spec.labels
     tested = fold.clips[(fold.clips["side"] == "test") & fold.clips["emotion"].isin(labels)]
-    if isinstance(fold.spec, ModelSpec):
+    if isinstance(fold.spec, ModelSpec) and is_pooled(fold.spec.model):
+        probabilities, temperature, unsure_below = _by_states(fold, fold.spec, tested)
+        conditions = [*fold.conditions, ON_LINE]
+    elif isinstance(fold.spec, ModelSpec):
         probabilities, temperature, unsure_below = _by_model(fold, fold.spec, tested, on_progress)
         conditions = fold.conditions
     else:
@@ -206,7 +218,7 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
             on_progress(f"training, loss {loss:.2f}", step, steps)
 
     with Progress(disable=True) as silent:
-        pool = pool_of(fold.clips, spec.recipe, fold.plan, silent)
+        pool = prepare(fold.clips, spec, fold.plan, silent)
     bundle, _ = learn(fold.clips, pool, spec, fold.plan, fold.folder / "training.pt", on_step)
     shutil.rmtree(fold.folder / "bundle", ignore_errors=True)
     folder = save_bundle(bundle, fold.folder / "bundle")
@@ -217,6 +229,38 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
         on_progress("scoring", start, len(whole))
         scores.append(scorer(whole[start : start + CLIPS_PER_BATCH]))
     return np.concatenate(scores), bundle.temperature, bundle.unsure_below
+
+
+def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.ndarray, float, float]:
+    """The same of a model on pooled states, of the first 6 s of each clip; its last condition is ``ON_LINE``."""
+    clips = fold.clips
+    with Progress(disable=True) as silent:
+        pool = prepare(clips, spec, fold.plan, silent)
+        chosen = clips.index.get_indexer(tested.index)
+        states = [
+            states_under(clips, spec.model, spec.recipe, condition, fold.babble, fold.plan, silent)[chosen] for condition in fold.conditions
+        ]
+    bundle, _ = learn(clips, pool, spec, fold.plan)
+    logits = [logits_of_states(bundle, under) for under in states]
+    on_line = np.empty_like(logits[0])
+    for corpus in tested["corpus"].unique():
+        members = (tested["corpus"] == corpus).to_numpy()
+        on_line[members] = logits_of_states(bundle, states[0][members], _line_of(corpus, clips, pool, spec.labels))
+    return softmax(np.stack([*logits, on_line], axis=1) / bundle.temperature, axis=2), bundle.temperature, bundle.unsure_below
+
+
+def _line_of(corpus: str, clips: pd.DataFrame, pool: Pool, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of a corpus as if it were a line: of its clips on the training side, or of all of a corpus that has none there.
+
+    The tested speakers' own clips are no line where others of their corpus are known: that would centre each speaker on himself.
+    """
+    own = (clips["corpus"] == corpus) & clips["emotion"].isin(labels)
+    trained = own & (clips["side"] == "train")
+    members = (trained if trained.any() else own).to_numpy()
+    truth = clips["emotion"][members].map(list(labels).index).to_numpy()
+    neutral = list(labels).index("neutral") if "neutral" in labels else None
+    assert pool.states is not None
+    return reference_statistics(pool.states[0, members].astype(np.float64), truth, neutral, LINE_NEUTRAL)
 
 
 def _file_name(text: str) -> str:

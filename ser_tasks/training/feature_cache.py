@@ -49,6 +49,8 @@ class Pool:
     """Int64 ``(copies, clips)``: number of frames."""
     corpus: np.ndarray
     """Int64 ``(clips,)``: index into ``frames``."""
+    states: np.ndarray | None = None
+    """Of models on pooled states, in place of frames: float32 ``(copies, clips, n_pooled)``."""
 
     def features(self, clip: int, copy: int = 0) -> np.ndarray:
         """Features float16 ``(frames, features)`` of one clip."""

@@ -2,11 +2,15 @@
 
 from typing import Any, TypeAlias
 
-from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.datasets.credits import CREDITS, UNKNOWN, permits_commercial_use
 from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
+from ser_tasks.training.calibrate import CAUTION, FOREIGN_TEMPERATURE, SET_CAUTION
+from ser_tasks.training.cross_validation import LINE_NEUTRAL
+from ser_tasks.training.pooled_states import COPY_SNR_DB
+from ser_tasks.training.trainer import is_pooled
 
 Scores: TypeAlias = dict[str, dict[str, Any]]
 """Metrics by name of the clips they are computed on."""
@@ -28,7 +32,7 @@ def model_card(bundle: Bundle) -> str:
 
 Classifies a segment of telephone speech (about 1 to 6 s, one speaker): probabilities of {emotions}.
 Model `{bundle.model}` on feature set `{bundle.feature_set_id}` ({_params(bundle)}).
-Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}. To train it again, from folders of the corpora below:
+{_length(bundle)} To train it again, from folders of the corpora below:
 
     {_command(bundle)}
 
@@ -37,7 +41,7 @@ Trained for {bundle.scores["epochs"]} epochs with seed {bundle.scores["seed"]}. 
 - **People at work or in education in the EU.** Inferring their emotions is prohibited (AI Act, Regulation (EU) 2024/1689,
   Art. 5(1)(f)), except for medical or safety reasons: do not score agents.
 - **Decisions about a person.** A segment's label is often wrong (see the error rates below), and speech is not proof of a feeling.
-- **Commercial use**, where the licence below excludes it.
+- **Commercial use**: the licence below {"permits" if permits_commercial_use(bundle.licence) else "does not permit"} it.
 
 Callers in the EU must be informed that emotion recognition is in use (Art. 50(3)).
 
@@ -46,8 +50,7 @@ Callers in the EU must be informed that emotion recognition is in use (Art. 50(3
 {markdown_table(["corpus", "licence", "clips: train, calibration, test"], corpora)}
 
 {_about_the_data(bundle)}
-Clips were trimmed of silence and brought to 8 kHz, -26 dBFS and G.711 mu-law. Training clips were augmented: speed, level, pauses,
-other codecs, reverberation, packet loss, noise and babble. The emotions of a corpus were sampled equally often.
+Clips were trimmed of silence and brought to 8 kHz, -26 dBFS and G.711 mu-law. {_augmentation(bundle)}
 `ser evaluate` measures the effect of telephone lines on the scores.
 {_origin(bundle)}
 {_split(bundle)}
@@ -103,6 +106,30 @@ def _origin(bundle: Bundle) -> str:
     return f"\n{origin}\n" if origin else ""
 
 
+def _length(bundle: Bundle) -> str:
+    seed = bundle.scores["seed"]
+    if is_pooled(bundle.model):
+        return f"Fitted at once, by logistic regression on the states of a frozen encoder, with seed {seed} of the noisy copies."
+    return f"Trained for {bundle.scores['epochs']} epochs with seed {seed}."
+
+
+def _augmentation(bundle: Bundle) -> str:
+    if not is_pooled(bundle.model):
+        return (
+            "Training clips were augmented: speed, level, pauses,\n"
+            "other codecs, reverberation, packet loss, noise and babble. The emotions of a corpus were sampled equally often."
+        )
+    low, high = COPY_SNR_DB
+    copies = bundle.scores.get("copies", 0)
+    noisy = (
+        f"Beside each clip as it is, {copies} copies of it were\ntrained on, in noise and in babble by turns, at {low:g} to {high:g} dB; "
+        "the voices of the babble are the speaker's own, at other speeds."
+        if copies
+        else "There were no augmented copies."
+    )
+    return f"{noisy}\nNo other augmentation was used. The emotions of a corpus have equal weights."
+
+
 def _about_the_data(bundle: Bundle) -> str:
     if all(entry["corpus"].lower() in CREDITS for entry in bundle.training_data):
         shared = any(entry.get("shared_sentences", 1) for entry in bundle.training_data)
@@ -131,7 +158,9 @@ def _params(bundle: Bundle) -> str:
 def _command(bundle: Bundle) -> str:
     scores, data = bundle.scores, " ".join(f"--data {entry['corpus']}/" for entry in bundle.training_data)
     options = f"--labels {','.join(bundle.labels)} --epochs {scores['epochs']} --folds {scores['folds']} --seed {scores['seed']}"
-    return f"ser train --model {bundle.model} {data} {options} --out {bundle.name}"
+    if bundle.priors:
+        options += " --priors " + ",".join(f"{label}={share:g}" for label, share in bundle.priors.items())
+    return f"ser train --model {bundle.model} {data} {options} --name {bundle.name} --out {bundle.name}"
 
 
 def _split(bundle: Bundle) -> str:
@@ -155,46 +184,90 @@ def _table(scores: Scores) -> str:
 
 
 def _unseen_corpora(bundle: Bundle) -> str:
-    if not (scores := bundle.scores.get("unheard_corpora")):
-        return ""
-    return f"""
+    parts = []
+    if scores := bundle.scores.get("test_on_line"):
+        parts.append(f"""
+## Scores on unseen speakers, by their line
+
+States are standardised by those of the training side's clips of the same corpus, {LINE_NEUTRAL:.0%} of them neutral, as calls are by the
+other calls of their line (`ser adapt`).
+
+{_table(scores)}
+""")
+    if scores := bundle.scores.get("unheard_corpora"):
+        parts.append(f"""
 ## Scores on unseen corpora
 
 Each corpus is scored by a model that was trained on the other corpora only. For another language or line, expect these scores rather
 than those above.
 
 {_table(scores)}
-"""
+""")
+    if scores := bundle.scores.get("unheard_corpora_on_line"):
+        parts.append(f"""
+The same, with states standardised by those of the corpus itself, weighted so that {LINE_NEUTRAL:.0%} are neutral, as after `ser adapt`:
+
+{_table(scores)}
+""")
+    return "".join(parts)
 
 
 def _robustness(bundle: Bundle) -> str:
     if not (scores := bundle.scores.get("robustness")):
         return ""
-    rows = [[name, f"{row['ua']:.2f}", f"{row['labels_flipped']:.0%}"] for name, row in scores.items()]
+    rows = [
+        [name, f"{row['ua']:.2f}", f"{row['labels_flipped']:.0%}", f"{row['auc_anger']:.3f}" if "auc_anger" in row else ""]
+        for name, row in scores.items()
+    ]
     return f"""
 ## Robustness
 
 Scores on unseen speakers under codecs, packet loss, gain, noise and babble.
 
-{markdown_table(["condition", "UA", "changed labels"], rows)}
+{markdown_table(["condition", "UA", "changed labels", "AUC of anger"], rows)}
 """
 
 
 def _calibration(bundle: Bundle) -> str:
-    if bundle.scores["folds"]:
-        source = "on clips of unseen speakers from the cross-validation"
-        if bundle.scores.get("unheard_corpora"):
-            source += "\nand, with half the weight, of unseen corpora"
+    if bundle.scores.get("unheard_corpora"):
+        source = "on clips of unseen corpora from the cross-validation"
+    elif bundle.scores["folds"]:
+        source = (
+            f"on clips of unseen speakers from the cross-validation, and then {CAUTION:g} times flatter or more: the temperature\n"
+            f"of a model on pooled states is {FOREIGN_TEMPERATURE:g} at least, as on unseen corpora of others"
+        )
     else:
         source = "on the calibration speakers only"
-    each = ",\nboth for unseen speakers and for unseen corpora" if bundle.scores["folds"] and bundle.scores.get("unheard_corpora") else ""
+    each = ",\nboth for unseen speakers and for unseen corpora" if bundle.scores.get("unheard_corpora") else ""
     return (
-        f"Fitted {source}, with equal weights for all emotions of a speaker.\n"
-        f"Logits are divided by {bundle.temperature:.3f}.\n"
+        f"Fitted {source},\nwith equal weights for all emotions of a speaker. Logits are divided by {bundle.temperature:.3f}.\n"
         f"A segment is unsure if its highest probability is below {bundle.unsure_below:.3f},\n"
-        f"{_threshold_rule(bundle)}{each}.\n"
+        f"{_threshold_rule(bundle)}{each}.\n{_more_calibration(bundle)}"
         f"Scores on the same clips after calibration:\n\n{_table(_unseen(bundle.scores['calibration']))}"
     )
+
+
+def _more_calibration(bundle: Bundle) -> str:
+    lines = []
+    for name, what in (("anger", "anger_score"), ("arousal", "arousal_score"), ("call_anger", "call_anger, on made-up calls")):
+        if found := bundle.calibrations.get(name):
+            lines.append(f"- {what}: expit({found.slope:.3f} logit {found.intercept:+.3f}), AUC {found.auc:.3f} on these clips")
+    if bundle.set_thresholds and bundle.set_coverage:
+        source = " of unseen corpora"
+        if not bundle.scores.get("unheard_corpora"):
+            source = f"; on unseen speakers here, {SET_CAUTION:g} times fewer were left out"
+        thresholds = ", ".join(f"{label} {lowest:.3f}" for label, lowest in bundle.set_thresholds.items())
+        lines.append(
+            f"- emotion_set: an emotion is in the set from these probabilities on: {thresholds}.\n"
+            f"  Stated coverage: {bundle.set_coverage:.0%} of the clips of each emotion{source}.\n"
+            "  It is no promise: corpora unlike these got less (see deploy/docs/MODEL.md)"
+        )
+    if bundle.priors:
+        shares = ", ".join(f"{label} {share:g}" for label, share in bundle.priors.items())
+        lines.append(
+            f"- base rates: {shares}, an assumption about calls that `SER_PRIORS` replaces; all scores of this card are at equal rates"
+        )
+    return "\n" + "\n".join(lines) + "\n\n" if lines else ""
 
 
 def _unseen(scores: Scores) -> Scores:

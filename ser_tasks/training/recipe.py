@@ -21,7 +21,7 @@ class Recipe:
     crop_s: tuple[float, float] = (1.5, 3.5)
     """Shortest and longest random crop of a clip; one length for all clips of a batch."""
     copies: int = 7
-    """Augmented copies of each clip; every epoch takes one of them or the clip itself, at random."""
+    """Augmented copies of each clip; every epoch takes one of them or the clip itself, at random. Models on pooled states take all."""
     babble_share: float = 0.25
     """Share of a batch's clips that are mixed with speech of other training speakers."""
     babble_snr_db: tuple[float, float] = (0.0, 22.0)
@@ -33,9 +33,11 @@ class Recipe:
     averaging: float = 0.995
     """Decay of the running mean of the weights, which is what training returns (Polyak and Juditsky, 1992)."""
 
+    other_emotions: bool = True
+    """Train on clips of emotions that are no label, too; their outputs are dropped afterwards."""
     ridge: float = 0.1
-    """Of models on pooled states (`PooledLinear`), which are trained without epochs, batches and augmentation: weight of the squared
-    coefficients."""
+    """Of models on pooled states (`PooledLinear`), which are trained without epochs and batches, and whose copies are in noise and in
+    babble by turns (`pooled_states.py`): weight of the squared coefficients."""
     neutral_shares: tuple[float, ...] = (0.25, 0.8)
     """Of models on pooled states: shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Each clip is trained on
     once with each of them."""
@@ -45,9 +47,9 @@ RECIPES = {
     "cnn_lstm": Recipe("mfcc40", epochs=16),
     "crnn": Recipe("logmel8k", epochs=8),
     "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
-    "ge2e_lr": Recipe("mel32", epochs=1, copies=0),
-    "whisper_lr": Recipe("whisper80", epochs=1, copies=0),
-    "joint_lr": Recipe("mel112", epochs=1, copies=0),
+    "ge2e_lr": Recipe("mel32", epochs=1, copies=2, other_emotions=False),
+    "whisper_lr": Recipe("whisper80", epochs=1, copies=2, other_emotions=False),
+    "joint_lr": Recipe("mel112", epochs=1, copies=2, other_emotions=False),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""

@@ -20,7 +20,8 @@ from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.feature_cache import Pool, pool_of
 from ser_tasks.training.fit import Examples, Normalisation, OnStep, even_weights, fit, ignore_step
-from ser_tasks.training.fit_pooled import fit_pooled, states_of
+from ser_tasks.training.fit_pooled import fit_pooled
+from ser_tasks.training.pooled_states import copies_of
 from ser_tasks.training.recipe import Recipe
 
 BATCH = 32
@@ -39,6 +40,8 @@ class ModelSpec:
     name: str
     version: str = "1"
     target_error: float = TARGET_ERROR
+    priors: tuple[tuple[str, float], ...] = ()
+    """Base rates of the bundle, by label; empty: all labels equally likely."""
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.labels) - set(EMOTIONS)):
@@ -46,11 +49,16 @@ class ModelSpec:
 
 
 def prepare(clips: pd.DataFrame, spec: ModelSpec, plan: Plan, progress: Progress) -> Pool:
-    """Features of all clips, and whatever else trainings on any of them share, computed once and kept in ``plan.cache``."""
-    pool = pool_of(clips, spec.recipe, plan, progress)
-    if issubclass(MODELS[spec.model], PooledLinear):
-        states_of(clips, pool, spec.model, spec.recipe, plan)
-    return pool
+    """Features of all clips, or their pooled states, which trainings on any of them share: computed once and kept in ``plan.cache``."""
+    if not is_pooled(spec.model):
+        return pool_of(clips, spec.recipe, plan, progress)
+    none = np.zeros((spec.recipe.copies + 1, len(clips)), np.int64)
+    return Pool([], none, none, none[0], copies_of(clips, spec.model, spec.recipe, plan, progress))
+
+
+def is_pooled(model: str) -> bool:
+    """Whether the model is a regression on pooled states."""
+    return issubclass(MODELS[model], PooledLinear)
 
 
 def learn(
@@ -70,15 +78,15 @@ def learn(
     train = np.flatnonzero((clips["side"] == "train") & (truth >= 0))
     examples = Examples(pool, train, truth[train], speakers[train], len(classes))
     features = feature_set(spec.recipe.feature_set)
-    if features.scaled:
+    if features.scaled or is_pooled(spec.model):  # pooled states are standardised themselves
         n_features = features.n_features(spec.recipe.feature_params)
         normalisation = Normalisation(np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
     else:
         normalisation = examples.normalisation()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
-        if issubclass(MODELS[spec.model], PooledLinear):
-            module, losses = _fitted_to_states(clips, examples, classes, spec, plan)
+        if is_pooled(spec.model):
+            module, losses = _fitted_to_states(examples, classes, spec)
         else:
             module, losses = _fitted(examples, normalisation, spec, plan, checkpoint, on_step)
     bundle = Bundle(
@@ -120,15 +128,12 @@ def _fitted(
     return only_classes(spec.model, module.cpu(), list(range(len(spec.labels))), n_features), losses
 
 
-def _fitted_to_states(
-    clips: pd.DataFrame, examples: Examples, classes: list[str], spec: ModelSpec, plan: Plan
-) -> tuple[nn.Module, list[float]]:
+def _fitted_to_states(examples: Examples, classes: list[str], spec: ModelSpec) -> tuple[nn.Module, list[float]]:
     """The same of a model on pooled states. Its loss is one number, for one epoch."""
     n_features = feature_set(spec.recipe.feature_set).n_features(spec.recipe.feature_params)
     module = make_model(spec.model, examples.n_classes, n_features)
     assert isinstance(module, PooledLinear)
-    states = states_of(clips, examples.pool, spec.model, spec.recipe, plan)
-    loss = fit_pooled(module, states, examples, classes.index("neutral") if "neutral" in classes else None, spec.recipe)
+    loss = fit_pooled(module, examples, classes.index("neutral") if "neutral" in classes else None, spec.recipe)
     return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), [loss]
 
 
@@ -145,10 +150,22 @@ def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: 
 def logits_of(bundle: Bundle, pool: Pool, clips: np.ndarray) -> np.ndarray:
     """Logits float64 ``(clips, labels)`` of the clips at these indices, without augmentation, up to a constant a row: log-probabilities
     at temperature 1."""
+    if pool.states is not None:
+        return logits_of_states(bundle, pool.states[0, clips])
     logits = np.empty((len(clips), len(bundle.labels)))
     raw = replace(bundle, temperature=1.0)
     for members, x, lengths in whole_clips(pool, clips):
         logits[members] = raw.probabilities(x, lengths).double().clamp(min=1e-30).log().numpy()
+    return logits
+
+
+@torch.inference_mode()
+def logits_of_states(bundle: Bundle, states: np.ndarray, line: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """Logits float64 ``(n, labels)`` of pooled states ``(n, n_pooled)``, standardised by mean and deviation of a line if given."""
+    module = bundle.line_model
+    assert module is not None
+    mean, scale = line if line is not None else (module.line_mean.numpy(), module.line_scale.numpy())
+    logits: np.ndarray = module.classify(torch.from_numpy((states - mean) / scale)).double().numpy()
     return logits
 
 

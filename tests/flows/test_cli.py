@@ -56,3 +56,9 @@ def test_models_lists_the_shipped_bundles():
     assert answer.exit_code == 0
     for name in ("cnn_tcn", "ge2e_tcn", "anger", "CC BY-NC-SA 4.0"):
         assert name in answer.output
+
+
+def test_models_says_whether_a_company_may_use_each():
+    lines = {line.split("│")[1].strip(): line for line in CliRunner().invoke(app, ["models"]).output.splitlines() if line.count("│") > 5}
+    allowed = {name: line.rstrip(" │").endswith("yes") for name, line in lines.items() if name}
+    assert allowed["default"] and allowed["fast"] and not allowed["research"] and not allowed["ge2e_tcn"]
