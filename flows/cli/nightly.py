@@ -19,7 +19,7 @@ def demo(lake: Lake = "demo-lake") -> None:
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls: synthetic voices, unlike the training data, so the model is mostly unsure, as it should be.\n")
+    typer.echo("\nThe calls: synthetic voices, which act no emotion. The model, adapted to them, hears them as neutral.\n")
     _print_sql(
         lake,
         """
