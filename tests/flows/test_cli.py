@@ -13,7 +13,6 @@ COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", 
 COMMANDS += [
     "backfill",
     "rescore",
-    "adapt",
     "retention",
     "rollback",
     "erase",
