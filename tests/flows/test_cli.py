@@ -13,6 +13,7 @@ COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", 
 COMMANDS += [
     "backfill",
     "rescore",
+    "adapt",
     "retention",
     "rollback",
     "erase",
