@@ -135,5 +135,5 @@ def test_a_night_whose_every_write_is_broken_once_is_completed_write_by_write(fa
             if key.startswith("whole/") and key.endswith(".parquet") and "/runs/" not in key
         }
         written = {key.partition("/")[2] for key in broken}
-        assert {key for key in written if not key.startswith("settled/")} == parts | {"", "keys.json"}  # the run's row and the file of keys besides
+        assert {key for key in written if not key.startswith("settled/")} == parts | {"", "keys.json"}  # "": the run's row
         assert rows_of(lake) == rows_of(whole)
