@@ -331,11 +331,7 @@ class Settings(BaseSettings):
     @field_validator("line_by")
     @classmethod
     def _line_facts(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if unknown := [name for name in names if name not in LINE_FACTS]:
-            raise ValueError(f"{unknown[0]!r} is no fact that names a line: choose among {', '.join(LINE_FACTS)}.")
-        if len(set(names)) != len(names):
-            raise ValueError(f"The facts that name a line are {', '.join(names)}: name each once.")
-        return names
+        return checked_line_facts(names)
 
     @field_validator("precision")
     @classmethod
@@ -343,6 +339,15 @@ class Settings(BaseSettings):
         if name not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"{name!r} is not a precision: choose float32, bfloat16 or float16.")
         return name
+
+
+def checked_line_facts(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Facts that may name a line. Raises ValueError for one that no call has, and for one that is named twice."""
+    if unknown := [name for name in names if name not in LINE_FACTS]:
+        raise ValueError(f"{unknown[0]!r} is no fact that names a line: choose among {', '.join(LINE_FACTS)}.")
+    if len(set(names)) != len(names):
+        raise ValueError(f"The facts that name a line are {', '.join(names)}: name each once.")
+    return names
 
 
 @functools.cache

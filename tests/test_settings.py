@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_tasks.settings import code_version, commit_of
+from ser_tasks.settings import checked_line_facts, code_version, commit_of
 
 
 @pytest.fixture
@@ -46,3 +46,13 @@ def test_without_git_there_is_no_commit(tmp_path, checkout, monkeypatch):
 def test_rows_carry_the_commit_of_a_checkout():
     commit = commit_of(Path(__file__).parents[1])
     assert commit is None or code_version.__wrapped__().endswith(commit)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("colour",), "'colour' is no fact that names a line: choose among language"), (("queue", "queue"), "name each once")],
+)
+def test_facts_that_cannot_name_a_line_are_refused(names, message):
+    with pytest.raises(ValueError, match=message):
+        checked_line_facts(names)
+    assert checked_line_facts(("queue", "codec")) == ("queue", "codec")

@@ -221,31 +221,25 @@ def adapt(
 
     Example: `ser adapt --recordings s3://calls --lake s3://lake/emotions --by language,codec`
     """
-    from rich.console import Console
-    from rich.table import Table
+    import pyarrow as pa
 
     from ser_tasks.inference.line_profile import ALL
     from ser_tasks.pipeline.adapt import adapt as adapt_to
+    from ser_tasks.pipeline.spec import run_settings
+    from ser_tasks.query import formats
+    from ser_tasks.settings import Settings, checked_line_facts
 
-    profile = adapt_to(recordings, lake, _settings(model, policy, by), hours, device.value, workers)
-    table = Table("line", "recordings", "callers", "segments", "speech", "base rates", "remark", box=None)
-    for line in profile.lines.values():
-        rates = ", ".join(f"{label} {share:.0%}" for label, share in (line.priors or {}).items()) or "not estimated"
-        counts = f"{line.recordings:,}", f"{line.callers:,}", f"{line.segments:,}", f"{line.speech_s / 60:,.0f} min"
-        table.add_row(line.name, *counts, rates if not line.refused else "", line.refused or "")
-    Console().print(table)
+    settings = run_settings(Settings(), model, policy)
+    if by is not None:
+        facts = tuple(fact.strip() for fact in by.split(",") if fact.strip())
+        settings = settings.model_copy(update={"line_by": checked_line_facts(facts)})
+    profile = adapt_to(recordings, lake, settings, hours, device.value, workers)
+    columns = ("name", "recordings", "callers", "segments", "speech_s", "refused")
+    lines = [{column: getattr(line, column) for column in columns} for line in profile.lines.values()]
+    typer.echo(formats.render(pa.Table.from_pylist(lines)))
     if refused := profile.lines[ALL].refused:
         raise failure(f"No line profile was written: {refused}. Give a store with more calls, or a larger --hours.")
     typer.echo(f"Line profile {profile.profile_id} of {profile.model_id}: it counts for recordings that are planned from now on.")
-
-
-def _settings(model: str | None, policy: str | None, by: str | None) -> Any:
-    from ser_tasks.pipeline.spec import run_settings
-    from ser_tasks.settings import Settings
-
-    settings = run_settings(Settings(), model, policy)
-    facts = [fact.strip() for fact in by.split(",") if fact.strip()] if by is not None else settings.line_by
-    return Settings.model_validate(settings.model_dump() | {"line_by": facts})
 
 
 def rescore(
