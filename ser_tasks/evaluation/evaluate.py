@@ -356,12 +356,11 @@ class ClipScorer:
         return features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
 
     def _standards(self, line: np.ndarray) -> Standards | None:
-        """By what pieces on these lines (pieces,) are standardised. Base rates stay as trained: a labelled corpus has none of its own."""
+        """By what pieces on these lines (pieces,) are standardised."""
         if not self.lines:
             return None
         mean, deviation = (np.array([getattr(each, name) for each in self.lines], np.float32) for name in ("mean", "deviation"))
-        labels = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).bundle.labels
-        return Standards(line.astype(np.int64), mean, deviation, np.zeros((len(self.lines), len(labels)), np.float32))
+        return Standards(line.astype(np.int64), mean, deviation)
 
 
 def _pieces(signal: np.ndarray) -> list[np.ndarray]:

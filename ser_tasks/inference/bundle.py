@@ -215,13 +215,11 @@ class Bundle:
         """
         return self.calibrated(self.module(self.normalised(x), lengths))
 
-    def calibrated(self, logits: torch.Tensor, log_priors: torch.Tensor | None = None) -> torch.Tensor:
-        """Probabilities of logits ``(batch, labels)``. The bundle's priors, else ``log_priors`` ``(batch, labels)``, correct them."""
+    def calibrated(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities of logits ``(batch, labels)``, corrected to the bundle's priors."""
         scaled = logits.float() / self.temperature
         if self.priors:
             scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=logits.device).log()
-        elif log_priors is not None:
-            scaled = scaled + log_priors
         return torch.softmax(scaled, dim=1)
 
     def description(self) -> dict[str, Any]:

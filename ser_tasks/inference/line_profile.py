@@ -38,11 +38,6 @@ class Line:
     """(features,)"""
     deviation: NDArray[np.float32] | None = None
     """(features,), above 0."""
-    priors: Mapping[str, float] | None = None
-    """Estimated base rate of each label; None where the interval is too wide to use it."""
-    priors_low: Mapping[str, float] | None = None
-    priors_high: Mapping[str, float] | None = None
-    """The ends of the base rates' 90 % intervals."""
     usual_distance: float | None = None
     """Median over the sample's calls of the root mean square of their standardised features."""
     high_distance: float | None = None
@@ -85,7 +80,7 @@ def profile_id(model_id: str, by: tuple[str, ...], lines: Mapping[str, Line]) ->
     """The first 12 hexadecimal digits of the SHA-256 over the model, the facts and every line's statistics."""
     digest = hashlib.sha256(f"{model_id}\n{','.join(by)}\n".encode())
     for name, line in sorted(lines.items()):
-        digest.update(f"{name} {line.segments} {line.callers} {line.refused} {dict(line.priors or {})}\n".encode())
+        digest.update(f"{name} {line.segments} {line.callers} {line.refused}\n".encode())
         for values in (line.mean, line.deviation):
             if values is not None:
                 digest.update(np.ascontiguousarray(values, "<f4").tobytes())
@@ -107,9 +102,7 @@ class Standards:
     """(lines, features)"""
     deviation: NDArray[np.float32]
     """(lines, features)"""
-    log_priors: NDArray[np.float32]
-    """(lines, labels): natural logarithms of base rates; 0 where the probabilities stay as trained."""
 
     def of(self, members: NDArray[np.int64]) -> "Standards":
         """Those of some of the segments, in their order."""
-        return Standards(self.index[members], self.mean, self.deviation, self.log_priors)
+        return Standards(self.index[members], self.mean, self.deviation)

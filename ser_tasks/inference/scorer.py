@@ -212,13 +212,11 @@ class Scorer:
         pooled = model.pooled(bundle.normalised(x), lengths).float()
         raw = torch.from_numpy(standards.index < 0).to(x.device)
         row = torch.from_numpy(standards.index).clamp(min=0).to(x.device)
-        mean, deviation, log_priors = (
-            torch.from_numpy(values).to(x.device)[row] for values in (standards.mean, standards.deviation, standards.log_priors)
-        )
+        mean, deviation = (torch.from_numpy(values).to(x.device)[row] for values in (standards.mean, standards.deviation))
         mean = torch.where(raw[:, None], model.line_mean, mean)
         deviation = torch.where(raw[:, None], model.line_scale, deviation)
         standardised = (pooled - mean) / deviation
-        probabilities = bundle.calibrated(model.classify(standardised), log_priors.masked_fill(raw[:, None], 0))
+        probabilities = bundle.calibrated(model.classify(standardised))
         distance = standardised.square().mean(dim=1).masked_fill(raw, torch.nan)
         return torch.cat([probabilities, distance[:, None]], dim=1)
 

@@ -49,7 +49,7 @@ class ChunkHandler:
         self.device = choose_device(spec.device).type
         self.lake = open_store(spec.lake_uri)
         of_model = [load_profile(spec.lake_uri, key) for key in spec.profiles]
-        self.profiles = ProfileBook(of_model, self.bundle.labels, spec.of_profile)
+        self.profiles = ProfileBook(of_model, spec.of_profile)
 
     def extract(self, chunk: Chunk, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
         """The first stage, in the worker processes."""

@@ -1,12 +1,11 @@
 """Which line profile counts for a recording, and by what its segments are standardised."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ser_tasks.inference.line_profile import Line, LineProfile, Standards
 from ser_tasks.lake import profiles
@@ -25,10 +24,6 @@ class OnLine:
     def name(self) -> str | None:
         return self.line.name if self.line else None
 
-    @property
-    def priors(self) -> Mapping[str, float] | None:
-        return self.line.priors if self.line else None
-
 
 RAW = OnLine()
 
@@ -36,10 +31,10 @@ RAW = OnLine()
 class ProfileBook:
     """The profiles of a run's model, from which each recording has one: the newest that counts for the time at which it was planned."""
 
-    def __init__(self, of_model: Iterable[LineProfile], labels: tuple[str, ...], only: str | None = None):
+    def __init__(self, of_model: Iterable[LineProfile], only: str | None = None):
         """``of_model``: oldest first. ``only``: the id of the one profile that counts for all recordings."""
         self._profiles = [profile for profile in of_model if only in (None, profile.profile_id)]
-        self._labels, self._always = labels, only is not None
+        self._always = only is not None
 
     def line_of(self, result: Extracted) -> OnLine:
         """By what a call is scored."""
@@ -71,15 +66,7 @@ class ProfileBook:
             np.array(index, np.int64),
             np.array([line.mean for line in lines], np.float32),
             np.array([line.deviation for line in lines], np.float32),
-            np.array([log_priors(line, self._labels) for line in lines], np.float32),
         )
-
-
-def log_priors(line: Line, labels: tuple[str, ...]) -> NDArray[np.float32]:
-    """Natural logarithms of a line's base rates (labels,); 0 where they are not known."""
-    if line.priors is None:
-        return np.zeros(len(labels), np.float32)
-    return np.log(np.array([line.priors[label] for label in labels], np.float32))
 
 
 def line_facts(result: Extracted) -> dict[str, Any]:
@@ -106,9 +93,6 @@ def profile_rows(profile: LineProfile, code_version: str) -> list[dict[str, Any]
             "refused": line.refused,
             "mean": None if line.mean is None else line.mean.tolist(),
             "deviation": None if line.deviation is None else line.deviation.tolist(),
-            "priors": shares_text(line.priors),
-            "priors_low": shares_text(line.priors_low),
-            "priors_high": shares_text(line.priors_high),
             "usual_distance": line.usual_distance,
             "high_distance": line.high_distance,
             "run_id": profile.run_id,
@@ -130,9 +114,6 @@ def profile_of_rows(rows: list[dict[str, Any]]) -> LineProfile:
             refused=row["refused"],
             mean=None if row["mean"] is None else np.array(row["mean"], np.float32),
             deviation=None if row["deviation"] is None else np.array(row["deviation"], np.float32),
-            priors=_shares(row["priors"]),
-            priors_low=_shares(row["priors_low"]),
-            priors_high=_shares(row["priors_high"]),
             usual_distance=row["usual_distance"],
             high_distance=row["high_distance"],
         )
@@ -147,13 +128,3 @@ def profile_of_rows(rows: list[dict[str, Any]]) -> LineProfile:
 def load_profile(lake_uri: str, key: str) -> LineProfile:
     """The profile of a part of a lake; each is read once in a process. Raises BrokenPartError, FileNotFoundError."""
     return profile_of_rows(profiles.read(open_store(lake_uri), key))
-
-
-def shares_text(shares: Mapping[str, float] | None) -> str | None:
-    """Shares by emotion as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
-    return ",".join(f"{label}={share:g}" for label, share in shares.items()) if shares else None
-
-
-def _shares(text: str | None) -> dict[str, float] | None:
-    pairs = (pair.split("=") for pair in text.split(",")) if text else ()
-    return {label: float(share) for label, share in pairs} or None

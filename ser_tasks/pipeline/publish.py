@@ -19,7 +19,7 @@ from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.aggregate import Scored, ScoreRules, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.ingest import Chunk
-from ser_tasks.pipeline.lines import RAW, ProfileBook, shares_text
+from ser_tasks.pipeline.lines import RAW, ProfileBook
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import OUTCOMES, WORKER_STAGES
 from ser_tasks.settings import Settings, code_version
@@ -86,9 +86,8 @@ def publish_chunk(
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
     for result, probabilities, distances in results:
         on_line = profiles.line_of(result) if result.scored_segments else RAW
-        priors = bundle.priors_text or shares_text(on_line.priors)
-        provenance = {"priors": priors, "line_profile": on_line.profile_id, **of_run}
-        rules = ScoreRules(bundle.labels, bundle.unsure_below, bundle.priors or on_line.priors, bundle.calibrations, bundle.set_thresholds)
+        provenance = {"priors": bundle.priors_text, "line_profile": on_line.profile_id, **of_run}
+        rules = ScoreRules(bundle.labels, bundle.unsure_below, bundle.priors, bundle.calibrations, bundle.set_thresholds)
         scores = Scored(result, probabilities, rules, on_line.name, distances)
         if result.outcome is None and len(scores.probabilities):
             result.outcome = "scored"
