@@ -3,23 +3,58 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ser_tasks.datasets.banglaser import BANGLASER
+from ser_tasks.datasets.casia import CASIA
 from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files, emotions_of, speaker_ids
 from ser_tasks.datasets.crema_d import CREMA_D
+from ser_tasks.datasets.eesdb import EESDB
+from ser_tasks.datasets.emns import EMNS
 from ser_tasks.datasets.emodb import EMODB
+from ser_tasks.datasets.emogator import EMOGATOR
+from ser_tasks.datasets.emospeech_india import EMOSPEECH_INDIA
+from ser_tasks.datasets.emovo import EMOVO
+from ser_tasks.datasets.emozionalmente import EMOZIONALMENTE
 from ser_tasks.datasets.esd import ESD
 from ser_tasks.datasets.iemocap import IEMOCAP
 from ser_tasks.datasets.labels_csv import read_labels_csv
 from ser_tasks.datasets.leaks import Leak, refuse_leaks, shared
+from ser_tasks.datasets.mesd import MESD
 from ser_tasks.datasets.nemo import NEMO
 from ser_tasks.datasets.ravdess import RAVDESS
+from ser_tasks.datasets.rml import RML
 from ser_tasks.datasets.savee import SAVEE
 from ser_tasks.datasets.split import SIDES, SPLITS, folds_of, split_by_speaker
 from ser_tasks.datasets.subesco import SUBESCO
+from ser_tasks.datasets.susas import SUSAS
 from ser_tasks.datasets.tess import TESS
+from ser_tasks.datasets.turev import TUREV
 
 Reader = Callable[[Path], Corpus]
 
-DATASETS: dict[str, Layout] = {layout.name: layout for layout in (CREMA_D, EMODB, ESD, IEMOCAP, NEMO, RAVDESS, SAVEE, SUBESCO, TESS)}
+LAYOUTS = (
+    CREMA_D,
+    EMODB,
+    ESD,
+    IEMOCAP,
+    NEMO,
+    RAVDESS,  # before BANGLASER, whose names look the same
+    SAVEE,
+    SUBESCO,
+    TESS,
+    BANGLASER,
+    CASIA,
+    EESDB,
+    EMNS,
+    EMOGATOR,
+    EMOSPEECH_INDIA,
+    EMOVO,
+    EMOZIONALMENTE,
+    MESD,
+    RML,
+    SUSAS,
+    TUREV,
+)
+DATASETS: dict[str, Layout] = {layout.name: layout for layout in LAYOUTS}
 """Published corpora, by name."""
 
 
@@ -58,9 +93,14 @@ def _reader(folder: Path) -> Reader | None:
 
 
 def _layout(folder: Path) -> Reader | None:
-    """The reader of the corpus whose file names most of the folder's audio files have."""
-    files = list(audio_files(folder))
-    return next((layout.read for layout in DATASETS.values() if sum(layout.names(folder, path) for path in files) > len(files) / 2), None)
+    """The reader of the corpus whose file names most of the folder's audio files have, and more than half of them.
+
+    Where names could be of two corpora alike, it is the one whose name is in the folder's path, or else the first of ``DATASETS``.
+    """
+    files, path = list(audio_files(folder)), folder.resolve().as_posix().lower()
+    counts = {layout.name: layout.count(folder, files) for layout in DATASETS.values()}
+    best = max(counts, key=lambda name: (counts[name], name in path))
+    return DATASETS[best].read if counts[best] > len(files) / 2 else None
 
 
 __all__ = [

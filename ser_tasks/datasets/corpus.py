@@ -11,11 +11,12 @@ import pandas as pd
 
 from ser_tasks.datasets.clip import digest_of, file_of
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN
-from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT
+from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT, OF_CORPUS
 from ser_tasks.schemas import EMOTIONS
 
 COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest")
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff", ".au", ".sph", ".webm", ".avi"}
+"""Of files that hold clips; of videos, the sound is read."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,18 @@ class Layout:
     """From the match of a clip's path and the notes: columns of the clip, speaker and label among them, or why it is left out."""
     notes: Callable[[Path], Any] = field(default=lambda folder: None)
     """Reads the folder's lists of speakers, transcripts and the like, once, for ``facts``."""
+    listed: bool = False
+    """Names say nothing: only files that are in the notes, by their group ``file``, are of this corpus."""
+    any_case: bool = False
+    """Names may be in capital letters; ``facts`` gets them in small ones."""
 
-    def names(self, folder: Path, path: Path) -> bool:
-        """Whether a file below the folder has a name of this corpus."""
-        return self._match(folder, path) is not None
+    def count(self, folder: Path, files: list[Path]) -> int:
+        """How many of these files below the folder have a name of this corpus."""
+        matches = [match for path in files if (match := self._match(folder, path))]
+        if self.listed and matches:
+            notes = self.notes(folder)
+            return sum(match["file"] in notes for match in matches)
+        return len(matches)
 
     def read(self, folder: Path) -> Corpus:
         """The corpus below the folder. Files that could not be read are counted in ``dropped``."""
@@ -70,7 +79,8 @@ class Layout:
         return corpus_of(self.name, pd.DataFrame(rows, dtype=object), dropped)
 
     def _match(self, folder: Path, path: Path) -> re.Match[str] | None:
-        return re.fullmatch(rf"(?:.*/)?(?:{self.file_name})", path.relative_to(folder).with_suffix("").as_posix())
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        return re.fullmatch(rf"(?:.*/)?(?:{self.file_name})", name.lower() if self.any_case else name)
 
 
 def speaker_ids(clips: pd.DataFrame) -> pd.Series:
@@ -113,7 +123,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
         rows = rows[wanted]
 
     keep(rows["file"].notna() & rows["speaker"].notna(), "file or speaker empty")
-    rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL))
+    rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL | OF_CORPUS.get(name.lower(), {})))
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
     keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
     digests = [digest_of(file) for file in rows["file"]]

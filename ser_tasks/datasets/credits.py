@@ -13,6 +13,8 @@ class Credit:
     licence: str
 
 
+UNKNOWN = "unknown"
+
 CREDITS = {
     "ravdess": Credit(
         "RAVDESS, The Ryerson Audio-Visual Database of Emotional Speech and Song",
@@ -68,13 +70,84 @@ CREDITS = {
         "PLoS ONE 16(4): e0250173, 2021",
         "CC BY 4.0",
     ),
+    "emozionalmente": Credit(
+        "Emozionalmente, a crowdsourced corpus of simulated emotional speech in Italian",
+        "Fabio Catania and Franca Garzotto",
+        "zenodo.org/records/6569824",
+        "CC BY 4.0",
+    ),
+    "mesd": Credit(
+        "MESD, Mexican Emotional Speech Database",
+        "Mathilde M. Duville, Luz M. Alonso-Valerdi and David I. Ibarra-Zarate",
+        "Mendeley Data, doi:10.17632/cy34mh68j9.5, 2022",
+        "CC BY 4.0",
+    ),
+    "banglaser": Credit(
+        "BanglaSER, a speech emotion recognition dataset for the Bangla language",
+        "Rakesh Kumar Das, Nahidul Islam, Md. Rayhan Ahmed, Salekul Islam, Swakkhar Shatabda and A. K. M. Muzahidul Islam",
+        "Data in Brief 42, 2022",
+        "CC BY 4.0",
+    ),
+    "emns": Credit(
+        "EMNS, an emotive single-speaker dataset for narrative storytelling",
+        "Kari A. Noriy, Xiaosong Yang and Jian Jun Zhang",
+        "openslr.org/136, 2023",
+        "CC BY 4.0",
+    ),
+    "rml": Credit(
+        "RML Emotion Database",
+        "Yongjin Wang and Ling Guan",
+        "An investigation of speech-based human emotion recognition, MMSP 2004",
+        "for research, by agreement",
+    ),
+    "susas": Credit(
+        "SUSAS, Speech Under Simulated and Actual Stress",
+        "John H. L. Hansen and Sahar E. Bou-Ghazale",
+        "Getting started with SUSAS, Eurospeech 1997 (LDC99S78)",
+        "for members of the Linguistic Data Consortium, by agreement",
+    ),
+    "eesdb": Credit(
+        "EESDB, Chinese elderly emotion database",
+        "Kunxia Wang and others",
+        "Speech emotion recognition using Fourier parameters, IEEE Transactions on Affective Computing 6(1), 2015",
+        UNKNOWN,
+    ),
+    "casia": Credit(
+        "CASIA Chinese emotional speech corpus",
+        "Institute of Automation, Chinese Academy of Sciences",
+        "ChineseLDC CLDC-SPC-2005-010",
+        "for research, by agreement",
+    ),
+    "emovo": Credit(
+        "EMOVO Corpus, an Italian Emotional Speech Database",
+        "Giovanni Costantini, Iacopo Iaderola, Andrea Paoloni and Massimiliano Todisco",
+        "LREC 2014",
+        "for research",
+    ),
+    "turev": Credit(
+        "TurEV-DB, Turkish Emotion Voice Database",
+        "Salih Firat Canpolat, Zuhal Ormanoglu and Deniz Zeyrek",
+        "SLTU and CCURL 2020",
+        UNKNOWN,
+    ),
+    "emospeech_india": Credit(
+        "Indian EmoSpeech Command Dataset",
+        "Subham Banga, Ujjwal Upadhyay, Piyush Agarwal, Aniket Sharma and Prerana Mukherjee",
+        "arXiv 1910.13801, 2019",
+        "CC BY-NC-SA 4.0",
+    ),
+    "emogator": Credit(
+        "EmoGator, vocal bursts",
+        "Fred W. Buhl",
+        "github.com/fredbuhl/EmoGator, 2023",
+        "Apache-2.0",
+    ),
 }
 """By corpus, lower case."""
 
-LICENCES = ("CC0", "CC BY 4.0", "CC BY-NC-SA 4.0")
+LICENCES = ("CC0", "Apache-2.0", "CC BY 4.0", "CC BY-NC-SA 4.0")
 """Licences that can be combined, from the most permissive to the strictest, which then applies to the whole."""
-UNKNOWN = "unknown"
-COMMERCIAL = ("CC0", "CC BY 4.0")
+COMMERCIAL = ("CC0", "Apache-2.0", "CC BY 4.0")
 """Licences that permit commercial use."""
 
 

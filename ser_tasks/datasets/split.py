@@ -75,8 +75,12 @@ def folds_of(clips: pd.DataFrame, split: str, n_folds: int = 6, tested: list[str
 
 
 def _k_fold(clips: pd.DataFrame, tested: list[str], n_folds: int) -> dict[str, Masks]:
-    """Fold k tests the k-th block of every tested corpus's speakers in the order of their names: RAVDESS 1-4, 5-8, ..."""
-    block = _blocks(clips, "speaker", tested, n_folds)
+    """Fold k tests the k-th block of every tested corpus's speakers in the order of their names: RAVDESS 1-4, 5-8, ...
+
+    Beside a corpus of enough speakers, one of fewer speakers than folds has one block a speaker.
+    """
+    speakers = clips[clips["corpus"].isin(tested)].groupby("corpus")["speaker"].nunique()
+    block = _blocks(clips, "speaker", tested, n_folds, fewer=bool(speakers.max() >= n_folds))
     return {f"fold {number + 1} of {n_folds}": (block == number, block != number) for number in range(n_folds)}
 
 

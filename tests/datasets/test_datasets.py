@@ -22,6 +22,10 @@ from tests.factories.calls import speechlike
 def sound(path: Path, seed: int) -> None:
     """A short clip of its own; the same seed gives the same samples. Seed 0 is silence."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix in CONTAINERS:
+        signal = 0.1 * np.random.default_rng(seed).standard_normal((1, 8000)).astype(np.float32)
+        write_with_pyav(path, signal, 48000, CONTAINERS[path.suffix])
+        return
     soundfile.write(path, bool(seed) * np.random.default_rng(seed).integers(-5000, 5000, 800, np.int16), 8000)
 
 
@@ -102,6 +106,9 @@ def test_missing_file_and_missing_column_are_named(tmp_path):
         read_labels_csv(tmp_path)
 
 
+CONTAINERS = {".webm": ("webm", "libopus", 48000), ".avi": ("avi", "pcm_s16le", 22050)}
+"""Of files that libsndfile does not write."""
+
 TREES = {
     "ravdess": {
         "Actor_01/03-01-05-01-02-01-01.wav": ("ravdess_01", "male", "anger", "en", "02"),
@@ -144,6 +151,88 @@ TREES = {
         "0001/Neutral/train/0001_000001.wav": ("esd_0001", None, "neutral", "zh", "zh 1"),
         "0020/Surprise/0020_001750.wav": ("esd_0020", None, "surprise", "en", "en 350"),
     },
+    "emozionalmente": {
+        "emozionalmente_dataset/audio/5f3a_1.wav": ("emozionalmente_anna", "female", "happiness", "it", "Vado a casa"),
+        "emozionalmente_dataset/audio/5f3a_2.wav": ("emozionalmente_ugo", "male", "neutral", "it", "Vado a casa"),
+        "emozionalmente_dataset/audio/5f3a_3.wav": ("emozionalmente_zoe", None, "anger", "it", None),
+        "emozionalmente_dataset/audio/9.wav": "not in metadata/samples.csv",
+    },
+    "mesd": {
+        "Mexican Emotional Speech Database (MESD)/Anger_C_A_abajo.wav": ("mesd_C", None, "anger", "es", "abajo"),
+        "Mexican Emotional Speech Database (MESD)/Happiness_F_B_Buenos días.wav": ("mesd_F", "female", "happiness", "es", "buenos días"),
+        "Mexican Emotional Speech Database (MESD)/Neutral_M_A_ayer.wav": ("mesd_M", "male", "neutral", "es", "ayer"),
+    },
+    "banglaser": {
+        "BanglaSER/Actor 34/03-01-01-02-03-03-34.wav": ("banglaser_34", "female", "happiness", "bn", "03"),
+        "BanglaSER/Actor 01/03-01-03-02-01-01-01.wav": ("banglaser_01", "male", "anger", "bn", "01"),
+        "BanglaSER/Actor 01/03-01-05-01-01-02-01.wav": ("banglaser_01", "male", "neutral", "bn", "01"),
+    },
+    "emns": {
+        "raw_webm/recording_1.webm": ("emns_3", "female", "anger", "en", "Get out of here."),
+        "raw_webm/recording_2.webm": ("emns_3", "female", "happiness", "en", "We made it!"),
+        "raw_webm/recording_3.webm": "sarcastic: a way of speaking, and no emotion (EMNS)",
+        "raw_webm/recording_4.webm": "not in metadata.csv",
+        "raw_webm/recording_5.webm": ("emns_3", "female", "surprise", "en", "You?"),
+    },
+    "emovo": {
+        "EMOVO/f1/gio-f1-b1.wav": ("emovo_f1", "female", "happiness", "it", "b1"),
+        "EMOVO/m3/rab-m3-d2.wav": ("emovo_m3", "male", "anger", "it", "d2"),
+        "EMOVO/m3/tri-m3-l4.wav": ("emovo_m3", "male", "sadness", "it", "l4"),
+    },
+    "turev": {
+        "Sound Source/Angry/6783_a_kz.wav": ("turev_6783", None, "anger", "tr", None),
+        "Sound Source/Calm/1358_deniz.wav": ("turev_1358", None, "neutral", "tr", None),
+        "Sound Source/Happy/1358_deniz.wav": ("turev_1358", None, "happiness", "tr", None),
+    },
+    "casia": {
+        "相同文本300/ZhaoZuoxiang/angry/201.wav": ("casia_zhaozuoxiang", None, "anger", "zh", "201"),
+        "不同文本100/Zuoxiang.Zhao/normal/301.wav": ("casia_zhaozuoxiang", None, "neutral", "zh", "neutral 301"),
+        "liuchanhg/surprise/250.wav": ("casia_liuchanhg", None, "surprise", "zh", "250"),
+    },
+    "rml": {
+        "rml-1/s1/an1.avi": ("rml_s1", None, "anger", None, None),
+        "rml-2/s8/chinese/ha2.avi": ("rml_s8", None, "happiness", None, None),
+        "rml-2/s8/su10.wav": ("rml_s8", None, "surprise", None, None),
+    },
+    "susas": {
+        "simulated/angry/boston1/help2.wav": ("susas_boston1", "male", "anger", "en", "help"),
+        "simulated/nyc3/neutral/break1.wav": ("susas_nyc3", "male", "neutral", "en", "break"),
+        "simulated/loud/general2/no1.wav": "loud: a way of speaking, and no emotion (SUSAS)",
+    },
+    "eesdb": {
+        "F01/anger/03.wav": ("eesdb_F01", "female", "anger", "zh", None),
+        "sadness/m12_07.wav": ("eesdb_M12", "male", "sadness", "zh", None),
+    },
+    "emospeech_india": {
+        "delhi/bacho-safe-angry-1562907046662-c7b431195e2871a0c0b0825234c1e22bbcde02163992fd45108a7974.wav": (
+            "emospeech_india_c7b431195e28",
+            None,
+            "anger",
+            "hi",
+            "bacho",
+        ),
+        "delhi/no-safe-Calm-1562907046663-c7b431195e2871a0c0b0825234c1e22bbcde02163992fd45108a7974.wav": (
+            "emospeech_india_c7b431195e28",
+            None,
+            "neutral",
+            "en",
+            "no",
+        ),
+        "delhi/background-safe-None-20190701193438-d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f.wav": (
+            "no emotion given (EmoSpeech India)"
+        ),
+        "delhi/help-gunshots-fearful-1562907046664-c7b431195e2871a0c0b0825234c1e22bbcde02163992fd45108a7974.wav": (
+            "gunshots or breaking glass (EmoSpeech India)"
+        ),
+        "delhi/help-safe-fearful-1562907046665-d14a028c2a3a2bc9476102bb288234c415a2b01f828ea62ac5b3e42f.wav": (
+            "its speaker is unknown (EmoSpeech India)"
+        ),
+    },
+    "emogator": {
+        "data/mp3/000001-13-1.wav": ("emogator_000001", None, "happiness", None, None),
+        "data/mp3/000357-28-3.wav": ("emogator_000357", None, "surprise", None, None),
+        "data/mp3/000357-02-3.wav": "amusement: no emotion of the taxonomy (EmoGator)",
+    },
     "subesco": {
         "F_01_OISHI_S_1_ANGRY_1.wav": ("subesco_F01", "female", "anger", "bn", "1"),
         "M_10_SHIPU_S_10_DISGUST_5.wav": ("subesco_M10", "male", "disgust", "bn", "10"),
@@ -152,6 +241,18 @@ TREES = {
 """Published file names with speaker, gender, emotion, language and sentence, or with the reason why they are left out."""
 
 BESIDE = {
+    "emozionalmente": {
+        "emozionalmente_dataset/metadata/samples.csv": "timestamp,file_name,actor,emotion_expressed,sentence\n"
+        "1,5f3a_1.wav,anna,joy,Vado a casa\n2,5f3a_2.wav,ugo,neutrality,Vado a casa\n3,5f3a_3.wav,zoe,anger,\n",
+        "emozionalmente_dataset/metadata/users.csv": "username,age,gender,mother_tongue\nanna,30,female,italian\nugo,40,male,italian\n",
+    },
+    "emns": {
+        "metadata.csv": "id|utterance|description|emotion|date_created|status|gender|age|level|audio_recording|user_id\n"
+        "1|Get out of here.|shouts|Angry||Complete|Female|20|9|wavs/recording_1.webm|3\n"
+        "2|We made it!|glad|Excited||Complete|Female|20|9|wavs/recording_2.webm|3\n"
+        "3|Well done.|dry|Sarcastic||Complete|Female|20|9|wavs/recording_3.webm|3\n"
+        "5|You?|-|Surprised||Complete|Female|20|9|wavs/recording_5.webm|3\n"
+    },
     "crema_d": {"VideoDemographics.csv": "ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n1002,21,Female,Asian,-\n"},
     "nemo": {
         "data.tsv": "file_id\temotion\traw_text\tnormalized_text\tspeaker_id\tsex\tage\n"
@@ -176,6 +277,30 @@ def plant(folder: Path, name: str) -> Path:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(text)
     return folder
+
+
+def test_names_of_two_corpora_are_of_the_one_that_more_of_them_fit(tmp_path):
+    """BanglaSER names its clips as RAVDESS does, with other meanings."""
+    both = ("03-01-01-01-01-01-01", "03-01-02-02-02-02-04")
+
+    def corpus_of(folder: str, *others: str) -> str:
+        for seed, name in enumerate([*both, *others], 1):
+            sound(tmp_path / folder / f"{name}.wav", seed)
+        (read,) = read_corpora([tmp_path / folder])
+        return read.name
+
+    assert corpus_of("a") == "ravdess"
+    assert corpus_of("my BanglaSER copy") == "banglaser"
+    assert corpus_of("b", "03-01-03-01-03-01-07") == "banglaser"
+    assert corpus_of("c", "03-01-08-01-01-01-07") == "ravdess"
+
+
+def test_files_in_no_list_are_no_corpus(tmp_path):
+    """The names of Emozionalmente's and EMNS's files say nothing."""
+    sound(tmp_path / "some" / "audio" / "a.wav", 1)
+    (tmp_path / "some" / "metadata.csv").write_text("id|text\n1|hello\n")
+    with pytest.raises(ValueError, match="is no corpus and holds none"):
+        read_corpora([tmp_path / "some"])
 
 
 def test_every_corpus_has_a_tree_here():
@@ -222,12 +347,21 @@ def test_every_label_maps_to_the_taxonomy_or_is_left_out_with_a_reason():
     assert all(spelling == spelling.lower() for spelling in [*EMOTION_OF_LABEL, *LEFT_OUT])
 
 
-@pytest.mark.parametrize(("name", "clips", "speakers", "dropped"), [("ravdess", 1439, 24, 1), ("emodb", 339, 10, 0), ("nemo", 2863, 6, 0)])
-def test_a_real_corpus_is_read_alike_by_its_names_and_by_its_labels(name, clips, speakers, dropped):
+REAL = [
+    ("emotion/ravdess", 1439, 24, 1),
+    ("emotion/emodb", 339, 10, 0),
+    ("emotion/nemo", 2863, 6, 0),
+    ("emotion/emospeech_india", 945, 84, 0),
+    ("emotion_bursts/emogator", 1894, 320, 0),
+]
+
+
+@pytest.mark.parametrize(("folder", "clips", "speakers", "dropped"), REAL)
+def test_a_real_corpus_is_read_alike_by_its_names_and_by_its_labels(folder, clips, speakers, dropped):
     if "SER_DATA_DIR" not in os.environ:
         pytest.skip("SER_DATA_DIR is not set: real audio is needed")
-    folder = Path(os.environ["SER_DATA_DIR"], "emotion", name)
-    by_names, by_labels = DATASETS[name].read(folder), read_labels_csv(folder)
+    folder = Path(os.environ["SER_DATA_DIR"], folder)
+    by_names, by_labels = DATASETS[folder.name].read(folder), read_labels_csv(folder)
     assert (len(by_names.clips), by_names.clips.speaker.nunique(), sum(by_names.dropped.values())) == (clips, speakers, dropped)
     known = ["file", "speaker", "emotion", "language", "sentence", "licence", "corpus", "digest"]
     pd.testing.assert_frame_equal(by_names.clips[known], by_labels.clips.sort_values("file", ignore_index=True)[known])

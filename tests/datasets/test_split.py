@@ -95,3 +95,16 @@ def test_planted_duplicates_and_sentences_are_found():
     assert len(shared(clips.assign(side=first)).sentences) == 4
     with pytest.raises(ValueError, match=r"4 sentences \(a/0, a/1, a/2, a/3\)"):
         refuse_leaks(clips.assign(side=first), apart=SPLITS["sentence-independent"].apart)
+
+
+def test_beside_a_large_corpus_one_of_few_speakers_has_a_block_a_speaker():
+    rows = [
+        (corpus, f"s{speaker}", None, str(speaker), f"{corpus}{speaker}")
+        for corpus, n in (("large", 6), ("few", 2))
+        for speaker in range(n)
+    ]
+    clips = pd.DataFrame(rows, columns=["corpus", "speaker", "gender", "sentence", "digest"])
+    tested = [set(clips["corpus"][side == "test"] + clips["speaker"][side == "test"]) for side in folds_of(clips, "k-fold", 3).values()]
+    assert tested == [{"larges0", "larges1", "fews0"}, {"larges2", "larges3", "fews1"}, {"larges4", "larges5"}]
+    with pytest.raises(ValueError, match="few has 2 speakers: that is too few for 3 folds"):
+        folds_of(clips[clips["corpus"] == "few"], "k-fold", 3)
