@@ -227,20 +227,20 @@ CALL_EMOTIONS = _schema(
     (
         "escalation_z",
         pa.float32(),
-        "correlation of negativity with the order of the scored segments, as a multiple of chance; above 0: it rises. Null with fewer than "
-        "10 scored segments, and in older parts",
+        "correlation of anger (at equal base rates; of negativity with models that do not know anger) with the order of the scored segments, "
+        "as a multiple of chance; above 0: it rises. Null with fewer than 10 scored segments, and in older parts",
     ),
     (
         "escalated",
         pa.bool_(),
-        "true where escalation_z is above 2.33 and the last third's mean negativity at least 0.1 above the first's: about 1 % of calls "
+        "true where escalation_z is above 2.33 and the last third's mean anger at least 0.05 above the first's: at most 2 % of calls "
         "without change. Null as escalation_z. In older parts: negativity_change at least 0.2 and negativity_q4 at least 0.5",
     ),
-    ("deescalated", pa.bool_(), "the mirror of escalated: the call ends less negative than it began; null as that, and in older parts"),
+    ("deescalated", pa.bool_(), "the mirror of escalated: the call ends less angry than it began; null as that, and in older parts"),
     (
         "onset_s",
         pa.float64(),
-        "where an escalated call turns: start of the segment that best separates lower from higher negativity, seconds from the start of "
+        "where an escalated call turns: start of the segment that best separates lower from higher anger, seconds from the start of "
         "the recording; null where not escalated, and in older parts",
     ),
     *_PROVENANCE,

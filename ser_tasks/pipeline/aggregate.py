@@ -94,6 +94,9 @@ class Scored:
         even = at_equal_rates(self.probabilities, rules.priors, self.labels)
         columns = rules.segment_columns(self.probabilities, even)
         self.anger_logit = logit_of(("anger",), even, self.labels)
+        worse = ("anger",) if "anger" in self.labels else NEGATIVE_EMOTIONS
+        self.worsening = even[:, [index for index, label in enumerate(self.labels) if label in worse]].sum(axis=1)
+        """What rises where a call escalates, 0 to 1 at equal base rates: anger, or negativity with a model that does not know anger."""
         self.segments = [segment for segment, use in zip(result.scored_segments, usable, strict=True) if use]
         """Segments with scores, one for each row of ``probabilities``."""
         scores = dict(zip(map(id, self.segments), columns, strict=True))
@@ -227,11 +230,11 @@ def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:
     first, last = quarters[0], quarters[-1]
     if first is not None and last is not None:
         columns["negativity_change"] = last - first
-    change = change_of(negativity, start_s)
+    change = change_of(scored.worsening[chosen], start_s)
     if change is not None:
         columns |= {"escalation_z": change.z, "escalated": change.escalated, "deescalated": change.deescalated}
     if columns["escalated"]:
-        columns["onset_s"] = onset_s(negativity, start_s, end_s)
+        columns["onset_s"] = onset_s(scored.worsening[chosen], start_s, end_s)
     return columns
 
 
@@ -255,13 +258,13 @@ def _by_quarter(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray, 
     return means
 
 
-def onset_s(negativity: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> float | None:
-    """Start of the segment from which on negativity is higher: the split in two that leaves the least variance within; None without a rise.
+def onset_s(worsening: np.ndarray, start_s: np.ndarray, end_s: np.ndarray) -> float | None:
+    """Start of the segment from which on values are higher: the split in two that leaves the least variance within; None without a rise.
 
     Segments count by their seconds. (A single change point by least squares: Scott and Knott, Biometrics 30, 1974.)
     """
     order = np.argsort(start_s)
-    value, seconds, starts = negativity[order], (end_s - start_s)[order], start_s[order]
+    value, seconds, starts = worsening[order], (end_s - start_s)[order], start_s[order]
     before_s, before = np.cumsum(seconds)[:-1], np.cumsum(seconds * value)[:-1]
     after_s, after = seconds.sum() - before_s, (seconds * value).sum() - before
     rise = after / after_s - before / before_s

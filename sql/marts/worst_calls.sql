@@ -4,7 +4,9 @@
 -- Ranked by anger_score: the share of anger as if 30 s of the average call were added, so that one segment of a short call is not the worst
 -- of all. The moment is the highest probability of anger. recording_link is null where the key holds masked ids or the store is unknown.
 WITH calls AS (
-    FROM call_emotions WHERE outcome = 'scored' AND peak_anger IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
+    SELECT *, rank_by_anger(day, line, call_anger) AS anger_rank
+    FROM call_emotions
+    WHERE outcome = 'scored' AND peak_anger IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
 ), average AS (
     SELECT weighted_avg(share_anger, nullif(scored_speech_s, 0)) AS share_anger FROM calls
 ), ranked AS ( -- texts are made of the rows that are read, not of every call
@@ -13,6 +15,8 @@ WITH calls AS (
         c.call_date,
         c.queue,
         with_average_speech(c.share_anger, c.scored_speech_s, average.share_anger) AS anger_score,
+        c.anger_rank,
+        c.line,
         c.share_anger,
         c.peak_anger,
         c.peak_anger_at_s AS moment_s,
@@ -35,6 +39,8 @@ SELECT
     call_date,
     queue,
     anger_score, -- what the calls are ranked by, 0 to 1
+    anger_rank, -- rank by call_anger within line and day, 1 is the angriest: see calls_by_anger_rank; null in older parts
+    line,
     share_anger,
     peak_anger,
     moment_s, -- start of the angriest segment, seconds from the start of the recording

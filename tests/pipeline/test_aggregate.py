@@ -10,12 +10,12 @@ from ser_tasks.pipeline.listing import Recording
 LABELS = ("anger", "happiness", "neutral", "sadness")
 
 
-def scored(*spans: tuple[float, float, str, list[float] | None]) -> Scored:
+def scored(*spans: tuple[float, float, str, list[float] | None], rates: dict[str, float] | None = None) -> Scored:
     result = Extracted(Recording("r", "e", "k", "k", None, "c", 1.0))
     for start_s, end_s, role, p in spans:
         result.segments.append(Segment(0, role, start_s, end_s, -20.0, 20.0, None if p else f"role_{role}", frames=10 if p else 0))
     rows = np.array([p for *_, p in spans if p], np.float32).reshape(-1, 4)
-    return Scored(result, rows, ScoreRules(LABELS, unsure_below=0.5))
+    return Scored(result, rows, ScoreRules(LABELS, unsure_below=0.5, priors=rates))
 
 
 CALM, ANGRY, VAGUE = [0.0, 0.1, 0.9, 0.0], [0.8, 0.0, 0.1, 0.1], [0.3, 0.3, 0.2, 0.2]
@@ -68,8 +68,32 @@ def test_escalated_is_a_change_against_the_opening_of_the_call():
     assert (down["escalated"], down["deescalated"], down["onset_s"]) == (False, True, None)
     small = emotion_columns(call(*[CALM] * 6, *[mild] * 6), 48)
     assert small["escalated"] is False and small["escalation_z"] > 0
+    sad = emotion_columns(call(*[CALM] * 6, *[[0.0, 0.1, 0.1, 0.8]] * 6), 48)
+    assert sad["escalated"] is False and sad["negativity_change"] > 0.5
     short = emotion_columns(call(*[CALM] * 4, *[ANGRY] * 5), 36)
     assert short["escalated"] is short["deescalated"] is short["escalation_z"] is None
+
+
+def test_base_rates_do_not_decide_whether_a_call_escalates():
+    draw, columns = np.random.default_rng(0), []
+    p = draw.dirichlet([1, 1, 4, 1], 24)
+    p[14:, 0] += 1.0
+    p /= p.sum(axis=1, keepdims=True)
+    for rates in (None, {"anger": 0.02, "happiness": 0.08, "neutral": 0.8, "sadness": 0.1}):
+        shifted = p * [rates[label] for label in LABELS] if rates else p
+        spans = ((4 * n, 4 * n + 3, "customer", list(row / row.sum())) for n, row in enumerate(shifted))
+        columns.append(emotion_columns(scored(*spans, rates=rates), 96))
+    one, other = columns
+    assert one["escalated"] and other["escalated"] and one["onset_s"] == other["onset_s"] == 56
+    assert one["escalation_z"] == pytest.approx(other["escalation_z"], rel=1e-4) and one["negativity_q4"] > other["negativity_q4"] + 0.1
+
+
+def test_a_model_without_anger_escalates_by_negativity():
+    result = Extracted(Recording("r", "e", "k", "k", None, "c", 1.0))
+    result.segments += [Segment(0, "customer", 4.0 * n, 4.0 * n + 3, -20.0, 20.0, None, frames=10) for n in range(12)]
+    sadness = np.array([0.1, 0.12, 0.1, 0.13, 0.1, 0.1, 0.8, 0.82, 0.8, 0.83, 0.8, 0.8])
+    columns = emotion_columns(Scored(result, np.stack([1 - sadness, sadness], 1), ScoreRules(("neutral", "sadness"), 0.5)), 48)
+    assert columns["escalated"] and columns["onset_s"] == 24
 
 
 def test_a_call_that_is_mostly_unsure_has_no_dominant_emotion():

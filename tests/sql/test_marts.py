@@ -441,6 +441,49 @@ def test_worst_calls(over, lake):
     assert [row["recording_link"] for row in found] == links
 
 
+def test_calls_by_anger_rank(over):
+    angry = {"emotion_role": "customer", "peak_anger": 0.5}
+    made = [
+        call("highest", call_anger=0.9, line="codec=ULAW", call_anger_at_s=65.0, **angry),
+        call("tied", call_anger=0.4, line="codec=ULAW", **angry),
+        call("tied too", call_anger=0.4, line="codec=ULAW", **angry),
+        call("after the tie", call_anger=0.1, line="codec=ULAW", **angry),
+        call("agent's", call_anger=0.99, line="codec=ULAW", emotion_role="agent"),
+        call("without a score", line="codec=ULAW"),
+        call("alone on its line", call_anger=0.01, line="codec=GSM", **angry),
+        call("raw", call_anger=0.2, **angry),
+        call("another day", DAY + timedelta(days=1), call_anger=0.3, line="codec=ULAW", **angry),
+        Call("withheld", [], outcome="withheld", reason_code="notice_unknown"),
+    ]
+    older = call("tied", call_anger=0.95, line="codec=ULAW", model=NEWER_MODEL, scored_at=NIGHT, **angry)
+    connection = over([*made, older])
+    found = rows(connection, "FROM calls_by_anger_rank")
+    ranks = {row["call_id"]: (row["anger_rank"], row["calls_ranked"]) for row in found}
+    assert ranks == {
+        "highest": (1, 4),
+        "tied": (2, 4),
+        "tied too": (2, 4),
+        "after the tie": (4, 4),
+        "without a score": (None, 4),
+        "alone on its line": (1, 1),
+        "raw": (1, 1),
+        "another day": (1, 1),
+        "withheld": (None, 1),
+    }
+    assert [row["call_id"] for row in found][:5] == ["another day", "alone on its line", "highest", "tied", "tied too"]
+    assert next(row["moment"] for row in found if row["call_id"] == "highest") == "01:05"
+    worst = rows(connection, "SELECT call_id, anger_rank FROM worst_calls")
+    assert {row["call_id"]: row["anger_rank"] for row in worst} == {
+        name: rank for name, (rank, _) in ranks.items() if name != "withheld"
+    }
+
+
+def test_the_rank_of_a_narrower_question_is_that_of_all_calls(over):
+    connection = over([call(f"c{number}", call_anger=number / 10, queue=("sales", "support")[number % 2]) for number in range(5)])
+    found = rows(connection, "SELECT call_id, anger_rank FROM calls_by_anger_rank WHERE queue = 'support'")
+    assert [(row["call_id"], row["anger_rank"]) for row in found] == [("c3", 2), ("c1", 4)]
+
+
 def test_best_calls(over, lake):
     write(lake, "runs", [run_row(recordings_uri="s3://calls")], chunk="r1")
     calls = [
