@@ -70,6 +70,16 @@ RECORDINGS = _schema(
     ("chunk_id", pa.string(), "chunk that the recording belongs to; it never changes"),
     ("planned_at", UTC, "when the chunk was planned"),
     ("run_id", pa.string(), "run that planned the chunk"),
+    (
+        "content_hash",
+        pa.string(),
+        "hash of the recording's bytes, by which a copy with another time is known; null on S3, where the etag is one, and in older parts",
+    ),
+    (
+        "sidecar_hash",
+        pa.string(),
+        "hash of the sidecar's bytes, keyed by the recording's; null without one, on S3 and in older parts",
+    ),
 )
 
 OUTCOME_ROWS = _schema(

@@ -67,7 +67,7 @@ def test_exports_hold_the_exact_value(tmp_path):
 
 def test_errors_of_commands_are_harmless(tmp_path):
     hostile = HOSTILE.replace("\x00", "")
-    (tmp_path / "file").write_text("")
+    write_good_lake(str(tmp_path / "lake"))
     for arguments in (
         ["sql", "--lake", str(tmp_path / "lake"), f'SELECT * FROM "{hostile}"'],
         ["sql", "--lake", str(tmp_path / "lake"), "--as-of", hostile, "SELECT 1"],

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import os
 import sys
 import threading
@@ -116,14 +117,26 @@ def failure(message: object, exit_code: int = 1) -> SystemExit:
     return SystemExit(exit_code)
 
 
-def require_nights(lake: str) -> None:
-    """Raises FileNotFoundError for a lake without a planned recording: its address is probably mistyped."""
-    from ser_tasks.lake import parts
-    from ser_tasks.storage import open_store
+EmptyOk = Annotated[bool, typer.Option("--empty-ok", help="Go on where no night has written to the lake; without it, that is an error.")]
 
-    store = open_store(lake)
-    if next(iter(parts.keys(store, "recordings/")), None) is None:
-        raise FileNotFoundError(f"No night has planned a recording in {store.uri}: give the lake of a night that has run.")
+
+def of_nights(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option --empty-ok: without it, a ``lake`` to which no night has written is an error before anything is done."""
+    signature = inspect.signature(command, eval_str=True)
+    option = inspect.Parameter("empty_ok", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=EmptyOk)
+
+    @functools.wraps(command)
+    def run(*arguments: Any, empty_ok: bool = False, **options: Any) -> None:
+        lake = signature.bind(*arguments, **options).arguments.get("lake")
+        if lake is not None and not empty_ok:
+            from ser_tasks.lake.nights import require_nights
+
+            require_nights(lake)
+        command(*arguments, **options)
+
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    run.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()} | {"empty_ok": EmptyOk, "return": None}
+    return run
 
 
 def parse_day(text: str) -> date:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.app import Format, Lake, failure, require_nights
+from flows.cli.app import Format, Lake, failure, of_nights
 
 if TYPE_CHECKING:
     from ser_tasks.maintenance.holds import Subject
     from ser_tasks.storage import Store
 
 
+@of_nights
 def sql(
     query: Annotated[str | None, typer.Argument(help=r"SQL, or \d for the views, \d VIEW for one of them.")] = None,
     *,
@@ -65,6 +66,7 @@ def _user() -> str:
         return f"user {os.getuid()}"
 
 
+@of_nights
 def catalog(
     lake: Lake,
     out: Annotated[Path, typer.Option(help="DuckDB file to write; an older one is replaced.")],
@@ -78,6 +80,7 @@ def catalog(
     typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can open it, too.")
 
 
+@of_nights
 def retention(
     lake: Lake,
     delete: Annotated[bool, typer.Option("--delete", help="Delete these parts; without it, they are only listed.")] = False,
@@ -96,7 +99,6 @@ def retention(
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
-    require_nights(lake)
     store, settings = open_store(lake), Settings()
     if settings.opt_out:
         settings = key_chain.read(store, settings).of(settings)
@@ -127,6 +129,7 @@ def retention(
             access_log.delete(accesses)
 
 
+@of_nights
 def rollback(
     lake: Lake,
     version: Annotated[str, typer.Option(help="The version to delete, <model>.<policy>, as in the names of the lake's folders.")],
@@ -155,6 +158,7 @@ Call = Annotated[str | None, typer.Option(help="Id of a call (call_id), or of a 
 Agent = Annotated[str | None, typer.Option(help="Id of an agent, or the pseudonym.")]
 
 
+@of_nights
 def erase(
     lake: Lake,
     customer: Customer = None,
@@ -175,7 +179,6 @@ def erase(
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
-    require_nights(lake)
     store, settings = open_store(lake), Settings()
     if customer is call is agent is None:
         typer.echo("\n".join(erasure.receipt_lines(store, settings)) or "Nothing was erased: give --customer, --call or --agent.")
@@ -195,6 +198,7 @@ def erase(
         raise failure("the erasure is not complete: call it again once no night runs and every part can be read.")
 
 
+@of_nights
 def hold(
     lake: Lake,
     customer: Customer = None,
@@ -210,7 +214,6 @@ def hold(
     from ser_tasks.maintenance import holds
     from ser_tasks.storage import open_store
 
-    require_nights(lake)
     store = open_store(lake)
     if customer is call is agent is None:
         typer.echo("\n".join(each.line() for each in holds.read(store)) or "Nothing is on hold.")
@@ -233,6 +236,7 @@ def key() -> None:
     typer.echo(secrets.token_hex(32))
 
 
+@of_nights
 def rekey(
     lake: Lake,
     to: Annotated[str, typer.Option(help="Empty folder or s3://bucket/prefix for the lake with the new ids.")],
@@ -249,7 +253,6 @@ def rekey(
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
-    require_nights(lake)
     store, target = open_store(lake), open_store(to)
     rotated = library.rotation(store, Settings())
     typer.echo("\n".join(rotated.lines()))
@@ -266,6 +269,7 @@ def rekey(
     )
 
 
+@of_nights
 def pseudonym(
     customer: Annotated[str | None, typer.Option(help="Id of a customer.")] = None,
     agent: Annotated[str | None, typer.Option(help="Id of an agent.")] = None,
@@ -313,6 +317,7 @@ def _only_one(given: dict[str, str | None]) -> tuple[str, str]:
     return chosen[0]
 
 
+@of_nights
 def report(
     lake: Lake,
     run: Annotated[str | None, typer.Option(help="Run id, as in runs_overview; by default the newest.")] = None,
@@ -326,6 +331,7 @@ def report(
     typer.echo(write_night_report(lake, run)[1])
 
 
+@of_nights
 def doctor(
     lake: Lake,
     recordings: Annotated[
@@ -352,6 +358,7 @@ def doctor(
         raise SystemExit(1)
 
 
+@of_nights
 def compact(
     lake: Lake,
     older_than: Annotated[
@@ -366,6 +373,5 @@ def compact(
     from ser_tasks.settings import Settings
     from ser_tasks.storage import open_store
 
-    require_nights(lake)
     done = run_compact(open_store(lake), Settings(), older_than)
     typer.echo(f"{done.merged} small parts became {done.into} (of each table); {done.deleted} parts deleted that were merged.")

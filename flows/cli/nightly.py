@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, parse_day, require_nights
+from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, of_nights, parse_day
 
 
 def demo(lake: Lake = "demo-lake") -> None:
@@ -242,6 +242,7 @@ def adapt(
     typer.echo(f"Line profile {profile.profile_id} of {profile.model_id}: it counts for recordings that are planned from now on.")
 
 
+@of_nights
 def rescore(
     recordings: Recordings,
     lake: Lake,
@@ -259,7 +260,6 @@ def rescore(
     if model is None and profile is None:
         raise ValueError("Say what to score with: --model, --profile, or both.")
     _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)
-    require_nights(lake)
     with _prefect():
         from flows.rescore import describe
         from flows.rescore import rescore as run_rescore

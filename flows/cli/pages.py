@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.app import Lake, failure
+from flows.cli.app import Lake, failure, of_nights
 
 
+@of_nights
 def dashboard(
     lake: Lake,
     recordings: Annotated[
@@ -22,17 +23,19 @@ def dashboard(
 
     Example: `ser dashboard --lake demo-lake`, then open http://127.0.0.1:8050
     """
-    from ser_tasks.dashboard.app import create_app, serve
+    from ser_tasks.dashboard.app import create_app, listen, serve
     from ser_tasks.dashboard.viewers import check_sign_in
     from ser_tasks.settings import Settings
 
     settings = Settings()
     check_sign_in(settings, host)
+    listening = listen(host, port)  # before the lake is opened: its threads would outlive an error
     dashboard_app = create_app(lake, recordings, settings, wait=False)
     typer.echo(f"The dashboard: http://{f'[{host}]' if ':' in host else host}:{port}   (reads the lake first; Ctrl+C ends it)")
-    serve(dashboard_app, host, port)
+    serve(dashboard_app, listening)
 
 
+@of_nights
 def alerts(
     lake: Lake,
     rules: Annotated[str | None, typer.Option(help="File of the rules; SER_ALERTS or deploy/alerts.yaml if not given.")] = None,
@@ -63,6 +66,7 @@ def alerts(
         typer.echo("No notification was due.")
 
 
+@of_nights
 def weekly(
     lake: Lake,
     week: Annotated[str | None, typer.Option(help="A week, as 2026-W47; by default the newest complete one.")] = None,

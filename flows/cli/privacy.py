@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.app import Format, Lake, parse_day
+from flows.cli.app import Format, Lake, of_nights, parse_day
 
 
+@of_nights
 def access(
     lake: Lake,
     call: Annotated[str | None, typer.Option(help="Only accesses of this call: a call_id or recording_id.")] = None,
@@ -55,6 +56,7 @@ def access(
         typer.echo(f"ser: {broken} lines of {folder} cannot be read: writes that were cut off, or changes by hand.", err=True)
 
 
+@of_nights
 def compliance(
     lake: Lake,
     out: Annotated[Path, typer.Option(help="Folder for the sheets; older sheets in it are replaced.")],

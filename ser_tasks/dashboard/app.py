@@ -1,7 +1,9 @@
 """The dashboard's application. ROUTERS lists its pages."""
 
 import contextlib
+import errno
 import functools
+import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from importlib.resources import files
@@ -15,10 +17,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ser_tasks import logs
 from ser_tasks.dashboard import call, calls, charts, health, metrics, overview, sources
+from ser_tasks.dashboard.filters import FilterError
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.limits import LIMITS, AtOnce, Limits, connections_with
 from ser_tasks.dashboard.metrics import CountPages, PageMetrics
-from ser_tasks.dashboard.pages import TheViewer, page
+from ser_tasks.dashboard.pages import TheViewer, page, queues_of
 from ser_tasks.dashboard.playback import Playback
 from ser_tasks.dashboard.snapshot import Snapshots
 from ser_tasks.monitoring.access_log import AccessLog
@@ -70,16 +73,42 @@ def create_app(
     return app
 
 
-def serve(app: FastAPI, host: str, port: int) -> None:
-    """Serves until the process is stopped."""
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on this address. Raises OSError, with what to do, where the port is in use or may not be had."""
+    listening = None
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind, protocol)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the connections of an earlier dashboard may still be closing
+        listening.bind(address)
+        listening.listen()
+    except OSError as error:
+        if listening:
+            listening.close()
+        raise OSError(f"The dashboard cannot listen on {host}, port {port}: {_remedy(error)}.") from None
+    return listening
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there. End it, or give another --port"
+    if error.errno == errno.EACCES:
+        return "this user may not use a port below 1024. Give a higher --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address. Give another --host"
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}. Give another --host"
+    return error.strerror or str(error)
+
+
+def serve(app: FastAPI, listening: socket.socket) -> None:
+    """Serves on the socket until the process is stopped."""
     import uvicorn
 
     options: dict[str, Any] = {"log_config": None, "log_level": "info"} if logs.is_json() else {}
     limits: Limits = app.state.limits
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=connections_with(limits),
         ws="none",
         timeout_graceful_shutdown=limits.ending_s,
@@ -88,6 +117,11 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         proxy_headers=False,
         **options,
     )
+    server = uvicorn.Server(config)
+    with listening, contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])
+    if not server.started:
+        raise SystemExit(1)
 
 
 def _signed_in(request: Request, viewer: TheViewer) -> None:
@@ -109,7 +143,10 @@ def _http_error(request: Request, error: Exception) -> Response:
     phrase, message = HTTPStatus(error.status_code).phrase, str(error.detail)
     if message == phrase == HTTPStatus.NOT_FOUND.phrase:
         message = "There is no such page."
-    return page(request, "error.html", error.status_code, message=message, phrase=phrase)
+    viewer = getattr(request.state, "viewer", None)
+    offered = error.filters if isinstance(error, FilterError) and viewer else None
+    names = queues_of(request.state.snapshot, viewer) if offered else []
+    return page(request, "error.html", error.status_code, message=message, phrase=phrase, offered=offered, queues=names)
 
 
 def _invalid_request(request: Request, error: Exception) -> Response:

@@ -51,7 +51,11 @@ def call_row(request: Request, recording_id: str) -> Row:
     )
     if not rows:
         raise HTTPException(404, "There is no such call, or it is not in one of your queues.")
-    return rows[0]
+    row = rows[0]
+    if request.app.state.playback.compares_content:
+        sql = "SELECT content_hash FROM recordings_all WHERE day = $day AND recording_id = $recording_id AND etag = $etag"
+        row |= next(iter(fetch(request, sql, {name: row[name] for name in ("day", "recording_id", "etag")})), {})
+    return row
 
 
 @router.get("/calls/{recording_id}")

@@ -49,6 +49,14 @@ class Filters:
         return replace(self, first=self.first - timedelta(days=self.days), last=self.first - timedelta(days=1))
 
 
+class FilterError(HTTPException):
+    """An address whose filters are invalid. ``filters`` are those that its page offers to correct."""
+
+    def __init__(self, message: str, filters: Filters):
+        super().__init__(400, message)
+        self.filters = filters
+
+
 def default_filters(last_day: date | None) -> Filters:
     """The filters of an address without any."""
     last = last_day or date.today()
@@ -56,24 +64,27 @@ def default_filters(last_day: date | None) -> Filters:
 
 
 def filters(request: Request) -> Filters:
-    """The filters of a request's address. Raises HTTPException 400 with a message for the visitor."""
-    newest = default_filters(request.app.state.snapshots.current.last_day).last
-    first, last = _day(request, "first"), _day(request, "last")
+    """The filters of a request's address. Raises FilterError with a message for the visitor."""
+    usual = default_filters(request.app.state.snapshots.current.last_day)
+    newest = usual.last
+    queues = tuple(dict.fromkeys(request.query_params.getlist("queue")))
+    if len(queues) > MAX_QUEUES or any(len(queue) > MAX_QUEUE_CHARACTERS for queue in queues):
+        raise FilterError(f"An address may have at most {MAX_QUEUES} queues of {MAX_QUEUE_CHARACTERS} characters each.", usual)
+    usual = replace(usual, queues=queues)
+    first, last = _day(request, "first", usual), _day(request, "last", usual)
     if last is None:
         last = max(newest, first) if first else newest
     if first is None:
         first = last - timedelta(days=DEFAULT_DAYS - 1)
     if first > last:
-        raise HTTPException(400, f"The period ends on {last}, before it begins on {first}.")
+        raise FilterError(f"The period ends on {last}, before it begins on {first}: swap the two days.", Filters(first, last, queues))
     if (last - first).days >= MAX_DAYS:
-        raise HTTPException(400, f"The period from {first} to {last} is longer than {MAX_DAYS} days: choose a shorter one.")
-    queues = tuple(dict.fromkeys(request.query_params.getlist("queue")))
-    if len(queues) > MAX_QUEUES or any(len(queue) > MAX_QUEUE_CHARACTERS for queue in queues):
-        raise HTTPException(400, f"An address may have at most {MAX_QUEUES} queues of {MAX_QUEUE_CHARACTERS} characters each.")
+        message = f"The period from {first} to {last} is longer than {MAX_DAYS} days: choose a shorter one."
+        raise FilterError(message, Filters(first, last, queues))
     return Filters(first, last, queues)
 
 
-def _day(request: Request, name: str) -> date | None:
+def _day(request: Request, name: str, usual: Filters) -> date | None:
     text = request.query_params.get(name, "")
     if not text:
         return None
@@ -82,5 +93,5 @@ def _day(request: Request, name: str) -> date | None:
         if len(text) != 10 or not 1970 <= day.year <= 2099:
             raise ValueError
     except ValueError:
-        raise HTTPException(400, f"{text[:40]!r} is not a date: write it as 2026-11-20, between 1970 and 2099.") from None
+        raise FilterError(f"{text[:40]!r} is not a date: write it as 2026-11-20, between 1970 and 2099.", usual) from None
     return day

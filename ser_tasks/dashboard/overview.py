@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from ser_tasks.dashboard import charts
 from ser_tasks.dashboard.filters import Filters, default_filters
-from ser_tasks.dashboard.pages import Row, TheFilters, fetch, page
+from ser_tasks.dashboard.pages import Row, TheFilters, page, queues_of
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
@@ -52,8 +52,7 @@ def prepare(snapshot: Snapshot, settings: Settings) -> None:
 
 def queue_names(request: Request) -> list[str]:
     """The queues that the viewer may see, sorted; an empty name stands for calls without a queue."""
-    rows = fetch(request, "SELECT DISTINCT coalesce(queue, '') AS queue FROM call_emotions ORDER BY queue")
-    return [row["queue"] for row in rows]
+    return queues_of(request.state.snapshot, request.state.viewer)
 
 
 def periods(filters: Filters, snapshot: Snapshot) -> dict[str, Filters]:

@@ -7,15 +7,40 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ser_tasks.dashboard.filters import Filters, filters
+from ser_tasks.dashboard.filters import FilterError, Filters, filters
+from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import Viewer, viewer
+from ser_tasks.lake import queues
 
 log = logging.getLogger("uvicorn.error")
 
 Row = dict[str, Any]
 
-TheFilters = Annotated[Filters, Depends(filters)]
 TheViewer = Annotated[Viewer, Depends(viewer)]
+
+
+def queues_of(snapshot: Snapshot, viewer: Viewer) -> list[str]:
+    """The queues that a viewer may see, sorted; an empty name stands for calls without a queue."""
+
+    def compute() -> list[str]:
+        rows = snapshot.query(viewer, "SELECT DISTINCT coalesce(queue, '') AS queue FROM call_emotions ORDER BY queue")
+        names: list[str] = rows["queue"].to_pylist()
+        return names
+
+    names: list[str] = snapshot.cached(("queues", viewer.queues, viewer.everything), compute)
+    return names
+
+
+def known_filters(request: Request, viewer: TheViewer, given: Annotated[Filters, Depends(filters)]) -> Filters:
+    """The filters of an address. Raises FilterError for a queue that none of the calls has that the viewer may see."""
+    try:
+        queues.check(given.queues, queues_of(request.state.snapshot, viewer))
+    except queues.UnknownQueueError as error:
+        raise FilterError(str(error), given) from None
+    return given
+
+
+TheFilters = Annotated[Filters, Depends(known_filters)]
 
 
 BYTE_ORDER_MARK = "\ufeff"

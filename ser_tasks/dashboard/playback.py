@@ -35,6 +35,7 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectGoneError, ObjectUnusableError, Store, StoreAccessError, open_store
 
 Answer = TypeVar("Answer")
+Key = TypeVar("Key")
 
 log = logging.getLogger("uvicorn.error")
 
@@ -73,6 +74,10 @@ class Playback:
         self._settings = settings
         self._secret = secrets.token_bytes(32)
         self._keys: OrderedDict[str, str] = OrderedDict()
+        self._etags: OrderedDict[tuple[str, str], str] = OrderedDict()
+        """By recording and etag in the lake, the store's etag of the same bytes: a copy of a folder has other times."""
+        self.compares_content = self._store is not None and self._store.local_root is not None
+        """Whether a call needs the ``content_hash`` of its manifest's row, too."""
         self._decoding = threading.Lock()
         self._open = contextlib.ExitStack()
         self.origins = [self._store.link_origin] if self._store and self._store.link_origin else []
@@ -109,7 +114,7 @@ class Playback:
 
         Raises PlaybackError if the recording was deleted or uploaded again, or if the store does not answer.
         """
-        key, presigned = self._from_store(call, lambda store, key: (key, store.link(key, call["etag"], LINK_S)))
+        key, presigned = self._from_store(call, lambda store, key, etag: (key, store.link(key, etag, LINK_S)))
         if presigned and _plays_natively(call) and key == call["key"]:
             return presigned
         until = int(time.time()) + LINK_S
@@ -128,7 +133,7 @@ class Playback:
     def file(self, call: dict[str, Any]) -> tuple[Path, str]:
         """A local file with the call's audio, and its media type. Raises PlaybackError as ``link`` does."""
         if _plays_natively(call) and self._store and self._store.local_root:
-            path, _ = self._from_store(call, lambda store, key: store.fetch(key, call["etag"], self._scratch))
+            path, _ = self._from_store(call, lambda store, key, etag: store.fetch(key, etag, self._scratch))
             return path, NATIVE_TYPES[call["container"], call["codec"]]
         return self._decoded(call), "audio/wav"
 
@@ -138,7 +143,7 @@ class Playback:
         with self._decoding:  # one decoder in memory at a time
             if not path.exists():
                 with tempfile.TemporaryDirectory(dir=self._scratch) as folder, atomic_write(path) as temporary:
-                    source, _ = self._from_store(call, lambda store, key: store.fetch(key, call["etag"], Path(folder)))
+                    source, _ = self._from_store(call, lambda store, key, etag: store.fetch(key, etag, Path(folder)))
                     try:
                         _write_wav(source, temporary, call, self._settings.max_duration_s)
                     except AudioError as error:
@@ -154,11 +159,22 @@ class Playback:
             if kept_bytes > DECODED_BYTES and path != latest:
                 path.unlink()  # open downloads keep it until they end
 
-    def _from_store(self, call: dict[str, Any], request: Callable[[Store, str], Answer]) -> Answer:
+    def _from_store(self, call: dict[str, Any], request: Callable[[Store, str, str], Answer]) -> Answer:
         """The store's answer for the call's recording. Its errors become PlaybackError, without the recording's key."""
         assert self._store is not None, "call may_play first"
         try:
-            return request(self._store, self._key(self._store, call))
+            key = self._key(self._store, call)
+            upload = call["recording_id"], call["etag"]
+            try:
+                return request(self._store, key, self._etags.get(upload, call["etag"]))
+            except ObjectGoneError:
+                raise
+            except ObjectChangedError:
+                content = self._store.content(key)
+                if content is None or content.hash != call.get("content_hash"):
+                    raise
+                _remember(self._etags, upload, content.etag)
+                return request(self._store, key, content.etag)
         except (ObjectGoneError, FileNotFoundError):
             self._keys.pop(call["recording_id"], None)
             raise PlaybackError("The recording is no longer in the store: it was deleted or moved.", 404) from None
@@ -188,17 +204,23 @@ class Playback:
             key = next((each for each in alike if keyed or recording_id(each) == wanted), None)
             if key is None:
                 raise FileNotFoundError
-            self._keys[wanted] = key
-            if len(self._keys) > MAX_REMEMBERED_KEYS:
-                self._keys.popitem(last=False)
+            _remember(self._keys, wanted, key)
         return self._keys[wanted]
 
     def _alike(self, store: Store, prefix: str, call: dict[str, Any]) -> list[str]:
         """The one key that is masked as the call's, of several the one with its etag; none where two would do."""
         alike = [each for each in store.list(prefix) if masked_key(each.key, self._settings) == call["key"]]
         if len(alike) > 1:
-            alike = [each for each in alike if each.etag == call["etag"]]
+            alike = [each for each in alike if each.etag == call["etag"]] or [
+                each for each in alike if (content := store.content(each.key)) and content.hash == call.get("content_hash")
+            ]
         return [each.key for each in alike] if len(alike) == 1 else []
+
+
+def _remember(known: OrderedDict[Key, str], name: Key, value: str) -> None:
+    known[name] = value
+    if len(known) > MAX_REMEMBERED_KEYS:
+        known.popitem(last=False)
 
 
 def _plays_natively(call: dict[str, Any]) -> bool:

@@ -9,10 +9,11 @@ from typing import Any
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import figures, heat_map, rows_of
-from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent
+from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent, queues_of
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
+from ser_tasks.lake.queues import check
 from ser_tasks.settings import Settings
 
 WEEKS = 13
@@ -92,7 +93,7 @@ def of_lake(lake: str, week: str | None, queues: Collection[str], groups: Collec
     """The page of a week such as 2026-W47, by default the newest complete one, over a lake.
 
     It shows these queues and what these groups of SER_DASHBOARD_GROUPS may see, or everything where neither is given. Raises ValueError for
-    an unknown group or an invalid week.
+    an unknown group, a queue that no call has, or an invalid week.
     """
     if unknown := [name for name in groups if name not in settings.dashboard_groups]:
         raise ValueError(f"SER_DASHBOARD_GROUPS has no group {unknown[0]!r}: it has {', '.join(settings.dashboard_groups) or 'none'}.")
@@ -102,6 +103,7 @@ def of_lake(lake: str, week: str | None, queues: Collection[str], groups: Collec
         viewer = Viewer("", tuple(sorted({*allowed.queues, *queues})), allowed.everything)
     monday = monday_of(week) if week else None
     snapshot = Snapshot(lake)
+    check(queues, queues_of(snapshot, OWNER))
     return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
 
 

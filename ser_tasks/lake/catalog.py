@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from ser_tasks.lake import parts, sql_views, view_cache
+from ser_tasks.lake.nights import has_nights
 from ser_tasks.lake.read_only import has_no_part, query, retried
 from ser_tasks.lake.s3_access import open_s3
 from ser_tasks.lake.sql_text import identifier, literal
@@ -83,7 +84,8 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     processes may open it read-only, also while a night writes parts and while the file is replaced.
 
     DuckDB rejects a view whose pattern matches no file, so this writes an empty part of each table into the lake. Where the lake is
-    read-only, a table without parts stays empty in the file, and a warning names it.
+    read-only, a table without parts stays empty in the file, and a warning names it. Where no night has written, so do all tables:
+    nothing is written to what may be a mistyped address.
     """
     out = Path(out).expanduser().absolute()
     if out.is_dir():
@@ -96,7 +98,7 @@ def write_catalog(lake: str, out: str | Path) -> Path:
                 sql_views.create(connection, sql_views.read_definitions())
                 sql_views.comment_on_columns(connection)
                 connection.commit()
-                refused = _write_empty_parts(lake)
+                refused = _write_empty_parts(lake) if has_nights(open_store(lake)) else "no night has written to the lake"
                 for table in _read_from(connection, lake):
                     log.warning("%s has no parts yet and stays empty in %s: write the file again once it has (%s).", table, out, refused)
         finally:

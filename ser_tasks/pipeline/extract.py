@@ -251,7 +251,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         at("fetch")
         with clock("fetch"):
-            path, metadata = store.fetch(recording.key, recording.etag, Path(folder))
+            path, metadata = store.fetch(recording.key, recording.stored_etag or recording.etag, Path(folder))
             result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings, recording.recording_id)
         at("decode")
         raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
@@ -268,7 +268,8 @@ def _sidecar(store: Store, recording: Recording) -> bytes | None:
     if recording.sidecar_key is None:
         return None
     try:
-        return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, recording.sidecar_etag)
+        etag = recording.stored_sidecar_etag or recording.sidecar_etag
+        return store.read_bytes(recording.sidecar_key, SIDECAR_LIMIT_BYTES + 1, etag)
     except ObjectLockedError as error:
         raise ObjectLockedError(f"Its sidecar: {error}", error.code) from None
     except ObjectUnusableError as error:

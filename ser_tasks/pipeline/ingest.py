@@ -6,6 +6,7 @@ second reads what the first one planned and plans the rest.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,7 +23,13 @@ from ser_tasks.pipeline.listing import ROWS_AT_ONCE, Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
+log = logging.getLogger(__name__)
+
 MOST_SUFFIXES = 20
+WITHOUT_HASH = (
+    "%d recordings have the size of an earlier upload and another time. The lake holds no hash of those uploads, which an older version "
+    "planned: they count as uploaded again."
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     known = checkpoints.read(lake, version)
     digests = listing.digests()
     newly: dict[date, str] = {}
+    without_hash = 0
     for listed in ledger.list_days(lake, days) if days else ():
         state = f"{settings.max_attempts}{'+' * settings.retry_given_up} {digests.get(listed.day)} {checkpoints.state_of(listed, version)}"
         if known.get(listed.day) == state:
@@ -84,6 +92,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         planned = 0
         try:
             day = ledger.read_day(lake, listed, version, settings)
+            without_hash += listing.recognise(day.day, day.manifest)
             if plan_new:
                 day, planned, written_bytes = _plan_day(listing, lake, day, version, settings, run_id)
                 result.written_bytes += written_bytes
@@ -99,6 +108,8 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         if plan_new and not planned and not waiting and not day.broken:
             newly[day.day] = state  # a part that was written since makes another state
     checkpoints.write(lake, version, known, newly)
+    if without_hash:
+        log.warning(WITHOUT_HASH, without_hash)
     return result
 
 
@@ -133,7 +144,7 @@ def _plan_day(listing: Listing, lake: Store, day: DayLedger, version: str, setti
     while True:
         rows: list[dict[str, Any]] = []
         now = after(pc.max(day.manifest["planned_at"]).as_py())
-        for chunk in _chunked(listing.new(day.day, day.manifest), settings):
+        for chunk in _chunked(listing.new(day.day, day.manifest, hashed=True), settings):
             chunk_id = _chunk_id(chunk)
             rows += [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
             if len(rows) >= ROWS_AT_ONCE:

@@ -1,9 +1,12 @@
 """What the store of recordings holds."""
 
+import itertools
+import os
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Container, Iterator, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path, PurePosixPath
@@ -17,9 +20,11 @@ from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
 from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
-from ser_tasks.storage import Store
+from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store
 
 ROWS_AT_ONCE = 10_000
+HASHED_ROWS, HASHED_AT_ONCE = 500, 8
+"""New recordings that are hashed before their rows go on, and how many of them at once."""
 SHOWN_LONE_SIDECARS = 5
 """Keys of sidecars without a recording that the log and the report show."""
 
@@ -82,13 +87,19 @@ _MATCH_SIDECARS = """
     SELECT key, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag FROM closest;
 
     CREATE TABLE listing AS
-    SELECT r.*, matched.sidecar_key, matched.sidecar_etag
+    SELECT r.*, matched.sidecar_key, matched.sidecar_etag, r.etag AS stored_etag, matched.sidecar_etag AS stored_sidecar_etag
     FROM objects AS r LEFT JOIN matched ON matched.key = r.key
     WHERE NOT r.sidecar AND r.wanted
 """
 """Which sidecar belongs to which recording, the closest name first: ``<stem>.json``; then ``<file name>.json`` or ``<stem>_metadata.json``,
 which serve other formats of the call, too; then any of them in other letter case or Unicode form, where that can mean one stem only.
-Of equally close names the last counts: of .json and .JSON, .json. A .json that is the stem of a recording belongs to no other stem."""
+Of equally close names the last counts: of .json and .JSON, .json. ``etag`` becomes that by which the lake knows the recording
+(``recognise``); ``stored_etag`` stays the store's. A .json that is the stem of a recording belongs to no other stem."""
+
+_NOT_PLANNED = """NOT EXISTS (
+    FROM manifest AS m
+    WHERE m.recording_id = l.recording_id AND m.etag = l.etag AND m.sidecar_etag IS NOT DISTINCT FROM l.sidecar_etag)"""
+"""The condition for a listed recording l that the manifest does not have with these etags."""
 
 _METADATA_WORD = re.compile(r"[._-]meta(?:data)?$", re.IGNORECASE)
 
@@ -111,6 +122,9 @@ class Recording:
     planned_at: datetime | None = None
     opted_out: bool = False
     """Whether it was withheld before because its customer was on the opt-out list."""
+    stored_etag: str | None = None
+    """The etag that the store has it under, where only its time differs from what was planned; None: ``etag``."""
+    stored_sidecar_etag: str | None = None
 
 
 class Listing:
@@ -130,7 +144,7 @@ class Listing:
         erased: Container[str] = frozenset(),
         keys: tuple[SecretStr, ...] = (),
     ):
-        self.settings, self.only_day = settings, only_day
+        self.settings, self.only_day, self._store = settings, only_day, recordings
         self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
         self.database.execute("SET TimeZone = 'UTC'")
         self.ignored: Counter[str] = Counter()
@@ -223,27 +237,87 @@ class Listing:
 
     def digests(self) -> dict[date, str]:
         """By day, a digest of the listed recordings: their number, and a hash of their ids and etags."""
-        uploads = "concat_ws(' ', recording_id, etag, sidecar_etag)"
+        uploads = "concat_ws(' ', recording_id, stored_etag, stored_sidecar_etag)"
         query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
         return dict(self.database.cursor().execute(query).fetchall())
 
-    def new(self, day: date, manifest: pa.Table) -> Iterator[dict[str, Any]]:
-        """Recordings of a day that its manifest lacks, in the order of their keys."""
+    def recognise(self, day: date, manifest: pa.Table) -> int:
+        """Gives recordings whose times alone differ from the newest upload in the manifest its etags: of a copied folder all do.
+
+        Sizes are compared first, then the bytes. Returns how many of the same size the manifest has no hash for: they stay new uploads.
+        """
+        cursor = self.database.cursor()
+        cursor.register("manifest", manifest)
+        alike = cursor.execute(
+            f"""
+            WITH newest AS (
+                FROM manifest
+                QUALIFY row_number() OVER (PARTITION BY recording_id ORDER BY planned_at DESC, last_modified DESC, etag DESC) = 1
+            )
+            SELECT l.key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag, m.etag, m.sidecar_etag, m.content_hash, m.sidecar_hash
+            FROM listing AS l JOIN newest AS m USING (recording_id)
+            WHERE l.day = $day AND l.size_bytes = m.size_bytes AND (l.sidecar_key IS NULL) = (m.sidecar_etag IS NULL) AND {_NOT_PLANNED}
+            ORDER BY l.key
+            """,
+            {"day": day},
+        ).fetchall()
+        hashed = [row for row in alike if row[6] is not None and (row[1] is None or row[7] is not None)]
+        unknown = len(alike) - len(hashed)
+        if unknown and self._store.content(_text(alike[0][0]) or "") is None:  # the store's etags are hashes
+            unknown = 0
+        same = [
+            {"key": key, "etag": planned, "sidecar_etag": planned_sidecar}
+            for (key, sidecar_key, etag, sidecar_etag, planned, planned_sidecar, *hashes), found in zip(
+                hashed, self._hashes([(_text(row[0]), row[2], _text(row[1]), row[3]) for row in hashed]), strict=True
+            )
+            if [*found] == hashes
+        ]
+        if same:
+            schema = pa.schema([("key", pa.binary()), ("etag", pa.string()), ("sidecar_etag", pa.string())])
+            self.database.register("same", pa.Table.from_pylist(same, schema))
+            self.database.execute(
+                "UPDATE listing SET etag = same.etag, sidecar_etag = same.sidecar_etag FROM same WHERE same.key = listing.key"
+            )
+            self.database.unregister("same")
+        return unknown
+
+    def _hashes(self, objects: list[tuple[str | None, str, str | None, str | None]]) -> Iterator[tuple[str | None, str | None]]:
+        """The hashes of recordings and of their sidecars, given as keys and etags; None for what has none, or has changed since."""
+
+        def hashes(item: tuple[str | None, str, str | None, str | None]) -> tuple[str | None, str | None]:
+            key, etag, sidecar_key, sidecar_etag = item
+            content = self._store.content(key or "")
+            if content is None or content.etag != etag:
+                return None, None
+            if sidecar_key is None:
+                return content.hash, None
+            try:
+                return content.hash, content.keyed_hash(self._store.read_bytes(sidecar_key, None, sidecar_etag))
+            except (OSError, ObjectChangedError, ObjectUnusableError):
+                return content.hash, None
+
+        with ThreadPoolExecutor(min(HASHED_AT_ONCE, os.cpu_count() or 1)) as pool:  # hashing releases Python's lock
+            yield from pool.map(hashes, objects)
+
+    def new(self, day: date, manifest: pa.Table, hashed: bool = False) -> Iterator[dict[str, Any]]:
+        """Recordings of a day that its manifest lacks, in the order of their keys; with ``hashed``, with hashes of their content."""
         cursor = self.database.cursor()  # a cursor of its own: the rows are read while other queries run
         cursor.register("manifest", manifest)
         cursor.execute(
-            """
-            SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s
-            FROM listing WHERE day = $day AND NOT EXISTS (
-                FROM manifest AS m
-                WHERE m.recording_id = listing.recording_id AND m.etag = listing.etag
-                  AND m.sidecar_etag IS NOT DISTINCT FROM listing.sidecar_etag)
-            ORDER BY listing.key
+            f"""
+            SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s,
+                l.key AS raw_key, sidecar_key
+            FROM listing AS l WHERE day = $day AND {_NOT_PLANNED}
+            ORDER BY l.key
             """,
             {"day": day},
         )
-        for batch in cursor.to_arrow_reader(ROWS_AT_ONCE):
-            yield from batch.to_pylist()
+        for batch in cursor.to_arrow_reader(HASHED_ROWS if hashed else ROWS_AT_ONCE):
+            rows = batch.to_pylist()
+            keys = [(_text(row.pop("raw_key")), row["etag"], _text(row.pop("sidecar_key")), row["sidecar_etag"]) for row in rows]
+            hashes = self._hashes(keys) if hashed else itertools.repeat((None, None))
+            for row, (content_hash, sidecar_hash) in zip(rows, hashes, strict=hashed):
+                yield row | {"content_hash": content_hash, "sidecar_hash": sidecar_hash}
 
     def sample(self, audio_s: float, days: int, only_kept: bool) -> list[Recording]:
         """Recordings drawn at random, the same ones each time, with about ``audio_s`` seconds of audio, from the newest ``days`` days.
@@ -254,21 +328,23 @@ class Listing:
         rows = self.database.cursor().execute(
             f"""
             WITH drawn AS (
-                SELECT recording_id, etag, key, masked_key, sidecar_key, estimated_s, sidecar_etag,
+                SELECT recording_id, etag, key, masked_key, sidecar_key, estimated_s, sidecar_etag, stored_etag, stored_sidecar_etag,
                        sum(estimated_s) OVER (ORDER BY md5(recording_id), key) AS until_s
                 FROM listing AS l
                 WHERE day > (SELECT max(day) FROM listing) - CAST($days AS INTEGER) {kept}
             )
-            SELECT recording_id, etag, key, masked_key, sidecar_key, '', estimated_s, 0, sidecar_etag
+            SELECT recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, '', estimated_s, 0, sidecar_etag
             FROM drawn WHERE until_s - estimated_s < $audio_s ORDER BY until_s
             """,
             {"days": days, "audio_s": audio_s},
         )
-        drawn = (
-            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
-            for recording_id, etag, key, masked_key, sidecar_key, *rest in rows.fetchall()
-        )
-        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in drawn]
+        return [self._recording(row) for row in rows.fetchall()]
+
+    def _recording(self, row: tuple[Any, ...]) -> Recording:
+        recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, *rest = row
+        made = Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
+        opted_out = recording_id in self.opted_out
+        return replace(made, opted_out=opted_out, stored_etag=stored_etag, stored_sidecar_etag=stored_sidecar_etag)
 
     def keep(self, rows: pa.Table) -> None:
         """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
@@ -283,7 +359,8 @@ class Listing:
         cursor = self.database.cursor()  # several threads query at once
         rows = cursor.execute(
             """
-            SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
+            SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag,
+                k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
             FROM kept AS k LEFT JOIN listing AS l
               ON l.recording_id = k.recording_id AND l.etag = k.etag AND l.sidecar_etag IS NOT DISTINCT FROM k.sidecar_etag
             WHERE k.chunk_id = $chunk AND (l.key IS NOT NULL OR NOT k.only_listed)
@@ -291,11 +368,7 @@ class Listing:
             """,
             {"chunk": chunk_id},
         ).fetchall()
-        listed = (
-            Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
-            for recording_id, etag, key, masked_key, sidecar_key, *rest in rows
-        )
-        return [replace(each, opted_out=each.recording_id in self.opted_out) for each in listed]
+        return [self._recording(row) for row in rows]
 
 
 def _folded(stem: str) -> str:

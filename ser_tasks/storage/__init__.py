@@ -9,6 +9,7 @@ import functools
 from pathlib import Path
 
 from ser_tasks.storage.base import (
+    Content,
     ObjectChangedError,
     ObjectGoneError,
     ObjectLockedError,
@@ -21,6 +22,7 @@ from ser_tasks.storage.local import LocalStore
 from ser_tasks.storage.s3 import S3Store
 
 __all__ = [
+    "Content",
     "LocalStore",
     "ObjectChangedError",
     "ObjectGoneError",

@@ -4,6 +4,7 @@ Two stores implement it: ``local.py`` for a folder and ``s3.py`` for a prefix of
 which of the two they hold.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +20,22 @@ class StoredObject:
     etag: str
     size_bytes: int
     last_modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an object's bytes are known by, where its etag alone may change without them: in a folder, whose copies have other times."""
+
+    etag: str
+    """The etag that the object had when it was read."""
+    hash: str
+    """Half of the BLAKE2b of the bytes, in hexadecimal digits."""
+    secret: bytes
+    """The other half. It stays in memory: only who has the bytes can make it, so it keys hashes of what could be guessed (a sidecar)."""
+
+    def keyed_hash(self, data: bytes) -> str:
+        """A hash of other bytes, which says nothing of them to whom lacks this content."""
+        return hashlib.blake2b(data, key=self.secret, digest_size=32).hexdigest()
 
 
 class ObjectChangedError(Exception):
@@ -84,6 +101,9 @@ class Store(Protocol):
 
     def create_bytes(self, key: str, data: bytes) -> bool:
         """Writes the object atomically if the key is free. Returns False and writes nothing if it is taken."""
+
+    def content(self, key: str) -> Content | None:
+        """What the object's bytes are known by: all are read. None where the etag is made of them (S3), and where it can't be read."""
 
     def exists(self, key: str) -> bool:
         """Whether there is an object with this key."""

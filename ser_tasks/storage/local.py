@@ -1,9 +1,11 @@
 """A local folder as a store: objects are files, keys are their paths relative to the folder.
 
-The etag is made of the file's size and time of change. Hidden files are not objects, and linked folders are not entered.
+The etag is made of the file's size and time of change: a copy may have another, with the same ``content``. Hidden files are not objects,
+and linked folders are not entered.
 """
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ser_tasks.scratch import atomic_write, temporary_file
-from ser_tasks.storage.base import DELETED, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
+from ser_tasks.storage.base import DELETED, Content, ObjectGoneError, ObjectUnusableError, StoredObject, check_etag
 
 
 class LocalStore:
@@ -84,6 +86,18 @@ class LocalStore:
             except FileExistsError:
                 return False
         return True
+
+    def content(self, key: str) -> Content | None:
+        path = self._path(key)
+        try:
+            self._check_usable(path, _stat(path, self.local_root))
+            with path.open("rb") as file:
+                etag = _etag(os.fstat(file.fileno()))
+                digest = hashlib.file_digest(file, "blake2b").digest()
+                unchanged = etag == _etag(os.fstat(file.fileno()))
+        except (OSError, ObjectUnusableError):
+            return None
+        return Content(etag, digest[:32].hex(), digest[32:]) if unchanged else None
 
     def exists(self, key: str) -> bool:
         return self._path(key).exists()

@@ -162,6 +162,9 @@ class S3Store:
         with self._translated_errors("delete"):
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
+    def content(self, key: str) -> None:
+        return None
+
     def exists(self, key: str) -> bool:
         with self._translated_errors("read"):
             try:

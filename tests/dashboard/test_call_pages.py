@@ -124,7 +124,7 @@ def test_the_sql_that_is_shown_makes_what_is_shown(lake):
         def shown(address):
             return html.unescape(re.search(r"<pre>(.*?)</pre>", page.get(address).text, re.DOTALL)[1])
 
-        for query in ("sort=call", "outcome=scored&sort=angriest&queue=sales&queue=o'clock $first", "search=x' OR 1=1 --"):
+        for query in ("sort=call", "outcome=scored&sort=angriest&queue=sales&queue=support", "search=x' OR 1=1 --"):
             found = read_only.query(connection, shown(f"/calls?{query}")).to_pylist()
             assert [row["call_id"] for row in found] == listed(page, query)
         *of_call, of_segments = shown("/calls/id-angry").strip().removesuffix(";").split(";\n")

@@ -15,7 +15,7 @@ from tests.factories.lakes import write_good_lake
 
 SERVER = """
 import sys, time
-from ser_tasks.dashboard.app import create_app, serve
+from ser_tasks.dashboard.app import create_app, listen, serve
 from ser_tasks.dashboard.limits import Limits
 from ser_tasks.dashboard import calls, sources
 from ser_tasks.settings import Settings
@@ -36,7 +36,7 @@ def large():
 
 app.router.routes.insert(0, app.router.routes.pop())
 app.router.routes.insert(0, app.router.routes.pop())
-serve(app, "127.0.0.1", int(sys.argv[2]))
+serve(app, listen("127.0.0.1", int(sys.argv[2])))
 """
 SECURITY = ("content-security-policy", "x-content-type-options", "referrer-policy")
 

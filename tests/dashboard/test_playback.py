@@ -189,6 +189,23 @@ def test_a_new_upload_and_a_deleted_recording_are_reported_and_not_played(folder
         assert error.value.status == 404
 
 
+def test_a_copy_with_another_time_is_played_and_read_once_for_it(folder, player, monkeypatch):
+    call = put(folder, "2026-11-20/a.wav", two_tones())
+    path = folder.local_root / "2026-11-20/a.wav"
+    call["content_hash"] = folder.content("2026-11-20/a.wav").hash
+    os.utime(path, (2e9, 2e9))
+    read = []
+    real = type(folder).content
+    monkeypatch.setattr(type(folder), "content", lambda store, key: read.append(key) or real(store, key))
+    assert player.file(call)[0] == path and player.link(call, "/sound").startswith("/sound?until=")
+    assert read == ["2026-11-20/a.wav"]
+    with pytest.raises(PlaybackError, match="uploaded again"):
+        player.file(call | {"etag": "e0", "content_hash": None})
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(PlaybackError, match="uploaded again"):
+        player.file(call)
+
+
 def test_a_keyed_id_needs_no_key_to_be_played(folder, player):
     keys = Settings(pseudonym_key="a key of the tests").pseudonym_keys()
     keyed = {}

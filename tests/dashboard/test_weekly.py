@@ -124,6 +124,7 @@ def test_the_command_writes_it(lake, tmp_path, monkeypatch):
     for wrong, says in (
         (["--week", "47"], "is not a week"),
         (["--group", "x"], "has no group 'x': it has sales-leads"),
+        (["--queue", "sale"], "No call has the queue 'sale': did you mean 'sales'?"),
         (["--again"], "have no effect without --mail"),
         (["--mail", "--queue", "sales"], "leave out --queue and --group"),
     ):

@@ -71,9 +71,9 @@ def test_an_empty_lake_is_healthy(tmp_path):
 
 
 def test_bad_input_ends_in_one_message_and_exit_code_2(tmp_path):
-    answer = CliRunner().invoke(app, ["doctor", "--lake", str(tmp_path / "none")])
+    answer = CliRunner().invoke(app, ["doctor", "--empty-ok", "--lake", str(tmp_path / "none")])
     assert answer.exit_code == 2 and "There is no folder" in answer.output
-    answer = CliRunner().invoke(app, ["doctor", "--lake", str(tmp_path), "--recordings", str(tmp_path / "none")])
+    answer = CliRunner().invoke(app, ["doctor", "--empty-ok", "--lake", str(tmp_path), "--recordings", str(tmp_path / "none")])
     assert answer.exit_code == 2 and "There is no folder" in answer.output
 
 

@@ -1,6 +1,8 @@
 """Listing and planning: every recording in one chunk, for ever, whoever else plans at the same time."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -8,14 +10,16 @@ import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from ser_tasks import schemas
 from ser_tasks.lake import parts
-from ser_tasks.lake.manifest import read_manifest
+from ser_tasks.lake.manifest import manifest_key, read_manifest
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.settings import Settings
-from ser_tasks.storage import StoredObject, open_store
+from ser_tasks.storage import LocalStore, StoredObject, open_store
 
 DAY = date(2026, 11, 20)
 NIGHT = "m-1.customers_only"
@@ -211,6 +215,123 @@ def test_names_that_are_not_utf8_and_hostile_names_are_planned_as_they_are(folde
     assert all((recordings / recording.key).exists() for recording in chunk.recordings)
 
 
+# Copies
+
+
+def publish_outcomes(lake, chunk_id: str, endings: list[tuple[str, str]]) -> None:
+    ids = {row["key"]: row["recording_id"] for row in manifest(lake)}
+    rows = [
+        dict.fromkeys(schemas.OUTCOME_ROWS.names) | {"recording_id": ids[key], "outcome": outcome, "attempts": 1, "chunk_id": chunk_id}
+        for key, outcome in endings
+    ]
+    key = f"{parts.folder('outcomes', day=DAY, version=NIGHT)}{chunk_id}.parquet"
+    lake.write_bytes(key, parts.encode("outcomes", schemas.table("outcomes", rows)))
+
+
+def copied(recordings, to, later_s: float = 86_400.0):
+    """The folder as ``cp -r`` copies it: every file with another time."""
+    shutil.copytree(recordings, to)
+    for path in to.rglob("*.*"):
+        os.utime(path, (path.stat().st_atime, path.stat().st_mtime + later_s))
+    return to
+
+
+@pytest.fixture
+def stored(folders):
+    """A planned folder: a recording with a sidecar, and one without."""
+    recordings, lake, scratch = folders
+    put(recordings, "2026-11-20/a.wav", b"a" * 16_000)
+    put(recordings, "2026-11-20/a.json", b'{"queue": "sales"}')
+    put(recordings, "2026-11-20/b.wav", b"b" * 16_000)
+    planned(recordings, lake, scratch)
+    return folders
+
+
+def test_a_copied_folder_is_not_uploaded_again(stored, tmp_path):
+    recordings, lake, scratch = stored
+    before = manifest(lake)
+    assert all(len(row["content_hash"]) == 64 for row in before) and len({row["content_hash"] for row in before}) == 2
+    assert {row["key"]: row["sidecar_hash"] is not None for row in before} == {"2026-11-20/a.wav": True, "2026-11-20/b.wav": False}
+    for number, folder in enumerate((copied(recordings, tmp_path / "elsewhere"), copied(recordings, tmp_path / "again", 5))):
+        listing, plan = planned(folder, lake, scratch, run=f"copy-{number}")
+        assert (plan.listed, plan.planned, plan.recordings) == (2, 0, 2) and manifest(lake) == before
+        loaded = ingest.load_chunk(listing, *plan.chunks[0]).recordings
+        assert {(each.recording_id, each.etag, each.sidecar_etag) for each in loaded} == {
+            (row["recording_id"], row["etag"], row["sidecar_etag"]) for row in before
+        }
+        store = open_store(str(folder))
+        for each in loaded:  # what a worker reads
+            assert store.fetch(each.key, each.stored_etag, scratch)[0].is_file() and each.stored_etag != each.etag
+        assert store.read_bytes(loaded[0].sidecar_key, None, loaded[0].stored_sidecar_etag) == b'{"queue": "sales"}'
+        assert {each.stored_etag for each in listing.sample(100, 31, only_kept=True)} == {each.stored_etag for each in loaded}
+
+
+def test_a_copied_folder_costs_a_finished_lake_nothing(stored, tmp_path, monkeypatch):
+    recordings, lake, scratch = stored
+    [(_, chunk_id)] = planned(recordings, lake, scratch)[1].chunks
+    publish_outcomes(lake, chunk_id, [("2026-11-20/a.wav", "scored"), ("2026-11-20/b.wav", "scored")])
+    copy = copied(recordings, tmp_path / "copy")
+    assert planned(copy, lake, scratch)[1].recordings == 0
+    read = []
+    monkeypatch.setattr(LocalStore, "content", lambda *_: read.append(1))
+    assert planned(copy, lake, scratch)[1].recordings == 0 and read == [], "the next night reads no recording again"
+
+
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [("2026-11-20/a.wav", b"A" * 16_000), ("2026-11-20/a.json", b'{"queue": "other"}'), ("2026-11-20/b.wav", b"b" * 15_999)],
+)
+def test_another_content_of_the_same_size_is_another_upload(stored, tmp_path, key, data):
+    recordings, lake, scratch = stored
+    copy = copied(recordings, tmp_path / "copy")
+    (copy / key).write_bytes(data)
+    assert planned(copy, lake, scratch)[1].planned == 1
+    rows = [row for row in manifest(lake) if row["key"] == key.replace(".json", ".wav")]
+    assert len(rows) == 2 and len({(row["content_hash"], row["sidecar_hash"]) for row in rows}) == 2
+
+
+def test_a_new_sidecar_or_none_is_another_upload(stored, tmp_path):
+    recordings, lake, scratch = stored
+    copy = copied(recordings, tmp_path / "copy")
+    (copy / "2026-11-20" / "a.json").rename(copy / "2026-11-20" / "b.json")
+    assert planned(copy, lake, scratch)[1].planned == 2
+
+
+def test_the_bytes_of_an_older_upload_are_a_new_one(stored):
+    """As the newest upload counts, the older bytes must become the newest again."""
+    recordings, lake, scratch = stored
+    for number, data in enumerate((b"B" * 16_000, b"b" * 16_000)):
+        put(recordings, "2026-11-20/b.wav", data)
+        os.utime(recordings / "2026-11-20/b.wav", (2e9 + number, 2e9 + number))
+        assert planned(recordings, lake, scratch)[1].planned == 1
+    hashes = [row["content_hash"] for row in manifest(lake) if row["key"] == "2026-11-20/b.wav"]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_a_lake_without_hashes_keeps_its_rule_and_says_so_once(stored, tmp_path, caplog):
+    recordings, lake, scratch = stored
+    key = manifest_key(DAY, 1)
+    old = parts.read(lake, key, "recordings")
+    old = old.drop_columns(["content_hash", "sidecar_hash"])
+    pq.write_table(old, lake.local_root / key)
+    copy = copied(recordings, tmp_path / "copy")
+    assert planned(recordings, lake, scratch)[1].planned == 0 and not caplog.records, "the folder itself is known as before"
+    assert planned(copy, lake, scratch)[1].planned == 2
+    assert [record.message.partition(" have")[0] for record in caplog.records] == ["2 recordings"]
+    assert planned(copied(copy, tmp_path / "next"), lake, scratch)[1].planned == 0 and len(caplog.records) == 1
+
+
+def test_a_hash_of_a_sidecar_says_nothing_without_the_recording(stored):
+    """Whoever has the lake alone cannot try ids until the hash fits."""
+    recordings, lake, _ = stored
+    [row] = [row for row in manifest(lake) if row["sidecar_hash"]]
+    data = (recordings / "2026-11-20/a.json").read_bytes()
+    guesses = [hashlib.blake2b(data, digest_size=32), hashlib.blake2b(data, key=bytes.fromhex(row["content_hash"]), digest_size=32)]
+    assert row["sidecar_hash"] not in [guess.hexdigest() for guess in guesses]
+    content = open_store(str(recordings)).content("2026-11-20/a.wav")
+    assert content.keyed_hash(data) == row["sidecar_hash"] and content.hash == row["content_hash"]
+
+
 class MadeUpStore:
     """A store that lists any number of keys and holds none in memory."""
 
@@ -218,6 +339,9 @@ class MadeUpStore:
 
     def __init__(self, count: int):
         self.count = count
+
+    def content(self, key: str) -> None:
+        """None, as on S3: the etags are hashes."""
 
     def list(self, prefix: str = ""):
         for number in range(self.count):
@@ -242,8 +366,6 @@ def test_listing_a_hundred_thousand_keys_takes_bounded_memory(folders):
 
 
 def test_a_failed_recording_waits_again_until_its_attempts_are_used_up(folders):
-    from ser_tasks import schemas
-
     recordings, lake, scratch = folders
     put(recordings, "2026-11-20/a.wav")
     put(recordings, "2026-11-20/b.wav")

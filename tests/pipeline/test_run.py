@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
+from fastapi.testclient import TestClient
 
 from ser_tasks import schemas
+from ser_tasks.dashboard.app import create_app
+from ser_tasks.maintenance.doctor import examine
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
@@ -200,6 +204,28 @@ def test_a_reuploaded_recording_is_a_new_version_of_its_call(bundle, workers, tm
     assert (run["planned"], run["scored"], set(run["checks"].values())) == (1, 1, {0})
     assert ask(tmp_path / "lake", "SELECT duration_s FROM call_emotions") == [(16.0,)]
     assert ask(tmp_path / "lake", "SELECT count(*) FROM call_emotions_all") == [(2,)]
+
+
+def test_a_copied_folder_is_the_same_recordings_to_nights_doctor_and_players(bundle, workers, tmp_path):
+    """Another root, other times, as ``cp -r`` makes them; then another model scores the copy."""
+    lake, folder, copy = (tmp_path / name for name in ("lake", "calls", "copy"))
+    write_call(folder, "2026-11-20/a.wav", two_sided([("customer", 1, 6), ("agent", 6.5, 7.5)], 8), TWO_SIDED)
+    run_night(folder, lake, bundle, workers)
+    shutil.copytree(folder, copy)
+    for path in copy.rglob("*.*"):
+        os.utime(path, (2e9, 2e9))
+    run = run_night(copy, lake, bundle, workers)
+    assert (run["listed"], run["planned"], run["scored"], set(run["checks"].values())) == (1, 0, 0, {0})
+    assert examine(str(lake), str(copy)).findings == []
+    [(recording_id,)] = ask(lake, "SELECT recording_id FROM call_emotions")
+    with TestClient(create_app(str(lake), str(copy)), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as browser:
+        played = browser.get(f"/calls/{recording_id}/recording", follow_redirects=True)
+        assert played.status_code == 200 and played.content == (copy / "2026-11-20/a.wav").read_bytes()
+    run = run_night(copy, lake, str(tiny_bundle(tmp_path, name="other", seed=5)), workers)
+    assert (run["planned"], run["scored"], set(run["checks"].values())) == (0, 1, {0})
+    assert ask(lake, "SELECT count(*), count(DISTINCT etag) FROM call_emotions_all") == [(2, 1)]
+    (copy / "2026-11-20/a.wav").write_bytes((folder / "2026-11-20/a.wav").read_bytes()[:-1] + b"x")
+    assert [finding.kind for finding in examine(str(lake), str(copy)).findings] == ["not_planned"]
 
 
 def test_a_folder_of_broken_files_stops_nothing(bundle, workers, tmp_path):

@@ -75,7 +75,9 @@ def test_a_fault_in_the_last_statement_stops_the_first(lake):
 
 
 def test_a_lake_that_is_not_there_is_told(lake, tmp_path):
-    answer = CliRunner().invoke(app, ["sql", "--lake", str(tmp_path / "typo"), "SELECT count(*) AS runs FROM runs", "--format", "csv"])
+    command = ["sql", "--lake", str(tmp_path / "typo"), "SELECT count(*) AS runs FROM runs", "--format", "csv"]
+    assert CliRunner().invoke(app, command).exit_code == 2
+    answer = CliRunner().invoke(app, [*command, "--empty-ok"])
     assert (answer.exit_code, answer.stdout) == (0, "runs\n0\n") and "there is nothing in" in answer.stderr
     assert CliRunner().invoke(app, ["sql", "--lake", lake, "FROM runs"]).stderr == ""
     assert "is a file" in ask(next((tmp_path / "lake").rglob("*.parquet")), "FROM runs", code=2)

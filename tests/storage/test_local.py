@@ -33,6 +33,22 @@ def test_the_check_of_a_folder_names_what_is_not_there_or_a_file(tmp_path):
         open_store(str(tmp_path / "file")).check()
 
 
+def test_content_is_that_of_the_bytes_whatever_the_time_and_only_a_folder_has_it(store):
+    store.write_bytes("a", b"x" * 100_000)
+    store.write_bytes("b", b"x" * 100_000)
+    store.write_bytes("c", b"y" * 100_000)
+    known = {item.key: store.content(item.key) for item in store.list()}
+    if store.local_root is None:
+        assert set(known.values()) == {None}
+        return
+    os.utime(store.local_root / "a", (1, 1))
+    assert store.content("a").hash == known["a"].hash == known["b"].hash != known["c"].hash
+    assert store.content("a").etag == next(item.etag for item in store.list("a")) != known["a"].etag
+    (store.local_root / "broken").symlink_to("nowhere")
+    os.mkfifo(store.local_root / "pipe")
+    assert store.content("none") is store.content("broken") is store.content("pipe") is None
+
+
 def test_an_empty_store_lists_nothing(store):
     assert list(store.list()) == []
     assert not store.exists("a")

@@ -14,6 +14,7 @@ from ser_tasks.lake.manifest import MANIFEST, deleted_days, read_manifest
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.maintenance.doctor.findings import KINDS, REPAIR, Report
 from ser_tasks.maintenance.doctor.inventory import Inventory, parts_of_chunk
+from ser_tasks.pipeline.ingest import WITHOUT_HASH
 from ser_tasks.pipeline.listing import Listing
 from ser_tasks.pseudonyms import KEYED
 from ser_tasks.settings import Settings
@@ -223,14 +224,18 @@ def _compare_with_recordings(
     ignored = ", ".join(f"{suffix} {count}" for suffix, count in listing.ignored.most_common() if count)
     if ignored:
         report.notes.append(IGNORED.format(f"in {report.recordings}: {ignored}"))
+    without_hash = 0
     for day in listing.days():
         try:
             manifest = read_manifest(store, day)
         except parts.BrokenPartError:
             continue
+        without_hash += listing.recognise(day, manifest)
         count = sum(1 for _ in listing.new(day, manifest))
         if count:
             report.add("not_planned", f"{report.recordings}, day {day},", count, day=day)
+    if without_hash:
+        report.notes.append(WITHOUT_HASH % without_hash)
     cursor = listing.database.cursor()
     cursor.register("missing", missing)
     query = "SELECT day, version, chunk_id, count(*) FROM missing SEMI JOIN listing USING (recording_id, etag) GROUP BY ALL ORDER BY ALL"

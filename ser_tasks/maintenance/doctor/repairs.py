@@ -81,7 +81,8 @@ def _rows_from_outcomes(store: Store, report: Report, day: date, settings: Setti
             SELECT h.recording_id, h.etag, any_value(h.key) AS key, any_value(l.sidecar_etag) AS sidecar_etag,
                 any_value(l.size_bytes) AS size_bytes, any_value(l.last_modified) AS last_modified,
                 any_value(l.day_source) AS day_source, any_value(l.estimated_s) AS estimated_s,
-                h.chunk_id, min(h.scored_at) AS planned_at, arg_min(h.run_id, h.scored_at) AS run_id
+                h.chunk_id, min(h.scored_at) AS planned_at, arg_min(h.run_id, h.scored_at) AS run_id,
+                NULL::VARCHAR AS content_hash, NULL::VARCHAR AS sidecar_hash
             FROM handled AS h LEFT JOIN listing AS l USING (recording_id, etag)
             ANTI JOIN planned AS p USING (recording_id, etag, chunk_id)
             GROUP BY h.recording_id, h.etag, h.chunk_id ORDER BY key, h.recording_id
