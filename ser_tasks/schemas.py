@@ -102,11 +102,17 @@ SEGMENTS = _schema(
     ("call_id", pa.string(), "call"),
     *_IDENTITY,
     ("chunk_id", pa.string(), "chunk that the recording belongs to"),
+    ("call_date", pa.date32(), "call_date of the call, see call_emotions; null in older parts"),
+    ("queue", pa.string(), "queue of the call; null where unknown, and in older parts"),
     ("role", pa.string(), "who speaks on the channel: customer, agent, mixed or unknown"),
     ("channel", pa.int32(), "channel of the recording, from 0"),
     ("start_s", pa.float64(), "start, seconds from the start of the recording"),
     ("end_s", pa.float64(), "end, seconds from the start of the recording"),
-    ("emotion", pa.string(), "most probable emotion; null where none is scored"),
+    (
+        "emotion",
+        pa.string(),
+        "most probable emotion. Filled where the model is unsure, too: to count or group emotions take label. Null where none is scored",
+    ),
     ("confidence", pa.float32(), "calibrated probability of `emotion`, 0 to 1"),
     *_per_emotion("p_", "calibrated probability of {}, 0 to 1; null where the model does not know it or none is scored"),
     (

@@ -48,13 +48,15 @@ def outcome_row(result: Extracted, provenance: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def segment_rows(result: Extracted, scored: "Scored", provenance: dict[str, Any]) -> list[dict[str, Any]]:
-    """One row a segment, in the order of channels and time."""
+def segment_rows(result: Extracted, scored: "Scored", day: date, provenance: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row a segment, in the order of channels and time. ``day`` stands for an unknown date of the call."""
     shared = {
         "call_id": _call_id(result),
         "recording_id": result.recording.recording_id,
         "etag": result.recording.etag,
         "chunk_id": result.recording.chunk_id,
+        "call_date": result.facts.get("call_date") or day,
+        "queue": result.facts.get("queue"),
         **provenance,
     }
     rows = []

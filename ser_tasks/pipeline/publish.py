@@ -94,7 +94,7 @@ def publish_chunk(
         elif result.outcome is None:
             result.end("failed", "not_finite", f"The model {bundle.model_id} gave no finite score for any segment.")
         if result.outcome in ("scored", "no_speech", "withheld"):
-            rows["segments"] += segment_rows(result, scores, provenance)
+            rows["segments"] += segment_rows(result, scores, chunk.day, provenance)
             rows["call_emotions"].append(call_row(result, scores, chunk.day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
     extracted = [result for result, *_ in results]

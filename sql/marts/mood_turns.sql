@@ -37,9 +37,12 @@ SELECT
     queue AS to_queue, -- queue of the later call
     former.share_anger AS from_share_anger, -- share of scored speech labelled anger in the earlier call, 0 to 1
     share_anger AS to_share_anger, -- share of scored speech labelled anger in the later call, 0 to 1
+    minutes_seconds(coalesce(call_anger_at_s, peak_anger_at_s)) AS moment, -- where the later call sounds angriest, minutes:seconds from its start
+    recording_link(recordings_uri, key, coalesce(call_anger_at_s, peak_anger_at_s)) AS recording_link, -- address of the later call's recording, with the moment as a media fragment
     former.codec = codec AS same_codec, -- whether both recordings have the same codec
     former.recording_id AS from_recording_id, -- recording of the earlier call
     recording_id AS to_recording_id -- recording of the later call
 FROM turns
+LEFT JOIN (SELECT run_id, recordings_uri FROM runs) USING (run_id)
 WHERE former.mood <> mood
 ORDER BY to_date DESC, customer_pseudonym, to_recording_id

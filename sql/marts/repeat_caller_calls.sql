@@ -28,10 +28,13 @@ SELECT
     share_unsure,
     negativity_change,
     escalated,
+    minutes_seconds(coalesce(call_anger_at_s, peak_anger_at_s)) AS moment, -- where it sounds angriest, minutes:seconds from the start of the recording
+    recording_link(recordings_uri, key, coalesce(call_anger_at_s, peak_anger_at_s)) AS recording_link, -- address of the recording in its store, with the moment as a media fragment
     scored_speech_s,
     codec,
     call_id,
     recording_id
 FROM numbered
+LEFT JOIN (SELECT run_id, recordings_uri FROM runs) USING (run_id)
 WHERE calls > 1 AND emotion_role IS DISTINCT FROM 'agent'
 ORDER BY customer_pseudonym, call_number

@@ -109,7 +109,7 @@ class Call:
             spent_s=0.5,
             planned_at=planned_at,
         )
-        self.segments = [each | identity | made | {"call_id": name} for each in segments]
+        self.segments = [each | identity | made | {"call_id": name, "call_date": day, "queue": queue} for each in segments]
         self.facts = None
         if outcome in ("scored", "no_speech", "withheld"):
             self.facts = row(

@@ -84,6 +84,8 @@ _COLUMNS = {
     },
     "segments": _MADE
     | {
+        "call_date": "day",
+        "queue": "['sales', 'support', 'billing', 'returns', NULL][1 + number % 5]",
         "role": "'customer'",
         "channel": "1",
         "start_s": "4.0 * place",

@@ -8,7 +8,20 @@ import pytest
 from ser_tasks import schemas
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.lake import catalog, read_only, sql_views
-from tests.factories.lakes import MODEL, NEWER_MODEL, NIGHT, Call, angry, segment, views_over, worse, write, write_calls, write_good_lake
+from tests.factories.lakes import (
+    DAY,
+    MODEL,
+    NEWER_MODEL,
+    NIGHT,
+    Call,
+    angry,
+    segment,
+    views_over,
+    worse,
+    write,
+    write_calls,
+    write_good_lake,
+)
 
 LATER = {"planned_at": NIGHT + timedelta(days=1), "scored_at": NIGHT + timedelta(days=1, minutes=5)}
 
@@ -40,9 +53,24 @@ def test_every_file_is_a_view_of_its_own_in_a_known_folder():
 def test_staging_has_every_column_of_its_table(good):
     for table, schema in schemas.TABLES.items():
         expected = schema.names + list(schemas.PARTITIONS[table])
+        expected += ["label"] if table == "segments" else []
         assert good.table(table).columns == expected
         if table not in ("runs", "profiles", "deletions", "alerts"):
             assert good.table(f"{table}_all").columns == expected
+
+
+def test_a_label_is_no_emotion_where_the_model_is_unsure(lake):
+    sure, unsure, unscored = (0.9, 0.0, 0.1, 0.0), (0.4, 0.3, 0.2, 0.1), None
+    write_calls(lake, [Call("one", [segment(0, 1, sure), segment(2, 3, unsure), segment(4, 5, unscored, role="agent")], queue="billing")])
+    connection = views_over(lake)
+    for view in ("segments", "segments_all"):
+        assert rows(connection, f"SELECT emotion, label, queue, call_date FROM {view} ORDER BY start_s") == [
+            {"emotion": "anger", "label": "anger", "queue": "billing", "call_date": DAY},
+            {"emotion": "anger", "label": "unsure", "queue": "billing", "call_date": DAY},
+            {"emotion": None, "label": None, "queue": "billing", "call_date": DAY},
+        ]
+    known = sql_views.meanings(next(view for view in sql_views.all_views() if view.name == "segments"))
+    assert "unsure" in known["emotion"] and "take label" in known["emotion"] and "else unsure" in known["label"]
 
 
 # Newest versions
