@@ -5,5 +5,5 @@
 CREATE MACRO sure_anger(call_anger, share_anger, share_unsure, scored_speech_s) AS
     CASE
         WHEN scored_speech_s >= 8
-            THEN wilson_interval(coalesce(call_anger, share_anger), 2 + 8 * (1 - coalesce(share_unsure, 1))).low
+            THEN wilson_interval(coalesce(call_anger, share_anger)::DOUBLE, 2 + 8 * (1 - coalesce(share_unsure, 1)::DOUBLE)).low
     END
