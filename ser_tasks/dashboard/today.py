@@ -96,7 +96,8 @@ def reasons(call: Row, segments: list[Row]) -> str:
         parts.append(f"{likely_s:.0f} s of likely anger, most{at}" if len(segments) > 1 else f"{likely_s:.0f} s of likely anger{at}")
     elif call["call_anger"] is not None:
         likely = percent(call["call_anger"]) if call["call_anger"] >= 0.01 else "less than 1 %"
-        parts.append(f"perhaps angry{at} ({likely} likely)")
+        word = "perhaps angry" if call["call_anger"] >= 0.1 else "hardly angry, most so"
+        parts.append(f"{word}{at} ({likely} likely)")
     else:
         parts.append(f"anger in {percent(call['share_anger'])} of the speech, most{at}")
     if call["escalated"]:
