@@ -25,8 +25,8 @@ CALLS_A_PAGE, LAST_PAGE = 50, 100_000
 MAX_SEARCH_CHARACTERS = 200
 CSV_ROWS_AT_ONCE = 10_000
 SHRINKAGE_S = 30
-"""Orders by a share add so many seconds of the average call to each call (shrinkage), as the mart worst_calls does. Otherwise short
-calls with one extreme segment would always come first."""
+"""Orders by a share add so many seconds of the average call to each call (shrinkage). Otherwise short calls with one extreme segment
+would always come first. The angriest calls are those of the mart worst_calls, in its order."""
 LITTLE_SPEECH_S = 10
 """With less scored speech, the list marks a share as based on little."""
 
@@ -41,7 +41,8 @@ REASON = "(SELECT any_value(reason_code) FROM outcomes WHERE recording_id = list
 SORTS = {
     "newest": "started_at DESC NULLS LAST, call_date DESC",
     "oldest": "started_at NULLS LAST, call_date",
-    "angriest": f"{_shrunk('share_anger')} DESC NULLS LAST, peak_anger DESC NULLS LAST",
+    "angriest": "sure_anger(call_anger, share_anger, share_unsure, scored_speech_s) DESC NULLS LAST, "
+    "coalesce(call_anger, share_anger) DESC NULLS LAST, peak_anger DESC NULLS LAST",
     "most-negative": f"{_shrunk('mean_negativity')} DESC NULLS LAST",
     "calmest": f"{_shrunk('mean_negativity')} NULLS LAST",
     "got-worse": "negativity_change DESC NULLS LAST",

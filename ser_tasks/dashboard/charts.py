@@ -104,8 +104,8 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
         )
         scored = bars.encode(x=x, y=alt.Y("scored:Q", axis=alt.Axis(title=None, tickCount=2, format="~s")))
         return alt.vconcat(
-            shares.properties(width=width, height=230),
-            scored.properties(width=width, height=50, title=_title(f"calls scored each {unit}")),
+            shares.properties(width=width, height=180),
+            scored.properties(width=width, height=36, title=_title(f"calls scored each {unit}")),
             spacing=14,
         )
 

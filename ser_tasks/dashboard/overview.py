@@ -1,5 +1,6 @@
 """The overview: totals, the newest day, moods over time, queues by change, hours of the week, and the quality of the data."""
 
+import functools
 from datetime import timedelta
 from typing import Any
 
@@ -8,8 +9,10 @@ from fastapi import APIRouter, Request, Response
 from ser_tasks.dashboard import charts
 from ser_tasks.dashboard.filters import Filters, default_filters
 from ser_tasks.dashboard.pages import Row, TheFilters, page, queues_of
+from ser_tasks.dashboard.playback import Playback, PlaybackError
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
+from ser_tasks.dashboard.today import MOSTLY_UNSURE, today
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.settings import Settings
@@ -29,7 +32,9 @@ PERIODS = {"7 days": 7, "4 weeks": 28, "13 weeks": 91, "a year": 365}
 def overview(request: Request, filters: TheFilters) -> Response:
     snapshot, viewer = request.state.snapshot, request.state.viewer
     shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot)}
-    return page(request, "overview.html", **cached(snapshot, viewer, filters) | shown)
+    figures = cached(snapshot, viewer, filters)
+    hear = [row | {"playable": playable(request.app.state.playback, row, viewer)} for row in figures["hear"]]
+    return page(request, "overview.html", **figures | shown | {"hear": hear})
 
 
 def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters) -> dict[str, Any]:
@@ -37,7 +42,8 @@ def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters) -> dict[str, An
 
     def compute() -> dict[str, Any]:
         values = values_of(snapshot, viewer, filters)
-        return figures({name: rows_of(snapshot, viewer, name, values) for name in QUERIES}, values)
+        rows = {name: rows_of(snapshot, viewer, name, values) for name in QUERIES}
+        return figures(rows, values) | today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
 
     shown: dict[str, Any] = snapshot.cached((viewer.queues, viewer.everything, filters), compute)
     return shown
@@ -48,6 +54,15 @@ def prepare(snapshot: Snapshot, settings: Settings) -> None:
     groups = settings.dashboard_groups if settings.dashboard_secret else {}
     for viewer in [of_groups("", [group], settings) for group in groups] or [OWNER]:
         cached(snapshot, viewer, default_filters(snapshot.last_day))
+
+
+def playable(playback: Playback, row: Row, viewer: Viewer) -> bool:
+    """Whether the viewer may play a call's recording."""
+    try:
+        playback.may_play(row, viewer)
+    except PlaybackError:
+        return False
+    return True
 
 
 def queue_names(request: Request) -> list[str]:
@@ -67,7 +82,8 @@ def values_of(snapshot: Snapshot, viewer: Viewer, filters: Filters) -> dict[str,
     latest = snapshot.query(viewer, sql, filters.parameters)["latest"][0].as_py() or filters.last
     monday = latest - timedelta(days=latest.weekday())
     week = monday if latest.weekday() == 6 else monday - timedelta(days=7)
-    return filters.parameters | {"unit": "day" if filters.days <= DAILY_UP_TO else "week", "latest": latest, "week": week}
+    unit = "day" if filters.days <= DAILY_UP_TO else "week"
+    return filters.parameters | {"unit": unit, "newest": snapshot.last_day or filters.last, "latest": latest, "week": week}
 
 
 def rows_of(snapshot: Snapshot, viewer: Viewer, name: str, values: dict[str, Any]) -> list[Row]:
@@ -93,7 +109,7 @@ def figures(rows: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any
         "latest": values["latest"],
         "week": values["week"],
         "week_end": values["week"] + timedelta(days=6),
-        "weeks_compared": max(1, (values["week"] - values["first"]).days // 7 + 1 + (values["first"].weekday() > 0)),
+        "mostly_unsure": totals["share_unsure"] is not None and totals["share_unsure"] > MOSTLY_UNSURE,
         "mix": mix | {"not sure": totals["share_unsure"]} if mix else {},
         "mix_chart": charts.emotion_mix(mix | {"not sure": totals["share_unsure"]}, *_describe_mix(mix, totals)) if mix else None,
         "time_chart": charts.shares_over_time(over_time, values["unit"], *_describe_time(over_time)) if totals["scored"] else None,

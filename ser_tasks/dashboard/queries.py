@@ -14,8 +14,9 @@ _IN_PERIOD = f"call_date BETWEEN $first AND $last AND {OF_QUEUES}"
 _CALLS = f"""WITH calls AS (
     SELECT
         *,
-        CASE WHEN emotion_role IN ('customer', 'mixed') THEN nullif(scored_speech_s, 0) END AS seconds,
-        share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative
+        CASE WHEN emotion_role = 'customer' THEN nullif(scored_speech_s, 0) END AS seconds,
+        share_negative(share_anger, share_disgust, share_fear, share_sadness) AS share_negative,
+        mirror_of_escalated(deescalated, escalated, negativity_change, negativity_q1) AS got_better
     FROM call_emotions
     WHERE {_IN_PERIOD}
 )"""
@@ -24,6 +25,8 @@ _SHARED = ("anger", "negative", "unsure")
 _SHARES = ", ".join(
     f"weighted_avg(share_{each}, seconds) AS share_{each}, share_interval(share_{each}, seconds) AS {each}" for each in _SHARED
 )
+_OF_SURE = "share_anger / nullif(1 - share_unsure, 0) AS share_anger_of_sure"
+"""Of the speech about which the model is sure: where unsure rises, share_anger falls and this does not."""
 _ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_high" for each in _SHARED)
 
 
@@ -31,7 +34,7 @@ _ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_
 class Query:
     title: str
     sql: str
-    """One statement. Its parameters are those of ``Filters``, and latest, week and unit (``overview.values_of``)."""
+    """One statement. Its parameters are those of ``Filters``, and newest, latest, week and unit (``overview.values_of``)."""
 
     @property
     def parameters(self) -> set[str]:
@@ -57,8 +60,10 @@ QUERIES = {
         count(*) FILTER (outcome = 'withheld') AS withheld,
         sum(duration_s) / 3600 AS audio_h,
         coalesce(sum(seconds), 0) / 3600 AS scored_speech_h,
+        count(*) FILTER (emotion_role = 'mixed') AS mixed,
         count(escalated) AS escalation_known,
         count(*) FILTER (escalated) AS escalated,
+        count(*) FILTER (got_better) AS deescalated,
         {", ".join(f"weighted_avg(share_{emotion}, seconds) AS share_{emotion}" for emotion in schemas.EMOTIONS if emotion not in _SHARED)},
         {_SHARES}
     FROM calls
@@ -66,9 +71,46 @@ QUERIES = {
 SELECT
     * EXCLUDE (anger, negative, unsure),
     {_ENDS},
-    wilson_interval(escalated / nullif(escalation_known, 0), escalation_known).low AS share_escalated_low,
-    wilson_interval(escalated / nullif(escalation_known, 0), escalation_known).high AS share_escalated_high
+    {_OF_SURE},
+    (escalated - deescalated) / nullif(escalation_known, 0) AS net_escalated,
+    -- the variance of a difference of two shares of the same calls
+    net_escalated - 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_low,
+    net_escalated + 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_high
 FROM grouped""",
+    ),
+    "news": Query(
+        "Which queues became angrier or calmer in the last year, or have an open alert?",
+        f"""WITH turned AS ( -- the last lasting change of each queue
+    SELECT 'change' AS kind, queue, week AS since, verdict, share_anger_after AS share_anger, share_anger_before
+    FROM turning_weeks
+    WHERE verdict IN ('rose', 'fell') AND week BETWEEN $newest - 364 AND $newest
+    QUALIFY row_number() OVER (PARTITION BY queue ORDER BY week DESC) = 1
+), moved AS ( -- the newest week: too new to be known to last, so only what is all but certain
+    SELECT 'change' AS kind, queue, week AS since, verdict, share_anger, share_anger_before
+    FROM week_on_week
+    WHERE verdict IN ('rose', 'fell') AND p_adjusted < 0.01 AND week BETWEEN $newest - 13 AND $newest - 6
+), open AS (
+    SELECT 'alert' AS kind, subject AS queue, min(since)::DATE AS since, arg_max(message, found_at) AS message
+    FROM (SELECT * FROM alerts QUALIFY row_number() OVER (PARTITION BY rule, subject ORDER BY found_at DESC, event = 'ended' DESC) = 1)
+    WHERE event <> 'ended' AND subject IN (SELECT queue FROM call_emotions)
+    GROUP BY subject
+)
+SELECT kind, queue, since, verdict, share_anger, share_anger_before, NULL::VARCHAR AS message
+FROM (FROM turned UNION ALL (FROM moved WHERE coalesce(queue, '') NOT IN (SELECT coalesce(queue, '') FROM turned)))
+WHERE {OF_QUEUES}
+UNION ALL BY NAME (FROM open WHERE {OF_QUEUES} AND queue NOT IN (SELECT coalesce(queue, '') FROM turned))
+ORDER BY since DESC, queue, kind""",
+    ),
+    "to_hear": Query(
+        "Which calls of the newest seven days should be heard first, and where in them?",
+        f"""SELECT
+    w.recording_id, w.call_id, w.call_date, c.started_at, w.queue, w.anger_score, w.call_anger, w.anger_seconds, w.share_anger, w.moment,
+    w.moment_s, w.escalated, c.onset_s, w.share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given, c.outcome, c.policy, c.day
+FROM worst_calls AS w
+JOIN call_emotions AS c USING (recording_id)
+WHERE w.call_date BETWEEN $latest - 6 AND $latest AND ($all_queues OR list_contains($queues::VARCHAR[], coalesce(w.queue, '')))
+ORDER BY w.anger_score DESC, coalesce(w.call_anger, w.share_anger) DESC, w.peak_anger DESC, w.recording_id
+LIMIT 10""",
     ),
     "latest_day": Query(
         "Which queues lie outside their usual range on the newest day?",
@@ -84,7 +126,7 @@ ORDER BY coalesce(outside NOT IN ('above', 'below'), true), outside IS NULL, abs
     FROM calls
     GROUP BY ALL
 )
-SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}, {_OF_SURE}
 FROM grouped
 ORDER BY start""",
     ),
@@ -103,13 +145,18 @@ WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AN
 ORDER BY week DESC, p_value, queue""",
     ),
     "queues": Query(
-        "In which queues did anger change from one week of the period to the next, and is it more than chance or a codec change?",
+        "In which queues did anger change from the week before to the newest week, and is it more than chance or a codec change?",
         f"""SELECT *
 FROM week_on_week
-WHERE week BETWEEN least($week, date_trunc('week', $first)) AND $week AND {OF_QUEUES}
--- the week with the clearest change of each queue
-QUALIFY row_number() OVER (PARTITION BY queue ORDER BY verdict NOT IN ('rose', 'fell'), p_adjusted, week DESC) = 1
+WHERE week = $week AND {OF_QUEUES}
 ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjusted, queue""",
+    ),
+    "earlier_changes": Query(
+        "In which earlier weeks of the period did a queue's anger change from one week to the next?",
+        f"""SELECT *
+FROM week_on_week
+WHERE verdict IN ('rose', 'fell') AND week BETWEEN date_trunc('week', $first) AND $week - 7 AND {OF_QUEUES}
+ORDER BY p_adjusted, week DESC, queue""",
     ),
     "hours": Query(
         "At which hours of the week do callers sound angry?",
@@ -118,7 +165,7 @@ ORDER BY verdict NOT IN ('rose', 'fell'), verdict = 'no clear change', p_adjuste
     FROM calls WHERE local_hour IS NOT NULL
     GROUP BY ALL
 )
-SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}, {_OF_SURE}
 FROM grouped
 ORDER BY weekday, hour""",
     ),
@@ -139,15 +186,15 @@ ORDER BY outcome <> 'scored', recordings DESC, reason_code""",
         "Which kinds of audio did the calls come in, and how sure is the model about each?",
         f"""{_CALLS}, grouped AS (
     SELECT
-        codec, sampling_rate_hz, channels, count(*) AS calls, count(seconds) AS scored,
+        codec, sampling_rate_hz, channels, language, count(*) AS calls, count(seconds) AS scored,
         min(call_date) AS first_day, max(call_date) AS last_day, weighted_avg(scored_snr_db, seconds) AS mean_snr_db,
         {_SHARES}
     FROM calls
     GROUP BY ALL
 )
-SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}
+SELECT * EXCLUDE (anger, negative, unsure), {_ENDS}, {_OF_SURE}
 FROM grouped
-ORDER BY calls DESC, codec, sampling_rate_hz, channels""",
+ORDER BY calls DESC, codec, sampling_rate_hz, channels, language""",
     ),
     "nights": Query(
         "Which nights are missing, or did not end well?",

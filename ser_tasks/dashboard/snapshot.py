@@ -22,7 +22,7 @@ from ser_tasks.storage import open_store
 
 log = logging.getLogger("uvicorn.error")
 
-WATCHED = ("outcomes/", "call_emotions/", "runs/", "deletions/")
+WATCHED = ("outcomes/", "call_emotions/", "runs/", "deletions/", "alerts/")
 """Folders of the lake whose listing shows whether anything changed."""
 
 MAX_CACHED = 200
@@ -114,6 +114,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run("CREATE OR REPLACE VIEW newest AS FROM copy.newest_rows")
     run(f"CREATE TABLE copy.call_emotions AS SELECT {CALLS} FROM ({NEWEST.format('call_emotions')})")
     run("CREATE TABLE copy.runs AS FROM runs")
+    run("CREATE TABLE copy.alerts AS FROM alerts")
     run(
         """
         CREATE TABLE copy.newest AS SELECT n.* REPLACE (coalesce(c.outcome, n.outcome) AS outcome), c.queue AS queue_of_call
@@ -125,6 +126,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     run(f"CREATE OR REPLACE VIEW call_emotions AS FROM copy.call_emotions WHERE {ROW_FILTER.format('queue')}")
     run(f"CREATE OR REPLACE VIEW repeated_calls AS {REPEATED}")
     run("CREATE OR REPLACE VIEW runs AS FROM copy.runs")
+    run(f"CREATE OR REPLACE VIEW alerts AS FROM copy.alerts WHERE {ROW_FILTER.format('subject')}")
     for view in ("recordings", "recordings_all", "outcomes_all", "superseded", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
         sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")

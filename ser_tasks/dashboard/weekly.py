@@ -1,17 +1,20 @@
 """The weekly page: one self-contained HTML file, to be mailed, with the figures of the overview for a whole week."""
 
+import functools
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import figures, heat_map, rows_of
 from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent, queues_of
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
+from ser_tasks.dashboard.today import today
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
 from ser_tasks.lake.queues import check
 from ser_tasks.settings import Settings
@@ -55,13 +58,15 @@ def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = No
     """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links."""
     filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
     long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
-    values = filters.parameters | {"unit": "week", "latest": filters.last, "week": monday}
+    values = filters.parameters | {"unit": "week", "newest": filters.last, "latest": filters.last, "week": monday}
     long_values = values | long_filters.parameters
 
     def of(name: str) -> list[Row]:
         return rows_of(snapshot, viewer, name, long_values if name in LONG_QUERIES else values)
 
     shown = figures({name: of(name) for name in QUERIES}, values)
+    shown |= today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
+    shown["hear"] = [row | {"playable": site is not None and viewer.may_play_queue(row["queue"])} for row in shown["hear"]]
     [totals] = rows_of(snapshot, viewer, "totals", long_values)
     shown |= {
         "heat": heat_map(shown["hours"], totals["share_anger"]),
@@ -115,6 +120,8 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
     elif totals["share_anger"] is None:
         lines.append(f"{totals['calls']:,} calls, none of them scored.")
     else:
+        if shown["mostly_unsure"]:
+            lines.append(f"The model can't tell for {percent(totals['share_unsure'])} of speech: hear the calls below.")
         lines.append(
             f"{totals['calls']:,} calls, {totals['scored']:,} of them scored. Anger: {percent(totals['share_anger'], 1)} of scored speech "
             f"({_interval(totals, 'share_anger')}); not sure: {percent(totals['share_unsure'], 1)}."
@@ -127,6 +134,7 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
                     f"{percent(row['share_anger'], 1)} (change {100 * row['change']:+.1f} points, {100 * row['change_low']:+.1f} to "
                     f"{100 * row['change_high']:+.1f}; {row['calls']:,} calls scored)."
                 )
+    lines += [f"{row['queue'] or 'Calls without a queue'}: {row['text']} ({row['figures']})." for row in shown["news"] if row["kind"] == "alert"]
     for row in shown["queues_turned"]:
         lines.append(
             f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
@@ -136,11 +144,17 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
         lines.append("No queue changed from the week before by more than chance.")
     if shown["missing_nights"]:
         lines.append("Nights missing: " + ", ".join(map(str, shown["missing_nights"])) + ".")
+    if shown["hear"]:
+        lines += ["", "Calls worth hearing:"]
+        for row in shown["hear"]:
+            address = f" {site}/calls/{quote(row['recording_id'])}#t={row['moment_s'] or 0:.1f}" if site else ""
+            lines.append(f"- {row['call_id']} ({row['queue'] or 'no queue'}, {row['call_date']}): {row['why']}.{address}")
+    lines += ["", shown["left_out_sentence"]] if shown["left_out_sentence"] else []
     behind = f" The calls: {site}/?{filters.query()}" if site else ""
     lines += [
         "",
         f"The page with the charts is attached: open it in a browser.{behind}",
-        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and agents are never scored.",
+        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and emotions of people at work are hidden.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -228,10 +228,11 @@ def _compared(what: str, here: float | None, before: list[float]) -> Row:
 
 
 def worst_calls(connection: duckdb.DuckDBPyConnection, run_id: str, limit: int = 10) -> list[Row]:
-    """A run's calls with the highest peak anger."""
+    """A run's worst calls, in the order of the mart ``worst_calls``."""
     query = """
-        SELECT call_id, key, call_date, queue, peak_anger, peak_anger_at_s FROM call_emotions
-        WHERE run_id = $run AND peak_anger IS NOT NULL AND emotion_role <> 'agent' ORDER BY peak_anger DESC, call_id LIMIT $limit
+        SELECT call_id, key, call_date, queue, anger_score, call_anger, moment_s FROM worst_calls
+        SEMI JOIN (FROM call_emotions WHERE run_id = $run) USING (recording_id)
+        ORDER BY anger_score DESC, coalesce(call_anger, share_anger) DESC, peak_anger DESC, recording_id LIMIT $limit
     """
     return _ask(connection, query, run=run_id, limit=limit)
 
@@ -244,11 +245,11 @@ def worst_calls_table(calls: list[Row], recordings: str) -> str:
         place = [
             str(call["call_date"] or ""),
             markdown_text(call["queue"]),
-            f"{call['peak_anger']:.2f}",
-            f"{call['peak_anger_at_s']:.0f} s",
+            f"{call['anger_score']:.2f}",
+            f"{call['moment_s']:.0f} s",
         ]
         rows.append([*place, f"[{markdown_text(call['call_id'])}](<{quote(store.url(call['key']), safe='/:~%')}>)"])
-    header = ["date", "queue", "peak anger", "at", "call"]
+    header = ["date", "queue", "anger score", "at", "call"]
     return html_page.markdown_table(header, rows, aligned=True) if calls else "None."
 
 

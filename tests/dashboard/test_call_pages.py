@@ -82,10 +82,10 @@ def test_short_calls_do_not_lead_an_order_by_share(tmp_path):
     ]
     write_calls(lake, calls)
     with browser(lake) as page:
-        assert listed(page, "sort=angriest")[:2] == ["long", "short"]
+        assert listed(page, "sort=angriest")[0] == "long"
         assert listed(page, "emotion=anger") == ["long", "short"], "a condition on an emotion sorts by it"
         mart = page.app.state.snapshots.current.query(OWNER, "SELECT call_id FROM worst_calls")["call_id"].to_pylist()
-        assert listed(page, "sort=angriest") == mart, "as the mart ranks them"
+        assert "short" not in mart and listed(page, "sort=angriest") == [*mart, "short"], "as the mart ranks them"
 
 
 def test_a_long_list_is_paged_and_every_call_is_on_one_page(tmp_path):

@@ -23,7 +23,7 @@ def made(planned_at: datetime, scored_at: datetime | None = None) -> dict:
 def lake(tmp_path):
     """A recording scored by one model on day 1, by another on day 3, uploaded again on day 4; another call of day 1; three runs."""
     lake = str(tmp_path / "lake")
-    calmer = [segment(0, 4, (0.1, 0.1, 0.7, 0.1))]
+    calmer = [segment(0, 9, (0.1, 0.1, 0.7, 0.1))]
     write_calls(lake, [angry(**made(DAY_1)), worse(chunk="c2", **made(DAY_1))])
     write_calls(lake, [Call("angry", calmer, model=NEWER_MODEL, **made(DAY_1, DAY_3))])
     write_calls(lake, [Call("angry", [segment(0, 1, (0.2, 0.7, 0.1, 0.0))], etag="e2", chunk="c3", **made(DAY_4))])

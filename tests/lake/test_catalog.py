@@ -146,7 +146,7 @@ def test_cursors_and_readers_in_other_time_zones_see_the_same_dates(tmp_path):
 
 def test_a_moment_is_told_in_minutes_and_seconds(tmp_path):
     write_calls(
-        str(tmp_path), [Call("late", [segment(110.8, 114, (0.8, 0.1, 0.1, 0)), segment(59.9, 62, (0, 0.8, 0.2, 0))], duration_s=120)]
+        str(tmp_path), [Call("late", [segment(110.8, 117, (0.8, 0.1, 0.1, 0)), segment(59.9, 62, (0, 0.8, 0.2, 0))], duration_s=120)]
     )
     with catalog.connect(str(tmp_path)) as connection:
         assert connection.sql("SELECT w.moment, b.moment FROM worst_calls AS w, best_calls AS b").fetchall() == [("01:50", "00:59")]

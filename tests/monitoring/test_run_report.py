@@ -49,7 +49,7 @@ def test_the_report_shows_outcomes_reasons_and_worst_calls(lake):
         assert line in text
     assert "| withheld    | role_mixed  | 1          | role_mixed: do something about it |" in text
     worst = text.partition("## Worst calls")[2]
-    assert "| 2026-11-20 | sales | 0.90       | 16 s | [worse](<s3://calls/2026/2026-11-20/worse.wav>) |" in worst
+    assert "| 2026-11-20 | sales | 0.24        | 16 s | [worse](<s3://calls/2026/2026-11-20/worse.wav>) |" in worst
     assert worst.index("[worse](<") < worst.index("[angry](<")
     assert text.rstrip().endswith("None.")  # no check failed
 
@@ -190,7 +190,7 @@ def test_text_from_outside_stays_text(lake):
     call = angry()
     for row in (call.outcome, call.facts, *call.segments):
         row["call_id"] = hostile
-    [line] = worst_calls_table([call.facts | {"key": "a>b|c\n.wav"}], "s3://calls").splitlines()[2:]
+    [line] = worst_calls_table([call.facts | {"key": "a>b|c\n.wav", "anger_score": 0.2, "moment_s": 2.0}], "s3://calls").splitlines()[2:]
     assert line.endswith("| [x\\](javascript:alert(1)) \\| \\<script\\> # title](<s3://calls/a%3Eb%7Cc%0A.wav>) |")
     broken = Call("b", [], outcome="quarantined", reason_code="not_audio", chunk="c9", day=DAY)
     broken.outcome["reason"] = hostile

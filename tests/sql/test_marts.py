@@ -10,8 +10,10 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.special
 import scipy.stats
 
+from ser_tasks.inference.scores import strongest
 from ser_tasks.lake import read_only, sql_views
 from ser_tasks.pipeline import aggregate
 from ser_tasks.settings import Settings
@@ -424,20 +426,19 @@ def test_repeat_caller_calls(over):
 def test_worst_calls(over, lake):
     write(lake, "runs", [run_row(recordings_uri="s3://calls/2026/")], chunk="r1")
     calls = [
-        call("long", anger=0.5, seconds=90, peak_anger=0.9, peak_anger_at_s=75.25),
-        call("short", anger=1.0, seconds=3, peak_anger=0.95, peak_anger_at_s=0.0),
-        call("masked", anger=0.1, seconds=57, peak_anger=0.2, peak_anger_at_s=5.0, key="~/x.wav"),
-        call("agent's", anger=1.0, seconds=500, emotion_role="agent"),
+        call("sure", seconds=90, call_anger=0.6, call_anger_at_s=75.25, anger_seconds=9.0, peak_anger=0.9),
+        call("not sure", seconds=90, unsure=1.0, call_anger=0.7, call_anger_at_s=4.0, peak_anger=0.95),
+        call("older", anger=0.5, seconds=60, unsure=0.5, peak_anger=0.8, peak_anger_at_s=5.0, key="~/x.wav"),
+        call("six seconds", seconds=6, unsure=1.0, call_anger=0.99, peak_anger=0.99),
+        call("six sure seconds", anger=1.0, seconds=6, call_anger=0.99, peak_anger=0.99),
+        call("agent's", anger=1.0, seconds=500, call_anger=0.99, emotion_role="agent"),
     ]
     found = rows(over(calls), "FROM worst_calls")
-    assert [row["call_id"] for row in found] == ["long", "short", "masked"]
-    average = (0.5 * 90 + 1.0 * 3 + 0.1 * 57) / 150
-    assert [row["anger_score"] for row in found] == pytest.approx(
-        [(45 + 30 * average) / 120, (3 + 30 * average) / 33, (5.7 + 30 * average) / 87], rel=1e-5
-    )
-    assert [row["moment"] for row in found] == ["01:15", "00:00", "00:05"]
-    assert [row["moment_s"] for row in found] == [75.25, 0, 5]
-    links = [f"s3://calls/2026/{DAY}/long.wav#t=75.3", f"s3://calls/2026/{DAY}/short.wav#t=0.0", None]
+    assert [row["call_id"] for row in found] == ["sure", "older", "not sure"]
+    assert [row["anger_score"] for row in found] == pytest.approx([wilson(0.6, 10)[0], wilson(0.5, 6)[0], wilson(0.7, 2)[0]], rel=1e-5)
+    assert [row["moment"] for row in found] == ["01:15", "00:05", "00:04"]
+    assert [row["moment_s"] for row in found] == [75.25, 5, 4]
+    links = [f"s3://calls/2026/{DAY}/sure.wav#t=75.3", None, f"s3://calls/2026/{DAY}/not sure.wav#t=4.0"]
     assert [row["recording_link"] for row in found] == links
 
 
@@ -482,6 +483,25 @@ def test_the_rank_of_a_narrower_question_is_that_of_all_calls(over):
     connection = over([call(f"c{number}", call_anger=number / 10, queue=("sales", "support")[number % 2]) for number in range(5)])
     found = rows(connection, "SELECT call_id, anger_rank FROM calls_by_anger_rank WHERE queue = 'support'")
     assert [(row["call_id"], row["anger_rank"]) for row in found] == [("c3", 2), ("c1", 4)]
+
+
+def test_worst_calls_do_not_go_by_length(over):
+    """Equal speech, 10 to 300 s of it: the mean of what calls are ranked by differs between fifths of length by less than 0.03."""
+    draw = np.random.default_rng(3)
+    calls = []
+    for number, seconds in enumerate(np.linspace(10, 300, 1000)):
+        # segments of 4 s about the call's own anger, of the same calls in every fifth; a call is judged as the pipeline does
+        logits = scipy.stats.norm.ppf((number % 25 + 0.5) / 25, -3, 1.5) + draw.normal(0, 1, max(3, round(seconds / 4)))
+        strength, at_s = strongest(logits, np.full(len(logits), 4.0), 4.0 * np.arange(len(logits)))
+        p = float(scipy.special.expit(strength))
+        calls.append(call(f"c{number}", seconds=4 * len(logits), unsure=number % 8 / 7, call_anger=p, call_anger_at_s=at_s))
+        calls[-1].facts["duration_s"] = float(seconds)
+    found = rows(
+        over(calls),
+        "SELECT fifth, avg(anger_score) AS score FROM (SELECT *, ntile(5) OVER (ORDER BY duration_s) AS fifth FROM worst_calls) GROUP BY fifth",
+    )
+    scores = [row["score"] for row in found]
+    assert len(scores) == 5 and max(scores) - min(scores) < 0.03 < min(scores), scores
 
 
 def test_best_calls(over, lake):
