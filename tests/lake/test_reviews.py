@@ -47,7 +47,9 @@ def ask(lake, sql):
 def test_a_review_is_read_in_sql_as_it_was_written(lake):
     given = Review("wrong", "ann", "sadness", Stretch(1, 2, 6), "She cries.", True, "anger", 0.8, "s1")
     written = reviews.write(open_store(lake), HERE, given)
-    [found] = ask(lake, "SELECT review_id, call_id, channel, start_s, end_s, verdict, emotion, note, blind, reviewer, model_emotion FROM reviews")
+    [found] = ask(
+        lake, "SELECT review_id, call_id, channel, start_s, end_s, verdict, emotion, note, blind, reviewer, model_emotion FROM reviews"
+    )
     assert found == (written["review_id"], "angry", 1, 2.0, 6.0, "wrong", "sadness", "She cries.", True, "ann", "anger")
     [(day, at)] = ask(lake, "SELECT day, reviewed_at FROM reviews")
     assert day == DAY
@@ -145,7 +147,9 @@ def population(lake, count=60, seed=3):
     for number in range(count):
         day = DAY - timedelta(days=number % 21)
         score = rng.random() ** 2
-        made = Call(f"n{number}", [segment(2, 14, (score, 0, 1 - score, 0)), segment(20, 26, (0.1, 0, 0.9, 0))], day=day, chunk=f"c{number % 21}")
+        made = Call(
+            f"n{number}", [segment(2, 14, (score, 0, 1 - score, 0)), segment(20, 26, (0.1, 0, 0.9, 0))], day=day, chunk=f"c{number % 21}"
+        )
         made.facts["call_anger"] = score
         calls.append(made)
         truth[f"id-n{number}"] = rng.random() < 0.8 * score
@@ -178,7 +182,12 @@ def test_a_sample_has_every_stratum_and_says_with_which_probability(tmp_path):
     stretches = [each for each in sample.rows if each["channel"] is not None]
     assert len(stretches) == 40  # both scored segments of each call
     assert {each["start_s"] for each in stretches} == {2.0, 20.0}
-    assert sample.day == min(row[0] for row in ask(str(tmp_path), f"SELECT day FROM call_emotions WHERE list_contains({[each['recording_id'] for each in whole]}, recording_id)"))
+    assert sample.day == min(
+        row[0]
+        for row in ask(
+            str(tmp_path), f"SELECT day FROM call_emotions WHERE list_contains({[each['recording_id'] for each in whole]}, recording_id)"
+        )
+    )
 
 
 @pytest.mark.parametrize(("sizes", "calls", "expected"), [
@@ -265,7 +274,10 @@ def test_the_figures_of_a_judged_sample(tmp_path):
     sample = review_sampling.draw(rows_of(lake), *PERIOD, "ann", calls=60, rng=random.Random(2))
     reviews.write_sample(open_store(lake), sample.rows, sample.day)
     labelled(lake, sample, truth)
-    found = {each[0]: each[1:] for each in ask(lake, "SELECT list, judged_calls, calls, precision, precision_low, precision_high FROM measured_precision")}
+    found = {
+        each[0]: each[1:]
+        for each in ask(lake, "SELECT list, judged_calls, calls, precision, precision_low, precision_high FROM measured_precision")
+    }
     assert found["all calls"][:2] == (60, 60.0)
     assert found["all calls"][2] == pytest.approx(np.mean(list(truth.values())))
     top = [truth[each["recording_id"]] for each in sample.rows if each["channel"] is None and each["stratum"] == "top"]
@@ -309,7 +321,10 @@ def test_base_rates_are_those_of_all_segments(tmp_path):
         for number, each in enumerate(sample.rows) if each["channel"] is not None
     ]  # fmt: skip
     write(lake, "reviews", made, chunk="r")
-    found = {each[0]: each[1:] for each in ask(lake, "SELECT emotion, base_rate, judged_stretches, base_rate_low, base_rate_high FROM suggested_base_rates")}
+    found = {
+        each[0]: each[1:]
+        for each in ask(lake, "SELECT emotion, base_rate, judged_stretches, base_rate_low, base_rate_high FROM suggested_base_rates")
+    }
     assert found["sadness"][0] == pytest.approx(0.5)
     assert found["sadness"][1] == 40
     assert found["sadness"][2] < 0.5 < found["sadness"][3]
@@ -334,7 +349,13 @@ def test_cohens_kappa_is_that_of_its_formula(lake):
     for count, a, b in ((20, "anger", "anger"), (5, "anger", "neutral"), (10, "neutral", "anger"), (15, "neutral", "neutral")):
         for _ in range(count):
             number += 1
-            place = {"recording_id": "id-angry", "channel": 1, "start_s": float(number), "end_s": number + 1.0, "reviewed_at": datetime.now(UTC)}
+            place = {
+                "recording_id": "id-angry",
+                "channel": 1,
+                "start_s": float(number),
+                "end_s": number + 1.0,
+                "reviewed_at": datetime.now(UTC),
+            }
             for reviewer, emotion in (("ann", a), ("ben", b)):
                 made.append(row("reviews", review_id=f"{reviewer}{number}", verdict="wrong", emotion=emotion, reviewer=reviewer, **place))
     write(lake, "reviews", made, chunk="r")
