@@ -286,13 +286,7 @@ def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, wr
             result.pages.append(item.key)
             if write:
                 lake.write_bytes(item.key, BLANKED.format(datetime.now(UTC)).encode())
-    for table in sorted(schemas.TABLES.keys() - set(VERSIONED)):
-        if named or "recording_id" in schemas.TABLES[table].names:
-            for _, item in list(parts.listed(lake, f"{table}/")):
-                blanked, removed = _blank(lake, item.key, table, named, change, write)
-                result.alerts += blanked
-                if removed:
-                    result.rows[table] += removed
+    _clean_tables(lake, named, change, result, write)
     unreadable_stay = bool(holds.read(lake))
     for key, table, rows in _quarantined(lake):
         if rows is None:
@@ -308,6 +302,17 @@ def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, wr
             result.rows["quarantine"] += rewriting.changed(rows, kept)
             if write:
                 lake.write_bytes(key, parts.encode(table, kept))
+
+
+def _clean_tables(lake: Store, named: re.Pattern[str] | None, change: Change, result: Erasure, write: bool) -> None:
+    """Blanks texts of the tables without versions that have one of the names, and changes their rows of recordings."""
+    for table in sorted(schemas.TABLES.keys() - set(VERSIONED)):
+        if named or "recording_id" in schemas.TABLES[table].names:
+            for _, item in list(parts.listed(lake, f"{table}/")):
+                blanked, removed = _blank(lake, item.key, table, named, change, write)
+                result.alerts += blanked
+                if removed:
+                    result.rows[table] += removed
 
 
 def is_named(lake: Store, key: str, names: Iterable[str]) -> bool:
