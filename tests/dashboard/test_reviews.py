@@ -80,7 +80,8 @@ def test_each_verdict_is_stored_with_who_and_what_the_model_said(lake):
         assert judge(site, **fields).status_code == 303
     found = ask(
         lake,
-        "SELECT verdict, emotion, start_s, end_s, channel, note, model_emotion, model_score, reviewer, blind FROM reviews ORDER BY reviewed_at",
+        "SELECT verdict, emotion, start_s, end_s, channel, note, model_emotion, model_score, reviewer, blind FROM reviews "
+        "ORDER BY reviewed_at",
     )
     assert [row[0] for row in found] == ["heard", "agree", "wrong", "agree", "note"]
     assert found[1][1:] == ("anger", None, None, None, None, "anger", 0.875, "Ann B.", False)
