@@ -142,7 +142,7 @@ def clips_of_model(bundle: Bundle, data: list[Path], allow_leak: bool, unheard_o
     corpora = read_corpora(data)
     all_clips = pd.concat([corpus.clips for corpus in corpora], ignore_index=True)
     known = all_clips["emotion"].isin(bundle.labels)
-    in_training = _used_in_training(all_clips, bundle)
+    in_training = used_in_training(all_clips, bundle)
     if (known & in_training).any() and not (allow_leak or unheard_only):
         raise ValueError(
             f"The split leaks. {bundle.model_id} was trained or calibrated on {_speakers_in_words(all_clips[known & in_training])}: give "
@@ -232,7 +232,7 @@ def _speakers_in_words(clips: pd.DataFrame) -> str:
     return f"{len(clips)} of these clips, of {len(names)} speakers ({', '.join(names[:NAMES_SHOWN])}{more})"
 
 
-def _used_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
+def used_in_training(clips: pd.DataFrame, bundle: Bundle) -> pd.Series:
     """Whether a clip's speaker, or a clip of the same samples, was on the training or calibration side of the bundle's own data.
 
     Names that begin with their corpus (``ravdess_01``) are recognised in a folder of any name.
@@ -257,7 +257,12 @@ def corpora_heard(clips: pd.DataFrame, bundle: Bundle) -> list[str]:
 
 def _score(clips: pd.DataFrame, scorer: "ClipScorer", plan: Plan) -> np.ndarray:
     """Probabilities (clips, conditions, labels)."""
-    batches = _batches(scorer.placed(clips, clips_to_score(clips, babblers(clips, plan.seed))))
+    return score_clips(scorer.placed(clips, clips_to_score(clips, babblers(clips, plan.seed))), scorer, plan)
+
+
+def score_clips(clips: list[ClipToScore], scorer: "ClipScorer", plan: Plan) -> np.ndarray:
+    """Probabilities (clips, conditions, labels), with a progress bar."""
+    batches = _batches(clips)
     with TerminalProgress() as progress:
         scores = map_parallel(scorer, batches, plan.workers if plan.device == "cpu" else 1, progress, "scoring clips")
     return np.concatenate(scores)
