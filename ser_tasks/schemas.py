@@ -376,6 +376,59 @@ ALERTS = _schema(
     ("code_version", pa.string(), "version of this package"),
 )
 
+VERDICTS = ("heard", "agree", "wrong", "note")
+"""What a reviewer may say: that they heard it, that the model is right, which emotion they hear instead, or a note alone."""
+STRATA = ("top", "uncertain", "random")
+"""The strata of a review sample: calls of the list to hear; of the others, those nearest to the threshold; all others."""
+
+_STRETCH = [
+    ("channel", pa.int32(), "channel of the stretch, from 0; null: the whole call"),
+    ("start_s", pa.float64(), "start of the stretch, seconds from the start of the recording; null: the whole call"),
+    ("end_s", pa.float64(), "its end; null: the whole call"),
+]
+
+REVIEWS = _schema(
+    ("review_id", pa.string(), "review; a row that was merged into another part keeps it"),
+    *_IDENTITY,
+    ("call_id", pa.string(), "call"),
+    *_STRETCH,
+    ("verdict", pa.string(), "heard (listened to, no judgement), agree (the model is right), wrong (emotion says what it is) or note"),
+    ("emotion", pa.string(), "emotion that the reviewer hears in the customer; null for heard and note"),
+    ("note", pa.string(), "what the reviewer wrote, at most 500 characters: free text, which may be about people; null without"),
+    ("blind", pa.bool_(), "whether the score was hidden until the reviewer had judged"),
+    ("reviewer", pa.string(), "who judged, as the sign-in names them; without sign-in SER_REVIEWER or the user of that machine"),
+    ("reviewed_at", UTC, "when the review was stored"),
+    ("model", pa.string(), "model bundle whose score was judged: name, version and content hash"),
+    ("model_emotion", pa.string(), "emotion that the model gave it: a call's is anger from a call_anger of 0.5 on; null: not sure"),
+    ("model_score", pa.float32(), "call_anger of a call, anger_score of a stretch, when it was judged, 0 to 1; null without"),
+    ("sample_id", pa.string(), "review sample from whose queue it was judged, see review_samples; null for any other review"),
+    ("code_version", pa.string(), "version of this package"),
+)
+
+REVIEW_SAMPLES = _schema(
+    ("sample_id", pa.string(), "review sample: calls that were drawn together"),
+    ("drawn_at", UTC, "when it was drawn"),
+    ("drawn_by", pa.string(), "who drew it"),
+    ("first_date", pa.date32(), "first call_date of the calls that it was drawn from"),
+    ("last_date", pa.date32(), "last call_date of the calls that it was drawn from"),
+    ("queues", pa.string(), "queues that it was drawn from, as JSON; null: all"),
+    *_IDENTITY,
+    ("call_id", pa.string(), "call"),
+    ("stratum", pa.string(), "top (on the list to hear), uncertain (of the others, the quarter nearest to 0.5) or random (all others)"),
+    ("position", pa.int32(), "place of the call in the review queue, from 1: a random order"),
+    *_STRETCH,
+    ("score", pa.float32(), "call_anger of the call, anger_score of the stretch, when it was drawn, 0 to 1"),
+    (
+        "inclusion_probability",
+        pa.float64(),
+        "probability with which the draw takes this call, or this stretch, above 0 to 1: its inverse is the weight of Horvitz and Thompson",
+    ),
+    ("stratum_calls", pa.int64(), "calls of the stratum"),
+    ("stratum_drawn", pa.int64(), "calls that were drawn from it"),
+    ("model", pa.string(), "model bundle that scored the call: name, version and content hash"),
+    ("code_version", pa.string(), "version of this package"),
+)
+
 TABLES: dict[str, pa.Schema] = {
     "recordings": RECORDINGS,
     "outcomes": OUTCOME_ROWS,
@@ -385,6 +438,8 @@ TABLES: dict[str, pa.Schema] = {
     "profiles": PROFILES,
     "deletions": DELETIONS,
     "alerts": ALERTS,
+    "reviews": REVIEWS,
+    "review_samples": REVIEW_SAMPLES,
 }
 
 PARTITIONS: dict[str, tuple[str, ...]] = {
@@ -396,6 +451,8 @@ PARTITIONS: dict[str, tuple[str, ...]] = {
     "profiles": ("day",),
     "deletions": ("day",),
     "alerts": ("day",),
+    "reviews": ("day",),
+    "review_samples": ("day",),
 }
 """Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
 

@@ -47,12 +47,14 @@ TOKEN_CHARACTERS = 16
 
 
 class GroupRights(BaseModel):
-    """The queues that a group of dashboard viewers may see, and whether it may play calls."""
+    """The queues that a group of dashboard viewers may see, and whether it may play calls, and judge what it plays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     queues: tuple[str, ...] | Literal["all"] = ()
     may_play: bool = False
+    may_review: bool = True
+    """Only for those who may play: nobody judges what they may not hear."""
 
 
 class Deployer(BaseModel):
@@ -244,6 +246,11 @@ class Settings(BaseSettings):
     dashboard_user_header: str = Field("X-Forwarded-User", description="Header in which the proxy sends the viewer's name.")
     dashboard_groups_header: str = Field(
         "X-Forwarded-Groups", description="Header in which the proxy sends the viewer's groups, separated by commas."
+    )
+    reviewer: str | None = Field(
+        None,
+        max_length=200,
+        description="Name under which reviews are stored where the dashboard has no sign-in. Unset: the user's name on this machine.",
     )
     dashboard_refresh_s: float = Field(300, gt=0, description="Seconds between the dashboard's checks for new parts in the lake.")
     dashboard_url: str | None = Field(

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ser_tasks import logs
-from ser_tasks.dashboard import call, calls, charts, health, metrics, overview, sources
+from ser_tasks.dashboard import call, calls, charts, forms, health, listening, metrics, overview, review, review_queue, sources
 from ser_tasks.dashboard.filters import FilterError
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.limits import LIMITS, AtOnce, Limits, connections_with
@@ -31,6 +31,9 @@ ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
     "calls": calls.router,
     "call": call.router,
+    "listening": listening.router,
+    "review": review.router,
+    "review_queue": review_queue.router,
     "sources": sources.router,
 }
 """The routers of all pages, beside /static and the probes."""
@@ -50,6 +53,7 @@ def create_app(
     app.state.limits = limits
     app.state.snapshots = Snapshots(lake, settings.dashboard_refresh_s, wait, functools.partial(overview.prepare, settings=settings))
     app.state.access_log = AccessLog(lake, settings)
+    app.state.form_secret = forms.form_secret(settings)
     app.state.playback = Playback(recordings, settings)
     app.state.media_sources = app.state.playback.origins  # origins beside this one that recordings may be played from
     for router in ROUTERS.values():

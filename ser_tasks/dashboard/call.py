@@ -7,9 +7,11 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
+from ser_tasks.dashboard import forms
 from ser_tasks.dashboard.calls import in_zone
 from ser_tasks.dashboard.pages import NOT_LOGGED, Row, TheFilters, TheViewer, fetch, log_access, page
 from ser_tasks.dashboard.playback import Playback, PlaybackError
+from ser_tasks.dashboard.review_panel import panel
 from ser_tasks.dashboard.timeline import ROLE_NAMES, clock, draw
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.schemas import EMOTIONS
@@ -58,11 +60,9 @@ def call_row(request: Request, recording_id: str) -> Row:
     return row
 
 
-@router.get("/calls/{recording_id}")
-def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFilters, segments: int = 1) -> Response:
-    row = call_row(request, recording_id)
-    log_access(request, "call_page", recording_id)
-    segment_rows = fetch(
+def segments_of(request: Request, row: Row) -> list[Row]:
+    """The segments of a call that the viewer may see, in order."""
+    return fetch(
         request,
         """
         FROM segments WHERE day = $day AND version = $version AND recording_id = $recording_id AND chunk_id = $chunk_id
@@ -70,6 +70,13 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         """,
         {name: row[name] for name in ("day", "version", "recording_id", "chunk_id")},
     )
+
+
+@router.get("/calls/{recording_id}")
+def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFilters, segments: int = 1) -> Response:
+    row = call_row(request, recording_id)
+    log_access(request, "call_page", recording_id)
+    segment_rows = segments_of(request, row)
     quarters = [row[f"negativity_q{quarter}"] for quarter in (1, 2, 3, 4)]
     timeline = draw(segment_rows, row["duration_s"] or 0.0, row["emotion_role"], quarters)
     pages = max(1, -(-len(segment_rows) // SEGMENTS_A_PAGE))
@@ -96,7 +103,9 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         provenance=PROVENANCE,
         versions=_versions(request, row),
         others=_other_calls(request, row),
-        problem=_problem(request.app.state.playback, row, viewer),
+        problem=problem_of(request.app.state.playback, row, viewer),
+        review=panel(request, row, segment_rows, blind=False),
+        token=forms.token(request),
     )
 
 
@@ -136,7 +145,7 @@ def _other_calls(request: Request, row: Row) -> list[Row]:
     )
 
 
-def _problem(playback: Playback, row: Row, viewer: Any) -> str | None:
+def problem_of(playback: Playback, row: Row, viewer: Any) -> str | None:
     try:
         playback.may_play(row, viewer)
     except PlaybackError as error:

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ser_tasks.dashboard.forms import FormError, is_form_path, read_form
 from ser_tasks.dashboard.pages import page
 
 RETRY_AFTER_S = "3"
@@ -101,9 +102,16 @@ class Gate:
         if scope["type"] == "http":
             request = Request(scope, receive)
             request.state.snapshot = request.app.state.snapshots.current
-            if request.method not in ("GET", "HEAD"):
+            posts = request.method == "POST" and is_form_path(without_prefix(scope))
+            if request.method not in ("GET", "HEAD") and not posts:
                 await Response("The pages are read-only.", 405, {"Allow": "GET, HEAD"})(scope, receive, send)
                 return
+            if posts:
+                try:
+                    request.state.form = await read_form(request)
+                except FormError as error:
+                    await Response(str(error), error.status, media_type="text/plain")(scope, receive, send)
+                    return
             if request.state.snapshot is None and not without_prefix(scope).startswith(ALWAYS):
                 response = page(request, "reading.html", 503)
                 response.headers["Retry-After"] = response.headers["Refresh"] = RETRY_AFTER_S

@@ -58,6 +58,13 @@ def fetch(request: Request, sql: str, parameters: dict[str, Any] | None = None) 
     return rows
 
 
+def fetch_to_review(request: Request, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+    """As ``fetch``, of the calls that the viewer may judge, with the newest reviews."""
+    request.state.snapshot.refresh_reviews()
+    rows: list[Row] = request.state.snapshot.query(request.state.viewer.as_reviewer(), sql, parameters).to_pylist()
+    return rows
+
+
 def page(request: Request, template: str, /, status_code: int = 200, **values: Any) -> Response:
     """The page of a template of ``templates/``, with the values that all templates use."""
     known = {

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ser_tasks import schemas
 from ser_tasks.dashboard.viewers import Viewer
-from ser_tasks.lake import catalog, read_only, sql_views
+from ser_tasks.lake import catalog, parts, read_only, reviews, sql_views
 from ser_tasks.storage import open_store
 
 log = logging.getLogger("uvicorn.error")
@@ -77,6 +77,42 @@ class Snapshot:
         self.cache: dict[Hashable, Any] = {}
         """Results of ``cached`` by key."""
         self._lock = threading.Lock()
+        self._store = open_store(lake)
+        self._reviews: dict[str, str] = {}
+        """Etags of the parts whose reviews were copied, by key."""
+        self._reading_reviews = threading.Lock()
+
+    def refresh_reviews(self) -> None:
+        """Copies reviews and review samples that were written since. Where the store does not answer, the copy stays as it is."""
+        with self._reading_reviews:
+            try:
+                self._refresh_reviews()
+            except OSError as error:
+                log.warning("Reviews could not be read from the lake; pages show those read before: %s", error)
+
+    def _refresh_reviews(self) -> None:
+        tables = {item.key: (part, item.etag) for table in reviews.TABLES for part, item in parts.listed(self._store, f"{table}/")}
+        listed = {key: etag for key, (_, etag) in tables.items()}
+        if listed == self._reviews:
+            return
+        known = self._reviews if self._reviews.items() <= listed.items() else {}  # of a part that was erased or merged, nothing stays
+        read = {}
+        for key in listed.keys() - known.keys():
+            try:
+                read[key] = parts.read(self._store, key, tables[key][0].table)
+            except (parts.BrokenPartError, FileNotFoundError) as error:
+                log.warning("Reviews are left out: %s", error)
+        with self.connection.cursor() as cursor:
+            cursor.begin()
+            for table in reviews.TABLES if known is not self._reviews else ():
+                cursor.execute(f"DELETE FROM copy.{table}")
+            for key, rows in read.items():
+                part = tables[key][0]
+                cursor.register("rows_of_part", rows)
+                cursor.execute(f"INSERT INTO copy.{part.table} BY NAME SELECT *, $day::DATE AS day FROM rows_of_part", {"day": part.day})
+                cursor.unregister("rows_of_part")
+            cursor.commit()
+        self._reviews = listed
 
     def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
         """A separate connection on which every view has only rows that the viewer may see."""
@@ -132,6 +168,9 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
         sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
         sql = NEWEST.format(view) if view == "segments" else sql
         run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
+    for table in reviews.TABLES:  # refresh_reviews fills them; the views over them are filtered as newest is
+        run(f"CREATE TABLE copy.{table} AS FROM parts.{table} LIMIT 0")
+        run(f"CREATE OR REPLACE VIEW parts.{table} AS FROM copy.{table}")
     run("SET VARIABLE everything = true")
     for mart in MATERIALISED_MARTS:
         run(f"CREATE TABLE copy.{mart} AS FROM {mart}")

@@ -6,10 +6,11 @@ The proxy names the viewer in headers, and authenticates itself with a shared pa
 
 import base64
 import binascii
+import getpass
 import ipaddress
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import HTTPException, Request
 
@@ -31,12 +32,36 @@ class Viewer:
     playable_queues: tuple[str, ...] = ()
     """Queues whose recordings the viewer may play without that right: it holds for each queue separately."""
 
+    may_review: bool = False
+    """Whether the viewer may judge all visible calls. Who may judge a call may play it, too."""
+    reviewable_queues: tuple[str, ...] = ()
+    """Queues whose calls the viewer may judge without that right."""
+
     def may_play_queue(self, queue: str | None) -> bool:
         return self.may_play or queue in self.playable_queues
 
+    def may_review_queue(self, queue: str | None) -> bool:
+        return self.may_review or queue in self.reviewable_queues
 
-OWNER = Viewer("this machine", everything=True, may_play=True)
+    def as_reviewer(self) -> "Viewer":
+        """The same viewer, who sees only the calls that they may judge."""
+        return replace(self, queues=self.reviewable_queues, everything=self.may_review)
+
+
+OWNER = Viewer("this machine", everything=True, may_play=True, may_review=True)
 """The viewer without sign-in, on the machine itself."""
+
+
+def reviewer_name(viewer: Viewer, settings: Settings) -> str:
+    """The name under which a viewer's reviews are stored: as the sign-in names them; without sign-in SER_REVIEWER, or this user's name."""
+    if viewer is not OWNER:
+        return viewer.name
+    if settings.reviewer:
+        return settings.reviewer
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return viewer.name
 
 
 def check_sign_in(settings: Settings, host: str) -> None:
@@ -80,12 +105,15 @@ def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
     """A viewer with the rights of the groups in SER_DASHBOARD_GROUPS; other groups give none."""
     rights = [right for group, right in settings.dashboard_groups.items() if group in groups]
     playing = [right for right in rights if right.may_play]
+    reviewing = [right for right in playing if right.may_review]
     return Viewer(
         name,
         queues=_queues(rights),
         everything=any(right.queues == "all" for right in rights),
         may_play=any(right.queues == "all" for right in playing),
         playable_queues=_queues(playing),
+        may_review=any(right.queues == "all" for right in reviewing),
+        reviewable_queues=_queues(reviewing),
     )
 
 

@@ -35,6 +35,8 @@ MADE_AT = {
     "profiles": "made_at",
     "deletions": "deleted_at",
     "alerts": "found_at",
+    "reviews": "reviewed_at",
+    "review_samples": "drawn_at",
 }
 """The column of each table that holds when a row was made. Where DuckDB's variable ``as_of`` is set, views hold only rows made by then."""
 

@@ -26,9 +26,12 @@ REASONS = {
 
 
 def without_emotion(codes: Mapping[str, str]) -> Change:
-    """The change that turns scored rows of recordings into those of withheld calls, each with its reason code."""
+    """The change that turns scored rows of recordings into those of withheld calls, each with its reason code. Their reviews go."""
 
     def change(table: str, rows: pa.Table) -> pa.Table:
+        if table in ("reviews", "review_samples"):
+            theirs = erased.are_of(rows, codes)
+            return rows.filter(pc.invert(theirs)) if pc.any(theirs).as_py() else rows
         if table not in ("outcomes", "call_emotions", "segments"):
             return rows
         where = pc.indices_nonzero(erased.are_of(rows, codes))

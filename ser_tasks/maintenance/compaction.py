@@ -8,6 +8,8 @@ read a chunk's rows from the part with the greatest number that has its outcomes
    the merged parts are read, while a query that reads the small ones still finds them;
 3. when every query that began before is over, delete the small ones, outcomes first.
 
+Reviews have an id each, and their view counts each once, so their merged part is written first and the small ones are deleted last.
+
 A run that is killed at any point leaves a lake that reads the same; the next run completes it. Names are made from what is merged, so
 that a repeated run writes the same parts. Chunks with recordings that will be retried are left alone until they are done.
 """
@@ -22,7 +24,7 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_tasks.lake import erased, parts
+from ser_tasks.lake import erased, parts, reviews
 from ser_tasks.lake.manifest import deleted_days, to_retry
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store, StoredObject
@@ -89,16 +91,31 @@ def compact(
     for merge in merges:
         for table in TABLES[:-1]:
             _write_merged(lake, table, merge, settings)
+    judged = _merge_reviews(lake, before, settings)
     if merges:
         time.sleep(listing_s)
     for merge in merges:
         _write_merged(lake, "outcomes", merge, settings)
         done.merged += len(merge.names)
         done.into += 1
-    if merges:
+    done.merged += len(judged)
+    done.into += len({part.day for key in judged if (part := parts.PartKey.parse(key))})
+    if merges or judged:
         time.sleep(reading_s)
-    done.deleted = _delete_merged(lake, before, reading_s)
+    for key in judged:
+        lake.delete(key)
+    done.deleted = _delete_merged(lake, before, reading_s) + len(judged)
     return done
+
+
+def _merge_reviews(lake: Store, before: date, settings: Settings) -> list[str]:
+    """Merges the reviews of each day before a date into one part, and returns the keys of the merged ones."""
+    days = sorted({part.day for part, _ in parts.listed(lake, "reviews/") if part.day < before})
+    merged = []
+    for day in days:
+        gone = erased.read(lake, *settings.pseudonym_keys())
+        merged += reviews.merge(lake, day, gone)
+    return merged
 
 
 def _outcomes(lake: Store, before: date) -> Iterator[tuple[DayVersion, list[StoredObject]]]:

@@ -44,6 +44,7 @@ NOT_REACHED = (
     "the recordings themselves, with their sidecars: delete them in their store (nothing here will score them again)",
     "backups of the lake, and older versions that a versioned bucket keeps until its lifecycle rule ends them",
     "mails and webhook messages that were sent, and CSVs, catalogue copies and pages that people saved",
+    "folders that ser reviews export wrote: they hold copies of recordings",
     "an access log on another machine: run ser access --forget there, with SER_PSEUDONYM_KEY",
     "Prefect's events and logs: its server deletes them by age (OPERATIONS.md, Retention)",
     "a dashboard's memory, until its next look at the lake (SER_DASHBOARD_REFRESH_S)",
@@ -52,7 +53,7 @@ NOT_REACHED = (
 ARTIFACTS = "Prefect's artifacts: PREFECT_API_URL is not set (OPERATIONS.md, Retention)"
 VERSIONED = ("recordings", "outcomes", "call_emotions", "segments")
 """Tables whose rows are removed by ``rewriting``."""
-NAMING = {"alerts": ("message", "subject"), "runs": ("lone_sidecar_keys",), "deletions": ()}
+NAMING = {"alerts": ("message", "subject"), "runs": ("lone_sidecar_keys",), "deletions": (), "reviews": ("note",), "review_samples": ()}
 """Columns of the other tables that may name a call; of a table that is not here, all texts."""
 
 
@@ -285,10 +286,7 @@ def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, wr
             result.pages.append(item.key)
             if write:
                 lake.write_bytes(item.key, BLANKED.format(datetime.now(UTC)).encode())
-    if named:
-        for table in sorted(schemas.TABLES.keys() - set(VERSIONED)):
-            for _, item in list(parts.listed(lake, f"{table}/")):
-                result.alerts += _blank(lake, item.key, table, named, change, write)
+    _clean_tables(lake, named, change, result, write)
     unreadable_stay = bool(holds.read(lake))
     for key, table, rows in _quarantined(lake):
         if rows is None:
@@ -306,13 +304,24 @@ def clean(lake: Store, names: Iterable[str], change: Change, result: Erasure, wr
                 lake.write_bytes(key, parts.encode(table, kept))
 
 
+def _clean_tables(lake: Store, named: re.Pattern[str] | None, change: Change, result: Erasure, write: bool) -> None:
+    """Blanks texts of the tables without versions that have one of the names, and changes their rows of recordings."""
+    for table in sorted(schemas.TABLES.keys() - set(VERSIONED)):
+        if named or "recording_id" in schemas.TABLES[table].names:
+            for _, item in list(parts.listed(lake, f"{table}/")):
+                blanked, removed = _blank(lake, item.key, table, named, change, write)
+                result.alerts += blanked
+                if removed:
+                    result.rows[table] += removed
+
+
 def is_named(lake: Store, key: str, names: Iterable[str]) -> bool:
     """Whether a page, or the messages of a part of ``alerts``, has one of the names."""
     named = name_pattern(names)
     if named is None:
         return False
     if (part := parts.PartKey.parse(key)) is not None:
-        return _blank(lake, key, part.table, named, lambda table, rows: rows, write=False) > 0
+        return _blank(lake, key, part.table, named, lambda table, rows: rows, write=False)[0] > 0
     return named.search(lake.read_bytes(key).decode("utf-8", "replace")) is not None
 
 
@@ -324,23 +333,26 @@ def name_pattern(names: Iterable[str]) -> re.Pattern[str] | None:
     return re.compile(rf"(?<![\w-])(?:{escaped})(?![\w-])") if escaped else None
 
 
-def _blank(lake: Store, key: str, table: str, named: re.Pattern[str], change: Change, write: bool) -> int:
-    """Changes the rows of a part outside the versioned tables, and blanks texts that name a call. Returns the number of rows."""
+def _blank(lake: Store, key: str, table: str, named: re.Pattern[str] | None, change: Change, write: bool) -> tuple[int, int]:
+    """Changes the rows of a part outside the versioned tables, and blanks texts that name a call.
+
+    Returns the numbers of rows that were blanked and removed.
+    """
     try:
         before = parts.read(lake, key, table)
-    except parts.BrokenPartError:
-        return 0
+    except (parts.BrokenPartError, FileNotFoundError):
+        return 0, 0
     kept = change(table, before) if "recording_id" in before.column_names else before
     rows = kept.to_pylist()
     texts = [field.name for field in before.schema if field.type == pa.string()]
     hits = 0
     for row in rows:
-        naming = [column for column in NAMING.get(table, texts) if named.search(row[column] or "")]
+        naming = [column for column in NAMING.get(table, texts) if named and named.search(row[column] or "")]
         row |= dict.fromkeys(naming, "erased") | ({"message": "erased"} if naming and table == "alerts" else {})
         hits += bool(naming)
     if write and (hits or kept is not before):
         lake.write_bytes(key, parts.encode(table, schemas.table(table, rows)))
-    return hits + len(before) - len(kept)
+    return hits, len(before) - len(kept)
 
 
 def _remove_temporary_files(lake: Store, age_s: float) -> None:

@@ -156,6 +156,9 @@ def _ids_in_texts(lake: Store, items: Iterable[StoredObject]) -> set[str]:
         elif item.key.startswith("alerts/") and PartKey.parse(item.key):
             for row in parts.read(lake, item.key, "alerts").to_pylist():
                 found |= set(_ID.findall(f"{row['subject']} {row['message']}"))
+        elif item.key.startswith("reviews/") and PartKey.parse(item.key):
+            for row in parts.read(lake, item.key, "reviews", ["note"]).to_pylist():
+                found |= set(_ID.findall(row["note"] or ""))
     return found
 
 
@@ -214,6 +217,7 @@ class _Writer:
             "key_fingerprint": lambda old: erased.fingerprint(self.rotated.chain[-1]) if old == self.rotated.source else old,
             "message": self._text,
             "subject": self._text,
+            "note": self._text,
         }
 
     def _noted(self, old: str, new: str) -> str:

@@ -21,6 +21,8 @@ from ser_tasks.storage import Store, StoredObject
 KEPT = {
     "segments": ("keep_segments_days", "keep_outcomes_days"),
     "call_emotions": ("keep_calls_days", "keep_outcomes_days"),
+    "reviews": ("keep_calls_days", "keep_outcomes_days"),
+    "review_samples": ("keep_calls_days", "keep_outcomes_days"),
     "reports": ("keep_calls_days",),
     "alerts": ("keep_calls_days",),
     "outcomes": ("keep_outcomes_days",),

@@ -43,6 +43,8 @@ def find(lake: Store) -> Withdrawn:
             SELECT day, recording_id FROM parts.outcomes WHERE outcome = 'scored'
             UNION SELECT day, recording_id FROM parts.call_emotions WHERE outcome = 'scored' OR emotion_role IS NOT NULL
             UNION SELECT day, recording_id FROM parts.segments WHERE emotion IS NOT NULL OR confidence IS NOT NULL
+            UNION SELECT day, recording_id FROM parts.reviews
+            UNION SELECT day, recording_id FROM parts.review_samples
         )
         SELECT day, recording_id, refusal FROM emotion JOIN refused USING (recording_id)
         """

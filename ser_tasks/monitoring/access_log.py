@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Container, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -30,6 +30,7 @@ FORGOTTEN = "erased"
 KINDS = {
     "call_page": "opened the page of a call",
     "listening": "received a link to a recording",
+    "listened": "played a recording, from one moment to another",
     "calls_csv": "downloaded the list of calls as CSV",
     "figures_csv": "downloaded a figure's rows as CSV",
     "sql_export": "wrote the answer to a query to a file with ser sql",
@@ -54,6 +55,12 @@ class Access:
     """The recording_id of the call; empty for exports."""
     detail: str = ""
     """What else was asked for: filters of a list, the text of a query without its values."""
+    began: str = ""
+    """With ``listened``: when it began to play, in UTC; ``at`` is when it ended. Empty for other kinds, and in older entries."""
+    from_s: str = ""
+    """With ``listened``: where it began, seconds from the start of the recording."""
+    to_s: str = ""
+    """With ``listened``: where it ended."""
 
 
 def folder_of(lake: str, settings: Settings) -> Path:
@@ -68,6 +75,17 @@ def folder_of(lake: str, settings: Settings) -> Path:
     return Path(platformdirs.user_state_path("ser-nightly", appauthor=False)) / "accesses"
 
 
+@dataclass(frozen=True)
+class Played:
+    """What was played without a pause, as the player reports it when it ends. Seconds."""
+
+    from_s: float
+    to_s: float
+    """Places in the recording."""
+    elapsed_s: float
+    """How long it took, by the clock."""
+
+
 class AccessLog:
     """Writes the access log of a lake. Processes and threads may write side by side."""
 
@@ -80,7 +98,7 @@ class AccessLog:
         with _locked(self.folder):
             pass
 
-    def write(self, who: str, kind: str, call: str = "", detail: str = "") -> Access:
+    def write(self, who: str, kind: str, call: str = "", detail: str = "", played: Played | None = None) -> Access:
         """Appends an entry, and returns it once it is on the disk. Raises OSError where it cannot be written, and
         ValueError for another kind."""
         if kind not in KINDS:
@@ -88,13 +106,19 @@ class AccessLog:
         self.check()
         with _locked(self.folder):
             now = datetime.now(UTC)
-            at = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
-            access = Access(at, plain(who), kind, plain(self.lake), plain(call), plain(detail))
+            access = Access(_moment(now), plain(who), kind, plain(self.lake), plain(call), plain(detail))
+            if played is not None:
+                began = _moment(now - timedelta(seconds=played.elapsed_s))
+                access = replace(access, began=began, from_s=f"{played.from_s:.1f}", to_s=f"{played.to_s:.1f}")
             path = self.folder / f"{now:%Y-%m-%d}.jsonl"
             if not path.exists():
                 delete(expired(self.folder, self.keep_days, now.date()))
             _append(path, json.dumps(asdict(access)).encode())
         return access
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
 def plain(text: str) -> str:
@@ -200,7 +224,8 @@ def _synced(path: Path) -> None:
 def _parsed(line: bytes) -> Access | None:
     try:
         values = json.loads(line)
-        return Access(**{name: plain(str(values[name])) for name in Access.__dataclass_fields__})
+        known = {field.name: field.default for field in fields(Access) if field.default is not MISSING}
+        return Access(**{field.name: plain(str((known | values)[field.name])) for field in fields(Access)})
     except (ValueError, KeyError, TypeError):
         return None
 

@@ -1,0 +1,10 @@
+-- Which emotion does each reviewer hear, by their latest word?
+-- Grain: one row per reviewer and stretch, or reviewer and whole call (channel, start_s and end_s null).
+-- Units: start_s, end_s in seconds, model_score 0 to 1.
+SELECT *
+FROM reviews
+WHERE emotion IS NOT NULL
+QUALIFY row_number() OVER (
+    PARTITION BY reviewer, recording_id, channel, start_s, end_s
+    ORDER BY reviewed_at DESC, review_id DESC
+) = 1
