@@ -17,7 +17,11 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { border: 1px solid #ccc; padding: .2rem .6rem; text-align: right }
 td:first-child, th:first-child { text-align: left } img { max-width: 100%; height: auto } h1 { line-height: 1.2 }
+h1, h2, p, li { overflow-wrap: anywhere } pre, .wide { overflow-x: auto }
+@media (max-width: 40rem) { body { margin: 1rem auto } h1 { font-size: 1.4rem } .wide { font-size: 13px } }
 """
+VIEWPORT = "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+LINKED_SCHEMES = ("http", "https", "mailto", "s3", "file")
 KINDS = {"png": "image/png", "svg": "image/svg+xml"}
 CHART_CONFIG: dict[str, Any] = {
     "background": "white",
@@ -36,12 +40,23 @@ def html_page(title: str, text: str, pictures: dict[str, bytes]) -> str:
 
     ``pictures`` are the contents of PNG or SVG files by the name under which ``text`` links them: the page embeds them.
     """
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.validateLink = _may_be_linked  # type: ignore[method-assign]
+    body = markdown.render(text)
+    # a table that is wider than a phone scrolls alone, not the page
+    body = body.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>')
+    body = body.replace("</table>", "</table></div>")
     for name, data in pictures.items():
         kind = KINDS[name.rpartition(".")[2]]
         body = body.replace(f'src="{name}"', f'src="data:{kind};base64,{base64.b64encode(data).decode()}"')
-    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title><style>{STYLE}</style></head>"
-    return f"{head}<body>{body}</body></html>"
+    head = f"<!doctype html><html lang='en'><head><meta charset='utf-8'>{VIEWPORT}<title>{escape(title)}</title>"
+    return f"{head}<style>{STYLE}</style></head><body>{body}</body></html>"
+
+
+def _may_be_linked(address: str) -> bool:
+    """Whether the page links to an address: one within it or beside it, on the web, of a store or of a folder (``file:``)."""
+    scheme, colon, _ = address.partition(":")
+    return not colon or "/" in scheme or "#" in scheme or scheme.lower() in LINKED_SCHEMES
 
 
 def svg_of(chart: altair.TopLevelMixin) -> str:

@@ -12,14 +12,17 @@ from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, Ru
 
 
 def demo(lake: Lake = "demo-lake") -> None:
-    """Score a dozen made-up calls and print the results.
+    """Score a dozen composed calls and print the results.
 
     Example: `ser demo`
     """
     from ser_tasks.demo import CALLS
 
     _nightly(str(CALLS), lake)
-    typer.echo("\nThe calls: synthetic voices, which act no emotion. The model, adapted to them, hears them as neutral.\n")
+    typer.echo(
+        "\nThe calls: sentences of EMO-DB, which actors recorded, put together to calls. The shipped models were trained on these voices: "
+        "on new callers they are less sure.\n"
+    )
     _print_sql(
         lake,
         """

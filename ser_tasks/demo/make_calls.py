@@ -1,19 +1,18 @@
-"""Generates the demo calls: ``python -m ser_tasks.demo.make_calls [FOLDER]``. Needs the program espeak-ng (Debian: espeak-ng).
+"""Makes the demo calls: ``python -m ser_tasks.demo.make_calls [FOLDER]``. Reads EMO-DB from ``$SER_DATA_DIR/emotion``.
 
-A call has two channels at 8 kHz: channel 0 is the agent, channel 1 the customer. espeak-ng speaks each line, with the speed, pitch
-and level of its mood. The telephone's band, line noise and the file format follow. The call's id is the seed of the noise, so the same
-versions of espeak-ng and the encoders generate the same audio (but an Ogg file also holds a random number).
+A call has two channels at 8 kHz: channel 0 is the agent, channel 1 the customer. Each line is a recorded sentence of the voice, with the
+level of its mood, since the corpus has one level for all. The telephone's band, line noise and the file format follow. The call's id is
+the seed of the noise, and of the sentences those that most listeners recognised come first, so that the same versions of the encoders
+make the same audio (but an Ogg file also holds a random number).
 """
 
+import csv
 import json
-import shutil
-import subprocess
+import os
 import sys
 import zlib
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -28,65 +27,61 @@ from ser_tasks.demo.dialogues import CALLS, Call
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 CHANNELS = ("agent", "customer")
+CORPORA = ("emotion/emodb", "emotion/emodb_more")
 TELEPHONE_BAND_HZ = (300, 3_400)
-SPEECH_LEVEL_DBFS = {"agent": -25.0, "customer": -27.0}
-NOISE_LEVEL_DBFS = -68.0
+SPEECH_LEVEL_DBFS = {"agent": -25.0, "customer": -26.0}
+GAIN_DB = {"neutral": 0.0, "anger": 6.0, "anxiety": 2.0, "happiness": 3.0, "sadness": -3.0}
+"""Level of a mood relative to neutral speech."""
+NOISE_LEVEL_DBFS = -58.0
 TAIL_S = 0.8
 AAC_BIT_RATE = 20_000
-
-
-@dataclass(frozen=True)
-class Mood:
-    """How a line is spoken: espeak-ng's speed and pitch (0 to 99), and the level relative to calm speech."""
-
-    words_per_minute: int = 165
-    pitch: int = 45
-    gain_db: float = 0.0
-
-
-MOODS = {
-    "calm": Mood(),
-    "tense": Mood(180, 55, 3),
-    "angry": Mood(205, 70, 7),
-    "furious": Mood(220, 82, 10),
-    "sad": Mood(125, 30, -5),
-    "afraid": Mood(205, 75, -1),
-    "sorry": Mood(145, 40, -2),
-    "surprised": Mood(185, 78, 4),
-    "pleased": Mood(178, 65, 3),
-}
 
 SOUNDFILE_FORMATS = {  # suffix -> libsndfile's format, subtype, compression level
     ".opus": ("OGG", "OPUS", 0.965),
     ".ogg": ("OGG", "VORBIS", 1.0),
-    ".mp3": ("MP3", "MPEG_LAYER_III", 0.85),
+    ".mp3": ("MP3", "MPEG_LAYER_III", 0.6),
     ".flac": ("FLAC", "PCM_16", 1.0),
     ".wav": ("WAV", "ULAW", None),
 }
 
 
-def synthesise(text: str, voice: str, mood: Mood) -> NDArray[np.float32]:
-    """The spoken text, float32 ``(samples,)`` at 8 kHz, in the telephone's band, with an RMS of 1 during speech."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "line.wav")
-        options = ["-v", voice, "-s", str(mood.words_per_minute), "-p", str(mood.pitch), "-w", str(path)]
-        subprocess.run(["espeak-ng", *options, text], check=True)
-        samples, rate_hz = soundfile.read(path, dtype="float32")
+def clips(data: Path) -> dict[tuple[str, str], list[Path]]:
+    """The recorded sentences by voice and mood, those that most listeners recognised first. Raises FileNotFoundError without the corpus."""
+    found: dict[tuple[str, str], list[tuple[float, str, Path]]] = {}
+    for corpus in CORPORA:
+        with (data / corpus / "labels.csv").open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                recognised = -float(row["human_recognised_pct"] or 0)
+                found.setdefault((row["speaker"], row["emotion"]), []).append((recognised, row["file"], data / corpus / row["file"]))
+    return {name: [path for *_, path in sorted(each)] for name, each in found.items()}
+
+
+def chosen(call: Call, found: dict[tuple[str, str], list[Path]]) -> list[Path]:
+    """The sentence of each line: the next one of its voice and mood. A call repeats one only where a voice has no more of that mood."""
+    voices = {"agent": call.agent_voice, "customer": call.customer_voice}
+    taken: dict[tuple[str, str], int] = {}
+    sentences = []
+    for role, mood, _ in call.lines:
+        name = voices[role], mood
+        sentences.append(found[name][taken.get(name, 0) % len(found[name])])
+        taken[name] = taken.get(name, 0) + 1
+    return sentences
+
+
+def spoken(path: Path) -> NDArray[np.float32]:
+    """A recorded sentence, float32 ``(samples,)`` at 8 kHz, in the telephone's band, with an RMS of 1 during speech."""
+    samples, rate_hz = soundfile.read(path, dtype="float32")
     samples = soxr.resample(samples, rate_hz, SAMPLING_RATE_HZ)
     samples = sosfilt(butter(4, TELEPHONE_BAND_HZ, "bandpass", fs=SAMPLING_RATE_HZ, output="sos"), samples)
-    loud = samples[np.abs(samples) > 0.02 * np.abs(samples).max()]
-    samples = samples[np.flatnonzero(np.abs(samples) >= np.abs(loud).min())[0] :]
-    return np.asarray(samples / np.sqrt(np.mean(loud**2)), np.float32)
+    loud = np.flatnonzero(np.abs(samples) > 0.02 * np.abs(samples).max())
+    return np.asarray(samples[loud[0] : loud[-1] + 1] / np.sqrt(np.mean(samples[loud] ** 2)), np.float32)
 
 
-def signal(call: Call) -> NDArray[np.float32]:
+def signal(call: Call, found: dict[tuple[str, str], list[Path]]) -> NDArray[np.float32]:
     """Both sides of the call, float32 ``(2, samples)`` at 8 kHz; peaks are compressed below full scale (tanh)."""
-    voices = {"agent": call.agent_voice, "customer": call.customer_voice}
     lines, end = [], 0
-    for role, mood_name, gap_s, text in call.lines:
-        mood = MOODS[mood_name]
-        level_db = SPEECH_LEVEL_DBFS[role] + mood.gain_db
-        line = synthesise(text, voices[role], mood) * 10 ** (level_db / 20)
+    for (role, mood, gap_s), path in zip(call.lines, chosen(call, found), strict=True):
+        line = spoken(path) * 10 ** ((SPEECH_LEVEL_DBFS[role] + GAIN_DB[mood]) / 20)
         start = max(0, end + round(gap_s * SAMPLING_RATE_HZ))
         end = start + len(line)
         lines.append((CHANNELS.index(role), start, line))
@@ -140,14 +135,17 @@ def sidecar(call: Call) -> dict[str, Any]:
 
 def make_calls(folder: Path) -> None:
     """Writes every call and its sidecar to ``folder``, and replaces files of the same calls."""
-    if shutil.which("espeak-ng") is None:
-        raise SystemExit("The program espeak-ng is not installed: run `apt-get install espeak-ng` first.")
+    data = Path(os.environ.get("SER_DATA_DIR") or ".")
+    try:
+        found = clips(data)
+    except FileNotFoundError as error:
+        raise SystemExit(f"There is no {error.filename}: set SER_DATA_DIR to the folder that holds EMO-DB in emotion/ (README.md).") from None
     for call in CALLS:
         path = folder / call.started_at[:10] / f"{call.call_id}{call.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         for old in path.parent.glob(f"{call.call_id}.*"):
             old.unlink()
-        write(path, signal(call))
+        write(path, signal(call, found))
         path.with_suffix(".json").write_text(json.dumps(sidecar(call), indent=2) + "\n")
 
 

@@ -26,6 +26,7 @@ from ser_tasks.calls.metadata import recording_id
 from ser_tasks.dashboard.app import create_app
 from ser_tasks.dashboard.playback import Playback
 from ser_tasks.demo import CALLS
+from ser_tasks.html_page import html_page
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.lakes import DAY, Call, angry, segment, worse, write, write_calls
@@ -608,3 +609,18 @@ def test_a_million_calls_are_searched_sorted_paged_and_opened(chromium, tmp_path
         page.click("table.calls tbody th a >> nth=0")
         page.wait_for_selector("h1.callid")
         assert page.inner_text("h1") == names[0]
+
+
+def test_a_report_does_not_scroll_sideways_on_a_phone(chromium):
+    """Its widest tables do, each in a box of its own that the keyboard reaches."""
+    wide = " | ".join(f"column {number} of the table" for number in range(12))
+    text = f"# Night 2026{'x' * 80}\n\n| {wide} |\n|{'---|' * 12}\n| {wide} |\n\n"
+    text += f"`ser sql --lake {'s3://lake/' * 12}`\n\n```\n{'wide ' * 60}\n```\n"
+    context = chromium.new_context(viewport={"width": 375, "height": 812})
+    page = context.new_page()
+    page.set_content(html_page("Night", text, {}))
+    assert page.evaluate("document.documentElement.scrollWidth") == 375
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "wide"
+    assert page.evaluate("(box => box.scrollWidth > box.clientWidth)(document.activeElement)")
+    context.close()
