@@ -1,4 +1,4 @@
-"""Twelve synthetic calls that ship with the package (see README.md)."""
+"""Twelve composed calls that ship with the package (see README.md)."""
 
 from pathlib import Path
 

@@ -28,7 +28,7 @@ class Call:
 
 
 def plot(text: str) -> list[Line]:
-    """The lines of a text such as ``A C C:anger 0.1 A``: who speaks, the mood where it is not neutral, and the gap where it is not 0.6 s."""
+    """The lines of a text such as ``A C C:anger 0.1 A``: who speaks, the mood if not neutral, and the gap if not 0.6 s."""
     lines: list[Line] = []
     for word in text.split():
         if word[0] in "AC":

@@ -139,7 +139,9 @@ def make_calls(folder: Path) -> None:
     try:
         found = clips(data)
     except FileNotFoundError as error:
-        raise SystemExit(f"There is no {error.filename}: set SER_DATA_DIR to the folder that holds EMO-DB in emotion/ (README.md).") from None
+        raise SystemExit(
+            f"There is no {error.filename}: set SER_DATA_DIR to the folder that holds EMO-DB in emotion/ (README.md)."
+        ) from None
     for call in CALLS:
         path = folder / call.started_at[:10] / f"{call.call_id}{call.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "docs"
-CALL_ID = "technical-1010"
+CALL_ID = "deliveries-1006"
 """The demo call in which the model is surest of anger."""
 PERIOD = "/?first=2026-11-18&last=2026-11-20"
 """The days of the demo calls."""

@@ -35,7 +35,7 @@ from tests.factories.year import make_year
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 375, "height": 740}
 CALM, CROSS, DOUBTFUL = (0.05, 0.05, 0.85, 0.05), (0.9, 0.0, 0.05, 0.05), (0.4, 0.2, 0.3, 0.1)
 CALM_DAYS = 14
-OPUS, OPUS_S, FLAC, FLAC_S = "2026-11-18/billing-1001.opus", 48.94, "2026-11-18/billing-1004.flac", 23.56
+OPUS, OPUS_S, FLAC, FLAC_S = "2026-11-18/billing-1001.opus", 42.89, "2026-11-18/billing-1004.flac", 30.05
 """Demo recordings that are decoded for the player, and played as they are; with their lengths."""
 PASSWORD = "0123456789abcdef"
 GROUPS = {
