@@ -41,7 +41,7 @@ def html_page(title: str, text: str, pictures: dict[str, bytes]) -> str:
     ``pictures`` are the contents of PNG or SVG files by the name under which ``text`` links them: the page embeds them.
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    markdown.validateLink = _may_be_linked  # type: ignore[method-assign]
+    markdown.validateLink = _may_be_linked  # type: ignore[method-assign, assignment]
     body = markdown.render(text)
     # a table that is wider than a phone scrolls alone, not the page
     body = body.replace("<table>", '<div class="wide" tabindex="0" role="region" aria-label="Table"><table>')

@@ -149,7 +149,7 @@ def _http_error(request: Request, error: Exception) -> Response:
         message = "There is no such page."
     viewer = getattr(request.state, "viewer", None)
     offered = error.filters if isinstance(error, FilterError) and viewer else None
-    names = queues_of(request.state.snapshot, viewer) if offered else []
+    names = queues_of(request.state.snapshot, viewer) if offered and viewer else []
     return page(request, "error.html", error.status_code, message=message, phrase=phrase, offered=offered, queues=names)
 
 

@@ -166,7 +166,8 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     for view in ("recordings", "recordings_all", "outcomes_all", "superseded", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
         sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
-        sql = NEWEST.format(view) if view == "segments" else sql
+        if view == "segments":  # with the columns that the view adds
+            sql = sql.partition("FROM parts.segments")[0] + NEWEST.format(view).removeprefix("SELECT * EXCLUDE (part) ")
         run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
     for table in reviews.TABLES:  # refresh_reviews fills them; the views over them are filtered as newest is
         run(f"CREATE TABLE copy.{table} AS FROM parts.{table} LIMIT 0")
