@@ -6,7 +6,7 @@ from ser_tasks.html_page import html_page, markdown_text
 from ser_tasks.monitoring.run_report import worst_calls_table
 
 CALL = {"call_id": "a[b](x)*c", "key": "2026-11-18/CUST_~ (1).opus", "call_date": "2026-11-18", "queue": "billing"}
-CALL |= {"peak_anger": 0.5, "peak_anger_at_s": 3.0}
+CALL |= {"anger_score": 0.5, "moment_s": 3.0}
 
 
 @pytest.mark.parametrize("store", ["/data/calls", "s3://bucket/calls"])
