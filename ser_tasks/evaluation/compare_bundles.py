@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ser_tasks.datasets import read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import REFERENCE
@@ -16,10 +17,13 @@ from ser_tasks.inference.bundle import load_bundle
 
 LEAST_CALLERS = 5
 """Fewer held-out callers say nothing about others."""
-SURE = 0.95
-"""Share of the resamples of callers in which the new bundle's UA must be higher."""
-RESAMPLES = 2000
+INTERVAL = 0.95
+"""Of the difference of UA."""
 SMALLEST = 1e-6
+
+
+class NotBetterError(Exception):
+    """A new bundle is refused, as it is no better than the old one on held-out callers."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,13 @@ class Comparison:
     new: Figures
     clips: int
     callers: int
-    share_better: float
-    """Of resamples of the callers (paired bootstrap), those in which the new bundle's UA is the higher one, 0 to 1."""
+    gain_interval_95: tuple[float, float]
+    """Of the new bundle's UA minus the old one's, over callers: from the jackknife, with Student's quantiles, as callers may be few."""
 
     @property
     def better(self) -> bool:
-        """Whether the new bundle's UA is higher, by more than a few callers could bring about (``SURE``)."""
-        return self.new.ua > self.old.ua and self.share_better >= SURE
+        """Whether the new bundle's UA is higher, by more than chance among so many callers: the whole interval is above 0."""
+        return self.gain_interval_95[0] > 0
 
     def summary(self) -> str:
         """Both bundles' figures, in one sentence."""
@@ -58,9 +62,11 @@ class Comparison:
         def ranks(figures: Figures) -> str:
             return "" if figures.auc_anger is None else f", AUC of anger {figures.auc_anger:.3f}"
 
+        low, high = self.gain_interval_95
         return (
             f"{self.new_id} has UA {self.new.ua:.3f}{ranks(self.new)} and {self.old_id} UA {self.old.ua:.3f}{ranks(self.old)} "
-            f"on {self.clips} clips of {self.callers} held-out callers; higher in {self.share_better:.0%} of resamples of the callers"
+            f"on {self.clips} clips of {self.callers} held-out callers: a gain of {self.new.ua - self.old.ua:+.3f} "
+            f"(95 % interval over callers {low:+.3f} to {high:+.3f}; better is all above 0)"
         )
 
 
@@ -90,24 +96,32 @@ def compare_bundles(old: str, new: str, data: list[Path], plan: Plan | None = No
     return compare_scores(clips, labels, scored[0], scored[1], bundles[0].model_id, bundles[1].model_id)
 
 
-def compare_scores(
-    clips: pd.DataFrame, labels: Sequence[str], old: np.ndarray, new: np.ndarray, old_id: str, new_id: str, seed: int = 0
-) -> Comparison:
+def compare_scores(clips: pd.DataFrame, labels: Sequence[str], old: np.ndarray, new: np.ndarray, old_id: str, new_id: str) -> Comparison:
     """The comparison of probabilities ``(clips, labels)`` of two bundles. ``clips`` needs corpus, speaker and emotion."""
     truth = clips["emotion"].map(list(labels).index).to_numpy()
     callers = np.unique(speaker_ids(clips), return_inverse=True)[1]
-    cells = (callers.max() + 1, len(labels))
-    total = np.zeros(cells)
+    figures = [_figures(truth, given, labels) for given in (old, new)]
+    without = [_without_each(truth, callers, given) for given in (old, new)]
+    interval = _jackknife_interval(figures[1].ua - figures[0].ua, without[1] - without[0])
+    return Comparison(old_id, new_id, figures[0], figures[1], len(clips), int(callers.max()) + 1, interval)
+
+
+def _without_each(truth: np.ndarray, callers: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """UA ``(callers,)`` of the clips of all callers but one."""
+    total, hits = np.zeros((callers.max() + 1, given.shape[1])), np.zeros((callers.max() + 1, given.shape[1]))
     np.add.at(total, (callers, truth), 1)
-    drawn = np.random.default_rng(seed).multinomial(cells[0], np.full(cells[0], 1 / cells[0]), size=RESAMPLES)
-    recalls = []
-    for given in (old, new):
-        hits = np.zeros(cells)
-        np.add.at(hits, (callers, truth), given.argmax(axis=1) == truth)
-        with np.errstate(invalid="ignore"):  # an emotion may be missing in a resample, of both bundles alike
-            recalls.append(np.nanmean((drawn @ hits) / (drawn @ total), axis=1))
-    share_better = float((recalls[1] > recalls[0] + 1e-12).mean())
-    return Comparison(old_id, new_id, _figures(truth, old, labels), _figures(truth, new, labels), len(clips), cells[0], share_better)
+    np.add.at(hits, (callers, truth), given.argmax(axis=1) == truth)
+    with np.errstate(invalid="ignore"):  # an emotion may be that caller's alone
+        recalls: np.ndarray = np.nanmean((hits.sum(axis=0) - hits) / (total.sum(axis=0) - total), axis=1)
+    return recalls
+
+
+def _jackknife_interval(estimate: float, without: np.ndarray) -> tuple[float, float]:
+    """The interval of an estimate from those without each caller (Tukey, 1958)."""
+    n = len(without)
+    deviation = float(np.sqrt((n - 1) / n * np.square(without - without.mean()).sum()))
+    reach = float(stats.t.ppf((1 + INTERVAL) / 2, n - 1)) * deviation
+    return estimate - reach, estimate + reach
 
 
 def require_callers(clips: pd.DataFrame, whom: str) -> None:

@@ -39,6 +39,15 @@ def test_figures_are_those_of_scikit_learn():
         assert figures.log_loss == pytest.approx(log_loss(truth, given, sample_weight=weights))
         assert figures.auc_anger == pytest.approx(roc_auc_score(truth == 0, given[:, 0]))
     assert (found.clips, found.callers, found.better) == (46, 8, True)
+    differences = [
+        recall_score(truth[left], new[left].argmax(axis=1), average="macro")
+        - recall_score(truth[left], old[left].argmax(axis=1), average="macro")
+        for left in (clips["speaker"] != caller for caller in clips["speaker"].unique())
+    ]
+    deviation = np.sqrt(7 / 8 * np.var(differences) * 8)
+    reach = 2.3646 * deviation  # Student's quantile of 7 degrees of freedom
+    gain = found.new.ua - found.old.ua
+    np.testing.assert_allclose(found.gain_interval_95, (gain - reach, gain + reach), atol=1e-4)
     assert f"b-2 has UA {found.new.ua:.3f}" in found.summary() and f"a-1 UA {found.old.ua:.3f}" in found.summary()
 
 
@@ -51,7 +60,7 @@ def test_the_same_a_worse_and_a_hardly_better_bundle_are_not_better():
     first_wrong = np.flatnonzero(old.argmax(axis=1) != clips["emotion"].map(LABELS.index))[0]
     slightly[first_wrong] = np.eye(3)[LABELS.index(clips["emotion"][first_wrong])]
     found = compare_scores(clips, LABELS, old, slightly, "a", "b")
-    assert found.new.ua > found.old.ua and not found.better and found.share_better < 0.95
+    assert found.new.ua > found.old.ua and not found.better and found.gain_interval_95[0] <= 0
 
 
 def test_chance_alone_is_rarely_better():
