@@ -104,9 +104,10 @@ by the clips of the other callers:
 
 {markdown_table(["", comparison.old_id, "this bundle"], figures)}
 
-The gain of UA is {new.ua - old.ua:+.3f} (95 % interval over callers {low:+.3f} to {high:+.3f}). These callers are of the labels' own
-kind: on other lines, the scores may be lower than those of the bundle below. Encoder, calibration, sets and base rates are that
-bundle's, and so are the statistics that stand in for a line's where there is no profile.
+The gain of UA is {new.ua - old.ua:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); {comparison.callers_gaining} callers gain and
+{comparison.callers_losing} lose. They are of the labels' own kind: on other lines, the scores may be lower than those of the bundle below.
+Encoder, calibration, sets and base rates are that bundle's, and so are the statistics that stand in for a line's where there is no
+profile.
 
 Licence of the weights: {bundle.licence}. The labels' own licence and what callers consented to are for those who trained it to check.
 
