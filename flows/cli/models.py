@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.app import Cache, Corpora, Device, Model, Processes, RunsOn
+from flows.cli.app import Cache, Corpora, Device, Model, Processes, RunsOn, failure
 
 if TYPE_CHECKING:
     from ser_tasks.evaluation.plan import Plan
@@ -15,11 +15,19 @@ if TYPE_CHECKING:
 def train(
     data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
-    model: Annotated[str, typer.Option(help="Architecture: a name in ser_tasks/models.")] = "ge2e_tcn",
+    model: Annotated[str | None, typer.Option(help="Architecture: a name in ser_tasks/models; by default ge2e_tcn.")] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Bundle whose heads to fit further, say default, to reviews of your own calls; refused unless better on held-out callers."
+        ),
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
     ] = None,
-    labels: Annotated[str, typer.Option(help="Emotions to classify, separated by commas.")] = "anger,happiness,neutral,sadness",
+    labels: Annotated[
+        str | None, typer.Option(help="Emotions to classify, separated by commas; by default anger,happiness,neutral,sadness.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; by default the model's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
     folds: Annotated[
@@ -40,23 +48,47 @@ def train(
 ) -> None:
     """Train a bundle on labelled clips, split by speaker and calibrated. Its model card has its scores on unseen speakers.
 
-    After a kill, the same command resumes the training.
+    After a kill, the same command resumes the training. With `--on`, the heads of a bundle are fitted further: exit code 1, and nothing
+    written, unless they are better on held-out callers.
 
-    Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`
+    Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`,
+    or `ser train --on default --data reviews/ --out my-model`
     """
+    if on is not None:
+        given = {"--model": model, "--features": features, "--labels": labels, "--epochs": epochs, "--conditions": conditions}
+        given |= {"--priors": priors, "--folds": folds or None, "--allow-leak": allow_leak or None}
+        if ignored := [option for option, value in given.items() if value is not None]:
+            raise ValueError(f"{', '.join(ignored)} would be ignored: --on keeps all of a bundle but its heads. Leave it out.")
+        _train_on_top(on, data, out, name, _plan(seed, device, workers, cache))
+        return
     from ser_tasks.datasets.conditions import CONDITIONS
     from ser_tasks.evaluation.report import write_history
     from ser_tasks.training.recipe import recipe_of
     from ser_tasks.training.train import train_bundle
     from ser_tasks.training.trainer import ModelSpec
 
-    emotions, scored = _emotions(labels) or (), _emotions(conditions) or tuple(CONDITIONS)
+    model, emotions = model or "ge2e_tcn", _emotions("anger,happiness,neutral,sadness" if labels is None else labels) or ()
+    scored = _emotions(conditions) or tuple(CONDITIONS)
     spec = ModelSpec(model, emotions, recipe_of(model, features, epochs=epochs), name or model, priors=_shares(priors))
     training = train_bundle(data, spec, out, _plan(seed, device, workers, cache, allow_leak), folds, scored)
     write_history(training.history, out / "history.svg")
     training.rows.to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(training.corpora))
     typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+def _train_on_top(on: str, data: list[Path], out: Path, name: str | None, plan: "Plan") -> None:
+    from ser_tasks.evaluation.compare_bundles import NotBetterError
+    from ser_tasks.training.on_top import train_on_top
+
+    try:
+        training = train_on_top(on, data, out, plan, name)
+    except NotBetterError as error:
+        raise failure(error) from None
+    training.rows.to_parquet(out / "rows.parquet", index=False)
+    typer.echo("\n".join(training.corpora))
+    typer.echo(f"{training.comparison.summary()}.")
+    typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Use it by --model {out}.")
 
 
 def _plan(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":

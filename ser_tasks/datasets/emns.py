@@ -8,7 +8,7 @@ import pandas as pd
 
 from ser_tasks.datasets.corpus import Layout
 
-NEEDED = ("emotion", "audio_recording", "user_id")
+NEEDED = {"emotion", "audio_recording", "user_id"}
 
 
 def _notes(folder: Path) -> dict[str, dict[str, str | None]]:
@@ -16,16 +16,11 @@ def _notes(folder: Path) -> dict[str, dict[str, str | None]]:
     facts: dict[str, dict[str, str | None]] = {}
     for path in sorted(folder.rglob("metadata.csv")):
         rows = pd.read_csv(path, sep="|", dtype=str, on_bad_lines="skip")
-        if not set(NEEDED) <= set(rows.columns):
+        if NEEDED - set(rows.columns):
             continue
-        rows = rows.reindex(columns=[*NEEDED, "gender", "utterance"]).astype(object)
-        for row in rows.where(rows.notna(), None).dropna(subset=["audio_recording"]).itertuples():
-            facts[Path(row.audio_recording).stem] = {
-                "speaker": row.user_id,
-                "gender": row.gender,
-                "label": row.emotion,
-                "sentence": row.utterance,
-            }
+        rows = rows.reindex(columns=["audio_recording", "user_id", "gender", "emotion", "utterance"]).dropna(subset=["audio_recording"])
+        for file, speaker, gender, label, sentence in rows.astype(object).where(rows.notna(), None).to_numpy().tolist():
+            facts[Path(file).stem] = {"speaker": speaker, "gender": gender, "label": label, "sentence": sentence}
     return facts
 
 

@@ -18,16 +18,10 @@ def _notes(folder: Path) -> dict[str, dict[str, str | None]]:
             continue
         users = path.with_name("users.csv")
         people = pd.read_csv(users, dtype=str).reindex(columns=["username", "gender"]) if users.is_file() else pd.DataFrame()
-        genders = dict(people.dropna().itertuples(index=False))
-        for row in (
-            samples.reindex(columns=["file_name", "emotion_expressed", "actor", "sentence"]).dropna(subset=["file_name"]).itertuples()
-        ):
-            facts[Path(row.file_name).stem] = {
-                "speaker": row.actor,
-                "gender": genders.get(row.actor),
-                "label": row.emotion_expressed,
-                "sentence": row.sentence if isinstance(row.sentence, str) else None,
-            }
+        genders: dict[str, str] = dict(people.dropna().itertuples(index=False))
+        samples = samples.reindex(columns=["file_name", "emotion_expressed", "actor", "sentence"]).dropna(subset=["file_name"])
+        for file, label, actor, sentence in samples.astype(object).where(samples.notna(), None).to_numpy().tolist():
+            facts[Path(file).stem] = {"speaker": actor, "gender": genders.get(actor), "label": label, "sentence": sentence}
     return facts
 
 

@@ -3,6 +3,7 @@
 from typing import Any, TypeAlias
 
 from ser_tasks.datasets.credits import CREDITS, UNKNOWN, permits_commercial_use
+from ser_tasks.evaluation.compare_bundles import Comparison
 from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
@@ -77,6 +78,44 @@ Recall by emotion: {recalls}.
 
 {bundle.licence}, which follows from the data: see `LICENSE`.
 """
+
+
+def on_top_card(bundle: Bundle, comparison: Comparison, entries: list[dict[str, Any]], card_below: str) -> str:
+    """The card of a bundle that ``train_on_top`` made from another, whose card follows."""
+    data = [[entry["corpus"], entry["licence"], str(entry["clips"]["train"]), str(len(entry["speakers"]["train"]))] for entry in entries]
+    (old, new), (low, high) = (comparison.old, comparison.new), comparison.gain_interval_95
+    figures = [
+        ["UA", f"{old.ua:.3f}", f"{new.ua:.3f}"],
+        ["mean -log p of the truth", f"{old.log_loss:.3f}", f"{new.log_loss:.3f}"],
+    ]
+    if old.auc_anger is not None and new.auc_anger is not None:
+        figures.append(["AUC of anger", f"{old.auc_anger:.3f}", f"{new.auc_anger:.3f}"])
+    folders = " ".join(f"--data {entry['corpus']}/" for entry in entries)
+    return f"""# {bundle.name}, version {bundle.version}
+
+The heads of {comparison.old_id}, fitted further to labels of other clips. To train it again:
+
+    ser train --on {comparison.old_id.partition("-")[0]} {folders} --name {bundle.name} --out {bundle.name}
+
+{markdown_table(["labels", "licence", "clips", "callers"], data)}
+
+On {comparison.clips} clips of {comparison.callers} callers, each scored by heads that were fitted without its caller, and standardised
+by the clips of the other callers:
+
+{markdown_table(["", comparison.old_id, "this bundle"], figures)}
+
+The gain of UA is {new.ua - old.ua:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); {comparison.callers_gaining} callers gain and
+{comparison.callers_losing} lose. They are of the labels' own kind: on other lines, the scores may be lower than those of the bundle below.
+Encoder, calibration, sets and base rates are that bundle's, and so are the statistics that stand in for a line's where there is no
+profile.
+
+Licence of the weights: {bundle.licence}. The labels' own licence and what callers consented to are for those who trained it to check.
+
+## The bundle below
+
+What follows is its card, word for word; scores and data in it are of the weights as they were before.
+
+{card_below}"""
 
 
 def licence_notice(bundle: Bundle) -> str:

@@ -39,6 +39,15 @@ def test_figures_are_those_of_scikit_learn():
         assert figures.log_loss == pytest.approx(log_loss(truth, given, sample_weight=weights))
         assert figures.auc_anger == pytest.approx(roc_auc_score(truth == 0, given[:, 0]))
     assert (found.clips, found.callers, found.better) == (46, 8, True)
+    gain, rng, gains = found.new.ua - found.old.ua, np.random.default_rng(0), []
+    of_emotion = [np.flatnonzero(truth == index) for index in range(3)]
+    correct = [given.argmax(axis=1) == truth.to_numpy() for given in (old, new)]
+    for _ in range(4000):
+        drawn = [rng.choice(clips_of_it, len(clips_of_it)) for clips_of_it in of_emotion]
+        gains.append(np.mean([correct[1][each].mean() - correct[0][each].mean() for each in drawn]))
+    np.testing.assert_allclose(found.gain_interval_95, (gain - 1.96 * np.std(gains), gain + 1.96 * np.std(gains)), atol=0.015)
+    gains_of = (pd.Series(correct[1].astype(float) - correct[0]) * weights).groupby(clips["speaker"]).sum().round(9)
+    assert (found.callers_gaining, found.callers_losing) == ((gains_of > 0).sum(), (gains_of < 0).sum()) == (7, 0)
     assert f"b-2 has UA {found.new.ua:.3f}" in found.summary() and f"a-1 UA {found.old.ua:.3f}" in found.summary()
 
 
@@ -51,7 +60,17 @@ def test_the_same_a_worse_and_a_hardly_better_bundle_are_not_better():
     first_wrong = np.flatnonzero(old.argmax(axis=1) != clips["emotion"].map(LABELS.index))[0]
     slightly[first_wrong] = np.eye(3)[LABELS.index(clips["emotion"][first_wrong])]
     found = compare_scores(clips, LABELS, old, slightly, "a", "b")
-    assert found.new.ua > found.old.ua and not found.better and found.share_better < 0.95
+    assert found.new.ua > found.old.ua and not found.better and found.gain_interval_95[0] <= 0
+
+
+def test_a_gain_of_one_caller_that_others_pay_for_is_not_better():
+    clips = clips_of(6, each=60)
+    truth, wrong = (np.eye(3)[(clips["emotion"].map(LABELS.index) + shift) % 3] for shift in (0, 1))
+    first, rest = (clips["speaker"] == "c0").to_numpy(), np.arange(len(clips)) % 60 < 3
+    old = np.where(first[:, None], wrong, truth)
+    new = np.where((rest & ~first)[:, None], wrong, truth)
+    found = compare_scores(clips, LABELS, old, new, "a", "b")
+    assert found.gain_interval_95[0] > 0 and (found.callers_gaining, found.callers_losing, found.better) == (1, 5, False)
 
 
 def test_chance_alone_is_rarely_better():
@@ -75,6 +94,7 @@ def test_bundles_are_compared_on_callers_whom_neither_heard(tmp_path):
         compare_bundles(old, new, [speechlike_corpus(tmp_path / "few", speakers=4)])
 
 
+@pytest.mark.slow
 def test_a_bundle_that_takes_profiles_is_standardised_by_the_clips(tmp_path):
     data = speechlike_corpus(tmp_path / "made", speakers=5)
     found = compare_bundles("fast", "fast", [data])
