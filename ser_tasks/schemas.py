@@ -227,8 +227,8 @@ CALL_EMOTIONS = _schema(
     (
         "escalation_z",
         pa.float32(),
-        "correlation of anger (at equal base rates; of negativity with models that do not know anger) with the order of the scored segments, "
-        "as a multiple of chance; above 0: it rises. Null with fewer than 10 scored segments, and in older parts",
+        "correlation of anger (at equal base rates; of negativity with models that do not know anger) with the order of the scored "
+        "segments, as a multiple of chance; above 0: it rises. Null with fewer than 10 scored segments, and in older parts",
     ),
     (
         "escalated",

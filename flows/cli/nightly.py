@@ -1,6 +1,7 @@
 """Commands that score recordings."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -225,6 +226,7 @@ def adapt(
 
     from ser_tasks.inference.line_profile import ALL
     from ser_tasks.pipeline.adapt import adapt as adapt_to
+    from ser_tasks.pipeline.progress import SampleProgress
     from ser_tasks.pipeline.spec import run_settings
     from ser_tasks.query import formats
     from ser_tasks.settings import Settings, checked_line_facts
@@ -233,7 +235,8 @@ def adapt(
     if by is not None:
         facts = tuple(fact.strip() for fact in by.split(",") if fact.strip())
         settings = settings.model_copy(update={"line_by": checked_line_facts(facts)})
-    profile = adapt_to(recordings, lake, settings, hours, device.value, workers)
+    progress = SampleProgress(functools.partial(typer.echo, err=True))
+    profile = adapt_to(recordings, lake, settings, hours, device.value, workers, progress)
     columns = ("name", "recordings", "callers", "segments", "speech_s", "refused")
     lines = [{column: getattr(line, column) for column in columns} for line in profile.lines.values()]
     typer.echo(formats.render(pa.Table.from_pylist(lines)))

@@ -6,7 +6,6 @@ module: pooled features of single segments stay in memory.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.lines import line_facts, profile_rows
 from ser_tasks.pipeline.listing import Listing, Recording
 from ser_tasks.pipeline.opt_out import withheld_before, without_opted_out
+from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.spec import RunSpec, make_spec
 from ser_tasks.pipeline.worker_pool import WorkerPool, cores
 from ser_tasks.scratch import scratch_folder
@@ -39,7 +39,7 @@ def adapt(
     hours: float = DEFAULT_HOURS,
     device: str = "auto",
     workers: int | None = None,
-    progress: Callable[[Batch], None] = lambda batch: None,
+    progress: SampleProgress | None = None,
 ) -> LineProfile:
     """Makes a profile of ``hours`` hours of the store's newest calls and writes it to the lake.
 
@@ -69,7 +69,7 @@ def make_profile(
     workers: WorkerPool,
     scratch: Path,
     counts_from: datetime | None,
-    progress: Callable[[Batch], None] = lambda batch: None,
+    progress: SampleProgress | None = None,
 ) -> LineProfile:
     """The profile of a sample of recordings, with a line for each combination of the facts that ``spec.settings.line_by`` names.
 
@@ -78,8 +78,11 @@ def make_profile(
     """
     folder = scratch / f"sample-{secrets.token_hex(4)}"
     folder.mkdir()
-    batches = [without_opted_out(batch, spec.opt_out, settings) for batch in workers.extract(recordings, spec, folder, progress)]
-    sample, results = _pooled(batches, spec, workers, choose_device(spec.device).type)
+    with progress or SampleProgress() as shown:
+        shown.begin(recordings)
+        extracted = workers.extract(recordings, spec, folder, shown.batch_done)
+        batches = [without_opted_out(batch, spec.opt_out, settings) for batch in extracted]
+        sample, results = _pooled(batches, spec, workers, choose_device(spec.device).type, shown)
     by = spec.settings.line_by
     members: defaultdict[str, list[int]] = defaultdict(list, {ALL: []})
     for number, result in enumerate(results):
@@ -97,16 +100,17 @@ def make_profile(
     )
 
 
-def _pooled(batches: list[Batch], spec: RunSpec, workers: WorkerPool, device: str) -> tuple[Sample, list[Extracted]]:
+def _pooled(
+    batches: list[Batch], spec: RunSpec, workers: WorkerPool, device: str, progress: SampleProgress
+) -> tuple[Sample, list[Extracted]]:
     """The sample's segments in the order of their recordings, whichever worker made them, and those recordings."""
-    scorer = spec.scorer(device)
-    files = [(batch, batch.frames_file) for batch in batches if batch.frames_file]
-    tasks = [(path, batch.lengths, scorer) for batch, path in files]
-    limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch, _ in files]
-    answers = workers.map(pool_file, tasks, limits_s) if device == "cpu" else [pool_file(*task) for task in tasks]
+    with_frames = [batch for batch in batches if batch.frames_file]
+    progress.begin_pooling(len(with_frames))
+    answers = workers.over_frames(pool_file, with_frames, spec, device, done=progress.file_done)
     pairs = []
-    for (batch, path), pooled in zip(files, answers, strict=True):
-        path.unlink()
+    for batch, pooled in zip(with_frames, answers, strict=True):
+        assert batch.frames_file is not None
+        batch.frames_file.unlink()
         first = 0
         for result in batch.extracted:
             count = len(result.scored_segments)

@@ -9,6 +9,7 @@ from ser_tasks.inference.line_profile import ALL
 from ser_tasks.lake import profiles
 from ser_tasks.pipeline.adapt import adapt
 from ser_tasks.pipeline.lines import profile_of_rows, profile_rows
+from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.spec import with_profile
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
@@ -80,6 +81,14 @@ def test_the_first_night_adapts_to_its_own_calls(adapted, calls, line_bundle, wo
     assert ask(tmp_path / "raw", "SELECT DISTINCT line_profile, line, line_distance FROM call_emotions") == [(None, None, None)]
     query = "SELECT p_anger FROM segments WHERE emotion IS NOT NULL ORDER BY call_id, start_s"
     assert np.abs(np.subtract(ask(adapted, query), ask(tmp_path / "raw", query))).max() > 0.05
+
+
+def test_adapting_says_how_far_it_is(calls, line_bundle, tmp_path):
+    lines = []
+    adapt(str(calls), str(tmp_path / "lake"), Settings(model=line_bundle), device="cpu", workers=1, progress=SampleProgress(lines.append))
+    assert lines[0].startswith(f"adapting to a sample of {CALLERS} recordings, about 0.0")
+    assert lines[1] == f"recordings sampled: {CALLERS} of {CALLERS}"
+    assert lines[2].startswith("files pooled: ") and len(lines) == 3
 
 
 def test_a_line_without_enough_callers_says_why(adapted):
