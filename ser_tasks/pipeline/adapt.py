@@ -6,13 +6,15 @@ module: pooled features of single segments stay in memory.
 
 import secrets
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from ser_tasks.inference.bundle import shared_bundle
-from ser_tasks.inference.line_profile import ALL, LineProfile, line_names, profile_id
+from ser_tasks.inference.base_rates import estimated
+from ser_tasks.inference.bundle import Bundle, shared_bundle
+from ser_tasks.inference.line_profile import ALL, Line, LineProfile, line_names, profile_id
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import choose_device, pool_file
 from ser_tasks.lake import erased, key_chain, manifest, profiles
@@ -88,7 +90,8 @@ def make_profile(
     for number, result in enumerate(results):
         for name in line_names(line_facts(result), by):
             members[name].append(number)
-    lines = {name: line_of_sample(name, sample.of(np.isin(sample.call, calls))) for name, calls in sorted(members.items())}
+    bundle = shared_bundle(spec.model, settings.priors)
+    lines = {name: _line(name, sample.of(np.isin(sample.call, calls)), bundle) for name, calls in sorted(members.items())}
     return LineProfile(
         profile_id=profile_id(spec.model_id, by, lines),
         model_id=spec.model_id,
@@ -98,6 +101,16 @@ def make_profile(
         lines=lines,
         run_id=spec.run_id,
     )
+
+
+def _line(name: str, sample: Sample, bundle: Bundle) -> Line:
+    """The line of a sample, with the base rates of its emotions, as the model hears them standardised by that line."""
+    line = line_of_sample(name, sample)
+    if line.mean is None or line.deviation is None:
+        return line
+    sample = sample.evened()
+    even = bundle.at_equal_rates((sample.pooled - line.mean) / line.deviation)
+    return replace(line, base_rates=estimated(even, sample.caller, bundle.labels, bundle.base_rate_errors))
 
 
 def _pooled(
