@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 NARROW = 0.2
 """Widest interval of any emotion with which estimated base rates are used."""
@@ -36,8 +37,9 @@ def estimated(
 ) -> BaseRates:
     """The base rates of segments with probabilities ``even`` (segments, labels), calibrated at equal base rates.
 
-    The interval is that of resampled ``callers`` (segments,), as segments of one caller are not independent, and on both sides the model's
-    error: ``errors`` by label, those of the constants where it says nothing. The same segments in the same order give the same answer.
+    The interval is that of resampled ``callers`` (segments,), as segments of one caller are not independent, with Student's t for few of
+    them, and on both sides the model's error: ``errors`` by label, those of the constants where it says nothing. The same segments in the
+    same order give the same answer.
     """
     members = [np.flatnonzero(callers == caller) for caller in np.unique(callers)]
     rng = np.random.default_rng(0)
@@ -45,9 +47,10 @@ def estimated(
     drawn = np.array([most_likely(even[np.concatenate([members[number] for number in draw])]) for draw in draws])
     rates = np.maximum(most_likely(even), SMALLEST_RATE)
     rates /= rates.sum()
-    error = np.array([model_error(label, errors) for label in labels])
-    low, high = np.quantile(drawn, 0.025, axis=0), np.quantile(drawn, 0.975, axis=0)
-    low, high = np.maximum(np.minimum(low, rates) - error, 0), np.minimum(np.maximum(high, rates) + error, 1)
+    count = len(members)
+    sampling = student_t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1)) * drawn.std(axis=0) if count > 1 else 1.0
+    half = sampling + np.array([model_error(label, errors) for label in labels])
+    low, high = np.maximum(rates - half, 0), np.minimum(rates + half, 1)
     return BaseRates(*({label: round(float(value), 4) for label, value in zip(labels, each, strict=True)} for each in (rates, low, high)))
 
 
