@@ -16,7 +16,7 @@ from ser_tasks.evaluation.plan import Plan
 from ser_tasks.inference.bundle import Bundle, load_bundle
 from ser_tasks.inference.line_profile import ALL
 from ser_tasks.lake import catalog
-from ser_tasks.pipeline.progress import NightProgress
+from ser_tasks.pipeline.progress import NightProgress, SampleProgress
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.spec import make_spec
 from ser_tasks.progress import TerminalProgress, map_parallel
@@ -120,7 +120,7 @@ def _night(work: Path, lake_name: str, settings: Settings, plan: Plan, adapt: bo
     with Night(spec) as night:
         planned = night.list_and_plan()
         if adapt and planned.chunks and night.lacks_profile():
-            run["refused"] = night.adapt().lines[ALL].refused
+            run["refused"] = night.adapt(SampleProgress(_say)).lines[ALL].refused
         with NightProgress(planned.recordings, len(planned.chunks), _say) as progress:
             for day, chunk_id in planned.chunks:
                 progress.chunk_done(chunk_id, night.publish(night.extract(day, chunk_id, progress.batch_done)))

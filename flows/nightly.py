@@ -20,7 +20,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
 from ser_tasks.pipeline.handler import ExtractedChunk
 from ser_tasks.pipeline.ingest import Plan
-from ser_tasks.pipeline.progress import NightProgress
+from ser_tasks.pipeline.progress import NightProgress, SampleProgress
 from ser_tasks.pipeline.publish import ChunkReport
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.spec import make_spec, run_settings, with_profile
@@ -62,8 +62,8 @@ def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport
 
 
 @task(name="adapt", **OPTIONS)
-def make_profile(night: Night) -> LineProfile:
-    return night.adapt()
+def make_profile(night: Night, progress: SampleProgress) -> LineProfile:
+    return night.adapt(progress)
 
 
 @task(name="check", **OPTIONS)
@@ -163,7 +163,7 @@ def night_for(recordings: str, lake: str, settings: Settings, *options: Any, pro
 
 def adapt_first(night: Night, log: Any) -> None:
     """Standardises the model to the lines of a new lake. Where that cannot be done, the log says why, and calls are scored raw."""
-    profile = make_profile(night)
+    profile = make_profile(night, SampleProgress(log.info))
     line = profile.lines[ALL]
     if line.refused:
         log.warning(f"The calls are scored raw, without a line profile: {line.refused}. `ser adapt` makes one when there are more calls.")

@@ -49,6 +49,12 @@ _PROVENANCE = [
         "base rates that probabilities are corrected to, as anger=0.05,...; null where they are as trained: all emotions equally frequent",
     ),
     (
+        "priors_source",
+        pa.string(),
+        "where priors come from: settings (SER_PRIORS), line (estimated without labels, see profiles) or bundle; null without priors, and "
+        "in older parts",
+    ),
+    (
         "line_profile",
         pa.string(),
         "line profile by which the model's input was standardised, see profiles; null where it was scored raw, and in older parts",
@@ -243,8 +249,8 @@ CALL_EMOTIONS = _schema(
     (
         "escalation_z",
         pa.float32(),
-        "correlation of anger (at equal base rates; of negativity with models that do not know anger) with the order of the scored segments, "
-        "as a multiple of chance; above 0: it rises. Null with fewer than 10 scored segments, and in older parts",
+        "correlation of anger (at equal base rates; of negativity with models that do not know anger) with the order of the scored "
+        "segments, as a multiple of chance; above 0: it rises. Null with fewer than 10 scored segments, and in older parts",
     ),
     (
         "escalated",
@@ -339,6 +345,19 @@ PROFILES = _schema(
     ("deviation", pa.list_(pa.float32()), "standard deviation of each pooled feature over the segments; null where refused"),
     ("usual_distance", pa.float32(), "median of line_distance over the sample's calls; null where refused"),
     ("high_distance", pa.float32(), "what line_distance exceeds in a tenth of the sample's calls; null where refused"),
+    (
+        "base_rates",
+        pa.string(),
+        "estimated shares of the emotions in the line's speech, without labels, as anger=0.05,...; null where refused, and in older parts",
+    ),
+    ("base_rates_low", pa.string(), "lower ends of their 95 % intervals: of the sample, and of the model's own error; null as base_rates"),
+    ("base_rates_high", pa.string(), "upper ends of their 95 % intervals; null as base_rates"),
+    (
+        "base_rates_used",
+        pa.bool_(),
+        "whether the line's calls are corrected to them, unless SER_PRIORS is set: where each interval is at most 0.2 wide; null as "
+        "base_rates",
+    ),
     ("run_id", pa.string(), "run that made it"),
     ("code_version", pa.string(), "version of this package"),
 )

@@ -1,6 +1,7 @@
 """Commands that score recordings."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -228,6 +229,8 @@ def adapt(
 
     from ser_tasks.inference.line_profile import ALL
     from ser_tasks.pipeline.adapt import adapt as adapt_to
+    from ser_tasks.pipeline.lines import profile_rows
+    from ser_tasks.pipeline.progress import SampleProgress
     from ser_tasks.pipeline.spec import run_settings
     from ser_tasks.query import formats
     from ser_tasks.settings import Settings, checked_line_facts
@@ -236,9 +239,11 @@ def adapt(
     if by is not None:
         facts = tuple(fact.strip() for fact in by.split(",") if fact.strip())
         settings = settings.model_copy(update={"line_by": checked_line_facts(facts)})
-    profile = adapt_to(recordings, lake, settings, hours, device.value, workers)
-    columns = ("name", "recordings", "callers", "segments", "speech_s", "refused")
-    lines = [{column: getattr(line, column) for column in columns} for line in profile.lines.values()]
+    progress = SampleProgress(functools.partial(typer.echo, err=True))
+    profile = adapt_to(recordings, lake, settings, hours, device.value, workers, progress)
+    columns = ("recordings", "callers", "segments", "speech_s", "refused")
+    rates = ("base_rates", "base_rates_low", "base_rates_high", "base_rates_used")
+    lines = [{"name": row["line"]} | {column: row[column] for column in (*columns, *rates)} for row in profile_rows(profile, "")]
     typer.echo(formats.render(pa.Table.from_pylist(lines)))
     if refused := profile.lines[ALL].refused:
         raise failure(f"No line profile was written: {refused}. Give a store with more calls, or a larger --hours.")

@@ -34,7 +34,21 @@ FACTS = {
     "call_id": "Call id",
 }
 """Facts that the page shows with their sources -> their titles."""
-PROVENANCE = ("model", "feature_set", "priors", "policy", "scored_at", "run_id", "code_version", "key", "etag", "recording_id", "chunk_id")
+PROVENANCE = (
+    "model",
+    "feature_set",
+    "priors",
+    "priors_source",
+    "line_profile",
+    "policy",
+    "scored_at",
+    "run_id",
+    "code_version",
+    "key",
+    "etag",
+    "recording_id",
+    "chunk_id",
+)
 
 
 def call_row(request: Request, recording_id: str) -> Row:
@@ -45,8 +59,8 @@ def call_row(request: Request, recording_id: str) -> Row:
     rows = fetch(
         request,
         """
-        SELECT c.* EXCLUDE (outcome, call_id, recording_id, etag, key, chunk_id, model, feature_set, priors, policy, run_id, code_version,
-            scored_at, day, version), o.*
+        SELECT c.* EXCLUDE (outcome, call_id, recording_id, etag, key, chunk_id, model, feature_set, priors, priors_source, line_profile,
+            policy, run_id, code_version, scored_at, day, version), o.*
         FROM outcomes AS o LEFT JOIN call_emotions AS c USING (recording_id) WHERE o.recording_id = $recording_id
         """,
         {"recording_id": recording_id},

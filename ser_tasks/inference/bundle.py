@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
-from ser_tasks.inference.scores import Platt
+from ser_tasks.inference.scores import Platt, shares_text
 from ser_tasks.models import LineModel, load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
@@ -79,6 +79,7 @@ class _Calibration(_Part):
     priors: dict[_Word, FiniteFloat] | None = None
     scores: dict[_Word, _Platt] | None = None
     sets: _Sets | None = None
+    base_rate_errors: dict[_Word, FiniteFloat] | None = None
 
 
 class _Description(_Part):
@@ -129,6 +130,9 @@ class Bundle:
     """Lowest probability, at equal base rates, with which each label is in a segment's set of emotions. Empty: there are no sets."""
     set_coverage: float | None = None
     """Share of segments of each emotion, 0 to 1, whose set holds it, on speakers outside the training side."""
+    base_rate_errors: dict[str, float] = field(default_factory=dict)
+    """By how much estimated base rates miss the true share of each label, 0 to 1, as measured on corpora never heard. One that is missing
+    is that of ser_tasks.inference.base_rates."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
     training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -168,6 +172,8 @@ class Bundle:
                 raise ValueError(f"{attribute} is {share}: it must be from 0 to 1.")
 
     def _check_priors(self) -> None:
+        if not all(label in self.labels and 0 <= error <= 1 for label, error in self.base_rate_errors.items()):
+            raise ValueError(f"Errors of base rates are {self.base_rate_errors}: each must be of a label, and from 0 to 1.")
         if not self.priors:
             return
         shares = ", ".join(f"{emotion} {share:g}" for emotion, share in self.priors.items())
@@ -181,7 +187,7 @@ class Bundle:
     @property
     def priors_text(self) -> str | None:
         """The priors as written in rows, such as ``anger=0.05,neutral=0.95``, or None if there are none."""
-        return ",".join(f"{label}={self.priors[label]:g}" for label in self.labels) if self.priors else None
+        return shares_text({label: self.priors[label] for label in self.labels}) if self.priors else None
 
     @cached_property
     def model_id(self) -> str:
@@ -222,12 +228,26 @@ class Bundle:
             scaled = scaled + torch.tensor([self.priors[label] for label in self.labels], device=logits.device).log()
         return torch.softmax(scaled, dim=1)
 
+    @torch.inference_mode()
+    def at_equal_rates(self, standardised: np.ndarray) -> np.ndarray:
+        """Probabilities at equal base rates, float64 ``(segments, labels)``, of standardised pooled features ``(segments, pooled)``.
+
+        Raises TypeError for a model without pooled features.
+        """
+        if self.line_model is None:
+            raise TypeError(f"The model of {self.model_id} has no pooled features.")
+        device = next(self.module.parameters()).device
+        logits = self.line_model.classify(torch.from_numpy(standardised.astype(np.float32)).to(device))
+        return torch.softmax(logits.double() / self.temperature, dim=1).cpu().numpy()
+
     def description(self) -> dict[str, Any]:
         """The content of ``bundle.json``. Calibrations that a bundle lacks are left out, so that older bundles keep their ids."""
         scores = {name: dataclasses.asdict(platt) for name, platt in self.calibrations.items()}
         optional: dict[str, Any] = {"scores": scores} if scores else {}
         if self.set_thresholds:
             optional["sets"] = {"coverage": self.set_coverage, "thresholds": self.set_thresholds}
+        if self.base_rate_errors:
+            optional["base_rate_errors"] = self.base_rate_errors
         return {
             "name": self.name,
             "version": self.version,
@@ -298,6 +318,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             calibrations={name: Platt(**platt) for name, platt in (description["calibration"].get("scores") or {}).items()},
             set_thresholds=(description["calibration"].get("sets") or {}).get("thresholds") or {},
             set_coverage=(description["calibration"].get("sets") or {}).get("coverage"),
+            base_rate_errors=description["calibration"].get("base_rate_errors") or {},
             licence=description["licence"],
             module=module.eval(),
             training_data=tuple(description["training_data"]),

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ser_tasks.inference.base_rates import BaseRates
+from ser_tasks.inference.scores import shares_text
+
 ALL = "all"
 """The widest line: every call of the sample."""
 LEAST_SEGMENTS, LEAST_CALLERS = 30, 5
@@ -42,6 +45,13 @@ class Line:
     """Median over the sample's calls of the root mean square of their standardised features."""
     high_distance: float | None = None
     """What a tenth of the sample's calls exceed."""
+    base_rates: BaseRates | None = None
+    """Of its emotions; None where refused, and in older profiles."""
+
+    @property
+    def used_rates(self) -> Mapping[str, float] | None:
+        """The base rates to which its calls are corrected; None where the estimate is too uncertain."""
+        return self.base_rates.rates if self.base_rates and self.base_rates.narrow else None
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ def profile_id(model_id: str, by: tuple[str, ...], lines: Mapping[str, Line]) ->
         for values in (line.mean, line.deviation):
             if values is not None:
                 digest.update(np.ascontiguousarray(values, "<f4").tobytes())
+        if line.used_rates:
+            digest.update(f"{shares_text(line.used_rates)}\n".encode())
     return digest.hexdigest()[:PROFILE_ID_HEX_DIGITS]
 
 

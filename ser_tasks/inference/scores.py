@@ -47,6 +47,25 @@ def at_equal_rates(probabilities: NDArray[np.float64], priors: Mapping[str, floa
     return even
 
 
+def at_rates(
+    probabilities: NDArray[np.float64], priors: Mapping[str, float] | None, others: Mapping[str, float], labels: Sequence[str]
+) -> NDArray[np.float64]:
+    """Probabilities (segments, labels) that are corrected to base rates ``priors``, corrected to ``others`` instead."""
+    raised = at_equal_rates(probabilities, priors, labels) * np.array([others[label] for label in labels])
+    corrected: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+    return corrected
+
+
+def shares_text(shares: Mapping[str, float]) -> str:
+    """Shares by emotion as written in rows, such as ``anger=0.05,neutral=0.95``."""
+    return ",".join(f"{label}={share:g}" for label, share in shares.items())
+
+
+def shares_of(text: str) -> dict[str, float]:
+    """The shares that ``shares_text`` wrote."""
+    return {label: float(share) for label, share in (pair.split("=") for pair in text.split(","))}
+
+
 def logit_of(emotions: Sequence[str], probabilities: NDArray[np.float64], labels: Sequence[str]) -> NDArray[np.float64] | None:
     """Logit of the emotions' joint probability (segments,); None where the model knows none of them, or no other."""
     members = [index for index, label in enumerate(labels) if label in emotions]

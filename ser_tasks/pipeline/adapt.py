@@ -6,14 +6,15 @@ module: pooled features of single segments stay in memory.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
-from ser_tasks.inference.bundle import shared_bundle
-from ser_tasks.inference.line_profile import ALL, LineProfile, line_names, profile_id
+from ser_tasks.inference.base_rates import estimated
+from ser_tasks.inference.bundle import Bundle, shared_bundle
+from ser_tasks.inference.line_profile import ALL, Line, LineProfile, line_names, profile_id
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import choose_device, pool_file
 from ser_tasks.lake import erased, key_chain, manifest, profiles
@@ -21,6 +22,7 @@ from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.lines import line_facts, profile_rows
 from ser_tasks.pipeline.listing import Listing, Recording
 from ser_tasks.pipeline.opt_out import withheld_before, without_opted_out
+from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.spec import RunSpec, make_spec
 from ser_tasks.pipeline.worker_pool import WorkerPool, cores
 from ser_tasks.scratch import scratch_folder
@@ -39,7 +41,7 @@ def adapt(
     hours: float = DEFAULT_HOURS,
     device: str = "auto",
     workers: int | None = None,
-    progress: Callable[[Batch], None] = lambda batch: None,
+    progress: SampleProgress | None = None,
 ) -> LineProfile:
     """Makes a profile of ``hours`` hours of the store's newest calls and writes it to the lake.
 
@@ -69,7 +71,7 @@ def make_profile(
     workers: WorkerPool,
     scratch: Path,
     counts_from: datetime | None,
-    progress: Callable[[Batch], None] = lambda batch: None,
+    progress: SampleProgress | None = None,
 ) -> LineProfile:
     """The profile of a sample of recordings, with a line for each combination of the facts that ``spec.settings.line_by`` names.
 
@@ -78,14 +80,18 @@ def make_profile(
     """
     folder = scratch / f"sample-{secrets.token_hex(4)}"
     folder.mkdir()
-    batches = [without_opted_out(batch, spec.opt_out, settings) for batch in workers.extract(recordings, spec, folder, progress)]
-    sample, results = _pooled(batches, spec, workers, choose_device(spec.device).type)
+    with progress or SampleProgress() as shown:
+        shown.begin(recordings)
+        extracted = workers.extract(recordings, spec, folder, shown.batch_done)
+        batches = [without_opted_out(batch, spec.opt_out, settings) for batch in extracted]
+        sample, results = _pooled(batches, spec, workers, choose_device(spec.device).type, shown)
     by = spec.settings.line_by
     members: defaultdict[str, list[int]] = defaultdict(list, {ALL: []})
     for number, result in enumerate(results):
         for name in line_names(line_facts(result), by):
             members[name].append(number)
-    lines = {name: line_of_sample(name, sample.of(np.isin(sample.call, calls))) for name, calls in sorted(members.items())}
+    bundle = shared_bundle(spec.model, settings.priors)
+    lines = {name: _line(name, sample.of(np.isin(sample.call, calls)), bundle) for name, calls in sorted(members.items())}
     return LineProfile(
         profile_id=profile_id(spec.model_id, by, lines),
         model_id=spec.model_id,
@@ -97,16 +103,27 @@ def make_profile(
     )
 
 
-def _pooled(batches: list[Batch], spec: RunSpec, workers: WorkerPool, device: str) -> tuple[Sample, list[Extracted]]:
+def _line(name: str, sample: Sample, bundle: Bundle) -> Line:
+    """The line of a sample, with the base rates of its emotions, as the model hears them standardised by that line."""
+    line = line_of_sample(name, sample)
+    if line.mean is None or line.deviation is None:
+        return line
+    sample = sample.evened()
+    even = bundle.at_equal_rates((sample.pooled - line.mean) / line.deviation)
+    return replace(line, base_rates=estimated(even, sample.caller, bundle.labels, bundle.base_rate_errors))
+
+
+def _pooled(
+    batches: list[Batch], spec: RunSpec, workers: WorkerPool, device: str, progress: SampleProgress
+) -> tuple[Sample, list[Extracted]]:
     """The sample's segments in the order of their recordings, whichever worker made them, and those recordings."""
-    scorer = spec.scorer(device)
-    files = [(batch, batch.frames_file) for batch in batches if batch.frames_file]
-    tasks = [(path, batch.lengths, scorer) for batch, path in files]
-    limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch, _ in files]
-    answers = workers.map(pool_file, tasks, limits_s) if device == "cpu" else [pool_file(*task) for task in tasks]
+    with_frames = [batch for batch in batches if batch.frames_file]
+    progress.begin_pooling(len(with_frames))
+    answers = workers.over_frames(pool_file, with_frames, spec, device, done=progress.file_done)
     pairs = []
-    for (batch, path), pooled in zip(files, answers, strict=True):
-        path.unlink()
+    for batch, pooled in zip(with_frames, answers, strict=True):
+        assert batch.frames_file is not None
+        batch.frames_file.unlink()
         first = 0
         for result in batch.extracted:
             count = len(result.scored_segments)

@@ -71,12 +71,9 @@ class ChunkHandler:
 
     def _score(self, batches: list[Batch]) -> tuple[list[tuple[Batch, ScoredFile]], float]:
         """Each batch with its scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
-        scorer = self.spec.scorer(self.device)
-        files = [(batch, batch.frames_file) for batch in batches if batch.frames_file]
-        tasks = [(path, batch.lengths, scorer, self.profiles.standards(batch)) for batch, path in files]
-        limits_s = [self.settings.recording_limit_s + batch.audio_s for batch, _ in files]
-        answers = self.workers.map(score_file, tasks, limits_s) if self.device == "cpu" else [score_file(*task) for task in tasks]
-        scored = iter(answers)
+        answers = self.workers.over_frames(
+            score_file, batches, self.spec, self.device, more=lambda batch: (self.profiles.standards(batch),)
+        )
         nothing = ScoredFile(np.zeros((0, len(self.bundle.labels)), np.float32), np.zeros(0, np.float32), 0.0)
-        pairs = [(batch, next(scored) if batch.frames_file else nothing) for batch in batches]
-        return pairs, sum(each.seconds for each in answers)
+        pairs = [(batch, answer or nothing) for batch, answer in zip(batches, answers, strict=True)]
+        return pairs, sum(answer.seconds for _, answer in pairs)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ser_tasks.inference.base_rates import BaseRates
 from ser_tasks.inference.line_profile import Line, LineProfile, Standards
+from ser_tasks.inference.scores import shares_of, shares_text
 from ser_tasks.lake import profiles
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.storage import open_store
@@ -95,6 +97,10 @@ def profile_rows(profile: LineProfile, code_version: str) -> list[dict[str, Any]
             "deviation": None if line.deviation is None else line.deviation.tolist(),
             "usual_distance": line.usual_distance,
             "high_distance": line.high_distance,
+            "base_rates": line.base_rates and shares_text(line.base_rates.rates),
+            "base_rates_low": line.base_rates and shares_text(line.base_rates.low),
+            "base_rates_high": line.base_rates and shares_text(line.base_rates.high),
+            "base_rates_used": line.base_rates and line.base_rates.narrow,
             "run_id": profile.run_id,
             "code_version": code_version,
         }
@@ -116,12 +122,19 @@ def profile_of_rows(rows: list[dict[str, Any]]) -> LineProfile:
             deviation=None if row["deviation"] is None else np.array(row["deviation"], np.float32),
             usual_distance=row["usual_distance"],
             high_distance=row["high_distance"],
+            base_rates=_base_rates(row),
         )
         for row in rows
     }
     first = rows[0]
     by = tuple(filter(None, first["by"].split(",")))
     return LineProfile(first["profile_id"], first["model"], first["made_at"], first["counts_from"], by, lines, first["run_id"])
+
+
+def _base_rates(row: dict[str, Any]) -> BaseRates | None:
+    if row["base_rates"] is None:
+        return None
+    return BaseRates(*(shares_of(row[column]) for column in ("base_rates", "base_rates_low", "base_rates_high")))
 
 
 @functools.lru_cache(maxsize=32)

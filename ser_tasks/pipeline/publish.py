@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 from ser_tasks import schemas
 from ser_tasks.inference.bundle import Bundle
 from ser_tasks.inference.scorer import ScoredFile
+from ser_tasks.inference.scores import at_rates, shares_text
 from ser_tasks.lake import erased, ledger, manifest, parts
 from ser_tasks.lake.erased import Erased
 from ser_tasks.pipeline import ingest
 from ser_tasks.pipeline.aggregate import Scored, ScoreRules, call_row, outcome_row, segment_rows
 from ser_tasks.pipeline.extract import Batch, Extracted
 from ser_tasks.pipeline.ingest import Chunk
-from ser_tasks.pipeline.lines import RAW, ProfileBook
+from ser_tasks.pipeline.lines import RAW, OnLine, ProfileBook
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import OUTCOMES, WORKER_STAGES
 from ser_tasks.settings import Settings, code_version
@@ -86,8 +88,16 @@ def publish_chunk(
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
     for result, probabilities, distances in results:
         on_line = profiles.line_of(result) if result.scored_segments else RAW
-        provenance = {"priors": bundle.priors_text, "line_profile": on_line.profile_id, **of_run}
-        rules = ScoreRules(bundle.labels, bundle.unsure_below, bundle.priors, bundle.calibrations, bundle.set_thresholds)
+        priors, source = _base_rates(bundle, on_line, settings)
+        if source == "line":
+            probabilities = at_rates(probabilities.astype(np.float64), bundle.priors, priors, bundle.labels).astype(np.float32)
+        provenance = {
+            "priors": shares_text({label: priors[label] for label in bundle.labels}) if priors else None,
+            "priors_source": source,
+            "line_profile": on_line.profile_id,
+            **of_run,
+        }
+        rules = ScoreRules(bundle.labels, bundle.unsure_below, priors, bundle.calibrations, bundle.set_thresholds)
         scores = Scored(result, probabilities, rules, on_line.name, distances)
         if result.outcome is None and len(scores.probabilities):
             result.outcome = "scored"
@@ -111,6 +121,15 @@ def publish_chunk(
         written_bytes=written_bytes,
         refusals=tuple(result.reason_code or "" for result in extracted if result.outcome == "withheld"),
     )
+
+
+def _base_rates(bundle: Bundle, on_line: OnLine, settings: Settings) -> tuple[Mapping[str, float], str | None]:
+    """The base rates to which a call is corrected, by label (empty: none), and where they come from. SER_PRIORS is the last word."""
+    if settings.priors:
+        return bundle.priors, "settings"
+    if on_line.line is not None and on_line.line.used_rates:
+        return on_line.line.used_rates, "line"
+    return bundle.priors, "bundle" if bundle.priors else None
 
 
 def failed_batch(chunk: Chunk, error: BaseException) -> Batch:

@@ -22,6 +22,7 @@ from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
 from ser_tasks.pipeline.lines import profile_rows
 from ser_tasks.pipeline.listing import Listing
+from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.publish import ChunkReport, Machine
 from ser_tasks.pipeline.record import RunRecord
 from ser_tasks.pipeline.spec import RunSpec
@@ -92,7 +93,7 @@ class Night:
         """Whether the model can be standardised to the lines of this lake, and the lake has no profile for it yet."""
         return self.handler.bundle.line_model is not None and not self.spec.profiles
 
-    def adapt(self, progress: Callable[[Batch], None] = lambda batch: None) -> LineProfile:
+    def adapt(self, progress: SampleProgress | None = None) -> LineProfile:
         """Makes a line profile of a sample of the recordings that wait, writes it, and scores this run by it.
 
         Where there is not enough speech of enough callers, nothing is written, and the profile's line ``all`` says why.

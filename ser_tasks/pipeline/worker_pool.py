@@ -135,14 +135,46 @@ class WorkerPool:
         futures = [self._threads.submit(self._taken) for _ in range(self.count)]
         self._idle += [future.result() for future in futures]
 
-    def map(self, function: Callable[..., Any], tasks: Sequence[Task], limits_s: Iterable[float] | None = None) -> list[Any]:
-        """The answers of ``function(*task)`` in the tasks' order. A task whose process died or hung is done again, by another."""
+    def map(
+        self,
+        function: Callable[..., Any],
+        tasks: Sequence[Task],
+        limits_s: Iterable[float] | None = None,
+        done: Callable[[], None] = lambda: None,
+    ) -> list[Any]:
+        """The answers of ``function(*task)`` in the tasks' order. A task whose process died or hung is done again, by another.
+
+        ``done`` is called once for each answer.
+        """
         limits: list[float | None] = list(limits_s) if limits_s is not None else [None] * len(tasks)
         futures = [self._threads.submit(self._call_again, function, *rest) for rest in zip(tasks, limits, strict=True)]
         try:
-            return [future.result() for future in futures]
+            return [_counted(future.result(), done) for future in futures]
         finally:
             _cancel(futures)
+
+    def over_frames(
+        self,
+        function: Callable[..., Any],
+        batches: Sequence[Batch],
+        spec: RunSpec,
+        device: str,
+        more: Callable[[Batch], Task] = lambda batch: (),
+        done: Callable[[], None] = lambda: None,
+    ) -> list[Any]:
+        """``function(frames_file, lengths, scorer, *more(batch))`` of each batch, in their order; None for batches without frames.
+
+        A GPU (``device`` is cuda) works in this process, CPUs in the workers. ``done`` is called once for each answer.
+        """
+        scorer = spec.scorer(device)
+        with_frames = [batch for batch in batches if batch.frames_file]
+        tasks = [(batch.frames_file, batch.lengths, scorer, *more(batch)) for batch in with_frames]
+        if device == "cpu":
+            limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch in with_frames]
+            answers = iter(self.map(function, tasks, limits_s, done))
+        else:
+            answers = iter([_counted(function(*task), done) for task in tasks])
+        return [next(answers) if batch.frames_file else None for batch in batches]
 
     def extract(self, recordings: list[Recording], spec: RunSpec, folder: Path, progress: Callable[[Batch], None]) -> list[Batch]:
         """Every recording's result, in batches in no particular order; frames go into files in ``folder``.
@@ -248,6 +280,11 @@ class WorkerPool:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _counted(answer: Any, done: Callable[[], None]) -> Any:
+    done()
+    return answer
 
 
 def _suspects(batch: list[Recording], marker: tuple[str, int, int] | None) -> tuple[list[Recording], list[Recording]]:

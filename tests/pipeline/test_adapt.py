@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 
+from ser_tasks.inference import base_rates
 from ser_tasks.inference.line_profile import ALL
+from ser_tasks.inference.scores import shares_of
 from ser_tasks.lake import profiles
 from ser_tasks.pipeline.adapt import adapt
 from ser_tasks.pipeline.lines import profile_of_rows, profile_rows
+from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.spec import with_profile
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
@@ -80,6 +83,14 @@ def test_the_first_night_adapts_to_its_own_calls(adapted, calls, line_bundle, wo
     assert ask(tmp_path / "raw", "SELECT DISTINCT line_profile, line, line_distance FROM call_emotions") == [(None, None, None)]
     query = "SELECT p_anger FROM segments WHERE emotion IS NOT NULL ORDER BY call_id, start_s"
     assert np.abs(np.subtract(ask(adapted, query), ask(tmp_path / "raw", query))).max() > 0.05
+
+
+def test_adapting_says_how_far_it_is(calls, line_bundle, tmp_path):
+    lines = []
+    adapt(str(calls), str(tmp_path / "lake"), Settings(model=line_bundle), device="cpu", workers=1, progress=SampleProgress(lines.append))
+    assert lines[0].startswith(f"adapting to a sample of {CALLERS} recordings, about 0.0")
+    assert lines[1] == f"recordings sampled: {CALLERS} of {CALLERS}"
+    assert lines[2].startswith("files pooled: ") and len(lines) == 3
 
 
 def test_a_line_without_enough_callers_says_why(adapted):
@@ -155,6 +166,44 @@ def test_a_profile_survives_its_rows(adapted, line_bundle):
     [key] = profiles.keys(store, model_id)
     rows = profiles.read(store, key)
     assert profile_rows(profile_of_rows(rows), rows[0]["code_version"]) == rows
+
+
+def test_base_rates_of_a_line_are_shown_and_not_used_where_the_model_may_miss_them(adapted):
+    rows = ask(adapted, "SELECT base_rates, base_rates_low, base_rates_high, base_rates_used, refused FROM profiles")
+    for rates, low, high, used, refused in rows:
+        assert (rates is None) == (low is None) == (high is None) == (used is None) == (refused is not None)
+        if rates:
+            assert sum(shares_of(rates).values()) == pytest.approx(1, abs=1e-3) and used is False
+            assert all(shares_of(low)[label] <= rate <= shares_of(high)[label] for label, rate in shares_of(rates).items())
+    assert ask(adapted, "SELECT DISTINCT priors, priors_source FROM call_emotions") == [(None, None)]
+
+
+def test_base_rates_that_are_certain_are_used_and_named(calls, workers, tmp_path, monkeypatch):
+    """A bundle that states smaller errors has narrower intervals; six callers alone are too few, so the bound is raised here."""
+    labels = ("anger", "happiness", "neutral", "sadness")
+    own = {"temperature": 5.0, "priors": dict.fromkeys(labels, 0.25), "base_rate_errors": dict.fromkeys(labels, 0.0)}
+    certain = str(tiny_bundle(tmp_path, "certain", "ge2e_lr", "mel32", **own))
+    run(calls, tmp_path / "unsure", certain, workers)
+    query = "SELECT DISTINCT priors, priors_source FROM call_emotions"
+    assert ask(tmp_path / "unsure", query) == [("anger=0.25,happiness=0.25,neutral=0.25,sadness=0.25", "bundle")]
+
+    monkeypatch.setattr(base_rates, "NARROW", 1.0)
+    run(calls, tmp_path / "lake", certain, workers)
+    lines = dict(ask(tmp_path / "lake", "SELECT line, base_rates FROM profiles WHERE base_rates_used"))
+    assert lines.keys() == {ALL, "language=de", "language=de,codec=ULAW"}
+    rows = ask(tmp_path / "lake", "SELECT line, priors, priors_source FROM call_emotions")
+    assert len(rows) == CALLERS and all((priors, source) == (lines[line], "line") for line, priors, source in rows)
+
+    moved = "SELECT p_anger, p_happiness, p_neutral, p_sadness FROM segments WHERE emotion IS NOT NULL ORDER BY call_id, start_s"
+    before, after = np.array(ask(tmp_path / "unsure", moved)), np.array(ask(tmp_path / "lake", moved))
+    priors = ask(tmp_path / "lake", "SELECT priors FROM segments WHERE emotion IS NOT NULL ORDER BY call_id, start_s")
+    shares = np.array([[shares_of(text)[label] for label in labels] for (text,) in priors])
+    np.testing.assert_allclose(after, before * shares / (before * shares).sum(axis=1, keepdims=True), atol=1e-5)
+
+    given = Settings(priors={"anger": 0.1, "happiness": 0.2, "neutral": 0.5, "sadness": 0.2})
+    run(calls, tmp_path / "given", certain, workers, settings=given)
+    assert ask(tmp_path / "given", query) == [("anger=0.1,happiness=0.2,neutral=0.5,sadness=0.2", "settings")]
+    assert ask(tmp_path / "given", "SELECT DISTINCT base_rates_used FROM profiles WHERE line = 'all'") == [(True,)]
 
 
 def test_a_model_without_pooled_features_takes_no_profile(calls, bundle, tmp_path):

@@ -474,9 +474,7 @@ def test_calls_by_anger_rank(over):
     assert [row["call_id"] for row in found][:5] == ["another day", "alone on its line", "highest", "tied", "tied too"]
     assert next(row["moment"] for row in found if row["call_id"] == "highest") == "01:05"
     worst = rows(connection, "SELECT call_id, anger_rank FROM worst_calls")
-    assert {row["call_id"]: row["anger_rank"] for row in worst} == {
-        name: rank for name, (rank, _) in ranks.items() if name != "withheld"
-    }
+    assert {row["call_id"]: row["anger_rank"] for row in worst} == {name: rank for name, (rank, _) in ranks.items() if name != "withheld"}
 
 
 def test_the_rank_of_a_narrower_question_is_that_of_all_calls(over):
