@@ -22,6 +22,9 @@ SQL_FOLDER = resource("sql")
 FOLDERS = ("staging", "marts", "checks")
 """Folders of ``sql/`` in the order in which their views build on each other. ``sql/macros`` holds functions that they share."""
 
+CALLED = {"compare": "compare('2026-11', '2026-10')"}
+"""The table macros that analysts call, each with an example: views with arguments."""
+
 PARTS = "parts"
 """Schema of the raw views. Not ``lake``: DuckDB could not tell it from a catalogue file named lake.duckdb."""
 
@@ -44,6 +47,10 @@ COMMON_MEANINGS = {
     "recordings": "number of recordings",
     "audio_h": "hours of audio",
     "share_negative": "share of scored speech labelled anger, disgust, fear or sadness and not unsure, 0 to 1",
+    **{
+        f"share_{name}_of_sure": f"share of {name} speech in that of which the model is sure, 0 to 1"
+        for name in ("negative", "anger", "happiness")
+    },
     "what": "what is wrong",
     "detail": "where it is, with the values found",
 }
@@ -88,6 +95,16 @@ def sql_files() -> list[Path]:
 def all_views() -> list[View]:
     """Every view of ``sql/``, by folder and name."""
     return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in sql_files()]
+
+
+def called_views() -> list[View]:
+    """The macros of ``CALLED``, described like views."""
+    return [View(name, "macros", _question((SQL_FOLDER / "macros" / f"{name}.sql").read_text(encoding="utf-8"))) for name in CALLED]
+
+
+def rows_of(view: View) -> str:
+    """What SQL writes after FROM to read a view: its name, or a call with example arguments."""
+    return CALLED.get(view.name, identifier(view.name))
 
 
 def meanings(view: View) -> dict[str, str]:

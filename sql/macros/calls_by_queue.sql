@@ -115,5 +115,8 @@ SELECT
     shares[9].ends.high AS share_sadness_high,
     shares[10].share AS share_surprise,
     shares[10].ends.low AS share_surprise_low,
-    shares[10].ends.high AS share_surprise_high
+    shares[10].ends.high AS share_surprise_high,
+    shares[2].share / nullif(1 - shares[1].share, 0) AS share_negative_of_sure,
+    shares[3].share / nullif(1 - shares[1].share, 0) AS share_anger_of_sure,
+    shares[7].share / nullif(1 - shares[1].share, 0) AS share_happiness_of_sure
 FROM shared

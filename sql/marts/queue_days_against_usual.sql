@@ -1,7 +1,7 @@
 -- Is a queue's anger on a day outside what is usual there?
 -- Grain: one row per queue and call_date with scored calls, newest first.
 -- Units: share_ and usual_ of scored speech 0 to 1, calls in recordings.
--- usual_anger is what the day's mix of codecs and sampling rates had on the 28 days before (a source counts once 7 such days have calls of
+-- usual_anger is what the day's mix of languages, codecs and sampling rates had on the 28 days before (a source counts once 7 such days have calls of
 -- it), so that a new codec alone is not news. The range is usual_anger less and plus three standard deviations (a control chart): how far
 -- the queue's days lay from their own usual, widened where the day has fewer calls than they had, and never less than one call. outside is
 -- null where less than half of the day's speech can be compared or fewer than 7 of those days can. Of days on which nothing happened, about
@@ -10,7 +10,7 @@ WITH by_source AS (
     SELECT
         queue,
         call_date,
-        concat_ws(' ', codec, sampling_rate_hz) AS source,
+        lower(concat_ws(' ', coalesce(language, '-'), codec, sampling_rate_hz)) AS source,
         count(*) AS calls,
         sum(scored_speech_s) AS seconds,
         sum(share_anger * scored_speech_s) AS anger_s,
@@ -57,9 +57,9 @@ SELECT
     queue,
     calls, -- scored calls of the day
     share_anger,
-    comparable AS share_comparable, -- share of the day's scored speech whose codec and sampling rate have a usual share, 0 to 1
+    comparable AS share_comparable, -- share of the day's scored speech whose language, codec and sampling rate have a usual share, 0 to 1
     compared_anger, -- share of anger in that speech alone: what is compared, 0 to 1
-    usual_anger, -- share of anger that is usual for the day's mix of codecs and sampling rates, 0 to 1
+    usual_anger, -- share of anger that is usual for the day's mix of languages, codecs and sampling rates, 0 to 1
     CASE WHEN known_margin IS NOT NULL THEN greatest(0, usual_anger - known_margin) END AS usual_low, -- lower end of the usual range; null where outside is
     CASE WHEN known_margin IS NOT NULL THEN least(1, usual_anger + known_margin) END AS usual_high, -- upper end of the usual range; null where outside is
     usual_days, -- days of the four weeks before that the range comes from

@@ -2,14 +2,14 @@
 -- Grain: one row per queue and week (its Monday) whose change is the clearest within eight weeks on either side; the clearest first.
 -- Units: days counted, share_ of scored speech 0 to 1, change in share, p_ 0 to 1.
 -- Compared are up to eight weeks before and eight from that Monday on, 14 days with scored calls at least on each side: a change that stays
--- is found where week_on_week cannot distinguish it from chance. change is that within each codec and sampling rate that both sides have,
+-- is found where week_on_week cannot distinguish it from chance. change is that within each language, codec and sampling rate that both sides have,
 -- weighted as by Cochran, Mantel and Haenszel, days being the independent units; _low and _high: 95 % interval. Many weeks of many queues
 -- are looked at, and of chance some seem to turn: p_adjusted is p_value times their number (Bonferroni's), and verdict goes by it. The week
 -- found may be off by one or two.
 WITH days AS (
     SELECT
         queue,
-        concat_ws(' ', codec, sampling_rate_hz) AS source,
+        lower(concat_ws(' ', coalesce(language, '-'), codec, sampling_rate_hz)) AS source,
         call_date,
         sum(scored_speech_s) AS seconds,
         weighted_avg(share_anger, scored_speech_s) AS share
@@ -79,10 +79,10 @@ SELECT
     days_after, -- days with scored calls in the eight weeks from then on
     share_before AS share_anger_before, -- share of scored speech labelled anger before, 0 to 1
     share_after AS share_anger_after, -- share of scored speech labelled anger from then on, 0 to 1
-    change, -- change within each codec and sampling rate that both sides have, -1 to 1
+    change, -- change within each language, codec and sampling rate that both sides have, -1 to 1
     change - 1.959964 * error AS change_low,
     change + 1.959964 * error AS change_high,
-    comparable AS share_comparable, -- share of the scored speech of codecs and sampling rates that both sides have (the smaller of the two sides'), 0 to 1
+    comparable AS share_comparable, -- share of the scored speech of languages, codecs and sampling rates that both sides have (the smaller of the two sides'), 0 to 1
     p_value, -- how often chance alone makes so large a change, 0 to 1
     least(1, p_value * tests) AS p_adjusted, -- p_value times the number of weeks and queues that were looked at
     CASE

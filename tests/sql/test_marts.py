@@ -144,6 +144,7 @@ def test_calls_by_day_and_queue(good):
     assert sales["scored_speech_s"] == 18
     shares = {name: value for name, value in sales.items() if name.startswith("share_") and value is not None}
     expected = {"anger": 8 / 18, "negative": 8 / 18, "happiness": 4 / 18, "neutral": 4 / 18, "sadness": 0, "unsure": 2 / 18}
+    expected |= {"anger_of_sure": 8 / 16, "negative_of_sure": 8 / 16, "happiness_of_sure": 4 / 16}
     assert {name: value for name, value in shares.items() if not name.endswith(("_low", "_high"))} == pytest.approx(
         {f"share_{name}": value for name, value in expected.items()}
     )
@@ -884,3 +885,51 @@ def test_line_weeks(lake):
         ("old", weeks[1], 20, 1.5, 1.25, True, False),
         ("old", weeks[0], 20, 1.0, 1.25, False, False),
     ]
+
+
+# Calls
+
+
+def test_calls_are_lean_and_say_where_to_listen(good):
+    found = {row["call_id"]: row for row in rows(good, "FROM calls")}
+    assert list(found["angry"])[:3] == ["dominant_emotion", "call_anger", "share_anger"] and len(found["angry"]) <= 24
+    angry_one = found["angry"]
+    assert (angry_one["queue"], angry_one["call_date"], angry_one["outcome"]) == ("sales", DAY, "scored")
+    [row] = rows(good, "SELECT peak_anger_at_s, share_anger, key FROM call_emotions WHERE call_id = 'angry'")
+    assert angry_one["share_anger"] == row["share_anger"]
+    assert angry_one["moment"] == f"00:{int(row['peak_anger_at_s']):02}"
+    assert angry_one["recording_link"].endswith(f"{row['key']}#t={row['peak_anger_at_s']}")
+    assert found["silent"]["share_anger"] is None and found["silent"]["moment"] is None
+
+
+def test_calls_show_no_emotion_of_an_agent(over):
+    agent = call("of-agent", anger=0.9, emotion_role="agent", call_anger=0.9, call_anger_at_s=3.0, escalated=True, dominant_emotion="anger")
+    [row] = rows(over([agent]), "FROM calls")
+    columns = ("dominant_emotion", "call_anger", "share_anger", "share_neutral", "share_negative", "share_unsure", "escalated", "moment")
+    assert {row[name] for name in columns} == {None} and row["call_id"] == "of-agent"
+
+
+LISTS_OF_CALLS = ("calls", "worst_calls", "best_calls", "escalations", "repeat_caller_calls", "mood_turns")
+
+
+def test_every_list_of_calls_has_moment_and_link(good):
+    for name in LISTS_OF_CALLS:
+        assert {"moment", "recording_link"} <= set(good.table(name).columns), name
+    listing = [name for name in MARTS if {"recording_id", "to_recording_id"} & set(good.table(name).columns)]
+    assert sorted(listing) == sorted(LISTS_OF_CALLS)
+
+
+def test_week_on_week_names_no_change_that_goes_with_unsure(over):
+    """Anger is 0.4 of what is sure in both weeks, and unsure rises from none to three quarters."""
+    days = [MONDAY + timedelta(days=i % 5) for i in range(60)]
+    before = [call(day=day - timedelta(days=7), anger=0.4) for day in days]
+    [row] = rows(over(before + [call(day=day, anger=0.1, unsure=0.75) for day in days]), "FROM week_on_week")
+    assert row["verdict"] == "not among what is sure" and row["p_adjusted"] < 0.05
+    assert [row["share_anger_of_sure"], row["share_anger_of_sure_before"]] == pytest.approx([0.4, 0.4], abs=1e-6)
+
+
+def test_week_on_week_compares_within_languages(over):
+    days = [MONDAY + timedelta(days=i % 5) for i in range(60)]
+    before = [call(day=day - timedelta(days=7), anger=0.1, language="de") for day in days]
+    [row] = rows(over(before + [call(day=day, anger=0.5, language="fr") for day in days]), "FROM week_on_week")
+    assert row["verdict"] == "other codec, cannot tell" and row["share_comparable"] == 0
