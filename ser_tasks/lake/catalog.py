@@ -7,6 +7,7 @@ that has no part at all when ``connect`` is called stays empty on that connectio
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Collection
 from datetime import UTC, date, datetime
@@ -14,17 +15,16 @@ from pathlib import Path
 
 import duckdb
 
-from ser_tasks.lake import parts, sql_views, view_cache
+from ser_tasks.lake import sql_views, view_cache
 from ser_tasks.lake.read_only import has_no_part, query, retried
 from ser_tasks.lake.s3_access import open_s3
 from ser_tasks.lake.sql_text import identifier, literal
-from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.scratch import atomic_write
-from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
 
+MIN_CALLS = "SER_MIN_CALLS_BY_AGENT"
 MADE_AT = {
     "recordings": "planned_at",
     "outcomes": "scored_at",
@@ -115,6 +115,8 @@ def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
 
 def _write_empty_parts(lake: str) -> OSError | None:
     """Writes an empty part of each table; returns the error where the lake is read-only."""
+    from ser_tasks.lake import parts
+
     try:
         parts.write_empty(open_store(lake))
     except OSError as error:
@@ -124,7 +126,10 @@ def _write_empty_parts(lake: str) -> OSError | None:
 
 def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> list[str]:
     """Replaces the empty raw views by views over the lake, and returns the tables without parts, whose views stay empty."""
-    connection.execute(f"CREATE OR REPLACE MACRO min_calls_by_agent() AS {Settings().min_calls_by_agent}")
+    if MIN_CALLS.casefold() in map(str.casefold, os.environ):  # else the macro has the setting's default
+        from ser_tasks.settings import Settings
+
+        connection.execute(f"CREATE OR REPLACE MACRO min_calls_by_agent() AS {Settings().min_calls_by_agent}")
     root = open_store(lake).uri
     if root.startswith("s3://"):
         open_s3(connection, root)
@@ -133,13 +138,13 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     without_parts = []
-    for table in TABLES:
+    for table, columns in sql_views.raw_columns(connection).items():
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [literal(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
         wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
         wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
         try:
-            rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}) WHERE {' AND '.join(wanted)}"
+            rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, columns, root)}) WHERE {' AND '.join(wanted)}"
             view = f"CREATE OR REPLACE VIEW {sql_views.PARTS}.{table} AS {rows}"
             retried(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
@@ -149,27 +154,28 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
     return without_parts
 
 
-def _over_parts(table: str, root: str) -> str:
-    """A SELECT over a table's parts with the columns of ``schemas.py``; a column that an older part lacks is null.
+def _over_parts(table: str, columns: dict[str, str], root: str) -> str:
+    """A SELECT over a table's parts with the columns of its raw view; a column that an older part lacks is null.
 
     With an explicit schema DuckDB does not open every part to find its columns (as with ``union_by_name``), but it then refuses
     ``hive_partitioning``. So day and version are extracted from the file name, and filters on them still skip files. ``part`` is
     the name of a merged part, and empty for a chunk's own part: of the parts with rows of a chunk, the one with the greatest name counts.
     """
-    pattern = "/".join([_escaped_for_glob(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
+    partitions = [key for key in sql_views.PARTITION_TYPES if key in columns]
+    pattern = "/".join([_escaped_for_glob(root), table, *[f"{key}=*" for key in partitions], "*.parquet"])
+    of_file = {name: type_ for name, type_ in columns.items() if name not in (*partitions, "part")}
     schema = ", ".join(
-        f"{literal(field.name)}: {{name: {literal(field.name)}, type: {literal(sql_views.DUCKDB_TYPES[field.type])}, default_value: NULL}}"
-        for field in TABLES[table]
+        f"{literal(name)}: {{name: {literal(name)}, type: {literal(type_)}, default_value: NULL}}" for name, type_ in of_file.items()
     )
-    columns = [identifier(field.name) for field in TABLES[table]]
-    for key in PARTITIONS[table]:
-        columns.append(
+    selected = [identifier(name) for name in of_file]
+    for key in partitions:
+        selected.append(
             f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{sql_views.PARTITION_TYPES[key]} AS {identifier(key)}"
         )
-    columns.append("filename")
-    if "version" in PARTITIONS[table]:
-        columns.append(f"regexp_extract(filename, '/({parts.MERGED}[^/]*)[.]parquet$', 1) AS part")
-    return f"SELECT {', '.join(columns)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
+    selected.append("filename")
+    if "part" in columns:
+        selected.append(f"regexp_extract(filename, '/({sql_views.MERGED}[^/]*)[.]parquet$', 1) AS part")
+    return f"SELECT {', '.join(selected)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 
 def _escaped_for_glob(path: str) -> str:

@@ -9,7 +9,6 @@ import duckdb
 
 from ser_tasks.lake import sql_views
 from ser_tasks.query import hints
-from ser_tasks.query.describe import suggestions
 
 SHOWN_CHARACTERS, CARET_AT_MOST = 100, 60
 """Characters of a line of SQL that a message shows, and the column in which its caret may be."""
@@ -53,6 +52,8 @@ def _with_place(message: str, text: str, source: str, start: int, position_bytes
 def _hint(details: dict[str, str], sql: str) -> str:
     message, name = details.get("exception_message", ""), details.get("name")
     if details.get("type") == "Table":
+        from ser_tasks.query.describe import suggestions
+
         known = hints.of_name(name or "")
         similar = "" if "Did you mean" in message else suggestions(name or "", [view.name for view in sql_views.all_views()])
         return f"\n{known or similar} \\d lists the views.".replace("\n ", "\n")
