@@ -24,6 +24,8 @@ from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
 
+OF_NO_QUEUE = ("runs", "deletions")
+"""Tables without rows of single calls: a catalogue file for some queues holds them whole."""
 MIN_CALLS = "SER_MIN_CALLS_BY_AGENT"
 MADE_AT = {
     "recordings": "planned_at",
@@ -76,7 +78,7 @@ def connect(
     return connection
 
 
-def write_catalog(lake: str, out: str | Path) -> Path:
+def write_catalog(lake: str, out: str | Path, queues: Collection[str] = ()) -> Path:
     """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced atomically.
 
     The file holds no rows and no credentials: readers of a lake on S3 need httpfs and a secret of their own. Any number of
@@ -84,7 +86,12 @@ def write_catalog(lake: str, out: str | Path) -> Path:
 
     DuckDB rejects a view whose pattern matches no file, so this writes an empty part of each table into the lake. Where the lake is
     read-only, a table without parts stays empty in the file, and a warning names it.
+
+    With ``queues``, the views show only recordings whose newest version is a call of one of these queues: not those of an unknown queue, nor
+    in quarantine. Raises ValueError for a queue that no call has. The parts stay as readable as they are: sql/ANALYSTS.md, Rights.
     """
+    if queues:
+        _require_queues(lake, queues)
     out = Path(out).expanduser().absolute()
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder: name a file in it, such as {out / 'warehouse.duckdb'}.")
@@ -97,7 +104,7 @@ def write_catalog(lake: str, out: str | Path) -> Path:
                 sql_views.comment_on_columns(connection)
                 connection.commit()
                 refused = _write_empty_parts(lake)
-                for table in _read_from(connection, lake):
+                for table in _read_from(connection, lake, queues=queues):
                     log.warning("%s has no parts yet and stays empty in %s: write the file again once it has (%s).", table, out, refused)
         finally:
             Path(f"{temporary}.wal").unlink(missing_ok=True)
@@ -113,6 +120,14 @@ def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     }
 
 
+def _require_queues(lake: str, queues: Collection[str]) -> None:
+    with connect(lake) as connection:
+        rows = query(connection, "SELECT DISTINCT queue FROM call_emotions WHERE queue IS NOT NULL ORDER BY queue")
+    known = rows["queue"].to_pylist()
+    if unknown := [queue for queue in queues if queue not in known]:
+        raise ValueError(f"No call has the queue {unknown[0]!r}: the queues are {', '.join(known) or 'not known'}.")
+
+
 def _write_empty_parts(lake: str) -> OSError | None:
     """Writes an empty part of each table; returns the error where the lake is read-only."""
     from ser_tasks.lake import parts
@@ -124,7 +139,13 @@ def _write_empty_parts(lake: str) -> OSError | None:
     return None
 
 
-def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> list[str]:
+def _read_from(
+    connection: duckdb.DuckDBPyConnection,
+    lake: str,
+    since: date | None = None,
+    without: Collection[str] = (),
+    queues: Collection[str] = (),
+) -> list[str]:
     """Replaces the empty raw views by views over the lake, and returns the tables without parts, whose views stay empty."""
     if MIN_CALLS.casefold() in map(str.casefold, os.environ):  # else the macro has the setting's default
         from ser_tasks.settings import Settings
@@ -138,11 +159,17 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     without_parts = []
-    for table, columns in sql_views.raw_columns(connection).items():
+    tables = sql_views.raw_columns(connection)
+    of_queues = _recordings_of(tables, root, queues) if queues else ""
+    for table, columns in tables.items():
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [literal(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
         wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
         wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
+        if queues and "recording_id" in columns:
+            wanted.append(f"recording_id IN ({of_queues})")
+        elif queues and table not in OF_NO_QUEUE:  # of whose rows it is not known whose they are
+            wanted.append(f"subject IN {_values(queues)}" if table == "alerts" else "false")
         try:
             rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, columns, root)}) WHERE {' AND '.join(wanted)}"
             view = f"CREATE OR REPLACE VIEW {sql_views.PARTS}.{table} AS {rows}"
@@ -152,6 +179,24 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
                 raise
             without_parts.append(table)
     return without_parts
+
+
+def _recordings_of(tables: dict[str, dict[str, str]], root: str, queues: Collection[str]) -> str:
+    """A SELECT of the recordings whose newest version, as the view ``newest`` orders them, is a call of one of the queues."""
+    newest = f"""
+        SELECT recording_id, chunk_id, version, part FROM ({_over_parts("outcomes", tables["outcomes"], root)})
+        WHERE getvariable('as_of') IS NULL OR scored_at <= getvariable('as_of')::TIMESTAMPTZ
+        QUALIFY row_number() OVER (
+            PARTITION BY recording_id
+            ORDER BY coalesce(planned_at, scored_at) DESC, scored_at DESC, version DESC, etag DESC, chunk_id DESC, part DESC
+        ) = 1
+    """
+    calls = f"SELECT * FROM ({_over_parts('call_emotions', tables['call_emotions'], root)}) WHERE queue IN {_values(queues)}"
+    return f"SELECT recording_id FROM ({newest}) SEMI JOIN ({calls}) USING (recording_id, chunk_id, version, part)"
+
+
+def _values(texts: Collection[str]) -> str:
+    return f"({', '.join(map(literal, texts))})"
 
 
 def _over_parts(table: str, columns: dict[str, str], root: str) -> str:

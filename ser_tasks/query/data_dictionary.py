@@ -21,6 +21,8 @@ HEADINGS = {
     "checks": ("Checks", "Each lists offending rows and is empty in a good lake; every night runs them."),
 }
 UNITS = {
+    r"_ms$": "milliseconds",
+    r"^sentiment_": "-5 to 5",
     r"_dbfs$": "dB relative to full scale",
     r"_db$": "dB",
     r"_hz$": "Hz",

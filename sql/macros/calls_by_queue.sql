@@ -70,7 +70,7 @@ WITH calls AS (
             fear, happiness, neutral, sadness, surprise),
         list_transform(
             [unsure, negative, anger, calm, disgust, fear, happiness, neutral, sadness, surprise],
-            lambda sums: {share: sums.shared / nullif(sums.seconds, 0), ends: sums_interval(sums)}
+            lambda sums: CASE WHEN sums.shared IS NOT NULL THEN {share: sums.shared / nullif(sums.seconds, 0), ends: sums_interval(sums)} END
         ) AS shares
     FROM grouped
 )

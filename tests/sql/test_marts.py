@@ -933,3 +933,35 @@ def test_week_on_week_compares_within_languages(over):
     before = [call(day=day - timedelta(days=7), anger=0.1, language="de") for day in days]
     [row] = rows(over(before + [call(day=day, anger=0.5, language="fr") for day in days]), "FROM week_on_week")
     assert row["verdict"] == "other codec, cannot tell" and row["share_comparable"] == 0
+
+
+def test_contact_lens_conversational_analytics_has_the_names_of_amazon_connect(over):
+    """In Amazon's order: docs.aws.amazon.com/connect/latest/adminguide/data-lake-contact-analytics-data.html"""
+    names = """
+        aws_account_id version instance_id instance_arn contact_id channel language_locale feature categories disconnect_timestamp
+        greeting_time_agent_ms non_talk_time_total_ms talk_time_total_ms talk_time_agent_ms talk_time_customer_ms
+        total_conversation_duration_ms talk_speed_agent_wpm talk_speed_customer_wpm interruptions_time_total_ms
+        interruptions_time_agent_ms interruptions_time_customer_ms interruptions_total_count interruptions_agent_count
+        interruptions_customer_count sentiment_overall_score_agent sentiment_overall_score_customer
+        sentiment_interaction_score_customer_with_agent sentiment_interaction_score_customer_without_agent sentiment_end_score_agent
+        sentiment_end_score_customer response_time_average_agent_ms response_time_average_customer_ms response_time_maximum_agent_ms
+        response_time_maximum_customer_ms data_lake_last_processed_timestamp
+    """.split()
+    facts = {"silence_s": 30.0, "agent_speech_s": 40.5, "customer_speech_s": 32.0, "overlap_s": 2.5, "language": "de-DE"}
+    facts |= {"interruptions_by_agent": 2, "interruptions_by_customer": 1}
+    of_customer, of_agent = call("a", anger=0.4, unsure=0.2, **facts), call("b", anger=0.9, emotion_role="agent")
+    connection = over([of_customer, of_agent])
+    assert connection.table("contact_lens_conversational_analytics").columns == names
+    row, agents = rows(connection, "FROM contact_lens_conversational_analytics ORDER BY contact_id")
+    assert {name: value for name, value in row.items() if value is not None} == {
+        **{"version": "post call", "contact_id": "a", "channel": "VOICE", "language_locale": "de-DE"},
+        "feature": "contact_lens_conversational_analytics",
+        "disconnect_timestamp": datetime(2026, 11, 20, 9, 1, 40, tzinfo=UTC),
+        **{"non_talk_time_total_ms": 30_000, "talk_time_total_ms": 70_000, "talk_time_agent_ms": 40_500, "talk_time_customer_ms": 32_000},
+        **{"total_conversation_duration_ms": 100_000, "interruptions_time_total_ms": 2_500, "interruptions_total_count": 3},
+        **{"interruptions_agent_count": 2, "interruptions_customer_count": 1},
+        "sentiment_overall_score_customer": pytest.approx(-2.0),
+        "data_lake_last_processed_timestamp": row["data_lake_last_processed_timestamp"],
+    }
+    assert agents["sentiment_overall_score_customer"] is None
+
