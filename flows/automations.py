@@ -13,7 +13,8 @@ from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
 from prefect.settings import PREFECT_API_URL
 
-from ser_tasks.settings import Settings, resource
+from ser_tasks.resources import resource
+from ser_tasks.settings import Settings
 
 PAGE = resource("deploy/automations.yaml")
 BLOCK = "ser-alerts"

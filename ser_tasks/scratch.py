@@ -15,8 +15,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 _PREFIX = "ser-scratch-"
 
 
@@ -27,6 +25,8 @@ def scratch_folder(parent: str | None) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(root)
     folder = root / f"{_PREFIX}{secrets.token_hex(8)}"
+    from filelock import FileLock  # it loads asyncio, which no command on the lake needs
+
     with FileLock(f"{folder}.lock"):  # held before there is anything to remove
         folder.mkdir(mode=0o700)
         try:
@@ -73,6 +73,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(root: Path) -> None:
+    from filelock import FileLock, Timeout
+
     for lock in root.glob(f"{_PREFIX}*.lock"):
         folder = lock.with_suffix("")
         with contextlib.suppress(Timeout, OSError):

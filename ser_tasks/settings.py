@@ -9,7 +9,6 @@ import re
 import subprocess
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
@@ -385,16 +384,3 @@ def commit_of(checkout: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"g{commit}" + (f".d{hashlib.sha256(changes).hexdigest()[:8]}" if changes else "")
-
-
-def resource(name: str) -> Path:
-    """A file or folder that the library reads at run time: ``sql`` or ``deploy/alerts.yaml``.
-
-    A wheel carries them inside ``ser_tasks`` (``force-include`` in ``pyproject.toml``); a checkout, and an editable installation
-    of one, has them beside it. Raises FileNotFoundError where neither has it.
-    """
-    package = Path(str(files("ser_tasks")))
-    for place in (package / name, package.parent / name):
-        if place.exists():
-            return place
-    raise FileNotFoundError(f"No {name} in {package} or beside it: install ser-nightly again.")

@@ -28,12 +28,24 @@ class Program(typer.Typer):
         ending, ended = {"exit_code": 1}, threading.Event()
         threading.Thread(target=_end_in_time, args=(ending, ended), name="ending", daemon=True).start()
         try:
+            if (asked := _only_a_query(sys.argv[1:])) and not arguments and not options:
+                [command] = [each.callback for each in self.registered_commands if each.callback and each.callback.__name__ == "sql"]
+                return command(asked[1], lake=asked[0])
             return super().__call__(*arguments, **options)
         except SystemExit as end:
             ending["exit_code"] = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
         finally:
             ended.set()
+
+
+def _only_a_query(arguments: list[str]) -> tuple[str, str] | None:
+    """Lake and query of ``sql --lake LAKE QUERY``, which is called so often that loading the parser of options (pydantic) would cost
+    more than the query; None for anything else, which the parser reads."""
+    match arguments:
+        case ["sql", "--lake", lake, query] | ["sql", query, "--lake", lake] if not (lake.startswith("-") or query.startswith("-")):
+            return lake, query
+    return None
 
 
 def _end_in_time(ending: dict[str, int], ended: threading.Event) -> None:

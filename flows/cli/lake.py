@@ -70,14 +70,22 @@ def _user() -> str:
 def catalog(
     lake: Lake,
     out: Annotated[Path, typer.Option(help="DuckDB file to write; an older one is replaced.")],
+    queues: Annotated[
+        str | None, typer.Option(help="Queues, as billing,returns: the views then show their calls alone. The parts stay readable.")
+    ] = None,
 ) -> None:
     """Write a DuckDB file of the views, for BI tools. It holds no rows: they stay in the lake.
+
+    With --queues, for one viewer: what that protects, and what not, is in sql/ANALYSTS.md under Rights.
 
     Example: `ser catalog --lake demo-lake --out warehouse.duckdb`
     """
     from ser_tasks.lake.catalog import write_catalog
 
-    typer.echo(f"Wrote {write_catalog(lake, out)}. Open it read-only, so that others can open it, too.")
+    chosen = [queue.strip() for queue in (queues or "").split(",") if queue.strip()]
+    if queues is not None and not chosen:
+        raise ValueError("--queues names no queue: write them as billing,returns.")
+    typer.echo(f"Wrote {write_catalog(lake, out, chosen)}. Open it read-only, so that others can open it, too.")
 
 
 @of_nights

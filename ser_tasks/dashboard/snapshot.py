@@ -59,9 +59,7 @@ CALLS = (
     _hidden("call_emotions", "emotion_role", first="emotion_role", last="onset_s")
     + f", CASE WHEN emotion_role IN {HIDDEN_ROLES} THEN 'withheld' ELSE outcome END AS outcome, NULL::VARCHAR AS agent_pseudonym)"
 )
-SEGMENTS = (
-    _hidden("segments", "role", first="emotion", last="unsure") + f", CASE WHEN role NOT IN {HIDDEN_ROLES} THEN label END AS label)"
-)
+SEGMENTS = _hidden("segments", "role", first="emotion", last="unsure") + f", CASE WHEN role NOT IN {HIDDEN_ROLES} THEN label END AS label)"
 
 
 class Snapshot:

@@ -7,6 +7,7 @@ that has no part at all when ``connect`` is called stays empty on that connectio
 
 import functools
 import logging
+import os
 import re
 from collections.abc import Collection
 from datetime import UTC, date, datetime
@@ -16,16 +17,18 @@ import duckdb
 
 from ser_tasks.lake import parts, sql_views, view_cache
 from ser_tasks.lake.nights import has_nights
+from ser_tasks.lake.queues import check
 from ser_tasks.lake.read_only import has_no_part, query, retried
 from ser_tasks.lake.s3_access import open_s3
 from ser_tasks.lake.sql_text import identifier, literal
-from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.scratch import atomic_write
-from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 log = logging.getLogger(__name__)
 
+OF_NO_QUEUE = ("runs", "deletions")
+"""Tables without rows of single calls: a catalogue file for some queues holds them whole."""
+MIN_CALLS = "SER_MIN_CALLS_BY_AGENT"
 MADE_AT = {
     "recordings": "planned_at",
     "outcomes": "scored_at",
@@ -79,7 +82,7 @@ def connect(
     return connection
 
 
-def write_catalog(lake: str, out: str | Path) -> Path:
+def write_catalog(lake: str, out: str | Path, queues: Collection[str] = ()) -> Path:
     """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced atomically.
 
     The file holds no rows and no credentials: readers of a lake on S3 need httpfs and a secret of their own. Any number of
@@ -88,7 +91,12 @@ def write_catalog(lake: str, out: str | Path) -> Path:
     DuckDB rejects a view whose pattern matches no file, so this writes an empty part of each table into the lake. Where the lake is
     read-only, a table without parts stays empty in the file, and a warning names it. Where no night has written, so do all tables:
     nothing is written to what may be a mistyped address.
+
+    With ``queues``, the views show only recordings whose newest version is a call of one of these queues: not those of an unknown queue, nor
+    in quarantine. Raises ValueError for a queue that no call has. The parts stay as readable as they are: sql/ANALYSTS.md, Rights.
     """
+    if queues:
+        _require_queues(lake, queues)
     out = Path(out).expanduser().absolute()
     if out.is_dir():
         raise IsADirectoryError(f"{out} is a folder: name a file in it, such as {out / 'warehouse.duckdb'}.")
@@ -101,7 +109,7 @@ def write_catalog(lake: str, out: str | Path) -> Path:
                 sql_views.comment_on_columns(connection)
                 connection.commit()
                 refused = _write_empty_parts(lake) if has_nights(open_store(lake)) else "no night has written to the lake"
-                for table in _read_from(connection, lake):
+                for table in _read_from(connection, lake, queues=queues):
                     log.warning("%s has no parts yet and stays empty in %s: write the file again once it has (%s).", table, out, refused)
         finally:
             Path(f"{temporary}.wal").unlink(missing_ok=True)
@@ -117,8 +125,16 @@ def run_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     }
 
 
+def _require_queues(lake: str, queues: Collection[str]) -> None:
+    with connect(lake) as connection:
+        rows = query(connection, "SELECT DISTINCT queue FROM call_emotions WHERE queue IS NOT NULL")
+    check(queues, rows["queue"].to_pylist())
+
+
 def _write_empty_parts(lake: str) -> OSError | None:
     """Writes an empty part of each table; returns the error where the lake is read-only."""
+    from ser_tasks.lake import parts
+
     try:
         parts.write_empty(open_store(lake))
     except OSError as error:
@@ -126,9 +142,18 @@ def _write_empty_parts(lake: str) -> OSError | None:
     return None
 
 
-def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | None = None, without: Collection[str] = ()) -> list[str]:
+def _read_from(
+    connection: duckdb.DuckDBPyConnection,
+    lake: str,
+    since: date | None = None,
+    without: Collection[str] = (),
+    queues: Collection[str] = (),
+) -> list[str]:
     """Replaces the empty raw views by views over the lake, and returns the tables without parts, whose views stay empty."""
-    connection.execute(f"CREATE OR REPLACE MACRO min_calls_by_agent() AS {Settings().min_calls_by_agent}")
+    if MIN_CALLS.casefold() in map(str.casefold, os.environ):  # else the macro has the setting's default
+        from ser_tasks.settings import Settings
+
+        connection.execute(f"CREATE OR REPLACE MACRO min_calls_by_agent() AS {Settings().min_calls_by_agent}")
     root = open_store(lake).uri
     if root.startswith("s3://"):
         open_s3(connection, root)
@@ -137,13 +162,19 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
     elif "\\" in root:
         raise ValueError(f"DuckDB takes the backslash in {root} for a slash: give the lake another folder.")
     without_parts = []
-    for table in TABLES:
+    tables = sql_views.raw_columns(connection)
+    of_queues = _recordings_of(tables, root, queues) if queues else ""
+    for table, columns in tables.items():
         wanted = [f"day >= DATE '{since:%Y-%m-%d}'"] if since else []
         left_out = [literal(f"{root}/{key}") for key in without if key.startswith(f"{table}/")]
         wanted += [f"filename NOT IN ({', '.join(left_out)})"] if left_out else []
         wanted.append(f"(getvariable('as_of') IS NULL OR {MADE_AT[table]} <= getvariable('as_of')::TIMESTAMPTZ)")
+        if queues and "recording_id" in columns:
+            wanted.append(f"recording_id IN ({of_queues})")
+        elif queues and table not in OF_NO_QUEUE:  # of whose rows it is not known whose they are
+            wanted.append(f"subject IN {_values(queues)}" if table == "alerts" else "false")
         try:
-            rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, root)}) WHERE {' AND '.join(wanted)}"
+            rows = f"SELECT * EXCLUDE (filename) FROM ({_over_parts(table, columns, root)}) WHERE {' AND '.join(wanted)}"
             view = f"CREATE OR REPLACE VIEW {sql_views.PARTS}.{table} AS {rows}"
             retried(functools.partial(connection.execute, view))
         except duckdb.IOException as error:
@@ -153,27 +184,46 @@ def _read_from(connection: duckdb.DuckDBPyConnection, lake: str, since: date | N
     return without_parts
 
 
-def _over_parts(table: str, root: str) -> str:
-    """A SELECT over a table's parts with the columns of ``schemas.py``; a column that an older part lacks is null.
+def _recordings_of(tables: dict[str, dict[str, str]], root: str, queues: Collection[str]) -> str:
+    """A SELECT of the recordings whose newest version, as the view ``newest`` orders them, is a call of one of the queues."""
+    newest = f"""
+        SELECT recording_id, chunk_id, version, part FROM ({_over_parts("outcomes", tables["outcomes"], root)})
+        WHERE getvariable('as_of') IS NULL OR scored_at <= getvariable('as_of')::TIMESTAMPTZ
+        QUALIFY row_number() OVER (
+            PARTITION BY recording_id
+            ORDER BY coalesce(planned_at, scored_at) DESC, scored_at DESC, version DESC, etag DESC, chunk_id DESC, part DESC
+        ) = 1
+    """
+    calls = f"SELECT * FROM ({_over_parts('call_emotions', tables['call_emotions'], root)}) WHERE queue IN {_values(queues)}"
+    return f"SELECT recording_id FROM ({newest}) SEMI JOIN ({calls}) USING (recording_id, chunk_id, version, part)"
+
+
+def _values(texts: Collection[str]) -> str:
+    return f"({', '.join(map(literal, texts))})"
+
+
+def _over_parts(table: str, columns: dict[str, str], root: str) -> str:
+    """A SELECT over a table's parts with the columns of its raw view; a column that an older part lacks is null.
 
     With an explicit schema DuckDB does not open every part to find its columns (as with ``union_by_name``), but it then refuses
     ``hive_partitioning``. So day and version are extracted from the file name, and filters on them still skip files. ``part`` is
     the name of a merged part, and empty for a chunk's own part: of the parts with rows of a chunk, the one with the greatest name counts.
     """
-    pattern = "/".join([_escaped_for_glob(root), table, *[f"{key}=*" for key in PARTITIONS[table]], "*.parquet"])
+    partitions = [key for key in sql_views.PARTITION_TYPES if key in columns]
+    pattern = "/".join([_escaped_for_glob(root), table, *[f"{key}=*" for key in partitions], "*.parquet"])
+    of_file = {name: type_ for name, type_ in columns.items() if name not in (*partitions, "part")}
     schema = ", ".join(
-        f"{literal(field.name)}: {{name: {literal(field.name)}, type: {literal(sql_views.DUCKDB_TYPES[field.type])}, default_value: NULL}}"
-        for field in TABLES[table]
+        f"{literal(name)}: {{name: {literal(name)}, type: {literal(type_)}, default_value: NULL}}" for name, type_ in of_file.items()
     )
-    columns = [identifier(field.name) for field in TABLES[table]]
-    for key in PARTITIONS[table]:
-        columns.append(
+    selected = [identifier(name) for name in of_file]
+    for key in partitions:
+        selected.append(
             f"url_decode(regexp_extract(filename, '.*/{key}=([^/]+)/', 1))::{sql_views.PARTITION_TYPES[key]} AS {identifier(key)}"
         )
-    columns.append("filename")
-    if "version" in PARTITIONS[table]:
-        columns.append(f"regexp_extract(filename, '/({parts.MERGED}[^/]*)[.]parquet$', 1) AS part")
-    return f"SELECT {', '.join(columns)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
+    selected.append("filename")
+    if "part" in columns:
+        selected.append(f"regexp_extract(filename, '/({sql_views.MERGED}[^/]*)[.]parquet$', 1) AS part")
+    return f"SELECT {', '.join(selected)} FROM read_parquet({literal(pattern)}, filename = true, schema = MAP {{{schema}}})"
 
 
 def _escaped_for_glob(path: str) -> str:

@@ -14,11 +14,10 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ser_tasks.lake.sql_views import MERGED as MERGED
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.storage import Store, StoredObject
 
-MERGED = "merged-"
-"""Prefix of the names of parts that replace others; a number follows: see compaction.py. Any other part is named after its chunk."""
 FOOTER_BYTES = 1 << 16
 """Bytes from the end of a part that are fetched to read its footer. A longer footer costs a second request."""
 _DAY_FOLDER = re.compile(r"\w+/day=(\d{4}-\d\d-\d\d)/")

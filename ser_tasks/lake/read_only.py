@@ -5,13 +5,15 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from time import sleep
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import duckdb
-import pyarrow as pa
 
 from ser_tasks.lake.sql_text import literal
 from ser_tasks.storage import open_store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Answer = TypeVar("Answer")
 
@@ -48,7 +50,7 @@ def lock(connection: duckdb.DuckDBPyConnection, lake: str) -> None:
         connection.execute(f"SET GLOBAL {setting}")
 
 
-def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> pa.Table:
+def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any] | None = None) -> "pa.Table":
     """The answer to one statement that only reads. It is retried where a part is replaced while it is read.
 
     Raises PermissionError for a statement that could write, ValueError for none or several statements, and DuckDB's own
@@ -60,7 +62,7 @@ def query(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str,
     return retried(lambda: connection.execute(sql, parameters).to_arrow_table())
 
 
-def query_in_batches(connection: duckdb.DuckDBPyConnection, statement: str, use: Callable[[pa.RecordBatchReader], Answer]) -> Answer:
+def query_in_batches(connection: duckdb.DuckDBPyConnection, statement: str, use: "Callable[[pa.RecordBatchReader], Answer]") -> Answer:
     """What ``use`` returns for the answer to a statement of ``statements``. It reads the answer in batches of ``BATCH_ROWS`` rows.
 
     ``use`` is called again, with a new answer, where a part is replaced while it is read.

@@ -4,38 +4,32 @@ Every file of ``FOLDERS`` holds one SELECT, the view of that name. They read the
 ``schemas.py``; ``create`` makes those empty, and ``catalog`` replaces them by views over a lake.
 """
 
+import functools
 import hashlib
 import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
-import pyarrow as pa
 
 from ser_tasks.lake.sql_text import identifier, literal
-from ser_tasks.schemas import PARTITIONS, TABLES
-from ser_tasks.settings import resource
+from ser_tasks.resources import resource
 
 SQL_FOLDER = resource("sql")
+SCHEMAS = Path(__file__).parent.parent / "schemas.py"
 FOLDERS = ("staging", "marts", "checks")
 """Folders of ``sql/`` in the order in which their views build on each other. ``sql/macros`` holds functions that they share."""
+
+CALLED = {"compare": "compare('2026-11', '2026-10')"}
+"""The table macros that analysts call, each with an example: views with arguments."""
 
 PARTS = "parts"
 """Schema of the raw views. Not ``lake``: DuckDB could not tell it from a catalogue file named lake.duckdb."""
 
-DUCKDB_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.bool_(): "BOOLEAN",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.date32(): "DATE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
-    pa.list_(pa.float32()): "FLOAT[]",
-}
+MERGED = "merged-"
+"""Prefix of the names of parts that replace others; a number follows: see compaction.py. Any other part is named after its chunk."""
 PARTITION_TYPES = {"day": "DATE", "version": "VARCHAR"}
 COMMON_MEANINGS = {
     "day": "date of the day folder",
@@ -44,6 +38,10 @@ COMMON_MEANINGS = {
     "recordings": "number of recordings",
     "audio_h": "hours of audio",
     "share_negative": "share of scored speech labelled anger, disgust, fear or sadness and not unsure, 0 to 1",
+    **{
+        f"share_{name}_of_sure": f"share of {name} speech in that of which the model is sure, 0 to 1"
+        for name in ("negative", "anger", "happiness")
+    },
     "what": "what is wrong",
     "detail": "where it is, with the values found",
 }
@@ -90,6 +88,16 @@ def all_views() -> list[View]:
     return [View(path.stem, path.parent.name, _question(path.read_text(encoding="utf-8"))) for path in sql_files()]
 
 
+def called_views() -> list[View]:
+    """The macros of ``CALLED``, described like views."""
+    return [View(name, "macros", _question((SQL_FOLDER / "macros" / f"{name}.sql").read_text(encoding="utf-8"))) for name in CALLED]
+
+
+def rows_of(view: View) -> str:
+    """What SQL writes after FROM to read a view: its name, or a call with example arguments."""
+    return CALLED.get(view.name, identifier(view.name))
+
+
 def meanings(view: View) -> dict[str, str]:
     """The meanings of a view's columns, by name: the comment beside a column in the view's last SELECT, else the meaning in ``schemas.py``
     of a column of that name.
@@ -97,6 +105,8 @@ def meanings(view: View) -> dict[str, str]:
     A staging view has the columns of its table. A mart may have columns of any table; of two tables with a column of one name,
     ``call_emotions`` comes first. ``_low`` and ``_high`` are the ends of an interval. A column with no meaning is not in the answer.
     """
+    from ser_tasks.schemas import TABLES
+
     table = view.name.removesuffix("_all")
     tables = [table] if table in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
     known = dict(COMMON_MEANINGS)
@@ -109,6 +119,8 @@ def meanings(view: View) -> dict[str, str]:
 
 def read_definitions() -> list[Definition]:
     """The definitions of the raw views, the macros and the views. Their order is not always that of their dependencies."""
+    from ser_tasks.schemas import TABLES
+
     found = [Definition("schemas.py", f"CREATE SCHEMA {PARTS}")]
     found += [Definition("schemas.py", f"CREATE VIEW {PARTS}.{table} AS {_no_rows(table)}") for table in TABLES]
     for path in sorted((SQL_FOLDER / "macros").glob("*.sql")):
@@ -120,9 +132,41 @@ def read_definitions() -> list[Definition]:
     return found
 
 
-def version(definitions: Sequence[Definition]) -> str:
-    """A hash of everything that the views are made from: ``sql/`` and the schemas, by their statements, and DuckDB by its version."""
-    return hashlib.sha256(repr((duckdb.__version__, definitions)).encode()).hexdigest()[:32]
+def version() -> str:
+    """A hash of everything that the views are made from: ``sql/``, the schemas and this module by their text, and DuckDB by its version.
+
+    Of the text, so that views which are cached are found without loading the schemas, which need Arrow.
+    """
+    digest = hashlib.sha256(repr(duckdb.__version__).encode())
+    for path in [SCHEMAS, Path(__file__), *sorted((SQL_FOLDER / "macros").glob("*.sql")), *sql_files()]:
+        digest.update(f"\0{path.parent.name}/{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+@functools.cache
+def duckdb_types() -> dict[Any, str]:
+    """DuckDB's name of each Arrow type in ``schemas.py``."""
+    import pyarrow as pa
+
+    return {
+        pa.string(): "VARCHAR",
+        pa.bool_(): "BOOLEAN",
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float32(): "FLOAT",
+        pa.float64(): "DOUBLE",
+        pa.date32(): "DATE",
+        pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+        pa.list_(pa.float32()): "FLOAT[]",
+    }
+
+
+def raw_columns(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """The columns of each raw view with their types, as ``create`` made them: those of its table, its partitions and ``part``."""
+    rows = connection.execute(
+        f"SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE schema_name = '{PARTS}' ORDER BY table_name, column_index"
+    ).fetchall()
+    return {table: {column: type_ for _, column, type_ in own} for table, own in itertools.groupby(rows, lambda row: row[0])}
 
 
 def create(connection: duckdb.DuckDBPyConnection, definitions: Sequence[Definition]) -> None:
@@ -156,7 +200,9 @@ def comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _no_rows(table: str) -> str:
-    columns = [(field.name, DUCKDB_TYPES[field.type]) for field in TABLES[table]]
+    from ser_tasks.schemas import PARTITIONS, TABLES
+
+    columns = [(field.name, duckdb_types()[field.type]) for field in TABLES[table]]
     columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]
     if "version" in PARTITIONS[table]:
         columns.append(("part", "VARCHAR"))

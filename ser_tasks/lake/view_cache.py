@@ -19,7 +19,6 @@ import platformdirs
 
 from ser_tasks.lake import sql_views
 from ser_tasks.lake.sql_text import literal
-from ser_tasks.lake.sql_views import Definition
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +30,15 @@ ABANDONED_AFTER_S = 3600
 
 def connect() -> duckdb.DuckDBPyConnection:
     """A new in-memory connection with every view of ``sql/`` over empty tables. Raises ValueError for faulty SQL in ``sql/``."""
-    definitions = sql_views.read_definitions()
+    version = sql_views.version()
     for find_or_build in (_find, _build):
         try:
-            if file := find_or_build(_private_folder(), definitions):
+            if file := find_or_build(_private_folder(), version):
                 return copy_of(file)
         except (OSError, duckdb.Error) as error:
             log.debug("The cache of the views is not used: %s", error)
     connection = duckdb.connect()
-    sql_views.create(connection, definitions)
+    sql_views.create(connection, sql_views.read_definitions())
     return connection
 
 
@@ -60,25 +59,24 @@ def _private_folder() -> Path:
     return folder
 
 
-def _find(folder: Path, definitions: list[Definition]) -> Path | None:
-    """The file of these definitions whose bytes are as they were written, if there is one."""
-    version = sql_views.version(definitions)
+def _find(folder: Path, version: str) -> Path | None:
+    """The file of this version whose bytes are as they were written, if there is one."""
     for file in sorted(folder.glob(f"{version}-*.duckdb")):
         if file.name == _name_of(version, file.read_bytes()):
             return file
     return None
 
 
-def _build(folder: Path, definitions: list[Definition]) -> Path:
+def _build(folder: Path, version: str) -> Path:
     """Writes a file of the views and returns it. Processes that do so at once do not disturb each other."""
     with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder, ignore_cleanup_errors=True) as unfinished:
         made = Path(unfinished) / "views.duckdb"
         with duckdb.connect(made, config={"storage_compatibility_version": "latest"}) as connection:
             connection.begin()  # one write to disk instead of hundreds
-            sql_views.create(connection, definitions)
+            sql_views.create(connection, sql_views.read_definitions())
             connection.commit()
         made.chmod(0o600)
-        file = folder / _name_of(sql_views.version(definitions), made.read_bytes())
+        file = folder / _name_of(version, made.read_bytes())
         os.replace(made, file)
     _remove_old(folder, file)
     return file

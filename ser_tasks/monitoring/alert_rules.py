@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ser_tasks.lake import read_only, sql_views
 from ser_tasks.printable import printable
-from ser_tasks.settings import Settings, resource
+from ser_tasks.resources import resource
+from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
 SHIPPED = resource("deploy/alerts.yaml")

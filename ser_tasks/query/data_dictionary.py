@@ -17,9 +17,12 @@ HEADINGS = {
         "Marts",
         "Each answers one question. Narrow it as you like: `FROM escalations WHERE queue = 'sales' LIMIT 10`.",
     ),
+    "macros": ("Macros", "Views with arguments: `FROM compare('2026-11', '2026-10') WHERE verdict = 'higher'`."),
     "checks": ("Checks", "Each lists offending rows and is empty in a good lake; every night runs them."),
 }
 UNITS = {
+    r"_ms$": "milliseconds",
+    r"^sentiment_": "-5 to 5",
     r"_dbfs$": "dB relative to full scale",
     r"_db$": "dB",
     r"_hz$": "Hz",
@@ -27,7 +30,7 @@ UNITS = {
     r"(^|_)audio_h_per_h$": "audio hours per hour",
     r"_h$": "hours",
     r"_s(_low|_high)?$": "seconds",
-    r"^(share|p|mean_p|peak)_|^usual_(anger|low|high)$|^(confidence|compared_anger|agreement|jensen_shannon)$|_share_": "0 to 1",
+    r"^(share|p|mean_p|peak)_|^usual_(anger|low|high)$|^(confidence|compared_anger|agreement|jensen_shannon)$|_share(_|$)": "0 to 1",
     r"^negativity_change|^change|^anger_per_call$|^rise|^correlation|^difference|^happiness_score$|^kappa$": "-1 to 1",
     r"^(mean_)?negativity|^anger_score$": "0 to 1",
     r"hour$": "hour of the day, 0 to 23",
@@ -54,14 +57,14 @@ def page() -> str:
         "see As of a day in [ANALYSTS.md](ANALYSTS.md).",
     ]
     with tempfile.TemporaryDirectory() as no_lake, catalog.connect(no_lake) as connection:
-        for folder, found in groupby(sql_views.all_views(), lambda view: view.folder):
+        for folder, found in groupby([*sql_views.all_views(), *sql_views.called_views()], lambda view: view.folder):
             heading, about = HEADINGS[folder]
             lines += ["", f"## {heading}", "", about]
             for view in found:
                 lines += ["", f"### {view.name}", "", *_comment(view), ""]
                 rows = []
                 known = sql_views.meanings(view)
-                described = connection.table(view.name)
+                described = connection.sql(f"FROM {sql_views.rows_of(view)}")
                 for column, type_ in zip(described.columns, described.types, strict=True):
                     if column not in known:
                         raise ValueError(f"{view.name}.{column} has no meaning: write one beside it in sql/{view.folder}/{view.name}.sql.")

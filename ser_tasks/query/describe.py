@@ -19,17 +19,22 @@ class Description(NamedTuple):
 
 def listing() -> pa.Table:
     """Every view by folder, marts first, with the question it answers."""
-    views = sorted(sql_views.all_views(), key=lambda view: view.folder != "marts")
+    views = sorted(sql_views.all_views(), key=lambda view: (view.name != "calls", view.folder != "marts"))
     rows = [{"view": view.name, "kind": view.folder, "question it answers": view.question} for view in views]
+    rows[1:1] = [
+        {"view": sql_views.CALLED[view.name], "kind": view.folder, "question it answers": view.question}
+        for view in sql_views.called_views()
+    ]
     return pa.Table.from_pylist(rows)
 
 
 def describe(connection: duckdb.DuckDBPyConnection, name: str) -> Description:
     """The description of the view of this name, in any case. Raises ValueError, which suggests similar names, where there is none."""
-    view = {view.name: view for view in sql_views.all_views()}.get(name.lower())
+    views = {view.name: view for view in [*sql_views.all_views(), *sql_views.called_views()]}
+    view = views.get(name.lower().partition("(")[0])
     if view is None:
         raise ValueError(f"There is no view {name!r}. {suggestions(name, [view.name for view in sql_views.all_views()])}\\d lists all.")
-    known, described = sql_views.meanings(view), connection.table(view.name)
+    known, described = sql_views.meanings(view), connection.sql(f"FROM {sql_views.rows_of(view)}")
     columns = [
         {"column": column, "type": str(type_), "unit": data_dictionary.unit(column, str(type_)), "meaning": known.get(column)}
         for column, type_ in zip(described.columns, described.types, strict=True)

@@ -26,9 +26,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ser_tasks.lake.sql_text import identifier
 from ser_tasks.printable import printable
-
-SHOWN_ROWS, SHOWN_CELL = 100, 40
-"""The most rows of a table for a person, and the most characters of a value in it."""
+from ser_tasks.query.plain_table import SHOWN_CELL, SHOWN_ROWS, decimals, footer, number
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet takes text that begins so for a formula."""
@@ -114,7 +112,7 @@ def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
     cut = [columns[name] if whole and name == shown[-1] else [_cut(cell, SHOWN_CELL) for cell in columns[name]] for name in shown]
     numbers = [_is_number(column.type) for column in head.columns[:fitting]]
     lines = _box([_cut(name, SHOWN_CELL) for name in shown], zip(*cut, strict=True), numbers, width, whole)
-    footer = _footer(len(head), rows)
+    footer = footer(len(head), rows)
     if left_out:
         footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)} (--format vertical or \\x shows all): {', '.join(left_out)}"
     return lines + "\n".join(textwrap.wrap(footer, width))
@@ -124,14 +122,7 @@ def _as_upright(head: pa.Table, rows: int, width: int, whole: bool = True) -> st
     """A line for each column with its whole value, row by row."""
     columns = {printable(name): _cells(column) for name, column in zip(head.column_names, head.columns, strict=True)}
     each = [_upright(columns, place, f"row {place + 1:,}", width) for place in range(len(head))]
-    return "".join(each) + "\n".join(textwrap.wrap(_footer(len(head), rows), width))
-
-
-def _footer(shown: int, rows: int) -> str:
-    footer = f"{rows:,} row{'s' * (rows != 1)}"
-    if rows > shown:
-        footer += f", the first {shown:,} shown, {rows - shown:,} left out (--rows 0 or \\rows 0 shows all, --out FILE.csv writes all)"
-    return footer
+    return "".join(each) + "\n".join(textwrap.wrap(footer(len(head), rows), width))
 
 
 def _upright(columns: dict[str, list[str]], place: int, title: str, width: int) -> str:
@@ -166,23 +157,12 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
     values = column.to_pylist()
     if pa.types.is_floating(column.type):
         known = [abs(value) for value in values if value is not None and math.isfinite(value)]
-        decimals = _decimals(max(known, default=0))
-        mixed = any(0 < value < 10.0 ** (1 - decimals) for value in known) and decimals < 3
-        return ["null" if value is None else _number(value, _decimals(abs(value)) if mixed else decimals) for value in values]
+        places = decimals(max(known, default=0))
+        mixed = any(0 < value < 10.0 ** (1 - places) for value in known) and places < 3
+        return ["null" if value is None else number(value, decimals(abs(value)) if mixed else places) for value in values]
     if pa.types.is_timestamp(column.type):
         return ["null" if value is None else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
     return [printable(" ".join(_plain(value).split())) for value in values]
-
-
-def _decimals(value: float) -> int:
-    """Three for probabilities, fewer for large numbers."""
-    return 3 if value < 10 else 2 if value < 100 else 1
-
-
-def _number(value: float, decimals: int) -> str:
-    """Only zero is shown as zero; a smaller number is written as 2e-09."""
-    text = f"{value:.{decimals}f}"
-    return f"{value:.0e}" if value and float(text) == 0 else text
 
 
 def _plain(value: object) -> str:
@@ -192,7 +172,7 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return _number(value, _decimals(abs(value)))
+        return number(value, decimals(abs(value)))
     if isinstance(value, list):
         return f"[{', '.join(map(_plain, value))}]"
     if isinstance(value, dict):

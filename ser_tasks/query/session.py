@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ser_tasks.lake import catalog, read_only
 from ser_tasks.printable import printable
-from ser_tasks.query import formats
+from ser_tasks.query import plain_table
 from ser_tasks.query.shell import Shell, format_of
 from ser_tasks.storage import open_store
 
@@ -18,7 +18,7 @@ def run(  # noqa: PLR0913, PLR0917  the options of ser sql
     file: Path | None = None,
     format: str | None = None,
     out: Path | None = None,
-    shown_rows: int = formats.SHOWN_ROWS,
+    shown_rows: int = plain_table.SHOWN_ROWS,
     as_of: str | None = None,
     on_export: Callable[[str], None] | None = None,
     locked: bool | None = None,
@@ -50,7 +50,7 @@ def run(  # noqa: PLR0913, PLR0917  the options of ser sql
         if file is not None if locked is None else locked:
             read_only.lock(connection, lake)
         shell = Shell(connection, format, out, None if everything else shown_rows, on_export=on_export)
-        if text is None and sys.stdout.isatty() and not out and format in formats.FOR_A_PERSON:
+        if text is None and sys.stdout.isatty() and not out and format in plain_table.FOR_A_PERSON:
             from ser_tasks.query.prompt import prompt
 
             shell.pages = True

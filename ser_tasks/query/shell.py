@@ -9,15 +9,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import duckdb
-import pyarrow as pa
 
 from ser_tasks.lake import read_only
-from ser_tasks.query import agents, describe, formats
+from ser_tasks.query import agents, plain_table
 from ser_tasks.query.sql_error import sql_errors
 from ser_tasks.scratch import atomic_write
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Answer = TypeVar("Answer")
 
@@ -43,7 +45,7 @@ class Shell:
     connection: duckdb.DuckDBPyConnection
     format: str = "table"
     out: Path | None = None
-    shown_rows: int | None = formats.SHOWN_ROWS
+    shown_rows: int | None = plain_table.SHOWN_ROWS
     next_out: Path | None = None
     """The file for the next answer only, at the prompt."""
     on_export: Callable[[str], None] | None = None
@@ -58,7 +60,7 @@ class Shell:
             return
         with sql_errors(text, source):
             statements = read_only.statements(self.connection, text)
-        if len(statements) > 1 and (self.out or self.format in formats.FOR_PROGRAMS):
+        if len(statements) > 1 and (self.out or self.format not in plain_table.FOR_A_PERSON):
             raise ValueError(f"{source or 'The query'} holds {len(statements)} statements, but {self.format} holds one answer: leave one.")
         start = answered = 0
         for statement in statements:
@@ -75,10 +77,12 @@ class Shell:
             start = end
 
     def _command(self, command: str) -> None:
+        from ser_tasks.query import describe, formats
+
         name, *arguments = command.removesuffix(";").split()
         if name == "\\d" and len(arguments) < 2:
             heading, rows = describe.describe(self.connection, *arguments) if arguments else ([], describe.listing())
-            if self.format in formats.FOR_A_PERSON and not self.out:
+            if self.format in plain_table.FOR_A_PERSON and not self.out:
                 description = "\n".join([*heading, formats.render(rows, whole=True), ""]).encode()
                 self._put(lambda file: file.write(description))
             else:
@@ -97,11 +101,17 @@ class Shell:
             print(f"ser: {agents.LEFT_OUT}.", file=sys.stderr)
 
         def execute(file: IO[bytes]) -> int:
+            if self.format == "table":
+                rows = read_only.retried(lambda: plain_table.write(self.connection.execute(statement), _emptied(file), self.shown_rows))
+                if rows is not None:
+                    return rows
             return read_only.query_in_batches(self.connection, statement, lambda rows: self._write_rows(rows, _emptied(file)))
 
         self._put(lambda file: _stoppable(self.connection, lambda: execute(file)))
 
-    def _write_rows(self, rows: pa.RecordBatchReader, file: IO[bytes]) -> int:
+    def _write_rows(self, rows: "pa.RecordBatchReader", file: IO[bytes]) -> int:
+        from ser_tasks.query import formats
+
         return formats.write(rows, file, self.format, shown_rows=self.shown_rows)
 
     def _put(self, write: Callable[[IO[bytes]], int]) -> None:

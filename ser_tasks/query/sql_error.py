@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import duckdb
 
 from ser_tasks.lake import sql_views
-from ser_tasks.query.describe import suggestions
+from ser_tasks.query import hints
 
 SHOWN_CHARACTERS, CARET_AT_MOST = 100, 60
 """Characters of a line of SQL that a message shows, and the column in which its caret may be."""
@@ -34,7 +34,7 @@ def sql_errors(text: str, source: str = "", start: int = 0) -> Iterator[None]:
         except ValueError:
             raise error from None
         kind = kind.removesuffix(": ") or f"{details.get('exception_type', 'DuckDB')} Error"
-        message = f"{kind}: {details.get('exception_message', '')}{_hint(details)}"
+        message = f"{kind}: {details.get('exception_message', '')}{_hint(details, text)}"
         if "position" in details:
             message = _with_place(message, text, source, start, int(details["position"]))
         raise SqlError(message) from None
@@ -49,12 +49,19 @@ def _with_place(message: str, text: str, source: str, start: int, position_bytes
     return f"{place}: {message}\n\n  {shown}\n  {' ' * (column - 1 - first)}^"
 
 
-def _hint(details: dict[str, str]) -> str:
-    message = details.get("exception_message", "")
-    if details.get("type") == "Table" and "Did you mean" not in message:
-        return "\n" + suggestions(details.get("name", ""), [view.name for view in sql_views.all_views()]) + "\\d lists the views."
+def _hint(details: dict[str, str], sql: str) -> str:
+    message, name = details.get("exception_message", ""), details.get("name")
+    if details.get("type") == "Table":
+        from ser_tasks.query.describe import suggestions
+
+        known = hints.of_name(name or "")
+        similar = "" if "Did you mean" in message else suggestions(name or "", [view.name for view in sql_views.all_views()])
+        return f"\n{known or similar} \\d lists the views.".replace("\n ", "\n")
     if "INSTALL " in message:
         return "\nser sql installs no extensions: install it in DuckDB itself."
-    if missing := re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message):
-        return f"\nIts columns: \\d {missing[1]}"
-    return ""
+    missing = re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message)
+    column = missing[2] if missing else name if details.get("error_subtype") == "COLUMN_NOT_FOUND" else None
+    found = hints.of_quotes(message, column, sql) or (hints.of_name(column) if column else "")
+    if missing:
+        return f"\n{found} Its columns: \\d {missing[1]}".replace("\n ", "\n")
+    return f"\n{found}" if found else ""

@@ -2,30 +2,26 @@
 -- Grain: one row per call.
 -- Units: probability 0 to 1, times in seconds.
 -- Left out: days whose segments the retention deleted.
-WITH peaks AS (
-    SELECT s.recording_id, max(s.p_anger) AS p_anger
-    FROM segments AS s
-    JOIN call_emotions AS c USING (recording_id)
-    WHERE s.role = c.emotion_role AND s.emotion IS NOT NULL
-    GROUP BY s.recording_id
+WITH peaks AS ( -- one pass over calls and segments
+    SELECT
+        c.recording_id,
+        any_value(c.call_id) AS call_id,
+        any_value(c.peak_anger) AS peak_anger,
+        any_value(c.peak_anger_at_s) AS peak_anger_at_s,
+        max(s.p_anger) AS p_anger,
+        coalesce(bool_or(abs(s.start_s - c.peak_anger_at_s) < 0.001 AND abs(s.p_anger - c.peak_anger) <= 0.00001), false) AS is_found
+    FROM call_emotions AS c
+    LEFT JOIN (SELECT recording_id, role, start_s, p_anger FROM segments WHERE emotion IS NOT NULL) AS s
+        ON s.recording_id = c.recording_id AND s.role = c.emotion_role
+    WHERE c.day NOT IN (SELECT day FROM deletions WHERE table_name = 'segments')
+    GROUP BY c.recording_id
 )
 SELECT
     'the peak of anger is not in the segments' AS what,
-    c.call_id,
+    call_id,
     format(
         'the call says {} at {} s, its segments reach {} in {}',
-        coalesce(c.peak_anger::VARCHAR, 'null'), coalesce(c.peak_anger_at_s::VARCHAR, 'null'),
-        coalesce(peaks.p_anger::VARCHAR, 'null'), c.recording_id
+        coalesce(peak_anger::VARCHAR, 'null'), coalesce(peak_anger_at_s::VARCHAR, 'null'), coalesce(p_anger::VARCHAR, 'null'), recording_id
     ) AS detail
-FROM call_emotions AS c
-LEFT JOIN peaks USING (recording_id)
-WHERE NOT EXISTS (FROM deletions AS d WHERE d.day = c.day AND d.table_name = 'segments')
-    AND (
-        (c.peak_anger IS NULL) <> (peaks.p_anger IS NULL)
-        OR abs(c.peak_anger - peaks.p_anger) > 0.00001
-        OR (c.peak_anger IS NOT NULL AND NOT EXISTS (
-            FROM segments AS s
-            WHERE s.recording_id = c.recording_id AND s.role = c.emotion_role
-                AND abs(s.start_s - c.peak_anger_at_s) < 0.001 AND abs(s.p_anger - c.peak_anger) <= 0.00001
-        ))
-    )
+FROM peaks
+WHERE (peak_anger IS NULL) <> (p_anger IS NULL) OR abs(peak_anger - p_anger) > 0.00001 OR (peak_anger IS NOT NULL AND NOT is_found)

@@ -70,7 +70,7 @@ WITH calls AS (
             fear, happiness, neutral, sadness, surprise),
         list_transform(
             [unsure, negative, anger, calm, disgust, fear, happiness, neutral, sadness, surprise],
-            lambda sums: {share: sums.shared / nullif(sums.seconds, 0), ends: sums_interval(sums)}
+            lambda sums: CASE WHEN sums.shared IS NOT NULL THEN {share: sums.shared / nullif(sums.seconds, 0), ends: sums_interval(sums)} END
         ) AS shares
     FROM grouped
 )
@@ -115,5 +115,8 @@ SELECT
     shares[9].ends.high AS share_sadness_high,
     shares[10].share AS share_surprise,
     shares[10].ends.low AS share_surprise_low,
-    shares[10].ends.high AS share_surprise_high
+    shares[10].ends.high AS share_surprise_high,
+    shares[2].share / nullif(1 - shares[1].share, 0) AS share_negative_of_sure,
+    shares[3].share / nullif(1 - shares[1].share, 0) AS share_anger_of_sure,
+    shares[7].share / nullif(1 - shares[1].share, 0) AS share_happiness_of_sure
 FROM shared

@@ -3,6 +3,7 @@
 -- Units: calls in recordings, share_ of scored speech seconds 0 to 1, _s in seconds, audio_h in hours.
 -- _low and _high are the ends of the share's 95 % interval, calls being the independent units: a share over 12 calls is not one over
 -- 12,000, and speech of agents is in no share. Where many rows are compared at once, one in 20 intervals misses by chance alone.
+-- _of_sure are shares of the speech of which the model is sure: a share of all speech falls where unsure rises.
 -- Quarantined and failed recordings have no queue and so are not here: see outcomes_and_reasons.
 SELECT
     call_date,

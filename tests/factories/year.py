@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog
-from ser_tasks.lake.sql_views import DUCKDB_TYPES
+from ser_tasks.lake.sql_views import duckdb_types
 from ser_tasks.pipeline.aggregate import onset_s
 from tests.factories.years import write_parts
 
@@ -278,7 +278,7 @@ def _write(
         order += ", start_s"
     known = connection.execute(f"DESCRIBE SELECT * FROM {source}").to_arrow_table()["column_name"].to_pylist()
     columns = [
-        f"({given.get(field.name, field.name if field.name in known else 'NULL')})::{DUCKDB_TYPES[field.type]} AS {field.name}"
+        f"({given.get(field.name, field.name if field.name in known else 'NULL')})::{duckdb_types()[field.type]} AS {field.name}"
         for field in schemas.TABLES[table]
     ]
     name = "'manifest-000001'" if table == "recordings" else "chunk_id"

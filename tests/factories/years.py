@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from ser_tasks import schemas
 from ser_tasks.lake import parts
-from ser_tasks.lake.sql_views import DUCKDB_TYPES
+from ser_tasks.lake.sql_views import duckdb_types
 
 FIRST_DAY = date(2021, 11, 20)
 VERSION = "cnn_tcn-1-aaaa.customers_only"
@@ -160,7 +160,7 @@ def _write(connection: duckdb.DuckDBPyConnection, lake: Path, table: str, given:
     columns = []
     for field in schemas.TABLES[table]:
         value = given.get(field.name, field.name if field.name in known else "NULL")
-        columns.append(f"({value})::{DUCKDB_TYPES[field.type]} AS {field.name}")
+        columns.append(f"({value})::{duckdb_types()[field.type]} AS {field.name}")
     name = "day || '-' || (1 + upload)" if table == "recordings" else "chunk_id"
     order = "day, file, recording_id" + (", place" if table == "segments" else "")
     query = f"SELECT {', '.join(columns)}, day AS folder, {name} AS file, hash(day, file) AS place FROM {source} ORDER BY {order}"

@@ -444,3 +444,41 @@ def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure, monke
     assert read_only.query(Unlucky(2), "FROM outcomes").num_rows == 5
     with pytest.raises(type(failure)):
         read_only.query(Unlucky(3), "FROM outcomes")
+
+
+# For one viewer
+
+
+def test_a_catalogue_of_some_queues_shows_their_calls_in_every_view(tmp_path):
+    lake, speech = str(tmp_path / "lake"), [segment(0, 2, (0.9, 0.0, 0.1, 0.0))]
+    moved = {"planned_at": NIGHT + timedelta(days=1), "scored_at": NIGHT + timedelta(days=1, minutes=5), "etag": "e2", "chunk": "c2"}
+    write_calls(
+        lake,
+        [
+            Call("of-billing", speech, queue="billing"),
+            Call("of-sales", speech, queue="sales"),
+            Call("of-none", speech, queue=None),
+            Call("left", speech, queue="billing"),
+            Call("came", speech, queue="sales"),
+            Call("broken", [], outcome="quarantined", reason_code="empty"),
+        ],
+    )
+    write_calls(lake, [Call("left", speech, queue="sales", **moved), Call("came", speech, queue="billing", **moved)])
+    path = catalog.write_catalog(lake, tmp_path / "billing.duckdb", ["billing"])
+    with duckdb.connect(path, read_only=True) as connection:
+        for view in sql_views.all_views():
+            for row in connection.execute(f"FROM {view.name}").to_arrow_table().to_pylist():
+                assert {row.get("call_id"), row.get("recording_id")} & {None, "of-billing", "came", "id-of-billing", "id-came"}, view.name
+                assert row.get("queue") in (None, "billing") or view.name.endswith("_all"), view.name
+        names = "SELECT list(DISTINCT call_id ORDER BY call_id) FROM {}"
+        for view in ("calls", "segments", "segments_all", "outcomes", "parts.outcomes", "parts.segments"):
+            assert connection.execute(names.format(view)).fetchall() == [(["came", "of-billing"],)], view
+        texts = connection.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
+        assert sum("read_parquet" in text for (text,) in texts) == len(schemas.TABLES)
+
+
+def test_a_catalogue_of_a_queue_that_no_call_has_is_refused(tmp_path):
+    write_calls(str(tmp_path / "lake"), [Call("one", [], outcome="no_speech", queue="billing")])
+    with pytest.raises(ValueError, match="No call has the queue 'biling': the queues are billing"):
+        catalog.write_catalog(str(tmp_path / "lake"), tmp_path / "out.duckdb", ["biling"])
+    assert not (tmp_path / "out.duckdb").exists()

@@ -126,18 +126,20 @@ def test_a_changed_sql_file_gives_changed_views(cache, built, tmp_path, monkeypa
     assert len(built) == 5
 
 
-def test_a_changed_schema_gives_changed_views(cache, monkeypatch):
+def test_a_changed_schema_gives_changed_views(cache, tmp_path, monkeypatch):
     view_cache.connect().close()
+    changed = tmp_path / "schemas.py"
+    changed.write_bytes(sql_views.SCHEMAS.read_bytes() + b"# a column more")
+    monkeypatch.setattr(sql_views, "SCHEMAS", changed)
     field = pa.field("of_the_future", pa.int32(), metadata={"meaning": "a new column"})
     monkeypatch.setitem(schemas.TABLES, "runs", schemas.TABLES["runs"].append(field))
     assert "of_the_future" in view_cache.connect().table("runs").columns
 
 
 def test_another_version_of_duckdb_has_a_file_of_its_own(monkeypatch):
-    definitions = sql_views.read_definitions()
-    before = sql_views.version(definitions)
+    before = sql_views.version()
     monkeypatch.setattr(duckdb, "__version__", "99.0")
-    assert sql_views.version(definitions) != before
+    assert sql_views.version() != before
 
 
 def test_a_faulty_sql_file_is_named_and_leaves_no_file(cache, tmp_path, monkeypatch):

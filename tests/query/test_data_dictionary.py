@@ -35,7 +35,7 @@ def test_staging_agrees_with_the_schemas(tables):
     for table, schema in schemas.TABLES.items():
         rows = {column: (type_, meaning) for column, type_, _, meaning in tables[table]}
         for field in schema:
-            assert rows[field.name] == (sql_views.DUCKDB_TYPES[field.type], field.metadata[b"meaning"].decode())
+            assert rows[field.name] == (sql_views.duckdb_types()[field.type], field.metadata[b"meaning"].decode())
 
 
 def test_units_follow_names(tables):

@@ -146,6 +146,7 @@ def test_calls_by_day_and_queue(good):
     assert sales["scored_speech_s"] == 18
     shares = {name: value for name, value in sales.items() if name.startswith("share_") and value is not None}
     expected = {"anger": 8 / 18, "negative": 8 / 18, "happiness": 4 / 18, "neutral": 4 / 18, "sadness": 0, "unsure": 2 / 18}
+    expected |= {"anger_of_sure": 8 / 16, "negative_of_sure": 8 / 16, "happiness_of_sure": 4 / 16}
     assert {name: value for name, value in shares.items() if not name.endswith(("_low", "_high"))} == pytest.approx(
         {f"share_{name}": value for name, value in expected.items()}
     )
@@ -945,3 +946,83 @@ def test_line_weeks(lake):
         ("old", weeks[1], 20, 1.5, 1.25, True, False),
         ("old", weeks[0], 20, 1.0, 1.25, False, False),
     ]
+
+
+# Calls
+
+
+def test_calls_are_lean_and_say_where_to_listen(good):
+    found = {row["call_id"]: row for row in rows(good, "FROM calls")}
+    assert list(found["angry"])[:3] == ["dominant_emotion", "call_anger", "share_anger"] and len(found["angry"]) <= 24
+    angry_one = found["angry"]
+    assert (angry_one["queue"], angry_one["call_date"], angry_one["outcome"]) == ("sales", DAY, "scored")
+    [row] = rows(good, "SELECT peak_anger_at_s, share_anger, key FROM call_emotions WHERE call_id = 'angry'")
+    assert angry_one["share_anger"] == row["share_anger"]
+    assert angry_one["moment"] == f"00:{int(row['peak_anger_at_s']):02}"
+    assert angry_one["recording_link"].endswith(f"{row['key']}#t={row['peak_anger_at_s']}")
+    assert found["silent"]["share_anger"] is None and found["silent"]["moment"] is None
+
+
+def test_calls_show_no_emotion_of_an_agent(over):
+    agent = call("of-agent", anger=0.9, emotion_role="agent", call_anger=0.9, call_anger_at_s=3.0, escalated=True, dominant_emotion="anger")
+    [row] = rows(over([agent]), "FROM calls")
+    columns = ("dominant_emotion", "call_anger", "share_anger", "share_neutral", "share_negative", "share_unsure", "escalated", "moment")
+    assert {row[name] for name in columns} == {None} and row["call_id"] == "of-agent"
+
+
+LISTS_OF_CALLS = ("calls", "worst_calls", "best_calls", "escalations", "repeat_caller_calls", "mood_turns")
+
+
+def test_every_list_of_calls_has_moment_and_link(good):
+    for name in LISTS_OF_CALLS:
+        assert {"moment", "recording_link"} <= set(good.table(name).columns), name
+    listing = [name for name in MARTS if {"recording_id", "to_recording_id"} & set(good.table(name).columns)]
+    assert sorted(listing) == sorted(LISTS_OF_CALLS)
+
+
+def test_week_on_week_names_no_change_that_goes_with_unsure(over):
+    """Anger is 0.4 of what is sure in both weeks, and unsure rises from none to three quarters."""
+    days = [MONDAY + timedelta(days=i % 5) for i in range(60)]
+    before = [call(day=day - timedelta(days=7), anger=0.4) for day in days]
+    [row] = rows(over(before + [call(day=day, anger=0.1, unsure=0.75) for day in days]), "FROM week_on_week")
+    assert row["verdict"] == "not among what is sure" and row["p_adjusted"] < 0.05
+    assert [row["share_anger_of_sure"], row["share_anger_of_sure_before"]] == pytest.approx([0.4, 0.4], abs=1e-6)
+
+
+def test_week_on_week_compares_within_languages(over):
+    days = [MONDAY + timedelta(days=i % 5) for i in range(60)]
+    before = [call(day=day - timedelta(days=7), anger=0.1, language="de") for day in days]
+    [row] = rows(over(before + [call(day=day, anger=0.5, language="fr") for day in days]), "FROM week_on_week")
+    assert row["verdict"] == "other codec, cannot tell" and row["share_comparable"] == 0
+
+
+def test_contact_lens_conversational_analytics_has_the_names_of_amazon_connect(over):
+    """In Amazon's order: docs.aws.amazon.com/connect/latest/adminguide/data-lake-contact-analytics-data.html"""
+    names = """
+        aws_account_id version instance_id instance_arn contact_id channel language_locale feature categories disconnect_timestamp
+        greeting_time_agent_ms non_talk_time_total_ms talk_time_total_ms talk_time_agent_ms talk_time_customer_ms
+        total_conversation_duration_ms talk_speed_agent_wpm talk_speed_customer_wpm interruptions_time_total_ms
+        interruptions_time_agent_ms interruptions_time_customer_ms interruptions_total_count interruptions_agent_count
+        interruptions_customer_count sentiment_overall_score_agent sentiment_overall_score_customer
+        sentiment_interaction_score_customer_with_agent sentiment_interaction_score_customer_without_agent sentiment_end_score_agent
+        sentiment_end_score_customer response_time_average_agent_ms response_time_average_customer_ms response_time_maximum_agent_ms
+        response_time_maximum_customer_ms data_lake_last_processed_timestamp
+    """.split()
+    facts = {"silence_s": 30.0, "agent_speech_s": 40.5, "customer_speech_s": 32.0, "overlap_s": 2.5, "language": "de-DE"}
+    facts |= {"interruptions_by_agent": 2, "interruptions_by_customer": 1}
+    of_customer, of_agent = call("a", anger=0.4, unsure=0.2, **facts), call("b", anger=0.9, emotion_role="agent")
+    connection = over([of_customer, of_agent])
+    assert connection.table("contact_lens_conversational_analytics").columns == names
+    row, agents = rows(connection, "FROM contact_lens_conversational_analytics ORDER BY contact_id")
+    assert {name: value for name, value in row.items() if value is not None} == {
+        **{"version": "post call", "contact_id": "a", "channel": "VOICE", "language_locale": "de-DE"},
+        "feature": "contact_lens_conversational_analytics",
+        "disconnect_timestamp": datetime(2026, 11, 20, 9, 1, 40, tzinfo=UTC),
+        **{"non_talk_time_total_ms": 30_000, "talk_time_total_ms": 70_000, "talk_time_agent_ms": 40_500, "talk_time_customer_ms": 32_000},
+        **{"total_conversation_duration_ms": 100_000, "interruptions_time_total_ms": 2_500, "interruptions_total_count": 3},
+        **{"interruptions_agent_count": 2, "interruptions_customer_count": 1},
+        "sentiment_overall_score_customer": pytest.approx(-2.0),
+        "data_lake_last_processed_timestamp": row["data_lake_last_processed_timestamp"],
+    }
+    assert agents["sentiment_overall_score_customer"] is None
+
