@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ser_tasks import logs
-from ser_tasks.dashboard import call, calls, charts, health, metrics, overview, sources
+from ser_tasks.dashboard import call, calls, charts, health, lists, metrics, overview, queues, sources
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.limits import LIMITS, AtOnce, Limits, connections_with
 from ser_tasks.dashboard.metrics import CountPages, PageMetrics
@@ -26,6 +26,8 @@ from ser_tasks.settings import Settings
 
 ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
+    "queues": queues.router,
+    "lists": lists.router,
     "calls": calls.router,
     "call": call.router,
     "sources": sources.router,

@@ -6,7 +6,7 @@ as well as by colour, from the colour-blind safe palette of Okabe and Ito.
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -126,6 +126,23 @@ def emotion_mix(shares: dict[str, float], title: str, description: str) -> Marku
         return chart.properties(width=width, height=34)
 
     return responsive(draw, title, description)
+
+
+def sparkline(shares: Sequence[float | None], top: float, title: str) -> Markup:
+    """A small line of shares on a scale from 0 to ``top``, its last point marked; gaps where a share is None."""
+    width, height = 120.0, 24.0
+    step = width / max(1, len(shares) - 1)
+    points = [None if share is None else (step * place, height * (1 - min(1.0, share / top))) for place, share in enumerate(shares)]
+    path, drawing = "", False
+    for point in points:
+        if point is not None:
+            path += f"{'L' if drawing else 'M'}{point[0]:.1f} {point[1]:.1f}"
+        drawing = point is not None
+    last = next((point for point in reversed(points) if point is not None), None)
+    dot = f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3"/>' if last else ""
+    return Markup(
+        f'<svg class="spark" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" role="img" aria-label="{escape(title)}"><path d="{path}"/>{dot}</svg>'
+    )
 
 
 def warm_up() -> None:

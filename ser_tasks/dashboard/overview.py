@@ -94,6 +94,18 @@ def rows_of(snapshot: Snapshot, viewer: Viewer, name: str, values: dict[str, Any
     return rows
 
 
+def figures_of(snapshot: Snapshot, viewer: Viewer, names: tuple[str, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """The rows of some queries by name, with the values of figures/today.html, computed once for each snapshot."""
+
+    def compute() -> dict[str, Any]:
+        rows = functools.partial(rows_of, snapshot, viewer)
+        return {name: rows(name, values) for name in names} | today(snapshot, viewer, rows, values)
+
+    key = (viewer.queues, viewer.everything, names, *(str(value) for value in values.values()))
+    shown: dict[str, Any] = snapshot.cached(key, compute)
+    return shown
+
+
 def figures(rows: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any]:
     """The values that the overview and the weekly page show, from the rows of ``QUERIES`` by name."""
     totals = rows["totals"][0]
