@@ -131,7 +131,7 @@ class Listed:
 
     def query(self, **more: Any) -> str:
         """The query string with changes; None removes a parameter. Unless given, the page is the first."""
-        own = self.chosen | {name: f"{value:g}" for name, value in self.limits.items()}
+        own: dict[str, str | None] = {**self.chosen, **{name: f"{value:g}" for name, value in self.limits.items()}}
         own |= {"search": self.search or None, "caller": self.caller or None, "sort": self.sort, "page": None}
         return self.filters.query(**own | more)
 
@@ -245,7 +245,11 @@ def calls(request: Request, wanted: TheList) -> Response:
 
 @router.get("/calls.csv")
 def calls_csv(request: Request, wanted: TheList) -> Response:
-    log_access(request, "calls_csv", detail=wanted.query(**dict.fromkeys([name for name in ("search", "caller") if getattr(wanted, name)], "(not logged)")))
+    log_access(
+        request,
+        "calls_csv",
+        detail=wanted.query(**dict.fromkeys([name for name in ("search", "caller") if getattr(wanted, name)], "(not logged)")),
+    )
     sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"

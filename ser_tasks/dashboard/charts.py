@@ -141,7 +141,8 @@ def sparkline(shares: Sequence[float | None], top: float, title: str) -> Markup:
     last = next((point for point in reversed(points) if point is not None), None)
     dot = f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3"/>' if last else ""
     return Markup(
-        f'<svg class="spark" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" role="img" aria-label="{escape(title)}"><path d="{path}"/>{dot}</svg>'
+        f'<svg class="spark" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" role="img" aria-label="{escape(title)}">'
+        f'<path d="{path}"/>{dot}</svg>'
     )
 
 

@@ -47,8 +47,8 @@ ORDER BY rise_low DESC, rise DESC, customer_pseudonym""",
         "Callers whose mood turned",
         "A calm call and an angry one of the same caller, with none of either kind between. One call is one call: a turn is a hint what to "
         "hear.",
-        """SELECT turn, customer_pseudonym AS caller, from_call_id AS "from call", from_date AS "from", to_call_id AS "to call", to_date AS "to",
-    to_queue AS queue, from_share_anger AS "anger then", to_share_anger AS "anger later",
+        """SELECT turn, customer_pseudonym AS caller, from_call_id AS "from call", from_date AS "from",
+    to_call_id AS "to call", to_date AS "to", to_queue AS queue, from_share_anger AS "anger then", to_share_anger AS "anger later",
     if(same_codec, 'same', 'other') AS codec, to_recording_id AS recording_id, from_recording_id
 FROM mood_turns
 WHERE to_date BETWEEN $first AND $last AND ($all_queues OR list_contains($queues::VARCHAR[], coalesce(to_queue, '')))

@@ -73,9 +73,10 @@ SELECT
     {_ENDS},
     {_OF_SURE},
     (escalated - deescalated) / nullif(escalation_known, 0) AS net_escalated,
-    -- the variance of a difference of two shares of the same calls
-    net_escalated - 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_low,
-    net_escalated + 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_high
+    -- the standard error of a difference of two shares of the same calls
+    sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_error,
+    net_escalated - 1.959964 * net_error AS net_escalated_low,
+    net_escalated + 1.959964 * net_error AS net_escalated_high
 FROM grouped""",
     ),
     "news": Query(
@@ -103,9 +104,10 @@ ORDER BY since DESC, queue, kind""",
     ),
     "to_hear": Query(
         "Which calls of the newest seven days should be heard first, and where in them?",
-        f"""SELECT
-    w.recording_id, w.call_id, w.call_date, c.started_at, w.queue, w.anger_score, w.call_anger, w.anger_seconds, w.share_anger, w.moment,
-    w.moment_s, w.escalated, c.onset_s, w.share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given, c.outcome, c.policy, c.day
+        """SELECT
+    w.recording_id, w.call_id, w.call_date, w.queue, w.anger_score, w.call_anger, w.anger_seconds, w.share_anger,
+    w.moment, w.moment_s, w.escalated, c.onset_s, w.share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given,
+    c.outcome, c.policy, c.day
 FROM worst_calls AS w
 JOIN call_emotions AS c USING (recording_id)
 WHERE w.call_date BETWEEN $latest - 6 AND $latest AND ($all_queues OR list_contains($queues::VARCHAR[], coalesce(w.queue, '')))

@@ -1,4 +1,4 @@
-"""The queues: each beside the others, this period beside the one before, over 13 weeks. Ticked queues are shown side by side, not pooled."""
+"""The queues: each beside the others, this period beside the one before, over 13 weeks. Ticked queues are shown side by side."""
 
 from datetime import date, timedelta
 from typing import Any

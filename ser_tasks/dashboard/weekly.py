@@ -132,7 +132,9 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
                     f"{percent(row['share_anger'], 1)} (change {100 * row['change']:+.1f} points, {100 * row['change_low']:+.1f} to "
                     f"{100 * row['change_high']:+.1f}; {row['calls']:,} calls scored)."
                 )
-    lines += [f"{row['queue'] or 'Calls without a queue'}: {row['text']} ({row['figures']})." for row in shown["news"] if row["kind"] == "alert"]
+    lines += [
+        f"{row['queue'] or 'Calls without a queue'}: {row['text']} ({row['figures']})." for row in shown["news"] if row["kind"] == "alert"
+    ]
     for row in shown["queues_turned"]:
         lines.append(
             f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
@@ -152,7 +154,8 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
     lines += [
         "",
         f"The page with the charts is attached: open it in a browser.{behind}",
-        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and emotions of people at work are hidden.",
+        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and emotions of people at "
+        "work are hidden.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -134,7 +134,8 @@ def test_the_letter_has_the_same_list_with_links(lake):
     monday = DAY - timedelta(days=DAY.weekday())
     made = weekly.make(Snapshot(lake), OWNER, monday, "https://ser.example.org")
     assert "- loud (sales, 2026-11-20): louder than the caller's own opening; 12 s of likely anger, most at 0:20." in made.text
-    assert "https://ser.example.org/calls/id-loud#t=20.0" in made.text and 'href="https://ser.example.org/calls/id-loud#t=20.0"' in made.html
+    link = "https://ser.example.org/calls/id-loud#t=20.0"
+    assert link in made.text and f'href="{link}"' in made.html
     assert made.text.count("\n- ") == 10 and "1 of 14 calls not scored: 1 because the caller was not told." in made.text
     assert "<script" not in made.html
 

@@ -273,6 +273,7 @@ def test_numbers_lead_to_the_calls_behind_them_and_a_call_leads_back(chromium, d
             page.wait_for_url("**/calls?**")
             assert wanted in page.inner_text("main"), title
             page.goto("/")
+        page.click("text=Show the hours")
         cell = page.locator(".heat a").first
         scored = count_of(re.search(r"([\d,]+) calls? scored", cell.get_attribute("aria-label"))[1])
         cell.click()
@@ -344,6 +345,7 @@ def test_a_demo_call_plays_from_where_one_clicks(chromium, demo, name):
         link = page.evaluate("audio.currentSrc")
         assert link.startswith(demo.site)
         watch(page)
+        page.click("section[aria-labelledby=segments] summary")
         page.click("table.segments tbody tr:last-child a")
         wait(page, f"audio.currentTime >= {long_s * 0.6}")
         page.focus("#timeline")
@@ -415,6 +417,7 @@ def test_a_call_of_an_hour_is_shown_and_paged(chromium, tmp_path):
         page.goto("/calls/id-hour#t=3000")
         assert page.inner_text("#now").startswith("50:00 of 1:00:00: Customer")
         assert "Page 1 of 5" in page.inner_text("#main") and page.evaluate("document.documentElement.scrollWidth") == 375
+        page.click("section[aria-labelledby=segments] summary")
         page.click("text=Later")
         page.wait_for_url("**segments=2**")
         assert page.inner_text("table.segments tbody tr:first-child th") == "13:20"
@@ -533,8 +536,8 @@ def test_half_a_night_shows_what_is_done_and_later_the_rest(chromium, tmp_path):
 
 def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo):
     """axe finds nothing serious on any kind of page, on a desk, on a phone, and in the dark; what it calls minor is let be."""
-    most = ["/", "/calls", demo.opus, "/sql/totals"]
-    rest = ["/calls?page=9", "/calls/id-mono", "/calls/id-unlucky", "/calls/none"]
+    most = ["/", "/queues", "/queues/sales", "/lists/best-calls", "/calls", demo.opus, "/sql/totals"]
+    rest = ["/lists", "/lists/mood-turns", "/calls?longer=1", "/calls?page=9", "/calls/id-mono", "/calls/id-unlucky", "/calls/none"]
     found = []
     for scheme, paths, sizes in (("light", [*most, *rest, "/sql/worst_calls"], (DESK, PHONE)), ("dark", most, (DESK,))):
         with visiting(chromium, demo.site, expected=(404,), color_scheme=scheme) as page:
