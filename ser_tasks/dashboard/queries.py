@@ -105,8 +105,9 @@ ORDER BY since DESC, queue, kind""",
     "to_hear": Query(
         "Which calls of the newest seven days should be heard first, and where in them?",
         """SELECT
-    w.recording_id, w.call_id, w.call_date, w.queue, w.anger_score, w.call_anger, w.anger_seconds, w.share_anger,
-    w.moment, w.moment_s, w.escalated, c.onset_s, w.share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given,
+    w.recording_id, w.call_id, w.call_date, w.queue, w.anger_score, w.call_anger::DOUBLE AS call_anger,
+    w.anger_seconds, w.share_anger::DOUBLE AS share_anger, w.moment, w.moment_s, w.escalated, c.onset_s,
+    w.share_unsure::DOUBLE AS share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given,
     c.outcome, c.policy, c.day
 FROM worst_calls AS w
 JOIN call_emotions AS c USING (recording_id)

@@ -22,8 +22,9 @@ def words(part):
 def calls_of(queue, day, angry, calm, **facts):
     made = []
     for number in range(angry + calm):
-        name = f"{queue}-{day}-{number}".replace(" ", "")
-        made.append(Call(name, [segment(0, 12, ANGRY if number < angry else NEUTRAL)], queue=queue, day=day, chunk=f"{queue}-{day}"))
+        chunk = re.sub(r"\W", "", f"{queue}{day}")
+        spoken = [segment(0, 12, ANGRY if number < angry else NEUTRAL)]
+        made.append(Call(f"{chunk}-{number}", spoken, queue=queue, day=day, chunk=chunk))
         made[-1].facts |= facts
     return made
 
