@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources import files
@@ -53,8 +53,13 @@ def name_of(monday: date) -> str:
     return f"{monday:%G-W%V}"
 
 
-def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None) -> Weekly:
-    """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links."""
+def make(
+    snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None, annotations: Mapping[date, str] | None = None
+) -> Weekly:
+    """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links.
+
+    ``annotations``: what happened on a day (SER_ANNOTATIONS).
+    """
     filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
     long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
     values = filters.parameters | {"unit": "week", "newest": filters.last, "latest": filters.last, "week": monday}
@@ -63,7 +68,7 @@ def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = No
     def of(name: str) -> list[Row]:
         return rows_of(snapshot, viewer, name, long_values if name in LONG_QUERIES else values)
 
-    shown = figures({name: of(name) for name in QUERIES}, values)
+    shown = figures({name: of(name) for name in QUERIES}, values, annotations or {})
     shown |= today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
     shown["hear"] = [row | {"playable": site is not None and viewer.may_play_queue(row["queue"])} for row in shown["hear"]]
     [totals] = rows_of(snapshot, viewer, "totals", long_values)
@@ -107,7 +112,7 @@ def of_lake(lake: str, week: str | None, queues: Collection[str], groups: Collec
         viewer = Viewer("", tuple(sorted({*allowed.queues, *queues})), allowed.everything)
     monday = monday_of(week) if week else None
     snapshot = Snapshot(lake)
-    return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
+    return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url, settings.annotations)
 
 
 def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site: str | None) -> str:

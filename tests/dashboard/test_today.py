@@ -147,6 +147,17 @@ def test_of_a_year_without_stories_nothing_is_told(tmp_path):
             assert "No queue became angrier or calmer; no alert on a queue is open." in part_of(page.get(f"/{period}").text)
 
 
-def test_the_words_of_shares_are_those_of_figures():
+def test_where_all_is_scored_nothing_is_said_of_the_rest():
     shown = {"left_out": [], "left_out_calls": 0, "recent_calls": 3}
     assert today.not_scored(shown) == ""
+
+
+def test_what_happened_on_a_day_is_on_the_time_line(lake):
+    what = {str(DAY): "new IVR <b>", "2020-01-01": "long ago"}
+    settings = Settings(annotations=what)
+    with TestClient(create_app(lake, settings=settings), base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as page:
+        [part] = re.findall(r'<section aria-labelledby="time".*?</section>', page.get("/").text, re.DOTALL)
+        assert f"{DAY:%-d %B %Y}: new IVR &lt;b&gt;." in part and "long ago" not in part and "<b>" not in part
+        assert len(re.findall(r"<text[^>]*>new IVR", part)) == 2, "in the wide and in the narrow chart"
+    made = weekly.make(Snapshot(lake), OWNER, DAY - timedelta(days=DAY.weekday()), annotations=settings.annotations)
+    assert "new IVR" in made.html

@@ -553,6 +553,42 @@ def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo)
     assert not found, "\n".join(found)
 
 
+def test_a_view_is_saved_under_a_name_and_found_again(chromium, demo):
+    with visiting(chromium, demo.site) as page:
+        page.goto("/calls?queue=sales&sort=angriest")
+        page.click("text=Views")
+        page.fill("#view-name", "Angry <sales>")
+        page.keyboard.press("Enter")
+        page.goto("/")
+        page.click("text=Views")
+        page.click("#views-list a")
+        page.wait_for_url("**/calls?queue=sales&sort=angriest")
+        page.click("text=Views")
+        page.click("text=Remove")
+        assert page.locator("#views-list li").count() == 0
+
+
+def test_a_call_to_hear_plays_at_its_moment_without_leaving_the_page(chromium, demo):
+    with visiting(chromium, demo.site) as page:
+        page.goto("/")
+        button = page.locator("a.play[data-src]").first
+        at = float(button.get_attribute("data-at"))
+        button.focus()
+        page.keyboard.press("Enter")
+        wait(page, f"document.getElementById('today-audio').currentTime > {at} + 0.2")
+        assert page.is_visible("#today-player") and page.url.rstrip("/") == demo.site
+        assert page.evaluate("document.getElementById('today-audio').currentTime") < at + 30
+
+
+def test_today_is_above_the_fold_and_the_page_is_short(chromium, demo):
+    for size, longest in ((DESK | {"height": 800}, 2200), (PHONE | {"width": 375, "height": 812}, 4000)):
+        with visiting(chromium, demo.site, size) as page:
+            page.goto("/")
+            end = page.evaluate("document.querySelector('.hear').getBoundingClientRect().bottom")
+            assert end <= size["height"], size
+            assert page.evaluate("document.documentElement.scrollHeight") <= longest
+
+
 def test_print_has_the_figures_and_no_buttons(chromium, demo):
     with visiting(chromium, demo.site) as page:
         page.emulate_media(media="print")
