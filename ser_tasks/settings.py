@@ -255,6 +255,9 @@ class Settings(BaseSettings):
     dashboard_url: str | None = Field(
         None, description="Address of the dashboard for viewers, as https://moods.example.org. Mailed pages link to it. Unset: no links."
     )
+    annotations: dict[date, str] = Field(
+        {}, description='What happened on a day, for the time lines of the dashboard, as {"2026-11-03": "new IVR"}. Every viewer sees it.'
+    )
     weekly_to: dict[str, tuple[str, ...]] = Field(
         {},
         description="Recipients of the weekly page, and for each the groups of SER_DASHBOARD_GROUPS whose queues it shows: "

@@ -16,7 +16,21 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ser_tasks import logs
-from ser_tasks.dashboard import call, calls, charts, forms, health, listening, metrics, overview, review, review_queue, sources
+from ser_tasks.dashboard import (
+    call,
+    calls,
+    charts,
+    forms,
+    health,
+    listening,
+    lists,
+    metrics,
+    overview,
+    queues,
+    review,
+    review_queue,
+    sources,
+)
 from ser_tasks.dashboard.filters import FilterError
 from ser_tasks.dashboard.frame import Gate, PathPrefix, SecurityHeaders, security_headers, without_prefix
 from ser_tasks.dashboard.limits import LIMITS, AtOnce, Limits, connections_with
@@ -29,6 +43,8 @@ from ser_tasks.settings import Settings
 
 ROUTERS: dict[str, APIRouter] = {
     "overview": overview.router,
+    "queues": queues.router,
+    "lists": lists.router,
     "calls": calls.router,
     "call": call.router,
     "listening": listening.router,

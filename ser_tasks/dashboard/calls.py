@@ -74,6 +74,16 @@ CONDITIONS = {
 }
 """Parameters of an address -> their values -> the SQL condition. No text of an address becomes SQL."""
 
+LIMITS = {
+    "longer": "duration_s >= $longer",
+    "shorter": "duration_s <= $shorter",
+    "silence": "longest_silence_s >= $silence",
+}
+"""Parameters of an address with a number of seconds -> the SQL condition."""
+MAX_SECONDS = 10**6
+CALLER = "customer_pseudonym = $caller"
+MAX_CALLER_CHARACTERS = 200
+
 SEARCHED = "contains(lower(concat_ws(' ', call_id, queue, language, codec, sampling_rate_hz)), lower($search))"
 
 NEGATIVITY = " + ".join(f"coalesce(mean_p_{emotion}, 0)" for emotion in NEGATIVE_EMOTIONS)
@@ -114,16 +124,22 @@ class Listed:
     search: str
     sort: str
     page: int
+    limits: dict[str, float]
+    """The address's values of parameters in LIMITS, in seconds."""
+    caller: str = ""
+    """Pseudonym of a caller."""
 
     def query(self, **more: Any) -> str:
         """The query string with changes; None removes a parameter. Unless given, the page is the first."""
-        own = self.chosen | {"search": self.search or None, "sort": self.sort, "page": None}
+        own: dict[str, str | None] = {**self.chosen, **{name: f"{value:g}" for name, value in self.limits.items()}}
+        own |= {"search": self.search or None, "caller": self.caller or None, "sort": self.sort, "page": None}
         return self.filters.query(**own | more)
 
     @property
     def where(self) -> str:
         conditions = [CONDITIONS[name][value] for name, value in self.chosen.items()]
-        return " AND ".join([self.filters.where, *conditions, *([SEARCHED] if self.search else [])])
+        conditions += [LIMITS[name] for name in self.limits] + [CALLER] * bool(self.caller) + [SEARCHED] * bool(self.search)
+        return " AND ".join([self.filters.where, *conditions])
 
     def sql(self, rows: str = "") -> str:
         """The SQL of the list; ``rows`` is its LIMIT. Selecting a page's calls first and their columns later is three times faster."""
@@ -140,7 +156,8 @@ LEFT JOIN (SELECT recording_id, reason_code, reason FROM outcomes SEMI JOIN chos
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self.filters.parameters | ({"search": self.search} if self.search else {})
+        given = {"search": self.search, "caller": self.caller}
+        return self.filters.parameters | self.limits | {name: value for name, value in given.items() if value}
 
 
 def listed(request: Request, filters: TheFilters) -> Listed:
@@ -152,13 +169,27 @@ def listed(request: Request, filters: TheFilters) -> Listed:
     search = given.get("search", "").strip()
     if len(search) > MAX_SEARCH_CHARACTERS:
         raise HTTPException(400, f"A search may have at most {MAX_SEARCH_CHARACTERS} characters.")
+    caller = given.get("caller", "").strip()
+    if len(caller) > MAX_CALLER_CHARACTERS:
+        raise HTTPException(400, f"The pseudonym of a caller has at most {MAX_CALLER_CHARACTERS} characters.")
+    limits = {name: _seconds(name, given[name]) for name in LIMITS if name in given}
     usual = {"anger": "angriest", "unsure": "least-sure", None: "newest"}
     sort = given.get("sort") or usual.get(chosen.get("emotion"), chosen.get("emotion", "newest"))
     _one_of("sort", sort, SORTS)
     number = given.get("page", "1")
     if not number.isascii() or not number.isdigit() or len(number) > 6 or not 1 <= int(number) <= LAST_PAGE:
         raise HTTPException(400, f"{number[:40]!r} is not a page: use a number from 1 on.")
-    return Listed(filters, chosen, search, sort, int(number))
+    return Listed(filters, chosen, search, sort, int(number), limits, caller)
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= MAX_SECONDS:
+        raise HTTPException(400, f"{name} cannot be {text[:40]!r}: use seconds from 0 to {MAX_SECONDS:,}.")
+    return value
 
 
 TheList = Annotated[Listed, Depends(listed)]
@@ -214,7 +245,11 @@ def calls(request: Request, wanted: TheList) -> Response:
 
 @router.get("/calls.csv")
 def calls_csv(request: Request, wanted: TheList) -> Response:
-    log_access(request, "calls_csv", detail=wanted.query(**({"search": "(not logged)"} if wanted.search else {})))
+    log_access(
+        request,
+        "calls_csv",
+        detail=wanted.query(**dict.fromkeys([name for name in ("search", "caller") if getattr(wanted, name)], "(not logged)")),
+    )
     sql = wanted.sql()
     parameters = wanted.parameters | {"zone": request.app.state.settings.time_zone}
     name = f"calls-{wanted.filters.first}-{wanted.filters.last}.csv"

@@ -6,8 +6,8 @@ as well as by colour, from the colour-blind safe palette of Okabe and Ito.
 
 import itertools
 import re
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import altair as alt
@@ -66,9 +66,12 @@ def responsive(draw: Callable[[int], alt.TopLevelMixin], title: str, description
     return svg(draw(WIDE), title, description, "wide") + svg(draw(NARROW), title, description, "narrow")
 
 
-def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, description: str) -> Markup:
+def shares_over_time(
+    rows: list[dict[str, Any]], unit: str, title: str, description: str, annotations: Mapping[date, str] | None = None
+) -> Markup:
     """Shares of anger, negative emotions and "not sure" with their intervals, and the number of calls scored.
 
+    ``annotations``: what happened on a day, drawn as a line with its text.
     ``rows`` have start, scored, and share_anger, share_negative and share_unsure, each with its ``_low`` and ``_high``.
     """
     series = {"anger": "share_anger", "negative": "share_negative", "not sure": "share_unsure"}
@@ -83,6 +86,12 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
 
     half_ms = (3.5 if unit == "week" else 0.5) * DAY_MS
     span = [_utc_ms(rows[0]["start"]) - half_ms, _utc_ms(rows[-1]["start"]) + half_ms]
+
+    marked = [
+        {"start": str(day), "text": text}
+        for day, text in sorted((annotations or {}).items())
+        if rows[0]["start"] <= day < rows[-1]["start"] + timedelta(days=7 if unit == "week" else 1)
+    ]
 
     def draw(width: int) -> alt.VConcatChart:
         most = 4 if width < 500 else 10
@@ -99,6 +108,13 @@ def shares_over_time(rows: list[dict[str, Any]], unit: str, title: str, descript
         line = base.mark_line(strokeWidth=2.2).encode(y="share:Q", strokeDash=alt.StrokeDash("series:N", scale=dashes, legend=legend))
         points = base.mark_point(filled=True, size=26, opacity=1).encode(y="share:Q")
         shares = alt.layer(band, line, points) if len(rows) < 45 else alt.layer(band, line)
+        if marked:
+            notes = alt.Chart(alt.InlineData(values=marked)).encode(x=x)
+            lines = notes.mark_rule(color="#8a8f96", strokeDash=[2, 2], strokeWidth=1.5)
+            texts = notes.mark_text(align="left", baseline="top", dx=3, fontSize=11, limit=120, color="currentColor").encode(
+                y=alt.value(0), text="text:N"
+            )
+            shares = alt.layer(shares, lines, texts)
         bars = alt.Chart(alt.InlineData(values=counts)).mark_bar(
             color="#8a8f96", width=max(1.5, 0.6 * width / len(rows)) if len(rows) > 8 else 30
         )
@@ -126,6 +142,24 @@ def emotion_mix(shares: dict[str, float], title: str, description: str) -> Marku
         return chart.properties(width=width, height=34)
 
     return responsive(draw, title, description)
+
+
+def sparkline(shares: Sequence[float | None], top: float, title: str) -> Markup:
+    """A small line of shares on a scale from 0 to ``top``, its last point marked; gaps where a share is None."""
+    width, height = 120.0, 24.0
+    step = width / max(1, len(shares) - 1)
+    points = [None if share is None else (step * place, height * (1 - min(1.0, share / top))) for place, share in enumerate(shares)]
+    path, drawing = "", False
+    for point in points:
+        if point is not None:
+            path += f"{'L' if drawing else 'M'}{point[0]:.1f} {point[1]:.1f}"
+        drawing = point is not None
+    last = next((point for point in reversed(points) if point is not None), None)
+    dot = f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3"/>' if last else ""
+    return Markup(
+        f'<svg class="spark" viewBox="-4 -4 {width + 8:.0f} {height + 8:.0f}" role="img" aria-label="{escape(title)}">'
+        f'<path d="{path}"/>{dot}</svg>'
+    )
 
 
 def warm_up() -> None:

@@ -43,7 +43,7 @@ def mail_week(lake: str, week: str | None, again: bool, dry_run: bool, say: Call
         else:
             seen = (viewer.queues, viewer.everything)
             if seen not in made:
-                made[seen] = page.make(snapshot, viewer, monday, settings.dashboard_url)
+                made[seen] = page.make(snapshot, viewer, monday, settings.dashboard_url, settings.annotations)
             error = None if dry_run else _mail(made[seen], address, monday, settings, known)
             if error:
                 errors.append(f"{address}: {error}")

@@ -1,7 +1,8 @@
 """The overview: totals, the newest day, moods over time, queues by change, hours of the week, and the quality of the data."""
 
 import functools
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -32,18 +33,18 @@ PERIODS = {"7 days": 7, "4 weeks": 28, "13 weeks": 91, "a year": 365}
 def overview(request: Request, filters: TheFilters) -> Response:
     snapshot, viewer = request.state.snapshot, request.state.viewer
     shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot)}
-    figures = cached(snapshot, viewer, filters)
+    figures = cached(snapshot, viewer, filters, request.app.state.settings)
     hear = [row | {"playable": playable(request.app.state.playback, row, viewer)} for row in figures["hear"]]
     return page(request, "overview.html", **figures | shown | {"hear": hear})
 
 
-def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters) -> dict[str, Any]:
+def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters, settings: Settings) -> dict[str, Any]:
     """The figures for a viewer, computed once for each snapshot."""
 
     def compute() -> dict[str, Any]:
         values = values_of(snapshot, viewer, filters)
         rows = {name: rows_of(snapshot, viewer, name, values) for name in QUERIES}
-        return figures(rows, values) | today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
+        return figures(rows, values, settings.annotations) | today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
 
     shown: dict[str, Any] = snapshot.cached((viewer.queues, viewer.everything, filters), compute)
     return shown
@@ -53,7 +54,7 @@ def prepare(snapshot: Snapshot, settings: Settings) -> None:
     """Computes the default period for each group, or for the owner where there is no sign-in, before the first visitor opens it."""
     groups = settings.dashboard_groups if settings.dashboard_secret else {}
     for viewer in [of_groups("", [group], settings) for group in groups] or [OWNER]:
-        cached(snapshot, viewer, default_filters(snapshot.last_day))
+        cached(snapshot, viewer, default_filters(snapshot.last_day), settings)
 
 
 def playable(playback: Playback, row: Row, viewer: Viewer) -> bool:
@@ -93,7 +94,19 @@ def rows_of(snapshot: Snapshot, viewer: Viewer, name: str, values: dict[str, Any
     return rows
 
 
-def figures(rows: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any]:
+def figures_of(snapshot: Snapshot, viewer: Viewer, names: tuple[str, ...], values: dict[str, Any]) -> dict[str, Any]:
+    """The rows of some queries by name, with the values of figures/today.html, computed once for each snapshot."""
+
+    def compute() -> dict[str, Any]:
+        rows = functools.partial(rows_of, snapshot, viewer)
+        return {name: rows(name, values) for name in names} | today(snapshot, viewer, rows, values)
+
+    key = (viewer.queues, viewer.everything, names, *(str(value) for value in values.values()))
+    shown: dict[str, Any] = snapshot.cached(key, compute)
+    return shown
+
+
+def figures(rows: dict[str, list[Row]], values: dict[str, Any], annotations: Mapping[date, str]) -> dict[str, Any]:
     """The values that the overview and the weekly page show, from the rows of ``QUERIES`` by name."""
     totals = rows["totals"][0]
     over_time = rows["over_time"]
@@ -112,7 +125,10 @@ def figures(rows: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any
         "mostly_unsure": totals["share_unsure"] is not None and totals["share_unsure"] > MOSTLY_UNSURE,
         "mix": mix | {"not sure": totals["share_unsure"]} if mix else {},
         "mix_chart": charts.emotion_mix(mix | {"not sure": totals["share_unsure"]}, *_describe_mix(mix, totals)) if mix else None,
-        "time_chart": charts.shares_over_time(over_time, values["unit"], *_describe_time(over_time)) if totals["scored"] else None,
+        "time_chart": charts.shares_over_time(over_time, values["unit"], *_describe_time(over_time), annotations)
+        if totals["scored"]
+        else None,
+        "annotations": annotations_of(over_time, annotations),
         "heat": heat_map(rows["hours"], totals["share_anger"]),
         "heat_share": totals["share_anger"],
         "weekdays": WEEKDAYS,
@@ -123,6 +139,15 @@ def figures(rows: dict[str, list[Row]], values: dict[str, Any]) -> dict[str, Any
         "bad_nights": [row for row in nights if row["failed_chunks"] or row["checks_failed"] or row["failed"]],
         "without_start": totals["calls"] - sum(row["calls"] for row in rows["hours"]),
     }
+
+
+def annotations_of(over_time: list[Row], annotations: Mapping[date, str]) -> list[tuple[date, str]]:
+    """What happened on days of the time line, oldest first."""
+    if not over_time:
+        return []
+    return sorted(
+        (day, text) for day, text in annotations.items() if over_time[0]["start"] <= day <= over_time[-1]["start"] + timedelta(days=6)
+    )
 
 
 def heat_map(hours: list[Row], share_anger: float | None) -> dict[int, dict[int, Row]]:

@@ -73,9 +73,10 @@ SELECT
     {_ENDS},
     {_OF_SURE},
     (escalated - deescalated) / nullif(escalation_known, 0) AS net_escalated,
-    -- the variance of a difference of two shares of the same calls
-    net_escalated - 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_low,
-    net_escalated + 1.959964 * sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_escalated_high
+    -- the standard error of a difference of two shares of the same calls
+    sqrt(((escalated + deescalated) / nullif(escalation_known, 0) - net_escalated ^ 2) / escalation_known) AS net_error,
+    net_escalated - 1.959964 * net_error AS net_escalated_low,
+    net_escalated + 1.959964 * net_error AS net_escalated_high
 FROM grouped""",
     ),
     "news": Query(
@@ -103,14 +104,101 @@ ORDER BY since DESC, queue, kind""",
     ),
     "to_hear": Query(
         "Which calls of the newest seven days should be heard first, and where in them?",
-        f"""SELECT
-    w.recording_id, w.call_id, w.call_date, c.started_at, w.queue, w.anger_score, w.call_anger, w.anger_seconds, w.share_anger, w.moment,
-    w.moment_s, w.escalated, c.onset_s, w.share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given, c.outcome, c.policy, c.day
+        """SELECT
+    w.recording_id, w.call_id, w.call_date, w.queue, w.anger_score, w.call_anger::DOUBLE AS call_anger,
+    w.anger_seconds, w.share_anger::DOUBLE AS share_anger, w.moment, w.moment_s, w.escalated, c.onset_s,
+    w.share_unsure::DOUBLE AS share_unsure, w.scored_speech_s, w.duration_s, c.emotion_role, c.notice_given,
+    c.outcome, c.policy, c.day
 FROM worst_calls AS w
 JOIN call_emotions AS c USING (recording_id)
 WHERE w.call_date BETWEEN $latest - 6 AND $latest AND ($all_queues OR list_contains($queues::VARCHAR[], coalesce(w.queue, '')))
 ORDER BY w.anger_score DESC, coalesce(w.call_anger, w.share_anger) DESC, w.peak_anger DESC, w.recording_id
 LIMIT 10""",
+    ),
+    "compared_queues": Query(
+        "How angry is each queue in the period, and did it change from the period of the same length before?",
+        f"""WITH calls AS (
+    SELECT
+        queue,
+        call_date >= $first AS later,
+        audio_kind(codec, sampling_rate_hz, language) AS source,
+        share_anger,
+        share_unsure,
+        scored_speech_s AS seconds
+    FROM call_emotions
+    WHERE call_date BETWEEN $first - ($last - $first)::INTEGER - 1 AND $last AND {OF_QUEUES}
+        AND emotion_role = 'customer' AND scored_speech_s > 0 AND share_anger IS NOT NULL
+), sums AS (
+    SELECT
+        queue,
+        later,
+        source,
+        count(*) AS scored,
+        sum(seconds) AS seconds,
+        weighted_avg(share_anger, seconds) AS share,
+        share_interval(share_anger, seconds) AS ends,
+        effective_calls(share_anger, seconds) AS n,
+        weighted_avg(share_unsure, seconds) AS unsure
+    FROM calls
+    GROUP BY GROUPING SETS ((queue, later), (queue, later, source))
+), within AS (
+    SELECT
+        this.queue,
+        sum(this.seconds) AS seconds,
+        sum(former.seconds) AS seconds_before,
+        change_within(this.share, this.n, former.share, former.n) AS moved
+    FROM sums AS this
+    JOIN sums AS former ON former.queue IS NOT DISTINCT FROM this.queue AND former.source = this.source
+    WHERE this.later AND NOT former.later AND this.source IS NOT NULL
+    GROUP BY this.queue
+), compared AS (
+    SELECT
+        this.queue,
+        this.scored,
+        former.scored AS scored_before,
+        this.share AS share_anger,
+        this.ends.low AS share_anger_low,
+        this.ends.high AS share_anger_high,
+        this.share / nullif(1 - this.unsure, 0) AS share_anger_of_sure,
+        this.unsure AS share_unsure,
+        former.share AS share_anger_before,
+        former.share / nullif(1 - former.unsure, 0) AS share_anger_of_sure_before,
+        within.moved.change AS change_within_source,
+        within.moved.change - 1.959964 * within.moved.error AS change_low,
+        within.moved.change + 1.959964 * within.moved.error AS change_high,
+        abs(within.moved.change) > 2.575829 * within.moved.error AS certain,
+        least(coalesce(within.seconds, 0) / this.seconds, coalesce(within.seconds_before, 0) / former.seconds) AS share_comparable
+    FROM (FROM sums WHERE later AND source IS NULL) AS this
+    LEFT JOIN (FROM sums WHERE NOT later AND source IS NULL) AS former ON former.queue IS NOT DISTINCT FROM this.queue
+    LEFT JOIN within ON within.queue IS NOT DISTINCT FROM this.queue
+)
+SELECT
+    * EXCLUDE (certain),
+    CASE
+        WHEN least(scored, coalesce(scored_before, 0)) < 5 THEN 'too few calls'
+        WHEN share_comparable < 0.5 THEN 'other audio, cannot tell'
+        WHEN certain AND change_within_source * (share_anger_of_sure - share_anger_of_sure_before) <= 0 THEN 'not among what is sure'
+        WHEN certain THEN if(change_within_source > 0, 'angrier', 'calmer')
+        ELSE 'no clear change'
+    END AS verdict
+FROM compared
+ORDER BY share_anger DESC, queue""",
+    ),
+    "queue_weeks": Query(
+        "How did each queue's anger develop over the 13 weeks up to the end of the period?",
+        f"""SELECT
+    queue,
+    date_trunc('week', call_date)::DATE AS week,
+    count(*) AS scored,
+    weighted_avg(share_anger, scored_speech_s) AS share_anger,
+    share_interval(share_anger, scored_speech_s).low AS share_anger_low,
+    share_interval(share_anger, scored_speech_s).high AS share_anger_high,
+    weighted_avg(share_unsure, scored_speech_s) AS share_unsure
+FROM call_emotions
+WHERE call_date BETWEEN date_trunc('week', $last) - INTERVAL 84 DAYS AND $last AND {OF_QUEUES}
+    AND emotion_role = 'customer' AND scored_speech_s > 0 AND share_anger IS NOT NULL
+GROUP BY ALL
+ORDER BY week, queue""",
     ),
     "latest_day": Query(
         "Which queues lie outside their usual range on the newest day?",

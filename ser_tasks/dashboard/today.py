@@ -108,7 +108,8 @@ def reasons(call: Row, segments: list[Row]) -> str:
 
 
 def _opening(segments: list[Row]) -> list[Row]:
-    chosen, seconds = [], 0.0
+    chosen: list[Row] = []
+    seconds = 0.0
     for each in segments:
         if seconds >= OPENING_S:
             return chosen

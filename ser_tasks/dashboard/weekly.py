@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from importlib.resources import files
@@ -54,8 +54,13 @@ def name_of(monday: date) -> str:
     return f"{monday:%G-W%V}"
 
 
-def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None) -> Weekly:
-    """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links."""
+def make(
+    snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = None, annotations: Mapping[date, str] | None = None
+) -> Weekly:
+    """The page of a week, with only rows that the viewer may see. ``site``: the dashboard that its figures link to; None omits links.
+
+    ``annotations``: what happened on a day (SER_ANNOTATIONS).
+    """
     filters = Filters(monday, monday + timedelta(days=6), () if viewer.everything else viewer.queues)
     long_filters = replace(filters, first=monday - timedelta(weeks=WEEKS - 1))
     values = filters.parameters | {"unit": "week", "newest": filters.last, "latest": filters.last, "week": monday}
@@ -64,7 +69,7 @@ def make(snapshot: Snapshot, viewer: Viewer, monday: date, site: str | None = No
     def of(name: str) -> list[Row]:
         return rows_of(snapshot, viewer, name, long_values if name in LONG_QUERIES else values)
 
-    shown = figures({name: of(name) for name in QUERIES}, values)
+    shown = figures({name: of(name) for name in QUERIES}, values, annotations or {})
     shown |= today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
     shown["hear"] = [row | {"playable": site is not None and viewer.may_play_queue(row["queue"])} for row in shown["hear"]]
     [totals] = rows_of(snapshot, viewer, "totals", long_values)
@@ -109,7 +114,7 @@ def of_lake(lake: str, week: str | None, queues: Collection[str], groups: Collec
     monday = monday_of(week) if week else None
     snapshot = Snapshot(lake)
     check(queues, queues_of(snapshot, OWNER))
-    return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url)
+    return make(snapshot, viewer, monday or newest_week(snapshot.last_day, date.today()), settings.dashboard_url, settings.annotations)
 
 
 def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site: str | None) -> str:
@@ -134,7 +139,9 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
                     f"{percent(row['share_anger'], 1)} (change {100 * row['change']:+.1f} points, {100 * row['change_low']:+.1f} to "
                     f"{100 * row['change_high']:+.1f}; {row['calls']:,} calls scored)."
                 )
-    lines += [f"{row['queue'] or 'Calls without a queue'}: {row['text']} ({row['figures']})." for row in shown["news"] if row["kind"] == "alert"]
+    lines += [
+        f"{row['queue'] or 'Calls without a queue'}: {row['text']} ({row['figures']})." for row in shown["news"] if row["kind"] == "alert"
+    ]
     for row in shown["queues_turned"]:
         lines.append(
             f"{row['queue'] or 'Calls without a queue'}: {'angrier' if row['verdict'] == 'rose' else 'calmer'} since about the week of "
@@ -154,7 +161,8 @@ def _text(title: str, queues: str, filters: Filters, shown: dict[str, Any], site
     lines += [
         "",
         f"The page with the charts is attached: open it in a browser.{behind}",
-        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and emotions of people at work are hidden.",
+        "A model estimates the figures from the sound of customers' voices. They do not judge single callers, and emotions of people at "
+        "work are hidden.",
     ]
     return "\n".join(lines) + "\n"
 

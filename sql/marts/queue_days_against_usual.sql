@@ -5,8 +5,8 @@
 -- the 28 days before (a source counts once 7 such days have calls of it), so that a new codec alone is not news. The range is usual_anger
 -- less and plus three standard deviations (a control chart): how far the queue's days lay from their own usual, widened where the day has
 -- fewer calls than they had, and never less than one call. outside is
--- null where less than half of the day's speech can be compared, fewer than 7 of those days can, or the day has fewer than five calls' worth
--- of speech. Of days on which nothing happened, about
+-- null where less than half of the day's speech can be compared, fewer than 7 of those days can, or so few calls came that the range would
+-- be the whole scale, as with one. Of days on which nothing happened, about
 -- one in 300 lies outside by chance. A queue that stays angry becomes usual after four weeks: see week_on_week and drift.
 WITH by_source AS (
     SELECT
@@ -52,7 +52,7 @@ WITH by_source AS (
     FROM by_day
     WINDOW before AS (PARTITION BY queue ORDER BY call_date RANGE BETWEEN INTERVAL 28 DAYS PRECEDING AND INTERVAL 1 DAY PRECEDING)
 ), judged AS (
-    SELECT *, CASE WHEN usual_days >= 7 AND comparable >= 0.5 AND n >= 5 THEN margin END AS known_margin FROM ranged
+    SELECT *, CASE WHEN usual_days >= 7 AND comparable >= 0.5 AND (usual_anger > margin OR usual_anger + margin < 1) THEN margin END AS known_margin FROM ranged
 )
 SELECT
     call_date,

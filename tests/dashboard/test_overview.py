@@ -18,6 +18,7 @@ from ser_tasks.dashboard.app import create_app
 from ser_tasks.dashboard.queries import QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER
+from ser_tasks.dashboard.words import OUTCOMES
 from ser_tasks.lake import catalog
 from ser_tasks.settings import Settings
 from tests.factories.lakes import Call, good_calls, segment, write_calls
@@ -85,6 +86,11 @@ def rows(part):
     return found[1:]
 
 
+def words(part):
+    """The words of a part of a page."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", part)).split()).replace(" :", ":").replace(" ,", ",")
+
+
 def statement(text):
     """The statement on a page of SQL."""
     return html.unescape(re.search(r"<h2>Statement</h2>\s*<pre[^>]*><code>(.*?)</code>", text, re.DOTALL)[1])
@@ -109,12 +115,23 @@ def same(text, value):
 
 @pytest.mark.parametrize("period", [AROUND_ANGER, {"first": "2025-01-01", "last": "2025-12-31"}], ids=["three weeks", "the year"])
 def test_the_queue_that_turned_angry_comes_first(page, period):
-    part = section(overview(page, **period), "queues")
-    assert f"among the {3 if period is AROUND_ANGER else 52} weeks up to" in part
+    text = overview(page, **period)
+    [news] = re.findall(r"<li.*?</li>", section(text, "today").partition("<h2")[0], re.DOTALL)
+    assert words(news).startswith(f"▲ {ANGRY_QUEUE}: angrier since 21 July (anger in ")
+    assert text.index('id="today"') < text.index('id="period"') and csv_rows(page, "news", **period)[0]["queue"] == ANGRY_QUEUE
+    earlier, *_ = csv_rows(page, "earlier_changes", **period)
+    assert (earlier["queue"], earlier["week"], earlier["verdict"]) == (ANGRY_QUEUE, str(ANGRY_FROM), "rose")
+    assert f"{ANGRY_QUEUE}, week of 21 July 2025: anger" in words(section(text, "queues"))
+
+
+def test_queues_are_compared_in_one_week(page):
+    week = {"first": ANGRY_FROM, "last": ANGRY_FROM + timedelta(days=6)}
+    part = section(overview(page, **week), "queues")
+    assert "The week from 21 July to 27 July is compared with the week before." in part
     first, *others = rows(part)
-    assert first.startswith(f"{ANGRY_QUEUE} week of 21 July") and first.endswith("▲ rose")
-    assert len(others) == len(QUEUES) - 1
-    assert csv_rows(page, "queues", **period)[0]["queue"] == ANGRY_QUEUE
+    assert first.startswith(ANGRY_QUEUE) and first.endswith("▲ rose") and len(others) == len(QUEUES) - 1
+    for period in (week, {"first": "2025-01-01", "last": "2025-12-31"}):
+        assert len({row["week"] for row in csv_rows(page, "queues", **period)}) == 1
 
 
 def test_a_queue_that_stays_angry_is_told_where_the_period_holds_the_week(page):
@@ -135,12 +152,14 @@ def test_on_its_first_angry_day_the_queue_lies_above_its_usual_range(page):
     text = section(overview(page, first=ANGRY_FROM - timedelta(days=6), last=ANGRY_FROM), "latest")
     first, *_ = rows(text)
     assert first.startswith(ANGRY_QUEUE) and first.endswith("▲ above usual") and "<b>1 of " in text
+    assert '<details class="fold" open>' in text
 
 
 def test_a_change_of_codec_is_not_told_as_anger(page):
-    [told] = [row for row in rows(section(overview(page, **AROUND_CODEC), "queues")) if row.startswith(CODEC_QUEUE)]
-    assert "week of 29 September" in told or "no clear change" in told
+    week = {"first": CODEC_FROM, "last": CODEC_FROM + timedelta(days=6)}
+    [told] = [row for row in rows(section(overview(page, **week), "queues")) if row.startswith(CODEC_QUEUE)]
     assert "rose" not in told
+    assert CODEC_QUEUE not in {row["queue"] for row in csv_rows(page, "news") + csv_rows(page, "earlier_changes", **AROUND_CODEC)}
     for days in range(7):
         latest = CODEC_FROM + timedelta(days=days)
         [day] = csv_rows(page, "latest_day", first=latest, last=latest, queue=CODEC_QUEUE)
@@ -157,7 +176,7 @@ def test_the_missing_night_is_named_and_what_was_not_scored(page):
     part = section(overview(page, first="2025-11-01", last="2025-11-30"), "health")
     assert f"Missing: {MISSING_NIGHT}." in part
     told = rows(part)
-    assert told[0].startswith("scored ") and "no speech no speech no_speech: made up" in told[1]
+    assert told[0].startswith("scored ") and "no speech to score : no caller speaks Details no_speech: no_speech" in told[1]
     assert [row.split(",")[0] for row in told if row.endswith(" dB")] == ["ULAW", "GSM610"]
     ended = csv_rows(page, "not_scored", first="2025-11-01", last="2025-11-30")
     assert math.isclose(sum(float(row["share_of_recordings"]) for row in ended), 1)
@@ -170,7 +189,11 @@ def test_the_missing_night_is_named_and_what_was_not_scored(page):
 @pytest.mark.parametrize("name", QUERIES)
 def test_the_statement_that_is_shown_makes_the_rows_of_the_csv(page, lake_itself, name):
     """It is run over the lake's own parts, as `ser sql` does: not over the dashboard's copy."""
-    query = AROUND_ANGER if name in ("nights", "totals", "turns") else {**AROUND_CODEC, "queue": ["returns", "sales"]}
+    query = (
+        AROUND_ANGER
+        if name in ("nights", "totals", "turns", "news", "earlier_changes", "to_hear")
+        else {**AROUND_CODEC, "queue": ["returns", "sales"]}
+    )
     shown = page.get(f"/sql/{name}?" + urlencode(query, doseq=True))
     assert shown.status_code == 200
     wanted = lake_itself.execute(statement(shown.text)).to_arrow_table().to_pylist()
@@ -191,14 +214,14 @@ def test_the_tiles_say_what_the_totals_are(page):
         "Anger": f"{100 * float(totals['share_anger']):.1f} %",
         "Negative emotions": f"{100 * float(totals['share_negative']):.1f} %",
         "Not sure": f"{100 * float(totals['share_unsure']):.1f} %",
-        "Escalated": f"{int(totals['escalated']):,}",
+        "Escalated": f"{int(totals['escalated']) - int(totals['deescalated']):+d}",
     }
 
 
 def test_each_number_leads_to_its_calls(page):
     text = overview(page, **AROUND_ANGER)
     [totals] = csv_rows(page, "totals", **AROUND_ANGER)
-    tiles = re.findall(r'<dt>([^<]*)</dt><dd><a href="([^"]*)"', section(text, "period"))
+    tiles = re.findall(r'<dt>([^<]*)</dt><dd>(?:[+-]\d+</dd><dd class="note">)?<a href="([^"]*)"', section(text, "period"))
     calls = {"Calls": "calls", "Escalated": "escalated"}
     wanted = [(html.unescape(link), totals[calls.get(name, "scored")]) for name, link in tiles]
     assert len(wanted) == 6
@@ -207,7 +230,7 @@ def test_each_number_leads_to_its_calls(page):
     latest = csv_rows(page, "latest_day", **AROUND_ANGER)
     wanted += [(_link(section(text, "latest"), row["queue"]), row["calls"]) for row in latest]
     ended = [row for row in csv_rows(page, "not_scored", **AROUND_ANGER) if row["outcome"] not in ("quarantined", "failed")]
-    wanted += [(_link(section(text, "health"), row["outcome"].replace("_", " ")), row["recordings"]) for row in ended]
+    wanted += [(_link(section(text, "health"), OUTCOMES[row["outcome"]]), row["recordings"]) for row in ended]
     cells = csv_rows(page, "hours", **AROUND_ANGER)
     links = [html.unescape(link) for link in re.findall(r'<td class="(?:level-\d|few)"><a href="([^"]*)"', section(text, "hours"))]
     assert len(links) == len(cells)
@@ -220,7 +243,7 @@ def test_each_number_leads_to_its_calls(page):
 
 
 def _link(part, name):
-    [link] = re.findall(rf'<a href="(/calls[^"]*)"[^>]*>(?:<span[^>]*>)?{name}<', part)
+    link, *_ = re.findall(rf'<a href="(/calls[^"]*)"[^>]*>(?:<span[^>]*>)?{name}<', part)
     return html.unescape(link)
 
 
@@ -297,7 +320,7 @@ def test_few_days_are_not_called_usual(small_page):
 def test_the_note_on_what_the_model_cannot_tell_is_on_every_overview(page, small_page):
     for text in (overview(small_page), overview(page, first="2020-01-01", last="2020-01-31")):
         part = section(text, "limits")
-        assert "Limits of these figures" in part and "agents are never scored" in part and "about 5 in 10" in part
+        assert "Limits of these figures" in part and "emotions of people at work are hidden here" in part and "about 5 in 10" in part
 
 
 def test_the_trend_says_where_a_line_has_another_profile(page):

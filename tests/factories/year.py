@@ -82,8 +82,11 @@ def escalating() -> str:
     return duckdb.sql("SELECT md5('customer escalating')").fetchone()[0]  # type: ignore[index]
 
 
-def make_year(lake: Path | str, calls: int = 30_000, seed: int = 7, segments: bool = True) -> dict[str, int]:
-    """Writes about so many calls of the year, with their segments if wanted, and returns rows by table."""
+def make_year(lake: Path | str, calls: int = 30_000, seed: int = 7, segments: bool = True, stories: bool = True) -> dict[str, int]:
+    """Writes about so many calls of the year, with their segments if wanted, and returns rows by table.
+
+    Without ``stories`` no queue turns angry or changes its codec, and no caller escalates: nothing may be told of it.
+    """
     draw = np.random.default_rng(seed)
     mood = draw.normal(0, 0.15, (DAYS, len(QUEUES)))
     """How far a day of a queue is above or below its usual anger, as a logarithm."""
@@ -91,7 +94,7 @@ def make_year(lake: Path | str, calls: int = 30_000, seed: int = 7, segments: bo
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for first in range(0, DAYS, DAYS_AT_ONCE):
-            made = _calls(draw, np.arange(first, min(DAYS, first + DAYS_AT_ONCE)), calls, mood)
+            made = _calls(draw, np.arange(first, min(DAYS, first + DAYS_AT_ONCE)), calls, mood, stories)
             spoken = _segments(draw, made)
             _summarise(made, spoken)
             for table, given in _GIVEN.items():
@@ -101,7 +104,7 @@ def make_year(lake: Path | str, calls: int = 30_000, seed: int = 7, segments: bo
     return rows
 
 
-def _calls(draw: np.random.Generator, days: np.ndarray, calls: int, mood: np.ndarray) -> dict[str, Any]:
+def _calls(draw: np.random.Generator, days: np.ndarray, calls: int, mood: np.ndarray, stories: bool) -> dict[str, Any]:
     """A column each of what is true of the calls of these days, and of the lines they came on."""
     weekday = (days + FIRST_DAY.weekday()) % 7
     busy = np.array([1.3, 1.1, 1.0, 1.0, 1.0, 0.7, 0.5])[weekday]
@@ -109,12 +112,12 @@ def _calls(draw: np.random.Generator, days: np.ndarray, calls: int, mood: np.nda
     number = len(day)
     queue = draw.choice(len(QUEUES), number, p=QUEUE_SHARES)
     customer = np.where(draw.random(number) < 0.3, draw.integers(0, calls // 12, number), -1 - np.arange(number) - 10**7 * (1 + days[0]))
-    escalating = np.isin(day, np.linspace(20, 340, ESCALATING_CALLS).astype(int)) & (np.diff(day, prepend=-1) > 0)
+    escalating = np.isin(day, np.linspace(20, 340, ESCALATING_CALLS).astype(int)) & (np.diff(day, prepend=-1) > 0) & stories
     step = np.searchsorted(np.linspace(20, 340, ESCALATING_CALLS).astype(int), day)
-    other_codec = np.where((queue == QUEUES.index(CODEC_QUEUE)) & (day >= (CODEC_FROM - FIRST_DAY).days), 0.9, 0.05)
+    other_codec = np.where((queue == QUEUES.index(CODEC_QUEUE)) & (day >= (CODEC_FROM - FIRST_DAY).days) & stories, 0.9, 0.05)
     codec = (draw.random(number) < other_codec).astype(int)
     anger = np.array(USUAL_ANGER)[queue] * np.exp(mood[day, queue])
-    anger *= np.where((queue == QUEUES.index(ANGRY_QUEUE)) & (day >= (ANGRY_FROM - FIRST_DAY).days), ANGRIER, 1)
+    anger *= np.where((queue == QUEUES.index(ANGRY_QUEUE)) & (day >= (ANGRY_FROM - FIRST_DAY).days) & stories, ANGRIER, 1)
     interrupted = draw.poisson(0.8, number)
     anger = np.clip(anger * draw.gamma(0.7, 1 / 0.7, number) * (0.7 + 0.375 * interrupted), 0, 0.9)
     anger = np.where(escalating, 0.05 + 0.09 * step, anger)

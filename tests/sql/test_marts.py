@@ -497,10 +497,39 @@ def test_worst_calls_do_not_go_by_length(over):
         calls[-1].facts["duration_s"] = float(seconds)
     found = rows(
         over(calls),
-        "SELECT fifth, avg(anger_score) AS score FROM (SELECT *, ntile(5) OVER (ORDER BY duration_s) AS fifth FROM worst_calls) GROUP BY fifth",
+        "SELECT avg(anger_score) AS score FROM (SELECT *, ntile(5) OVER (ORDER BY duration_s) AS fifth FROM worst_calls) GROUP BY fifth",
     )
     scores = [row["score"] for row in found]
     assert len(scores) == 5 and max(scores) - min(scores) < 0.03 < min(scores), scores
+
+
+def test_queue_days_against_usual_say_nothing_of_one_call(over):
+    """A range of 0 to 100 % is no usual range: of one call on a day it is left out, of many it is stated."""
+    before = [call(day=DAY - timedelta(days=n), anger=0.1, seconds=60, queue=name) for n in range(1, 15) for name in ("one", "many")]
+    today = [call(anger=0.1, seconds=60, queue="one"), *(call(anger=0.1, seconds=60, queue="many") for _ in range(40))]
+    found = {row["queue"]: row for row in rows(over(before + today), f"FROM queue_days_against_usual WHERE call_date = '{DAY}'")}
+    assert (found["one"]["outside"], found["one"]["usual_low"]) == (None, None) and found["one"]["usual_days"] >= 7
+    assert found["many"]["outside"] == "usual" and found["many"]["usual_high"] < 0.2
+
+
+def test_week_on_week_says_too_few_calls_and_does_not_go_by_unsure(over):
+    weeks = {"few": (4, 4), "unsure": (60, 60), "languages": (60, 60)}
+    calls = []
+    for queue, numbers in weeks.items():
+        for later, number in enumerate(numbers):
+            for place in range(number):
+                day = MONDAY + timedelta(days=7 * later + place % 7)
+                facts = {"few": {"anger": 0.9 * later}, "unsure": {"anger": 0.3 - 0.2 * later, "unsure": 0.7 * later}}.get(queue, {})
+                if queue == "languages":  # each language is as angry as before; the second is spoken more
+                    other = place % 10 < (1, 9)[later]
+                    facts = {"anger": 0.5 if other else 0.05, "language": "fr" if other else "de"}
+                calls.append(call(day=day, seconds=60, queue=queue, **facts))
+    found = {row["queue"]: row for row in rows(over(calls), "FROM week_on_week")}
+    assert found["few"]["verdict"] == "too few calls"
+    assert found["unsure"]["verdict"] == "not among what is sure" and found["unsure"]["change"] < 0
+    sure = [found["unsure"][f"share_anger_of_sure{when}"] for when in ("_before", "")]
+    assert sure == pytest.approx([0.3, 1 / 3])
+    assert found["languages"]["change"] > 0.3 and found["languages"]["verdict"] == "not within a codec"
 
 
 def test_best_calls(over, lake):
@@ -615,7 +644,7 @@ def test_week_on_week_tells_callers_from_codecs(over):
         "new codec": "other codec, cannot tell",
         "never angry": "no clear change",
         None: "no clear change",
-        "one call": "no clear change",
+        "one call": "too few calls",
     }
     assert found["more of a codec"]["change"] == pytest.approx(0.8 * 0.7) and abs(found["more of a codec"]["change_within_source"]) < 1e-6
     assert (found["new codec"]["share_comparable"], found["new codec"]["change_within_source"], found["new codec"]["p_value"]) == (
@@ -716,7 +745,7 @@ def test_queue_days_against_usual(over):
 def test_queue_days_against_usual_of_one_call_are_never_outside(over):
     calls = [call(day=DAY - timedelta(days=number), anger=0.0) for number in range(1, 29)]
     (row,) = rows(over([*calls, call(anger=1.0)]), f"FROM queue_days_against_usual WHERE call_date = DATE '{DAY}'")
-    assert (row["usual_high"], row["outside"]) == (1, "usual")
+    assert (row["usual_high"], row["outside"]) == (None, None)
 
 
 def test_drift(over):

@@ -274,6 +274,7 @@ def test_numbers_lead_to_the_calls_behind_them_and_a_call_leads_back(chromium, d
             page.wait_for_url("**/calls?**")
             assert wanted in page.inner_text("main"), title
             page.goto("/")
+        page.click("text=Show the hours")
         cell = page.locator(".heat a").first
         scored = count_of(re.search(r"([\d,]+) calls? scored", cell.get_attribute("aria-label"))[1])
         cell.click()
@@ -345,6 +346,7 @@ def test_a_demo_call_plays_from_where_one_clicks(chromium, demo, name):
         link = page.evaluate("audio.currentSrc")
         assert link.startswith(demo.site)
         watch(page)
+        page.click("section[aria-labelledby=segments] summary")
         page.click("table.segments tbody tr:last-child a")
         wait(page, f"audio.currentTime >= {long_s * 0.6}")
         page.focus("#timeline")
@@ -416,6 +418,7 @@ def test_a_call_of_an_hour_is_shown_and_paged(chromium, tmp_path):
         page.goto("/calls/id-hour#t=3000")
         assert page.inner_text("#now").startswith("50:00 of 1:00:00: Customer")
         assert "Page 1 of 5" in page.inner_text("#main") and page.evaluate("document.documentElement.scrollWidth") == 375
+        page.click("section[aria-labelledby=segments] summary")
         page.click("text=Later")
         page.wait_for_url("**segments=2**")
         assert page.inner_text("table.segments tbody tr:first-child th") == "13:20"
@@ -534,8 +537,8 @@ def test_half_a_night_shows_what_is_done_and_later_the_rest(chromium, tmp_path):
 
 def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo):
     """axe finds nothing serious on any kind of page, on a desk, on a phone, and in the dark; what it calls minor is let be."""
-    most = ["/", "/calls", demo.opus, "/sql/totals"]
-    rest = ["/calls?page=9", "/calls/id-mono", "/calls/id-unlucky", "/calls/none"]
+    most = ["/", "/queues", "/queues/sales", "/lists/best-calls", "/calls", demo.opus, "/sql/totals"]
+    rest = ["/lists", "/lists/mood-turns", "/calls?longer=1", "/calls?page=9", "/calls/id-mono", "/calls/id-unlucky", "/calls/none"]
     found = []
     for scheme, paths, sizes in (("light", [*most, *rest, "/sql/worst_calls"], (DESK, PHONE)), ("dark", most, (DESK,))):
         with visiting(chromium, demo.site, expected=(404,), color_scheme=scheme) as page:
@@ -549,6 +552,42 @@ def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo)
                         if each["impact"] in ("serious", "critical"):
                             found += [f"{path} {scheme} {size['width']}: {each['id']}: {node['html'][:160]}" for node in each["nodes"][:3]]
     assert not found, "\n".join(found)
+
+
+def test_a_view_is_saved_under_a_name_and_found_again(chromium, demo):
+    with visiting(chromium, demo.site) as page:
+        page.goto("/calls?queue=sales&sort=angriest")
+        page.click("text=Views")
+        page.fill("#view-name", "Angry <sales>")
+        page.keyboard.press("Enter")
+        page.goto("/")
+        page.click("text=Views")
+        page.click("#views-list a")
+        page.wait_for_url("**/calls?queue=sales&sort=angriest")
+        page.click("text=Views")
+        page.click("text=Remove")
+        assert page.locator("#views-list li").count() == 0
+
+
+def test_a_call_to_hear_plays_at_its_moment_without_leaving_the_page(chromium, demo):
+    with visiting(chromium, demo.site) as page:
+        page.goto("/")
+        button = page.locator("a.play[data-src]").first
+        at = float(button.get_attribute("data-at"))
+        button.focus()
+        page.keyboard.press("Enter")
+        wait(page, f"document.getElementById('today-audio').currentTime > {at} + 0.2")
+        assert page.is_visible("#today-player") and page.url.rstrip("/") == demo.site
+        assert page.evaluate("document.getElementById('today-audio').currentTime") < at + 30
+
+
+def test_today_is_above_the_fold_and_the_page_is_short(chromium, demo):
+    for size, longest in ((DESK | {"height": 800}, 2200), (PHONE | {"width": 375, "height": 812}, 4000)):
+        with visiting(chromium, demo.site, size) as page:
+            page.goto("/")
+            end = page.evaluate("document.querySelector('.hear').getBoundingClientRect().bottom")
+            assert end <= size["height"], size
+            assert page.evaluate("document.documentElement.scrollHeight") <= longest
 
 
 def test_print_has_the_figures_and_no_buttons(chromium, demo):
