@@ -229,7 +229,7 @@ def labelled(lake, sample, truth, reviewer="ann", calls=None):
 def test_measured_shares_are_right_on_average(tmp_path, judged):
     """300 draws of one population: the mean estimate is the truth, that of half-judged samples included; unweighted, it is not."""
     lake = str(tmp_path)
-    truth = population(lake)
+    truth = population(lake, 180)
     answers = {}
 
     def once(sql, parameters):  # the calls stay the same: only the draw differs
