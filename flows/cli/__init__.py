@@ -39,6 +39,6 @@ COMMANDS = (
 
 for command in COMMANDS:
     app.command()(plain_errors(command))
-for command in (reviews.draw, reviews.export):
-    reviews.reviews.command()(plain_errors(command))
+reviews.reviews.command()(plain_errors(reviews.draw))
+reviews.reviews.command()(plain_errors(reviews.export))
 app.add_typer(reviews.reviews, name="reviews")

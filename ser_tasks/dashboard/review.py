@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -91,7 +92,14 @@ def save(request: Request, recording_id: str, viewer: TheViewer) -> Response:
 def _review(form: dict[str, str], reviewer: str, stretch: Stretch | None, judged: Row, blind: bool, sample: str | None) -> Review:
     emotion, score = _of_model(judged, stretch is None)
     do, note = form.get("do", ""), form.get("note", "").strip() or None
-    facts = {"stretch": stretch, "note": note, "blind": blind, "model_emotion": emotion, "model_score": score, "sample_id": sample}
+    facts: dict[str, Any] = {
+        "stretch": stretch,
+        "note": note,
+        "blind": blind,
+        "model_emotion": emotion,
+        "model_score": score,
+        "sample_id": sample,
+    }
     if do == "agree":
         if blind:
             raise ValueError("without the score in view there is nothing to agree with: say which emotion you hear.")

@@ -98,7 +98,7 @@ def meanings(view: View) -> dict[str, str]:
     ``call_emotions`` comes first. ``_low`` and ``_high`` are the ends of an interval. A column with no meaning is not in the answer.
     """
     table = view.name.removesuffix("_all")
-    tables = [table] if table in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
+    tables = [table] if table in TABLES else ["call_emotions", "outcomes", "runs", "segments", "reviews", "review_samples"]
     known = dict(COMMON_MEANINGS)
     for name in reversed(tables):
         known |= {field.name: field.metadata[b"meaning"].decode() for field in TABLES[name]}
