@@ -177,6 +177,9 @@ def test_the_blind_page_contains_no_score_before_the_judgement(lake):
     assert "0.88" in after  # of the call, which was judged
     assert "0.80" not in after  # of a stretch, which was not
     assert ask(lake, "SELECT verdict, blind FROM reviews") == [("wrong", True)]
+    for stretch in ("", STRETCH):  # who judges again has seen the score; of the stretch they have not
+        site.post("/calls/id-angry/reviews", data={"token": token, "do": "emotion:anger", "blind": "yes", "stretch": stretch})
+    assert ask(lake, "SELECT start_s, blind FROM reviews ORDER BY reviewed_at") == [(None, True), (None, False), (2.0, True)]
 
 
 def test_blind_reviewers_do_not_see_what_others_heard(lake):
