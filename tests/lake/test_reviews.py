@@ -372,7 +372,7 @@ def test_queues_are_named_as_json(tmp_path):
 
 
 def test_a_lake_in_s3_keeps_reviews_of_several_writers(s3):
-    lake = f"s3://{s3.bucket}/reviewed" if hasattr(s3, "bucket") else s3.uri("reviewed")
+    lake = f"s3://{s3.bucket('lake')}/reviewed"
     write_calls(lake, [angry()])
     for reviewer in ("ann", "ben"):
         reviews.write(open_store(lake), HERE, Review("agree", reviewer, "anger"))
