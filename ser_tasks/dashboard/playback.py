@@ -139,7 +139,7 @@ class Playback:
 
     def fetch(self, call: dict[str, Any], folder: Path) -> Path:
         """The call's recording as the store holds it: a local path, in ``folder`` where it is downloaded. Raises PlaybackError."""
-        path, _ = self._from_store(call, lambda store, key: store.fetch(key, call["etag"], folder))
+        path, _ = self._from_store(call, lambda store, key, etag: store.fetch(key, etag, folder))
         return path
 
     def _decoded(self, call: dict[str, Any]) -> Path:

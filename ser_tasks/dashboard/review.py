@@ -46,7 +46,6 @@ def review_page(request: Request, recording_id: str, viewer: TheViewer, sample: 
         request,
         "review.html",
         call=known | {name: row[name] for name in ("channels", "channel_roles")},
-        token=forms.token(request),
         timeline=draw(unscored, row["duration_s"] or 0.0, None, [None] * 4),
         spoken=[
             [round(each["start_s"], 2), round(each["end_s"], 2), f"{ROLE_NAMES.get(each['role'], 'Role unknown')} speaks"]

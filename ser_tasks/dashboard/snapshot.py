@@ -37,6 +37,9 @@ MATERIALISED_MARTS = ("queue_days_against_usual", "turning_weeks", "week_on_week
 NEWEST = "SELECT * EXCLUDE (part) FROM parts.{} SEMI JOIN newest USING (recording_id, chunk_id, version, part)"
 """The rows of the versions that the snapshot has in ``newest``, whatever was published since; today's are those of the staging view."""
 
+LABEL = "CASE WHEN unsure THEN 'unsure' WHEN NOT unsure THEN emotion END AS label"
+"""As in the staging views of segments."""
+
 REPEATED = """
     SELECT call_id, call_date, call_id_source, recording_id, started_at, duration_s, outcome, scored_speech_s, channels
     FROM call_emotions
@@ -166,7 +169,7 @@ def _copy(connection: duckdb.DuckDBPyConnection) -> None:
     for view in ("recordings", "recordings_all", "outcomes_all", "superseded", "call_emotions_all", "segments", "segments_all"):
         columns = {"call_emotions_all": CALLS, "segments": SEGMENTS, "segments_all": SEGMENTS}.get(view, "*")
         sql = (sql_views.SQL_FOLDER / "staging" / f"{view}.sql").read_text(encoding="utf-8")
-        sql = NEWEST.format(view) if view == "segments" else sql
+        sql = f"SELECT *, {LABEL} FROM ({NEWEST.format(view)})" if view == "segments" else sql
         run(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM (\n{sql}\n) SEMI JOIN newest USING (recording_id)")
     for table in reviews.TABLES:  # refresh_reviews fills them; the views over them are filtered as newest is
         run(f"CREATE TABLE copy.{table} AS FROM parts.{table} LIMIT 0")

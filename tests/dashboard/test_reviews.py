@@ -312,7 +312,7 @@ def test_what_was_played_is_logged_from_when_to_when(tmp_path):
         base_url="http://127.0.0.1",
         follow_redirects=False,
     )
-    token = re.search(r'data-token="(\w+)"', site.get("/calls/id-angry", headers=as_("sue", "sales")).text)[1]
+    token = re.search(r'name="form-token" content="(\w+)"', site.get("/calls/id-angry", headers=as_("sue", "sales")).text)[1]
     report = {"token": token, "from_s": "3.0", "to_s": "12.5", "elapsed_s": "10"}
     assert site.post("/calls/id-angry/listened", data=report, headers=as_("sue", "sales")).status_code == 204
     assert site.post("/calls/id-worse/listened", data=report, headers=as_("sue", "sales")).status_code == 404

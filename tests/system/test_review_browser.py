@@ -161,3 +161,15 @@ def test_review_pages_are_accessible_and_fit_a_phone(chromium, site):
                         if each["impact"] in ("serious", "critical"):
                             found += [f"{path} {scheme} {size['width']}: {each['id']}: {node['html'][:160]}" for node in each["nodes"][:3]]
     assert not found, "\n".join(found)
+
+
+def test_what_is_played_on_the_first_page_is_in_the_listening_log_too(chromium, site):
+    address, lake = site
+    with visiting(chromium, address) as page:
+        page.goto("/")
+        page.locator(f'a.play[data-src*="{CALL}"]').first.click()
+        wait(page, "!sound.paused && sound.currentTime > 0.3")
+        page.evaluate("sound.pause()")
+        page.wait_for_timeout(500)
+    kinds = {each.kind for each in access_log.read(access_log.folder_of(lake, Settings())) if each.call == CALL}
+    assert {"listening", "listened"} <= kinds
