@@ -38,7 +38,7 @@ def backfill(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     """
     if last < first:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
-    preflight(recordings, lake, run_settings(Settings(), model, policy), device)
+    preflight(recordings, lake, run_settings(Settings(), model, policy, lake), device)
     log = get_run_logger()
     handled: dict[str, int] = {}
     bad: dict[date, str] = {}

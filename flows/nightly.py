@@ -94,7 +94,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     Raises IncompleteNightError, with everything that could be done published, where a chunk or a check failed.
     """
     log = get_run_logger()
-    settings = run_settings(Settings(), model, policy)
+    settings = run_settings(Settings(), model, policy, lake)
     if retry_given_up:
         settings = settings.model_copy(update={"retry_given_up": True})
     if settings.cluster:

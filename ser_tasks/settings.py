@@ -168,7 +168,7 @@ class Settings(BaseSettings):
     keep_calls_days: int | None = Field(
         None,
         gt=0,
-        description="Age in days after which `ser retention` deletes a day's call_emotions, reports and alerts. Unset: never.",
+        description="Age in days after which `ser retention` deletes a day's call_emotions, reviews, reports and alerts. Unset: never.",
     )
     access_log: str | None = Field(
         None,

@@ -1,6 +1,6 @@
 """The command line, ``ser``: one module for each group of commands. ``ser --help`` lists them in the order of ``COMMANDS``."""
 
-from flows.cli import lake, models, nightly, pages, privacy
+from flows.cli import lake, models, nightly, pages, privacy, reviews
 from flows.cli.app import app, plain_errors
 
 __all__ = ["COMMANDS", "app"]
@@ -34,7 +34,11 @@ COMMANDS = (
     pages.weekly,
     privacy.access,
     privacy.compliance,
+    reviews.promote,
 )
 
 for command in COMMANDS:
     app.command()(plain_errors(command))
+reviews.reviews.command()(plain_errors(reviews.draw))
+reviews.reviews.command()(plain_errors(reviews.export))
+app.add_typer(reviews.reviews, name="reviews")

@@ -54,12 +54,12 @@ def _log_export(lake: str, statement: str) -> None:
     from ser_tasks.settings import Settings
 
     try:
-        AccessLog(lake, Settings()).write(_user(), "sql_export", detail=without_values(statement))
+        AccessLog(lake, Settings()).write(user(), "sql_export", detail=without_values(statement))
     except OSError as error:
         typer.echo(f"ser: this export is not in the access log, which cannot be written (SER_ACCESS_LOG): {error}", err=True)
 
 
-def _user() -> str:
+def user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a passwd entry

@@ -59,7 +59,7 @@ def train(
         given |= {"--priors": priors, "--folds": folds or None, "--allow-leak": allow_leak or None}
         if ignored := [option for option, value in given.items() if value is not None]:
             raise ValueError(f"{', '.join(ignored)} would be ignored: --on keeps all of a bundle but its heads. Leave it out.")
-        _train_on_top(on, data, out, name, _plan(seed, device, workers, cache))
+        _train_on_top(on, data, out, name, plan_of(seed, device, workers, cache))
         return
     from ser_tasks.datasets.conditions import CONDITIONS
     from ser_tasks.evaluation.report import write_history
@@ -70,7 +70,7 @@ def train(
     model, emotions = model or "ge2e_tcn", _emotions("anger,happiness,neutral,sadness" if labels is None else labels) or ()
     scored = _emotions(conditions) or tuple(CONDITIONS)
     spec = ModelSpec(model, emotions, recipe_of(model, features, epochs=epochs), name or model, priors=_shares(priors))
-    training = train_bundle(data, spec, out, _plan(seed, device, workers, cache, allow_leak), folds, scored)
+    training = train_bundle(data, spec, out, plan_of(seed, device, workers, cache, allow_leak), folds, scored)
     write_history(training.history, out / "history.svg")
     training.rows.to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(training.corpora))
@@ -91,7 +91,7 @@ def _train_on_top(on: str, data: list[Path], out: Path, name: str | None, plan: 
     typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Use it by --model {out}.")
 
 
-def _plan(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":
+def plan_of(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":
     from ser_tasks.evaluation.plan import Plan, default_cache
     from ser_tasks.inference.scorer import choose_device
     from ser_tasks.pipeline.worker_pool import cores
@@ -172,7 +172,7 @@ def evaluate(
         raise ValueError("--calls, --adapt and --split exclude each other: a bundle is adapted and scores calls. Leave --split out.")
     if not calls and (number or noise):
         raise ValueError("--number and --noise would be ignored: they are of composed calls. Add --calls.")
-    model, plan = model or Settings().model, _plan(seed, device, workers, cache, allow_leak)
+    model, plan = model or Settings().model, plan_of(seed, device, workers, cache, allow_leak)
     if calls:
         options = {"noise": noise, "adapt": adapt is not False, "unheard_only": unheard_only} | ({"number": number} if number else {})
         _evaluate_on_calls(model, data, plan, out, options)
@@ -241,7 +241,7 @@ def league(
     from ser_tasks.training.leaderboard import league_markdown
 
     learners = [name.strip() for name in models.split(",")] if models else None
-    plan = _plan(seed, Device.cpu, workers, cache)
+    plan = plan_of(seed, Device.cpu, workers, cache)
     table = run_league(data, out, plan, learners=learners, labels=_emotions(labels), n_folds=folds, epochs=epochs)
     Console(width=None if sys.stdout.isatty() else 160).print(Markdown(league_markdown(table)))
 

@@ -116,7 +116,7 @@ def _preflight(
     from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
     from ser_tasks.settings import Settings
 
-    settings = run_settings(Settings(), model, policy)
+    settings = run_settings(Settings(), model, policy, lake)
     preflight(recordings, lake, settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)
@@ -235,7 +235,7 @@ def adapt(
     from ser_tasks.query import formats
     from ser_tasks.settings import Settings, checked_line_facts
 
-    settings = run_settings(Settings(), model, policy)
+    settings = run_settings(Settings(), model, policy, lake)
     if by is not None:
         facts = tuple(fact.strip() for fact in by.split(",") if fact.strip())
         settings = settings.model_copy(update={"line_by": checked_line_facts(facts)})

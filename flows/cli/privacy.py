@@ -18,10 +18,14 @@ def access(
         bool, typer.Option("--forget", help="Take the ids of calls that ser erase has erased from the lake out of the log; list nothing.")
     ] = False,
     format: Annotated[Format, typer.Option(help="Format of the list.")] = Format.table,
+    sql: Annotated[
+        str | None, typer.Option(help="A query of the tables accesses and listening (who, which call, from when to when), instead.")
+    ] = None,
 ) -> None:
     """List who listened to recordings, opened pages of calls or exported rows, and when (SER_ACCESS_LOG), oldest first.
 
-    Example: `ser access --lake s3://lake/emotions --call 4711 --since 2026-11-01`
+    Example: `ser access --lake s3://lake/emotions --call 4711 --since 2026-11-01`,
+    or `ser access --lake s3://lake/emotions --sql "SELECT who, call, began, ended FROM listening"`
     """
     import sys
 
@@ -43,14 +47,16 @@ def access(
     calls = {call, *recordings_of(store, [Subject("call", call)])} if call is not None else None
     first = str(parse_day(since)) if since else ""
     entries = list(access_log.read(folder))
+    columns = ("at", "who", "kind", "call", "detail", "began", "from_s", "to_s")
     rows = [
-        {"at": each.at, "who": each.who, "kind": each.kind, "call": each.call, "detail": each.detail}
+        {name: getattr(each, name) for name in columns}
         for each in entries
         if each and each.lake == access_log.plain(store.uri) and each.at >= first
         if (calls is None or each.call in calls) and (who is None or each.who == access_log.plain(who))
     ]
-    columns = ("at", "who", "kind", "call", "detail")
     table = pa.table({name: pa.array([row[name] for row in rows], pa.string()) for name in columns})
+    if sql is not None:
+        table = access_log.query(table, sql)
     formats.write(table.to_reader(), sys.stdout.buffer, format.value, shown_rows=None, whole=True)
     if broken := entries.count(None):
         typer.echo(f"ser: {broken} lines of {folder} cannot be read: writes that were cut off, or changes by hand.", err=True)

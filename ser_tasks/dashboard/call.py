@@ -7,7 +7,6 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
-from ser_tasks.dashboard import forms
 from ser_tasks.dashboard.calls import in_zone
 from ser_tasks.dashboard.pages import NOT_LOGGED, Row, TheFilters, TheViewer, fetch, log_access, page
 from ser_tasks.dashboard.playback import Playback, PlaybackError
@@ -119,7 +118,6 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         others=_other_calls(request, row),
         problem=problem_of(request.app.state.playback, row, viewer),
         review=panel(request, row, segment_rows, blind=False),
-        token=forms.token(request),
     )
 
 

@@ -7,6 +7,7 @@ from fastapi import Depends, HTTPException, Request, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from ser_tasks.dashboard import forms
 from ser_tasks.dashboard.filters import FilterError, Filters, filters
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import Viewer, viewer
@@ -68,6 +69,7 @@ def fetch_to_review(request: Request, sql: str, parameters: dict[str, Any] | Non
 def page(request: Request, template: str, /, status_code: int = 200, **values: Any) -> Response:
     """The page of a template of ``templates/``, with the values that all templates use."""
     known = {
+        "form_token": forms.token(request) if hasattr(request.state, "viewer") else None,
         "viewer": getattr(request.state, "viewer", None),
         "snapshots": request.app.state.snapshots,
         "snapshot": request.state.snapshot,

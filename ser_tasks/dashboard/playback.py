@@ -137,6 +137,11 @@ class Playback:
             return path, NATIVE_TYPES[call["container"], call["codec"]]
         return self._decoded(call), "audio/wav"
 
+    def fetch(self, call: dict[str, Any], folder: Path) -> Path:
+        """The call's recording as the store holds it: a local path, in ``folder`` where it is downloaded. Raises PlaybackError."""
+        path, _ = self._from_store(call, lambda store, key, etag: store.fetch(key, etag, folder))
+        return path
+
     def _decoded(self, call: dict[str, Any]) -> Path:
         name = hashlib.sha256(f"{call['recording_id']} {call['etag']}".encode("utf-8", "surrogateescape")).hexdigest()
         path = self._scratch / f"{name[:32]}.wav"

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -44,7 +46,6 @@ def review_page(request: Request, recording_id: str, viewer: TheViewer, sample: 
         request,
         "review.html",
         call=known | {name: row[name] for name in ("channels", "channel_roles")},
-        token=forms.token(request),
         timeline=draw(unscored, row["duration_s"] or 0.0, None, [None] * 4),
         spoken=[
             [round(each["start_s"], 2), round(each["end_s"], 2), f"{ROLE_NAMES.get(each['role'], 'Role unknown')} speaks"]
@@ -68,6 +69,7 @@ def save(request: Request, recording_id: str, viewer: TheViewer) -> Response:
     try:
         stretch, judged = _stretch(form.get("stretch", ""), segments_of(request, row))
         review = _review(form, viewer_name(request), stretch, judged or row, blind, _of_sample(request, sample, recording_id, stretch))
+        review = replace(review, blind=blind and not _was_shown(request, recording_id, stretch))
         where = {name: row[name] for name in ("day", "version", "chunk_id", "recording_id", "etag", "call_id", "model")}
         reviews.write(open_store(request.app.state.lake), reviews.Call(**where), review)
     except CallGoneError as error:
@@ -78,7 +80,7 @@ def save(request: Request, recording_id: str, viewer: TheViewer) -> Response:
         log.error("A review could not be written to the lake: %s", error)
         raise HTTPException(503, NOT_SAVED) from None
     if "application/json" in request.headers.get("Accept", ""):
-        shown = {"judged": judged_of(request, recording_id, blind), "clock": clock, "next": None}
+        shown = {"judged": judged_of(request, recording_id, own=blind), "clock": clock, "next": None}
         if sample:
             shown["next"] = next_call(request, sample, recording_id)
         html = ENVIRONMENT.get_template("review_judged.html").render(review=shown | {"sample": sample}, root=request.state.prefix)
@@ -91,7 +93,14 @@ def save(request: Request, recording_id: str, viewer: TheViewer) -> Response:
 def _review(form: dict[str, str], reviewer: str, stretch: Stretch | None, judged: Row, blind: bool, sample: str | None) -> Review:
     emotion, score = _of_model(judged, stretch is None)
     do, note = form.get("do", ""), form.get("note", "").strip() or None
-    facts = {"stretch": stretch, "note": note, "blind": blind, "model_emotion": emotion, "model_score": score, "sample_id": sample}
+    facts: dict[str, Any] = {
+        "stretch": stretch,
+        "note": note,
+        "blind": blind,
+        "model_emotion": emotion,
+        "model_score": score,
+        "sample_id": sample,
+    }
     if do == "agree":
         if blind:
             raise ValueError("without the score in view there is nothing to agree with: say which emotion you hear.")
@@ -121,6 +130,14 @@ def _stretch(text: str, segments: Sequence[Row]) -> tuple[Stretch | None, Row | 
         if unit_of(each) == text:
             return Stretch(each["channel"], each["start_s"], each["end_s"]), each
     raise ValueError("there is no such stretch to judge: choose one of the list.")
+
+
+def _was_shown(request: Request, recording_id: str, stretch: Stretch | None) -> bool:
+    """Whether the viewer has judged this before, and so was shown what the model says."""
+    start_s = stretch and stretch.start_s
+    channel = stretch and stretch.channel
+    rows = judged_of(request, recording_id, own=True)
+    return any(row["shows"] and (row["channel"], row["start_s"]) == (channel, start_s) for row in rows)
 
 
 def _of_sample(request: Request, sample: str | None, recording_id: str, stretch: Stretch | None) -> str | None:

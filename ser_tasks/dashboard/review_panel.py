@@ -48,7 +48,7 @@ def panel(request: Request, row: Row, segments: Sequence[Row], blind: bool, samp
         "reviewer": reviewer_name(viewer, request.app.state.settings),
         "max_note": MAX_NOTE_CHARACTERS,
         "may_write": store.local_root is None or _is_writable(store.local_root),
-        "judged": judged_of(request, row["recording_id"], blind),
+        "judged": judged_of(request, row["recording_id"], own=blind),
         "next": next_call(request, sample, row["recording_id"]) if drawn else None,
         "clock": clock,
     }
@@ -86,8 +86,8 @@ def drawn_of(request: Request, recording_id: str, sample: str | None) -> list[Ro
     )
 
 
-def judged_of(request: Request, recording_id: str, blind: bool) -> list[Row]:
-    """Reviews of a call, newest first; ``blind``: only the viewer's own, so that nobody sees what others heard before they judge."""
+def judged_of(request: Request, recording_id: str, own: bool) -> list[Row]:
+    """Reviews of a call, newest first; ``own``: only the viewer's own, so that nobody sees what others heard before they judge."""
     rows = fetch_to_review(
         request,
         """
@@ -95,7 +95,7 @@ def judged_of(request: Request, recording_id: str, blind: bool) -> list[Row]:
         FROM reviews WHERE recording_id = $recording_id AND (NOT $own OR reviewer = $reviewer)
         ORDER BY reviewed_at DESC, review_id DESC LIMIT 50
         """,
-        {"recording_id": recording_id, "own": blind, "reviewer": viewer_name(request)},
+        {"recording_id": recording_id, "own": own, "reviewer": viewer_name(request)},
     )
     for row in rows:
         if row["emotion"] is None:  # heard and note judge nothing, so they show nothing

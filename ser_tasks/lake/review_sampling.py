@@ -29,17 +29,15 @@ SHARES = {"top": 0.5, "uncertain": 0.25, "random": 0.25}
 FRAME = """
     WITH frame AS (
         SELECT recording_id, etag, call_id, day, version, model, call_date, coalesce(call_anger, peak_anger) AS score,
-            CASE WHEN scored_speech_s >= 8
-                THEN wilson_interval(coalesce(call_anger, share_anger), 2 + 8 * (1 - coalesce(share_unsure, 1))).low
-            END AS sure_anger
+            sure_anger(call_anger, share_anger, share_unsure, scored_speech_s) AS certain
         FROM counted_calls
         WHERE call_date BETWEEN $first AND $last AND ($all_queues OR list_contains($queues::VARCHAR[], coalesce(queue, '')))
             AND outcome = 'scored' AND emotion_role NOT IN ('agent', 'unknown') AND coalesce(call_anger, peak_anger) IS NOT NULL
     ), ranked AS (
         SELECT
             *,
-            sure_anger IS NOT NULL AND row_number() OVER (
-                PARTITION BY date_trunc('week', call_date) ORDER BY sure_anger DESC NULLS LAST, score DESC, recording_id
+            certain IS NOT NULL AND row_number() OVER (
+                PARTITION BY ($last::DATE - call_date) // 7 ORDER BY certain DESC NULLS LAST, score DESC, recording_id
             ) <= 10 AS listed
         FROM frame
     ), near AS (
@@ -50,8 +48,8 @@ FRAME = """
     SELECT *, CASE WHEN listed THEN 'top' WHEN nearness <= ceil(others / 4) THEN 'uncertain' ELSE 'random' END AS stratum
     FROM near ORDER BY recording_id
     """
-"""The calls of a period with the stratum of each. On the list to hear are the ten calls of each week that are angriest for certain:
-those with the highest lower end of call_anger's interval. Uncertain is the quarter of the others nearest to 0.5."""
+"""The calls of a period with the stratum of each. On the list to hear are, as on the page Today, the ten calls of each seven days, counted
+back from the last day, that are angriest for certain (sure_anger). Uncertain is the quarter of the others nearest to 0.5."""
 
 SCORED_STRETCHES = """
     SELECT recording_id, channel, start_s, end_s, coalesce(anger_score, p_anger) AS score

@@ -108,7 +108,7 @@ def meanings(view: View) -> dict[str, str]:
     from ser_tasks.schemas import TABLES
 
     table = view.name.removesuffix("_all")
-    tables = [table] if table in TABLES else ["call_emotions", "outcomes", "runs", "segments"]
+    tables = [table] if table in TABLES else ["call_emotions", "outcomes", "runs", "segments", "reviews", "review_samples"]
     known = dict(COMMON_MEANINGS)
     for name in reversed(tables):
         known |= {field.name: field.metadata[b"meaning"].decode() for field in TABLES[name]}

@@ -14,9 +14,12 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import duckdb
 import platformdirs
+import pyarrow as pa
 from filelock import FileLock
 
+from ser_tasks.lake import read_only
 from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
@@ -33,6 +36,7 @@ KINDS = {
     "listened": "played a recording, from one moment to another",
     "calls_csv": "downloaded the list of calls as CSV",
     "figures_csv": "downloaded a figure's rows as CSV",
+    "reviews_export": "copied recordings with their labels to a folder with ser reviews export",
     "sql_export": "wrote the answer to a query to a file with ser sql",
 }
 """The kinds of accesses, and what each means."""
@@ -133,6 +137,35 @@ def read(folder: Path) -> Iterator[Access | None]:
         for line in path.read_bytes().splitlines():
             if line.strip():
                 yield _parsed(line)
+
+
+TABLES = """
+    CREATE TABLE accesses AS
+    SELECT "at"::TIMESTAMPTZ AS logged_at, who, kind, nullif(call, '') AS call, nullif(detail, '') AS detail,
+        nullif(began, '')::TIMESTAMPTZ AS began, nullif(from_s, '')::DOUBLE AS from_s, nullif(to_s, '')::DOUBLE AS to_s
+    FROM entries;
+    CREATE VIEW listening AS
+    SELECT who, call, began, logged_at AS ended, from_s, to_s FROM accesses WHERE kind = 'listened'
+    UNION ALL BY NAME
+    SELECT who, call, logged_at AS began FROM accesses AS link
+    WHERE kind = 'listening' AND NOT EXISTS (
+        FROM accesses AS played
+        WHERE played.kind = 'listened' AND played.who = link.who AND played.call = link.call
+            AND played.logged_at BETWEEN link.logged_at AND link.logged_at + INTERVAL 1 DAY
+    )
+    """
+"""The tables that ``query`` has: every access; and what was played, from when to when. A player that did not report has no end there."""
+
+
+def query(entries: pa.Table, sql: str) -> pa.Table:
+    """The answer to one statement that reads the tables ``accesses`` and ``listening``. ``entries``: the fields of Access as text."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'; SET enable_external_access = false")
+        connection.register("entries", entries)
+        for statement in TABLES.split(";"):
+            connection.execute(statement)
+        connection.unregister("entries")
+        return read_only.query(connection, sql)
 
 
 def forget(folder: Path, recordings: Container[str]) -> int:

@@ -17,6 +17,7 @@ from ser_tasks.inference.scorer import ScorerSpec, choose_device
 from ser_tasks.lake import key_chain, manifest
 from ser_tasks.lake import profiles as lake_profiles
 from ser_tasks.lake.key_chain import LakeKeys
+from ser_tasks.lake.promotions import chosen_model
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 
@@ -76,9 +77,10 @@ class RunSpec:
         return ScorerSpec(self.model, self.model_id, device, settings.frames_per_batch, settings.precision, priors)
 
 
-def run_settings(settings: Settings, model: str | None, policy: str | None) -> Settings:
-    """Settings with a run's own model and policy, where they are given."""
-    return settings.model_copy(update={"model": model or settings.model, "policy": policy or settings.policy})
+def run_settings(settings: Settings, model: str | None, policy: str | None, lake: str | None = None) -> Settings:
+    """Settings with a run's own policy, where it is given, and its model: the one given, SER_MODEL, or the lake's default."""
+    chosen = chosen_model(settings, lake, model) if lake else model or settings.model
+    return settings.model_copy(update={"model": chosen, "policy": policy or settings.policy})
 
 
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:

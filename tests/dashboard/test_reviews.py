@@ -177,6 +177,9 @@ def test_the_blind_page_contains_no_score_before_the_judgement(lake):
     assert "0.88" in after  # of the call, which was judged
     assert "0.80" not in after  # of a stretch, which was not
     assert ask(lake, "SELECT verdict, blind FROM reviews") == [("wrong", True)]
+    for stretch in ("", STRETCH):  # who judges again has seen the score; of the stretch they have not
+        site.post("/calls/id-angry/reviews", data={"token": token, "do": "emotion:anger", "blind": "yes", "stretch": stretch})
+    assert ask(lake, "SELECT start_s, blind FROM reviews ORDER BY reviewed_at") == [(None, True), (None, False), (2.0, True)]
 
 
 def test_blind_reviewers_do_not_see_what_others_heard(lake):
@@ -309,7 +312,7 @@ def test_what_was_played_is_logged_from_when_to_when(tmp_path):
         base_url="http://127.0.0.1",
         follow_redirects=False,
     )
-    token = re.search(r'data-token="(\w+)"', site.get("/calls/id-angry", headers=as_("sue", "sales")).text)[1]
+    token = re.search(r'name="form-token" content="(\w+)"', site.get("/calls/id-angry", headers=as_("sue", "sales")).text)[1]
     report = {"token": token, "from_s": "3.0", "to_s": "12.5", "elapsed_s": "10"}
     assert site.post("/calls/id-angry/listened", data=report, headers=as_("sue", "sales")).status_code == 204
     assert site.post("/calls/id-worse/listened", data=report, headers=as_("sue", "sales")).status_code == 404

@@ -229,7 +229,7 @@ def labelled(lake, sample, truth, reviewer="ann", calls=None):
 def test_measured_shares_are_right_on_average(tmp_path, judged):
     """300 draws of one population: the mean estimate is the truth, that of half-judged samples included; unweighted, it is not."""
     lake = str(tmp_path)
-    truth = population(lake)
+    truth = population(lake, 180)
     answers = {}
 
     def once(sql, parameters):  # the calls stay the same: only the draw differs
@@ -369,3 +369,11 @@ def test_cohens_kappa_is_that_of_its_formula(lake):
 def test_queues_are_named_as_json(tmp_path):
     assert reviews.queues_text([]) is None
     assert json.loads(reviews.queues_text(["b, c", "a"])) == ["a", "b, c"]
+
+
+def test_a_lake_in_s3_keeps_reviews_of_several_writers(s3):
+    lake = f"s3://{s3.bucket('lake')}/reviewed"
+    write_calls(lake, [angry()])
+    for reviewer in ("ann", "ben"):
+        reviews.write(open_store(lake), HERE, Review("agree", reviewer, "anger"))
+    assert ask(lake, "SELECT reviewer, emotion FROM review_labels ORDER BY 1") == [("ann", "anger"), ("ben", "anger")]

@@ -164,3 +164,29 @@ def test_an_unknown_kind_is_refused(log):
 )
 def test_a_query_is_logged_without_its_values(sql, kept):
     assert without_values(sql) == kept
+
+
+def test_entries_of_older_versions_are_read_and_the_table_of_listening_answers_in_sql(tmp_path):
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+    from ser_tasks.monitoring.access_log import Played
+
+    lake = tmp_path / "lake"
+    lake.mkdir()
+    log = AccessLog(str(lake), Settings())
+    log.check()
+    old = {"at": "2026-11-20T09:00:00.000Z", "who": "sue", "kind": "listening", "lake": str(lake), "call": "k1", "detail": ""}
+    (log.folder / "2026-11-20.jsonl").write_text(json.dumps(old) + "\n")
+    log.write("ann", "listening", "k2")
+    log.write("ann", "listened", "k2", played=Played(3.0, 12.5, 10.0))
+    log.write("ann", "call_page", "k2")
+    assert [each.kind for each in access_log.read(log.folder)] == ["listening", "listening", "listened", "call_page"]
+    query = "SELECT who, call, from_s, to_s, round(epoch(ended - began)) AS seconds FROM listening ORDER BY who"
+    answer = CliRunner().invoke(app, ["access", "--lake", str(lake), "--format", "csv", "--sql", query])
+    assert answer.exit_code == 0, answer.output
+    assert answer.output.splitlines() == ["who,call,from_s,to_s,seconds", "ann,k2,3.0,12.5,10.0", "sue,k1,,,"]
+    refused = CliRunner().invoke(app, ["access", "--lake", str(lake), "--sql", "COPY accesses TO 'x.csv'"])
+    assert refused.exit_code == 2
+    assert access_log.forget(log.folder, {"k2"}) == 3
+    assert [each.from_s for each in access_log.read(log.folder) if each.kind == "listened"] == ["3.0"]

@@ -7,6 +7,7 @@ from typing import Any
 from ser_tasks.calls.policy import Policy, policy_named
 from ser_tasks.inference.bundle import Bundle, load_bundle
 from ser_tasks.lake import catalog, erased, read_only
+from ser_tasks.lake.promotions import chosen_model
 from ser_tasks.maintenance import doctor, holds
 from ser_tasks.monitoring.access_log import folder_of
 from ser_tasks.settings import Settings, code_version
@@ -69,7 +70,7 @@ class Facts:
 def gather(lake: str, settings: Settings, model: str | None = None) -> Facts:
     """The facts of a lake that may be empty. Raises ValueError and OSError for a lake, policy or bundle that cannot be read."""
     store = open_store(lake)
-    policy, bundle = policy_named(settings.policy), load_bundle(model or settings.model, settings.priors or None)
+    policy, bundle = policy_named(settings.policy), load_bundle(chosen_model(settings, lake, model), settings.priors or None)
     with catalog.connect(lake) as views:
         [figures] = read_only.query(views, FIGURES).to_pylist()
         lists = {name: [tuple(row.values()) for row in read_only.query(views, query).to_pylist()] for name, query in LISTS.items()}

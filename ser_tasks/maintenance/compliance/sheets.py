@@ -259,6 +259,11 @@ def retention(facts: Facts) -> Sheet:
             "In the lake": [
                 row("`segments`: emotion of each stretch of speech", "segments", kept_tables(facts, "segments")),
                 row("`call_emotions`: emotion and facts of each call", "call_emotions", kept_tables(facts, "call_emotions")),
+                Row(
+                    "`reviews`: what reviewers heard, with notes in free text and their names; `review_samples`",
+                    f"{kept_tables(facts, 'reviews')} By the day of their call.",
+                    law,
+                ),
                 Row("`reports/`, `alerts`", f"{kept_tables(facts, 'reports')} By the day of their night.", law),
                 row("`recordings`: the manifest", "recordings", kept_tables(facts, "recordings")),
                 row("`outcomes`: what happened to each recording", "outcomes", kept_tables(facts, "outcomes")),
