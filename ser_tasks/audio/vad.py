@@ -94,7 +94,7 @@ class Detector(nn.Module):
         return torch.cat([self._encode_but_silence(part) for part in torch.split(windows, _WINDOWS_AT_ONCE)])
 
     def _encode_but_silence(self, windows: torch.Tensor) -> torch.Tensor:
-        sounding = windows.numpy().any(axis=1)
+        sounding = torch.from_numpy(windows.numpy().any(axis=1))
         count = int(sounding.sum())
         if count == len(windows) >= _MIN_ROWS:
             return self._encode(windows)
