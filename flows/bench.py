@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from ser_tasks.printable import printable
@@ -26,6 +27,15 @@ LIBROSA_RATE_HZ = 22_050
 _NAMES = ("list and plan", "fetch", "load, decode and resample", "detect speech", "features", "model", "summarise and write")
 STAGE_NAMES = dict(zip(STAGES, _NAMES, strict=True))
 """Stages as the report names them."""
+MOST_BUSY = 0.25
+"""Share of the machine's cores that other work may keep busy: beyond it, the order of the ways decides how they compare."""
+BUSY_S = 1.0
+"""Seconds over which that is measured, before each way."""
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+class BusyMachineError(ValueError):
+    """Other work keeps so many cores busy that timings cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,8 @@ class Timing:
     start_up_s: float
     stages: dict[str, float]
     peak_mb: dict[str, float]
+    speeds: tuple[float, ...] = ()
+    """Speeds of each repetition, of which this is the median; () of a single one."""
 
     @property
     def speed(self) -> float:
@@ -44,11 +56,22 @@ class Timing:
         return self.audio_s / self.wall_s
 
 
-def bench(recordings: str, model: str | None, device: str, workers: int | None, policy: str, audio_h: float) -> dict[str, Timing]:
+def bench(  # noqa: PLR0913, PLR0917 - the options of the command
+    recordings: str,
+    model: str | None,
+    device: str,
+    workers: int | None,
+    policy: str,
+    audio_h: float,
+    repeat: int = 1,
+    force: bool = True,
+) -> dict[str, Timing]:
     """Timings of ``a`` (the plain way), ``b`` (this pipeline, up to the written parts) and ``c`` (read and decode only).
 
     ``b`` and ``c`` handle the calls several times over, as separate recordings, until they make up ``audio_h`` hours:
-    a handful of calls would time the start and the end of a run. Raises ValueError where there is nothing to time.
+    a handful of calls would time the start and the end of a run. With ``repeat`` the ways take turns, and each figure is a median.
+    Every process computes with one thread. Raises ValueError where there is nothing to time, and BusyMachineError, unless ``force``,
+    where other work keeps more than MOST_BUSY of the cores busy before one of the ways.
     """
     store = open_store(recordings)
     folder = store.local_root
@@ -58,26 +81,89 @@ def bench(recordings: str, model: str | None, device: str, workers: int | None, 
     paths = [folder / item.key for item in store.list() if Path(item.key).suffix.lower() in settings.recording_suffixes]
     if not paths:
         raise ValueError(f"No recordings in {recordings}: give a folder with calls.")
-    with _fresh_process() as process:
-        floor = process.submit(_floor, paths, 1).result()
+    floor = _alone(force, _floor, paths, 1)
     if floor.audio_s == 0:
         raise ValueError(f"No recording in {recordings} could be decoded.")
-    repeats = max(1, round(audio_h * 3600 / floor.audio_s))
-    with _fresh_process() as process:
-        plain = process.submit(_plain_way, paths, model or settings.model, policy).result()
-    with _fresh_process() as process:
-        floor = process.submit(_floor, paths, repeats).result()
-    with _fresh_process() as process:
-        ours = process.submit(_this_pipeline, folder, repeats, model, device, workers, policy).result()
-    return {"a": plain, "b": ours, "c": floor}
+    copies = max(1, round(audio_h * 3600 / floor.audio_s))
+    ways: dict[str, tuple[Any, ...]] = {
+        "a": (_plain_way, paths, model or settings.model, policy),
+        "b": (_this_pipeline, folder, copies, model, device, workers, policy),
+        "c": (_floor, paths, copies),
+    }
+    timings: dict[str, list[Timing]] = {way: [] for way in ways}
+    for _ in range(repeat):
+        for way, task in ways.items():
+            timings[way].append(_alone(force, *task))
+    return {way: _median(several) for way, several in timings.items()}
 
 
-def report(timings: dict[str, Timing], recordings: str, model: str, policy: str) -> str:
-    """The bench's answer as text: speeds, the ratio, stages and peak memory."""
+def _alone(force: bool, function: Callable[..., Timing], *arguments: Any) -> Timing:
+    """The timing of a way in a process of its own, on a machine that other work leaves alone."""
+    busy = busy_share()
+    if busy > MOST_BUSY and not force:
+        raise BusyMachineError(
+            f"Other work keeps {busy:.0%} of this machine's {os.cpu_count()} cores busy, more than {MOST_BUSY:.0%}: the ways could not be "
+            "compared. Run the bench when the machine is idle, or give --force to measure all the same."
+        )
+    with _one_thread(), _fresh_process() as process:
+        return process.submit(function, *arguments).result()
+
+
+def busy_share() -> float:
+    """Share of the machine's cores, 0 to 1, that were busy in the last BUSY_S seconds; of its load where there is no /proc/stat."""
+
+    def jiffies() -> tuple[int, int]:
+        values = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return sum(values), values[3] + values[4]  # idle, and waiting for a disk
+
+    try:
+        total, idle = jiffies()
+        time.sleep(BUSY_S)
+        total_after, idle_after = jiffies()
+    except (OSError, ValueError, IndexError):
+        return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    return 1 - (idle_after - idle) / max(1, total_after - total)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that are started in the block compute with one thread each."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _median(timings: list[Timing]) -> Timing:
+    """The medians of several timings of one way, figure by figure."""
+    if len(timings) == 1:
+        return timings[0]
+
+    def of(dicts: list[dict[str, float]]) -> dict[str, float]:
+        return {name: median(each.get(name, 0.0) for each in dicts) for name in dict.fromkeys(name for each in dicts for name in each)}
+
+    return Timing(
+        median(each.audio_s for each in timings),
+        median(each.wall_s for each in timings),
+        median(each.start_up_s for each in timings),
+        of([each.stages for each in timings]),
+        of([each.peak_mb for each in timings]),
+        tuple(each.speed for each in timings),
+    )
+
+
+def report(timings: dict[str, Timing], recordings: str, model: str, policy: str, price: float | None = None) -> str:
+    """The bench's answer as text: speeds, the ratio, stages and peak memory; with the price of this machine for an hour, what it costs."""
     names = {"a": "the plain way, 1 process", "b": "this pipeline, end to end", "c": "the floor: read and decode, 1 process"}
     lines = [
         f"ser {code_version()} on {recordings}, model {model}, policy {policy}, {os.cpu_count()} cores, torch {_version('torch')}, "
-        f"{_device()}",
+        f"{_device()}, 1 thread a process",
         "",
         f"{'':42}{'audio-hours/hour':>17}{'audio h':>9}{'wall s':>8}{'start-up s':>12}{'peak MB':>24}",
     ]
@@ -87,7 +173,13 @@ def report(timings: dict[str, Timing], recordings: str, model: str, policy: str)
             f"({way}) {names[way]:38}{timing.speed:>17,.0f}{timing.audio_s / 3600:>9.2f}{timing.wall_s:>8.1f}"
             f"{timing.start_up_s:>12.1f}{memory:>24}"
         )
+        if timing.speeds:
+            lowest, highest = min(timing.speeds), max(timing.speeds)
+            lines.append(f"    median of {len(timing.speeds)}, {lowest:,.0f} to {highest:,.0f}: a spread of {highest / lowest - 1:.0%}")
     lines += ["", f"ratio b/a: {timings['b'].speed / timings['a'].speed:.1f} x", ""]
+    if price is not None:
+        hours = 1000 / timings["b"].speed
+        lines += [f"1,000 audio-hours: {hours * price:,.2f}, for {hours:,.2f} hours of this machine at {price:g} an hour", ""]
     stages = list(dict.fromkeys(stage for way in "ab" for stage in timings[way].stages))
     lines.append(f"{'seconds per audio-hour, by stage':42}{'(a)':>10}{'(b)':>10}{'share of (b)':>14}")
     total = sum(timings["b"].stages.values())
@@ -129,11 +221,13 @@ def _plain_way(paths: list[Path], model: str, policy_name: str) -> Timing:
     begun = time.perf_counter()
     import librosa
     import numpy as np
+    import torch
     from silero_vad import load_silero_vad
 
     from ser_tasks.calls.policy import policy_named
     from ser_tasks.inference.bundle import load_bundle
 
+    torch.set_num_threads(1)
     bundle: Any = load_bundle(model)
     features = _plain_features(bundle)
     features(np.random.default_rng(0).standard_normal(LIBROSA_RATE_HZ).astype(np.float32))  # librosa compiles on first use

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import httpx
@@ -114,34 +114,44 @@ def is_shared() -> bool:
 
 
 @contextlib.contextmanager
-def prefect_server() -> Iterator[TemporaryServer | None]:
+def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[TemporaryServer | None]:
     """Starts the temporary server for a ``with`` block, and yields it; it stops when this process ends.
 
-    One starts at a time on this machine: two that create their database at once would fail. Does nothing, and yields None, where
-    ``PREFECT_API_URL`` names a server. Raises ServerStartError.
+    ``meanwhile`` is called while the server starts, which takes seconds: its error ends the server and is raised. It is called before
+    the first start, which makes the database: a server that is killed then might leave half of one.
+
+    One starts at a time on this machine: two that create their database at once would fail. Where ``PREFECT_API_URL`` names a server,
+    only ``meanwhile`` is called, and None is yielded. Raises ServerStartError.
     """
     if PREFECT_API_URL.value():
+        meanwhile()
         yield None
         return
     home, limit_s = PREFECT_HOME.value(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    lock = FileLock(home / "ser-server-start.lock", timeout=limit_s)
+    if not (home / "prefect.db").exists():
+        meanwhile()
+        meanwhile = lambda: None  # noqa: E731
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with FileLock(home / "ser-server-start.lock", timeout=limit_s):
-            server = TemporaryServer()
-            _started.append(server)
-            try:
-                server.wait_until_up(limit_s)
-            except BaseException:
-                server.kill()
-                raise
+        lock.acquire()
+        server = TemporaryServer()
     except Timeout:
         raise ServerStartError(
             f"Another temporary Prefect server has been starting for {limit_s:g} s (it holds {home}/ser-server-start.lock). {ADVICE}."
         ) from None
-    except ServerStartError:
-        raise
     except OSError as error:
+        lock.release()
         raise ServerStartError(f"The temporary Prefect server needs a folder to write to: {error}. Set PREFECT_HOME to one.") from None
+    _started.append(server)
+    try:
+        meanwhile()
+        server.wait_until_up(limit_s)
+    except BaseException:
+        server.kill()
+        raise
+    finally:
+        lock.release()
     with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.auth_string}):
         yield server
 

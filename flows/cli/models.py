@@ -281,17 +281,24 @@ def bench(
     workers: Annotated[int | None, typer.Option(min=1, help="Extraction processes; by default one for each core.")] = None,
     policy: Annotated[str, typer.Option(help="The policy `everyone` scores every channel: the most work.")] = "everyone",
     audio_hours: Annotated[float, typer.Option(min=0.0, help="The calls are repeated until they amount to this much audio.")] = 12.0,
+    repeat: Annotated[int, typer.Option(min=1, help="Times that each way is measured, in turns: medians and spread are printed.")] = 1,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, help="Price of this machine for one hour: the cost of 1,000 audio-hours is printed.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure also where other work keeps the machine busy.")] = False,
 ) -> None:
     """Measure the speed of this pipeline, of a plain loop and of decoding alone on the same calls, in audio-hours per hour.
 
-    Example: `ser bench --recordings calls/`
+    Every process computes with one thread. Where other work keeps more than a quarter of the cores busy, nothing is measured.
+
+    Example: `ser bench --recordings calls/ --repeat 3 --price 0.10`
     """
     from flows.bench import bench as run_bench
     from flows.bench import report
     from ser_tasks.settings import Settings
 
-    timings = run_bench(recordings, model, device.value, workers, policy, audio_hours)
-    typer.echo(report(timings, recordings, model or Settings().model, policy))
+    timings = run_bench(recordings, model, device.value, workers, policy, audio_hours, repeat, force)
+    typer.echo(report(timings, recordings, model or Settings().model, policy, price))
 
 
 def speech(

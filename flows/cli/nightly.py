@@ -71,8 +71,7 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     """Runs the flow in this process and prints how it ended. Exit code 1 if a person must act."""
     if options.get("day"):
         options["day"] = parse_day(options["day"])
-    _preflight(recordings, lake, **options)
-    with _prefect():
+    with _prefect(lambda: _preflight(recordings, lake, **options)):
         from flows.nightly import nightly
 
         _finish(lambda: nightly(recordings, lake, **options), lake)
@@ -112,7 +111,7 @@ def _preflight(
     profile: str | None = None,
     **_: Any,
 ) -> None:
-    """Raises the errors that a night would raise at its start, before the Prefect server is started."""
+    """Raises the errors that a night would raise at its start, and loads what it needs, while the Prefect server starts."""
     from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
     from ser_tasks.settings import Settings
 
@@ -120,11 +119,15 @@ def _preflight(
     preflight(recordings, lake, settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)
+    import flows.nightly  # noqa: F401
 
 
 @contextlib.contextmanager
-def _prefect() -> Iterator[None]:
-    """A Prefect server for the block, which ends soon after a signal. Exit code 128 + the signal, or 1 where the server is lost."""
+def _prefect(meanwhile: Callable[[], None]) -> Iterator[None]:
+    """A Prefect server for the block, which ends soon after a signal. Exit code 128 + the signal, or 1 where the server is lost.
+
+    ``meanwhile`` is called while it starts.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
     import httpx
@@ -137,7 +140,7 @@ def _prefect() -> Iterator[None]:
     logs.configure()  # Prefect has set up its own since
 
     try:
-        with stoppable() as watch, prefect_server() as server:
+        with stoppable() as watch, prefect_server(meanwhile) as server:
             watch.server, watch.url = server, PREFECT_API_URL.value()
             yield
     except StoppedError as error:
@@ -191,8 +194,7 @@ def backfill(
     from_day, to_day = parse_day(first), parse_day(last)
     if to_day < from_day:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
-    _preflight(recordings, lake, model=model, device=device.value, policy=policy)
-    with _prefect():
+    with _prefect(lambda: _preflight(recordings, lake, model=model, device=device.value, policy=policy)):
         from flows.backfill import IncompleteBackfillError
         from flows.backfill import backfill as run_backfill
 
@@ -267,8 +269,7 @@ def rescore(
     """
     if model is None and profile is None:
         raise ValueError("Say what to score with: --model, --profile, or both.")
-    _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)
-    with _prefect():
+    with _prefect(lambda: _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)):
         from flows.rescore import describe
         from flows.rescore import rescore as run_rescore
 

@@ -35,6 +35,17 @@ def machine_hours(run: Row) -> float | None:
     return hours * int(run["machines"])
 
 
+def thousand_audio_hours(run: Row, settings: Settings) -> str | None:
+    """What 1,000 audio-hours take at a run's speed, in words, with their price where the settings have one. None if it is not known."""
+    hours = machine_hours(run)
+    if hours is None or not run["audio_s"]:
+        return None
+    needed = hours * 1000 / (run["audio_s"] / 3600)
+    price = settings.price_machine_hour
+    cost = "" if price is None else f": {needed * price:,.2f} {settings.currency or 'at the price that is set'}"
+    return f"1,000 audio-hours take {needed:,.2f} machine-hours at this night's speed, from its start to its end{cost}."
+
+
 def cost_rows(run: Row, before: list[Row], settings: Settings) -> list[Row]:
     """Machine-hours and GB for each 1,000 calls, and their price, with the medians of the nights before.
 

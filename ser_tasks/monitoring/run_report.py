@@ -191,7 +191,9 @@ def _cost(run: Row, before: list[Row], settings: Settings) -> str:
     rows = costs.cost_rows(run, before, settings)
     shown = [row | {name: _known(row[name]) for name in ("this night", "median")} for row in rows]
     hint = "\n\nThe prices are set by SER_PRICE_MACHINE_HOUR, SER_PRICE_GB_MONTH and SER_CURRENCY."
-    return markdown_table(shown) + (hint if any(row["this night"] == costs.NOT_SET for row in rows) else "")
+    hour = costs.thousand_audio_hours(run, settings)
+    shown_hour = f"\n\n{hour}" if hour else ""
+    return markdown_table(shown) + shown_hour + (hint if any(row["this night"] == costs.NOT_SET for row in rows) else "")
 
 
 def _known(value: float | str | None) -> str:

@@ -44,6 +44,19 @@ def test_probabilities_equal_those_of_silero_s_own_loop(call):
         np.testing.assert_allclose(ours[channel, : len(theirs)], theirs, atol=1e-4)
 
 
+def test_digital_silence_is_encoded_once_and_changes_no_probability(call):
+    """Windows of zeros after sound, and the first sound after them, have the context that Silero's own loop has."""
+    samples = call.copy()
+    samples[0, 10_000:60_123] = 0
+    samples[1, :70_000] = 0
+    ours = probabilities(np.concatenate([samples, np.zeros((1, samples.shape[1]), np.float32)]))
+    detector = load_silero_vad()
+    for channel, row in enumerate(torch.from_numpy(np.concatenate([samples, np.zeros_like(samples[:1])]))):
+        detector.reset_states()
+        theirs = [detector(window, SAMPLING_RATE_HZ).item() for window in row[: len(row) // WINDOW * WINDOW].split(WINDOW)]
+        np.testing.assert_allclose(ours[channel, : len(theirs)], theirs, atol=1e-4)
+
+
 def test_a_call_is_heard_alike_alone_and_in_any_company(call):
     """Bit for bit: a cut falls where the probability is least, and the last digit of two equal ones must not decide."""
     pieces = [call, call[1:], call[:, 3000:90_001], call[:, :70], call[:1, :60_000], call[:, :1], np.repeat(call, 3, axis=0)]

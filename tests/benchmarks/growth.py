@@ -3,6 +3,7 @@
 python -m tests.benchmarks.growth views LAKE [FOLDER ...] # every view over a lake, or those of staging, marts, checks
 python -m tests.benchmarks.growth planning                # a night's start over five years of recordings, one day new
 python -m tests.benchmarks.growth night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
+python -m tests.benchmarks.growth chunks COUNT            # what Prefect takes for COUNT chunks whose tasks do nothing
 """
 
 import contextlib
@@ -155,8 +156,49 @@ def night(count: str, cluster: str = "") -> None:
     print(json.dumps({"scored": run["scored"], "wall_s": run["wall_s"], "busy_s": busy_s, "peak_mb": peak_mb}))
 
 
+def chunks(count: str) -> None:
+    """A flow of two tasks a chunk, as the nightly one hands them out, that do nothing: CPU-seconds of it and of its temporary server."""
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    from prefect import flow, task
+
+    from flows.nightly import AHEAD, EXTRACTION
+    from flows.server import prefect_server
+
+    @task
+    def extract(number: int) -> int:
+        return number
+
+    @task
+    def score(number: int) -> int:
+        return number
+
+    @flow(task_runner=EXTRACTION, persist_result=False)
+    def empty_night() -> int:
+        ahead, done = [extract.submit(number) for number in range(AHEAD)], 0
+        for number in range(AHEAD, int(count) + AHEAD):
+            done += score(ahead.pop(0).result()) >= 0
+            if number < int(count):
+                ahead.append(extract.submit(number))
+        return done
+
+    def cpu_s(pid: int) -> float:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    with prefect_server() as server:
+        if server is None:
+            sys.exit("PREFECT_API_URL is set: unset it, so that the server can be measured, too.")
+        own_s, server_s, wall_s = time.process_time(), cpu_s(server.process.pid), time.perf_counter()
+        assert empty_night() == int(count)
+        own_s, server_s = time.process_time() - own_s, cpu_s(server.process.pid) - server_s
+        wall_s = time.perf_counter() - wall_s
+    a_chunk = f"{1000 * own_s / int(count):.0f} and {1000 * server_s / int(count):.0f} CPU-ms a chunk"
+    print(f"{count} chunks: {own_s:.1f} CPU-seconds of the flow, {server_s:.1f} of its server, {a_chunk}; {wall_s:.0f} s", end="")
+    print(f", load {os.getloadavg()[0]:.1f}", flush=True)
+
+
 if __name__ == "__main__":
-    commands = {"views": views, "planning": planning, "night": night}
+    commands = {"views": views, "planning": planning, "night": night, "chunks": chunks}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])

@@ -364,6 +364,41 @@ def test_a_temporary_server_that_is_not_up_in_time_is_one_line(tmp_path, monkeyp
         prefect_server().__enter__()
 
 
+@pytest.mark.parametrize("has_database", [False, True])
+def test_what_a_night_needs_is_loaded_while_its_server_starts_but_not_while_that_makes_its_database(has_database, tmp_path, monkeypatch):
+    seen: list[str] = []
+
+    class Server:
+        url, auth_string = "http://127.0.0.1:1/api", "-"
+
+        def __init__(self):
+            seen.append("launched")
+
+        def wait_until_up(self, limit_s):
+            seen.append("up")
+
+        def kill(self):
+            seen.append("killed")
+
+    def refuse():
+        raise FileNotFoundError("no such folder")
+
+    monkeypatch.setattr("flows.server.TemporaryServer", Server)
+    monkeypatch.setattr("flows.server._started", [])
+    if has_database:
+        (tmp_path / "prefect.db").touch()
+    with temporary_settings({PREFECT_API_URL: None, PREFECT_HOME: tmp_path}):
+        with prefect_server(lambda: seen.append("loaded")) as server:
+            assert server.url == Server.url
+        assert seen == (["launched", "loaded", "up"] if has_database else ["loaded", "launched", "up"])
+        seen.clear()
+        with pytest.raises(FileNotFoundError, match="no such folder"):
+            prefect_server(refuse).__enter__()
+        assert seen == (["launched", "killed"] if has_database else [])
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), prefect_server(lambda: seen.append("named")) as server:
+        assert server is None and seen[-1] == "named"
+
+
 def test_links_that_lead_out_are_planned_once(calls, bundle, tmp_path):
     (tmp_path / "calls" / "2026-11-20").mkdir(parents=True)
     (tmp_path / "calls" / "2026-11-20" / "a.wav").symlink_to("/proc/self/status")

@@ -132,11 +132,16 @@ def test_cost_is_worked_out_for_1000_calls(tmp_path):
         ["EURamonthofkeepingtheGB", "0.02", "0.06", "2"],
     ]
     assert "SER_PRICE" not in text
+    hours = 40 / 3600 * 1000 / (run["audio_s"] / 3600)
+    assert (
+        f"1,000 audio-hours take {hours:,.2f} machine-hours at this night's speed, from its start to its end: {hours * 0.9:,.2f} EUR."
+        in text
+    )
     text = night_report(lake, run, Settings(price_machine_hour=0.9)).partition("## Cost")[2]
     assert "| price of the machine-hours      | 2          | 3.6     | 2 |" in text
     assert "| price a month of keeping the GB | not set    | not set | 0 |" in text and "SER_PRICE_GB_MONTH" in text
     old = night_report(lake, find_run(open_store(lake), "n3"), Settings()).partition("## Cost")[2]
-    assert "| machine-hours                   | not known  |" in old
+    assert "| machine-hours                   | not known  |" in old and "1,000 audio-hours" not in old
 
 
 def test_disk_is_the_size_of_the_lake_and_what_the_night_wrote(lake, monkeypatch):
