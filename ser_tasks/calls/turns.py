@@ -5,7 +5,7 @@ Read under the policy ``customers_mono`` alone: other policies do not look at th
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -42,6 +42,11 @@ class MonoFacts:
     """Where turns come from: sidecar, or the name of a transcript's format."""
     problem: str | None = None
     """What could not be read: the call is then withheld."""
+
+    def or_else(self, direction: str | None, prompt_s: float) -> "MonoFacts":
+        """These facts, with an installation's own where the call states none."""
+        prompt_end_s = prompt_s if self.prompt_end_s is None else self.prompt_end_s
+        return replace(self, direction=self.direction or direction, prompt_end_s=prompt_end_s)
 
 
 def _lower(value: Any) -> Any:

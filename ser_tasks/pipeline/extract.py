@@ -394,8 +394,8 @@ def _tracks(
     customer = _Track(0, "customer", [])
     if mix is None or _refusals(result, [customer], spec)["customer"]:
         return tracks, None
-    settings = spec.settings
-    found = attribute(call, mix, spoken[mix], probabilities[mix], result.mono, settings.call_direction, settings.prompt_s)
+    facts = result.mono.or_else(spec.settings.call_direction, spec.settings.prompt_s)
+    found = attribute(call, mix, spoken[mix], probabilities[mix], facts)
     result.roles_source, result.roles_confidence, result.roles_evidence = found.source, found.confidence, found.evidence
     if found.doubt:
         return tracks, found.doubt

@@ -4,6 +4,7 @@ Only speech of which both are certain is released as the customer's. The order o
 reason.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,20 +62,25 @@ def attribute(
     spans: list[Span],
     probabilities: NDArray[np.float32],
     facts: MonoFacts,
-    direction: str | None = None,
-    prompt_s: float = 0.0,
+    encode: Callable[[Samples, int, list[Span]], NDArray[np.float32]] = voice_vectors,
 ) -> Attribution:
     """Attributes the spans of speech on a channel that several people share. ``probabilities`` (detector windows,) are of that channel.
 
-    ``direction`` and ``prompt_s`` hold for calls whose ``facts`` state none.
+    ``encode`` is `voice_vectors`, or gives the same.
     """
-    prompt_end = (facts.prompt_end_s if facts.prompt_end_s is not None else prompt_s) * SAMPLING_RATE_HZ
+    prompt_end = (facts.prompt_end_s or 0) * SAMPLING_RATE_HZ
     found = [window for span in spans for window in windows(span, probabilities)]
     people = [window for window in found if window.start >= prompt_end]
     if not people:
         return Attribution({"agent": [], "customer": [], "unknown": list(spans)}, None)
     try:
-        roles, verdict = _roles(call, channel, people, facts, facts.direction or direction)
+        if facts.problem:
+            raise _DoubtError(f"{facts.problem}: correct it")
+        vectors = encode(call, channel, people)
+        if facts.turns:
+            roles, verdict = _by_turns(people, split(people, vectors, facts.speakers or PEOPLE), facts, call.samples / SAMPLING_RATE_HZ)
+        else:
+            roles, verdict = _by_voices(people, vectors, facts.speakers or PEOPLE, facts.direction)
     except _DoubtError as doubt:
         return Attribution({"agent": [], "customer": [], "unknown": list(spans)}, str(doubt))
     main = max(verdict.evidence, key=lambda each: abs(each.confidence - 0.5))
@@ -85,30 +91,23 @@ class _DoubtError(Exception):
     """A reason not to say who speaks."""
 
 
-def _roles(call: Samples, channel: int, found: list[Span], facts: MonoFacts, direction: str | None) -> tuple[Roles, Verdict]:
-    """The role of each window."""
-    if facts.problem:
-        raise _DoubtError(f"{facts.problem}: correct it")
-    vectors = voice_vectors(call, channel, found)
-    number = facts.speakers or PEOPLE
+def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, direction: str | None) -> tuple[Roles, Verdict]:
+    """The role of each window by two voices, beside which there may be a prompt's, and by who speaks first."""
     shared = split(found, vectors, number)
-    if facts.turns:
-        return _by_turns(found, shared, facts, call.samples / SAMPLING_RATE_HZ)
     person, keep = shared.person, np.ones(len(found), bool)
     if number == PEOPLE + 1:
         keep = ~_prompt(shared)
         person = np.unique(person[keep], return_inverse=True)[1]
     elif number != PEOPLE:
         raise _DoubtError(f"{number} people speak by the sidecar, and only turns say who of them is the agent: {TURNS_HELP}")
-    windows_, part = [window for window, kept in zip(found, keep, strict=True) if kept], vectors[keep]
-    certainty = shared.certainty[keep]
-    seconds = _check(windows_, part, person)
-    evidence = [_first(windows_, part, person, certainty, direction), agent.talk_share(seconds)]
+    rest, part, certainty = [window for window, kept in zip(found, keep, strict=True) if kept], vectors[keep], shared.certainty[keep]
+    seconds = _check(rest, part, person)
+    evidence = [_first(rest, part, person, certainty, direction), agent.talk_share(seconds)]
     verdict = agent.verdict(each for each in evidence if each)
     if not verdict.roles:
         raise _DoubtError(f"nothing says safely which of two voices is the agent's (confidence {verdict.confidence:.2f}): {DIRECTION_HELP}")
     roles = np.full(len(found), "unknown", object)
-    roles[keep] = _certain(windows_, person, certainty, np.array(verdict.roles, object)[person])
+    roles[keep] = _certain(rest, person, certainty, np.array(verdict.roles, object)[person])
     return roles, verdict
 
 
