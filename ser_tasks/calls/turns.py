@@ -77,6 +77,8 @@ class _Stated(BaseModel):
 
 
 _NAMES = {plain(name): name for name in _Stated.model_fields}
+_STATED = {*_Stated.model_fields, *_Turn.model_fields}
+"""Names that a message may show: others may hold ids."""
 
 
 def mono_facts(sidecar: bytes | None) -> MonoFacts:
@@ -95,7 +97,7 @@ def mono_facts(sidecar: bytes | None) -> MonoFacts:
         read = _Stated.model_validate(facts)
     except ValidationError as error:
         each = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in each["loc"] if isinstance(part, int) or part in _NAMES or part in _Turn.model_fields)
+        where = ".".join(str(part) for part in each["loc"] if isinstance(part, int) or part in _STATED)
         return MonoFacts(problem=f"the sidecar's {where} cannot be read ({each['msg'].removeprefix('Value error, ')})")
     turns = read.turns or []
     roles = roles_of({index: turn.role for index, turn in enumerate(turns)})
