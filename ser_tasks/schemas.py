@@ -177,9 +177,26 @@ CALL_EMOTIONS = _schema(
     ("notice_at", UTC, "when the caller was given it; null where unknown, and in older parts"),
     ("call_id_source", pa.string(), "where call_id comes from: sidecar, file_name, object or key"),
     *[
-        (f"{fact}_source", pa.string(), f"where {fact} comes from: sidecar, file_name, key, object or settings; null where unknown")
+        (
+            f"{fact}_source",
+            pa.string(),
+            f"where {fact} comes from: sidecar, file_name, key, object or settings"
+            + ("; of a mono mix that was split turns, first_speaker or talk_share" if fact == "roles" else "")
+            + "; null where unknown",
+        )
         for fact in CALL_FACTS
     ],
+    (
+        "roles_confidence",
+        pa.float32(),
+        "confidence of the roles on a mono mix that was split (policy customers_mono), 0 to 1: assumed for first_speaker and talk_share, "
+        "for turns the share of speech in which voices agree with them. Null otherwise, and in older parts",
+    ),
+    (
+        "roles_evidence",
+        pa.string(),
+        "evidence of these roles, each with its confidence, as first_speaker 0.95, talk_share 0.58; null as that",
+    ),
     ("codec", pa.string(), "codec of the recording, such as ULAW or PCM_16"),
     ("container", pa.string(), "container of the recording, such as WAV"),
     ("sampling_rate_hz", pa.int32(), "sampling rate of the recording"),

@@ -104,6 +104,14 @@ class Settings(BaseSettings):
     channel_roles: dict[int, str] = Field(
         {}, description='Roles of the channels of calls whose sidecar has none, as {"0": "agent", "1": "customer"}.'
     )
+    call_direction: Literal["inbound", "outbound"] | None = Field(
+        None,
+        description="Who calls, for mono calls under the policy customers_mono whose sidecar has no direction: inbound (the agent speaks "
+        "first) or outbound (the customer does). Unset: who speaks first says nothing.",
+    )
+    prompt_s: float = Field(
+        0.0, ge=0, description="Seconds of prompt at the start of mono calls whose sidecar has no prompt_end_s, for the same policy."
+    )
     time_zone: str = Field("UTC", description="Time zone of call_date, and of start times without an offset.")
     file_name_pattern: str = Field(
         FILE_NAME_PATTERN,

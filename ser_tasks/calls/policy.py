@@ -15,6 +15,8 @@ class Policy:
     notice_required: bool
     """Whether a call is withheld if it is unknown whether notice was given. A call without notice is always withheld."""
     meaning: str
+    splits_mono: bool = False
+    """Whether the voices on a mono mix are told apart, to score the customer's."""
 
     def refusal(self, role: str, notice_given: bool | None, notice_unclear: bool = False, opted_out: bool = False) -> str | None:
         """The code in REMEDIES that says why a channel's emotion is not scored, or None if it may be scored.
@@ -42,6 +44,7 @@ REMEDIES = {
     "or choose another --policy (SER_POLICY)",
     "role_agent": "only agents speak, and no setting allows scoring their emotion at work in the EU (the policy everyone is for research)",
     "role_mixed": "agent and customer share one channel: --policy customers_and_mixed (SER_POLICY) scores it; use it if no agent speaks",
+    "roles_uncertain": "it is not safe to say whose voice is the customer's on this mono mix",
     "role_unknown": "it is unknown who speaks on which channel: put channels into the sidecar, or set SER_CHANNEL_ROLES",
     "role_customer": "this policy does not score the customers, who speak here: choose another --policy (SER_POLICY)",
 }
@@ -53,6 +56,13 @@ POLICIES: dict[str, Policy] = {
         Policy("customers_only", ("customer",), False, "Customers on a channel of their own. The default."),
         Policy("customers_with_notice", ("customer",), True, "Customers, in calls with notice_given true."),
         Policy("customers_and_mixed", ("customer", "mixed"), False, "Also mono mixes, in which an agent may speak."),
+        Policy(
+            "customers_mono",
+            ("customer",),
+            False,
+            "Customers, also on mono mixes, where it is safe to say who speaks: a small part of what is scored may be an agent's.",
+            splits_mono=True,
+        ),
         Policy(
             "everyone",
             ("customer", "agent", "mixed", "unknown"),

@@ -10,6 +10,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 import tempfile
 import threading
@@ -32,12 +33,14 @@ from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segmen
 from ser_tasks.calls.metadata import PERSON_FACTS, SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import REMEDIES, policy_named
 from ser_tasks.calls.roles import ChannelMapError, channel_roles, unknown_roles_hint
+from ser_tasks.calls.turns import MonoFacts, mono_facts
 from ser_tasks.features import features_of
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.storage import ObjectChangedError, ObjectLockedError, ObjectUnusableError, Store, open_store
+from ser_tasks.voices.mono import attribute
 
 BLOCK_S = 10.0
 DETECTION_CHANNELS = 16
@@ -48,6 +51,8 @@ SILENT_SIDE_S = 0.5
 """A side with less speech than this is silent: clicks and coughs are at times taken for speech."""
 CONVERSATION_S = 10.0
 """One turn of the customer is no conversation unless it lasts this long: two voices may follow each other without a pause."""
+OF_TWO_CHANNELS = ("overlap_s", "interruptions_by_agent", "interruptions_by_customer")
+"""Activity that a mono mix does not show: who speaks at once with whom."""
 MACHINE_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.EDQUOT}
 """Errors of this machine, not of a recording: disk full, a file larger than allowed, no file handles, a disk that went read-only."""
 
@@ -81,6 +86,10 @@ class Extracted:
     facts: CallMetadata = field(default_factory=CallMetadata)
     roles: list[str] = field(default_factory=list)
     roles_source: str | None = None
+    roles_confidence: float | None = None
+    roles_evidence: str | None = None
+    mono: MonoFacts = field(default_factory=MonoFacts)
+    """What is stated of the people on a mono mix, where the policy splits them."""
     info: AudioInfo | None = None
     audio_s: float = 0.0
     activity: dict[str, Any] = field(default_factory=dict)
@@ -116,7 +125,11 @@ class Batch:
 
 
 def start_worker(memory_mb: int | None = None) -> None:
-    """Makes a process ready to extract: loads the detector, keeps to one thread and its memory, ends when its parent does."""
+    """Makes a process ready to extract: loads the detector, keeps to one thread and its memory, ends when its parent does.
+
+    It never dumps core: its memory holds speech, and for the length of a call vectors that tell voices apart.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     parent = multiprocessing.parent_process()
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
@@ -252,7 +265,10 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
         at("fetch")
         with clock("fetch"):
             path, metadata = store.fetch(recording.key, recording.stored_etag or recording.etag, Path(folder))
-            result.facts = call_metadata(recording.key, _sidecar(store, recording), metadata, settings, recording.recording_id)
+            sidecar = _sidecar(store, recording)
+            result.facts = call_metadata(recording.key, sidecar, metadata, settings, recording.recording_id)
+            if policy_named(spec.policy).splits_mono:
+                result.mono = mono_facts(sidecar)
         at("decode")
         raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:
@@ -309,17 +325,20 @@ def _detect_speech(batch: list[tuple[Extracted, Samples]]) -> Iterator[tuple[Ext
 
 def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpec, frames_file: BinaryIO) -> None:
     """Fills in roles, activity and segments; writes the frames of the segments that the policy lets score."""
-    settings, policy, facts = spec.settings, policy_named(spec.policy), result.facts
+    settings, facts = spec.settings, result.facts
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     with _Clock(result.seconds)("speech"):
         spoken, probabilities = _attributed_speech(result, call, detected)
-    consent = facts.get("notice_given"), facts.notice_unclear, result.recording.opted_out
-    refusals = {role: policy.refusal(role, *consent) for role in result.roles}
+        tracks, doubt = _tracks(result, call, spoken, probabilities, spec)
+    refusals = _refusals(result, tracks, spec)
+    if doubt:
+        refusals["mixed"] = "roles_uncertain"
     speech = _masks(spoken, detected)
     to_score: list[tuple[Segment, Span]] = []
-    for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True)):
+    for track in tracks:
+        channel, role = track.channel, track.role
         floor = acoustics.noise_floor(detected.power[channel], speech[channel])
-        for stretch in spans:
+        for stretch in track.spans:
             for span in segments(stretch, probabilities[channel], settings.min_segment_s, settings.max_segment_s):
                 power = acoustics.mean_power(span, detected.power[channel])
                 start_s, end_s = span.start / SAMPLING_RATE_HZ, span.end / SAMPLING_RATE_HZ
@@ -328,28 +347,84 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = acoustics.activity(result.roles, speech, detected.power, result.audio_s)
+    result.activity = _activity(result, tracks, detected)
+    if to_score:
+        with _Clock(result.seconds)("features"):
+            _write_frames(to_score, call, spec, frames_file)
+    else:
+        _end_unscored(result, tracks, refusals, doubt, spec)
 
+
+def _end_unscored(result: Extracted, tracks: list["_Track"], refusals: dict[str, str | None], doubt: str | None, spec: RunSpec) -> None:
+    """The outcome of a call without a segment to score."""
+    settings, facts = spec.settings, result.facts
     if all(refusals.values()):
         # With several channels the most useful reason: one that a setting can change comes before "it is an agent".
         code = max(filter(None, refusals.values()), key=lambda code: code != "role_agent")
         hint = ""
         if code == "role_unknown":
             people = (facts.get(name) for name in PERSON_FACTS)
-            hint = unknown_roles_hint(call.channels, facts.get("channels"), settings, people)
-        result.end("withheld", code, f"Under the policy {policy.name}: {REMEDIES[code]}{hint}.")
-    elif not to_score:
-        scorable_s = sum(
-            stretch.seconds for role, spans in zip(result.roles, spoken, strict=True) if not refusals[role] for stretch in spans
-        )
-        if scorable_s:
-            reason = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
-            result.end("no_speech", "short_speech", reason)
-        else:
-            result.end("no_speech", "no_speech", "No speech was found on the channels that may be scored.")
+            hint = unknown_roles_hint(len(result.roles), facts.get("channels"), settings, people)
+        elif code == "roles_uncertain":
+            hint = f": {doubt}"
+        result.end("withheld", code, f"Under the policy {spec.policy}: {REMEDIES[code]}{hint}.")
+        return
+    scorable_s = sum(stretch.seconds for track in tracks if not refusals[track.role] for stretch in track.spans)
+    if scorable_s:
+        reason = f"{scorable_s:.1f} s of speech that may be scored, never {settings.min_segment_s} s at a stretch."
+        result.end("no_speech", "short_speech", reason)
     else:
-        with _Clock(result.seconds)("features"):
-            _write_frames(to_score, call, spec, frames_file)
+        result.end("no_speech", "no_speech", "No speech was found on the channels that may be scored.")
+
+
+@dataclass(frozen=True)
+class _Track:
+    """Speech of one role on one channel."""
+
+    channel: int
+    role: str
+    spans: list[Span]
+
+
+def _tracks(
+    result: Extracted, call: Samples, spoken: list[list[Span]], probabilities: np.ndarray, spec: RunSpec
+) -> tuple[list[_Track], str | None]:
+    """The speech of each channel, or of each role on a mono mix that the policy splits; and why such a mix could not be split safely."""
+    tracks = [_Track(channel, role, spans) for channel, (role, spans) in enumerate(zip(result.roles, spoken, strict=True))]
+    mix = _mix(result.roles, spoken) if policy_named(spec.policy).splits_mono else None
+    customer = _Track(0, "customer", [])
+    if mix is None or _refusals(result, [customer], spec)["customer"]:
+        return tracks, None
+    facts = result.mono.or_else(spec.settings.call_direction, spec.settings.prompt_s)
+    found = attribute(call, mix, spoken[mix], probabilities[mix], facts)
+    result.roles_source, result.roles_confidence, result.roles_evidence = found.source, found.confidence, found.evidence
+    if found.doubt:
+        return tracks, found.doubt
+    others = [track for track in tracks if track.channel != mix and track.spans]
+    return others + [_Track(mix, role, spans) for role, spans in found.spans.items()], None
+
+
+def _refusals(result: Extracted, tracks: list[_Track], spec: RunSpec) -> dict[str, str | None]:
+    """Why each role is not scored; None for one that is."""
+    policy, facts = policy_named(spec.policy), result.facts
+    consent = facts.get("notice_given"), facts.notice_unclear, result.recording.opted_out
+    return {track.role: policy.refusal(track.role, *consent) for track in tracks}
+
+
+def _mix(roles: list[str], spoken: list[list[Span]]) -> int | None:
+    """The one channel of a mono mix, where nobody speaks on another. None for other calls, whose channels keep their roles."""
+    speaking = [channel for channel, spans in enumerate(spoken) if sum(span.seconds for span in spans) >= SILENT_SIDE_S]
+    mixed = [channel for channel in speaking or range(len(roles)) if roles[channel] == "mixed"]
+    return mixed[0] if mixed and len(speaking) <= 1 else None
+
+
+def _activity(result: Extracted, tracks: list[_Track], detected: VadResult) -> dict[str, Any]:
+    windows = detected.power.shape[1]
+    speech = np.array([acoustics.speech_mask(track.spans, windows) for track in tracks])
+    power = detected.power[[track.channel for track in tracks]]
+    activity = acoustics.activity([track.role for track in tracks], speech, power, result.audio_s)
+    shared = len({track.channel for track in tracks}) < len(tracks)
+    return activity | (dict.fromkeys(OF_TWO_CHANNELS) if shared else {})
 
 
 def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) -> tuple[list[list[Span]], np.ndarray]:

@@ -13,8 +13,15 @@ def processing(facts: Facts) -> str:
     return (
         "Recordings of calls are read at night from a store; speech is found, and for the roles that the policy allows a model gives "
         f"each stretch of 1 to 6 s probabilities of {', '.join(facts.bundle.labels)}. Tables of segments and calls are written, from which "
-        "figures, alerts, reports and a dashboard are made. No voice print is computed, and nobody is identified by their voice."
+        "figures, alerts, reports and a dashboard are made. "
+        + (VOICES_COMPARED if facts.policy.splits_mono else "No voice print is computed, and nobody is identified by their voice.")
     )
+
+
+VOICES_COMPARED = (
+    "On mono recordings the voices within one call are compared with each other, in the memory of one process, to leave out the agent's; "
+    "nothing of them is stored or compared across calls: there is no voice print, and nobody is identified by their voice."
+)
 
 
 def policy_in_force(facts: Facts) -> str:
@@ -26,6 +33,11 @@ def policy_in_force(facts: Facts) -> str:
         )
     elif "mixed" in facts.policy.roles:
         text += " **An agent may be audible on a mixed channel: use it only where none is.**"
+    if facts.policy.splits_mono:
+        text += (
+            " **On mono recordings some of what is scored as the customer's is an agent's all the same** (deploy/docs/DIARIZATION.md states "
+            "the share on a test set): inferring emotion at work is prohibited in the EU, whether it is meant or not."
+        )
     if not facts.policy.notice_required:
         text += " Calls of which it is unknown whether notice was given are scored; `customers_with_notice` withholds them."
     return text
