@@ -24,7 +24,8 @@ def made(tmp_path, monkeypatch):
 
     def compare(old, new, data, plan=None):
         figures = Figures(0.5, 1.0, None), Figures(0.6 if verdict["better"] else 0.4, 1.0, None)
-        return Comparison(load_bundle(old).model_id, load_bundle(new).model_id, *figures, 60, 6, float(verdict["better"]))
+        gain, gaining, losing = ((0.05, 0.15), 5, 1) if verdict["better"] else ((-0.15, -0.05), 1, 5)
+        return Comparison(load_bundle(old).model_id, load_bundle(new).model_id, *figures, 60, 6, gain, gaining, losing)
 
     monkeypatch.setattr(library, "compare_bundles", compare)
     monkeypatch.delenv("SER_MODEL", raising=False)
