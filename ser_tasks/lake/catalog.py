@@ -92,8 +92,8 @@ def write_catalog(lake: str, out: str | Path, queues: Collection[str] = ()) -> P
     read-only, a table without parts stays empty in the file, and a warning names it. Where no night has written, so do all tables:
     nothing is written to what may be a mistyped address.
 
-    With ``queues``, the views show only recordings whose newest version is a call of one of these queues: not those of an unknown queue, nor
-    in quarantine. Raises ValueError for a queue that no call has. The parts stay as readable as they are: sql/ANALYSTS.md, Rights.
+    With ``queues``, the views show only recordings whose newest version is a call of one of these queues: not those of an unknown queue,
+    nor in quarantine. Raises ValueError for a queue that no call has. The parts stay as readable as they are: sql/ANALYSTS.md, Rights.
     """
     if queues:
         _require_queues(lake, queues)

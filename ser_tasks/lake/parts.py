@@ -14,7 +14,7 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_tasks.lake.sql_views import MERGED as MERGED
+from ser_tasks.lake.sql_views import MERGED
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.storage import Store, StoredObject
 

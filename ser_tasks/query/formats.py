@@ -112,10 +112,10 @@ def _as_table(head: pa.Table, rows: int, width: int, whole: bool) -> str:
     cut = [columns[name] if whole and name == shown[-1] else [_cut(cell, SHOWN_CELL) for cell in columns[name]] for name in shown]
     numbers = [_is_number(column.type) for column in head.columns[:fitting]]
     lines = _box([_cut(name, SHOWN_CELL) for name in shown], zip(*cut, strict=True), numbers, width, whole)
-    footer = footer(len(head), rows)
+    text = footer(len(head), rows)
     if left_out:
-        footer += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)} (--format vertical or \\x shows all): {', '.join(left_out)}"
-    return lines + "\n".join(textwrap.wrap(footer, width))
+        text += f"; {len(left_out)} more column{'s' * (len(left_out) != 1)} (--format vertical or \\x shows all): {', '.join(left_out)}"
+    return lines + "\n".join(textwrap.wrap(text, width))
 
 
 def _as_upright(head: pa.Table, rows: int, width: int, whole: bool = True) -> str:

@@ -3,7 +3,7 @@
 import re
 
 _OF_AGENTS = "The lake holds pseudonyms of people: agent_pseudonym, in call_emotions. Figures by agent: FROM calls_by_agent."
-_OF_CUSTOMERS = "The lake holds pseudonyms of people: customer_pseudonym. `ser pseudonym --customer ID` prints that of an id. Their calls: repeat_caller_calls."
+_OF_CUSTOMERS = "The lake holds pseudonyms of people: customer_pseudonym. `ser pseudonym --customer ID` prints that of an id. Their calls: repeat_caller_calls."  # noqa: E501
 _OF_MOODS = "Of a call: dominant_emotion and share_anger, share_happiness, ... (FROM calls); of a stretch of speech: label (FROM segments)."
 _OF_WHEN = "call_date is the day of a call, started_at its start, local_hour its hour."
 _OF_AUDIO = "recording_link is the address of a recording, key its name; recordings are in FROM recordings."
@@ -17,8 +17,8 @@ _SAME = {
     "duration_s is the length of a call in seconds, scored_speech_s that of the speech that was scored.": "duration length seconds "
     "call_duration duration_ms call_length talk_time",
     "call_id names a call, recording_id a recording.": "id callid call recordingid uuid",
-    "Shares by queue: FROM calls_by_day_and_queue; the queue of a call is the column queue.": "queues team department skill skill_group line",
-    "Stretches of speech are in FROM segments; the lake holds no words.": "utterance utterances turns turn transcript transcripts text words segment",
+    "Shares by queue: FROM calls_by_day_and_queue; the queue of a call is the column queue.": "queues team department skill skill_group line",  # noqa: E501
+    "Stretches of speech are in FROM segments; the lake holds no words.": "utterance utterances turns turn transcript transcripts text words segment",  # noqa: E501
 }
 NAMES = {name: hint for hint, names in _SAME.items() for name in names.split()}
 """The hint for a column or table that does not exist, by its name in lower case."""
@@ -61,7 +61,7 @@ def of_quotes(message: str, name: str | None, sql: str) -> str:
 
 
 def _stands_as_value(name: str, sql: str) -> bool:
-    """Whether the name is compared with, listed or given to a function as a value would be: ``queue = billing``, ``IN (billing, returns)``."""
+    """Whether the name is compared with, listed or given to a function as a value would be: ``queue = billing``, ``IN (billing, returns)``."""  # noqa: E501
     word = rf'"?{re.escape(name)}"?'
     return (
         re.search(rf"(?is)([=<>]|\blike|\bilike|\bin\s*\([^()]*|\bcompare\s*\([^()]*|\bbetween|\bis)\s*{word}(?![\w.(])", sql) is not None

@@ -270,11 +270,13 @@ def _write(
     if table == "segments":
         connection.register("heard", pa.table({name: pa.array(values) for name, values in spoken.items()}))
         source = f"""(
-            SELECT c.call_id, c.recording_id, c.etag, c.chunk_id, c.planned_at, c.day_number, c.call_date, c.queue, 'customer' AS role, 1 AS channel,
+            SELECT c.call_id, c.recording_id, c.etag, c.chunk_id, c.planned_at, c.day_number, c.call_date, c.queue,
+                'customer' AS role, 1 AS channel,
                 h.* EXCLUDE (call, label), {list(KNOWN)}[label + 1] AS emotion
             FROM heard AS h JOIN calls AS c ON c.in_lake = h.call
             UNION ALL BY NAME
-            SELECT c.call_id, c.recording_id, c.etag, c.chunk_id, c.planned_at, c.day_number, c.call_date, c.queue, 'agent' AS role, 0 AS channel,
+            SELECT c.call_id, c.recording_id, c.etag, c.chunk_id, c.planned_at, c.day_number, c.call_date, c.queue,
+                'agent' AS role, 0 AS channel,
                 h.end_s + 0.3 AS start_s, h.end_s + 1.7 AS end_s, -22 AS loudness_dbfs, 28 AS snr_db, 'role_agent' AS not_scored_reason
             FROM heard AS h JOIN calls AS c ON c.in_lake = h.call
         )"""  # the agent answers in the pause after each of them

@@ -19,8 +19,12 @@ DBT = os.environ.get("SER_DBT") or shutil.which("dbt")
 
 def test_the_project_is_in_step_with_sql():
     made = dbt_project.files()
-    assert [name for name, text in made.items() if not (PROJECT / name).is_file() or (PROJECT / name).read_text(encoding="utf-8") != text] == []
-    there = {str(path.relative_to(PROJECT)) for pattern in ("models/staging/*", "models/marts/*", "tests/*") for path in PROJECT.glob(pattern)}
+    assert [
+        name for name, text in made.items() if not (PROJECT / name).is_file() or (PROJECT / name).read_text(encoding="utf-8") != text
+    ] == []
+    there = {
+        str(path.relative_to(PROJECT)) for pattern in ("models/staging/*", "models/marts/*", "tests/*") for path in PROJECT.glob(pattern)
+    }
     assert there <= made.keys()
 
 
@@ -47,7 +51,9 @@ def test_every_measure_of_the_semantic_file_reads_columns_that_exist():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(DBT is None, reason="dbt is not installed: pip install 'dbt-core<1.12' dbt-duckdb in a venv, SER_DBT=.../bin/dbt")
+@pytest.mark.skipif(
+    DBT is None, reason="dbt is not installed: pip install 'dbt-core<1.12' dbt-duckdb and our duckdb in a venv, SER_DBT=.../bin/dbt"
+)
 def test_dbt_builds_the_views_and_they_answer_as_ours(tmp_path):
     lake, made, built = str(tmp_path / "lake"), tmp_path / "warehouse.duckdb", tmp_path / "dbt.duckdb"
     write_good_lake(lake)

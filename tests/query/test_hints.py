@@ -82,9 +82,9 @@ ASKED = {
     "Did this month differ from last?": "FROM compare('2026-11', '2026-10')",
     "Which queue is angrier?": "SELECT measure, verdict, difference FROM compare('sales', 'support')",
     "At which hour do angry calls come?": "SELECT local_hour, count(*) FILTER (share_anger > 0.3) FROM calls GROUP BY local_hour",
-    "Emotions by queue, side by side?": "PIVOT (SELECT queue, label FROM segments) ON label IN ('anger', 'neutral', 'unsure') USING count(*)",
+    "Emotions by queue, side by side?": "PIVOT (SELECT queue, label FROM segments) ON label IN ('anger', 'neutral', 'unsure') USING count(*)",  # noqa: E501
     "Who calls again?": "SELECT customer_pseudonym, count(*) FROM calls GROUP BY ALL HAVING count(*) > 1",
-    "How much can the model not tell?": "SELECT queue, sum(share_unsure * scored_speech_s) / sum(scored_speech_s) FROM calls GROUP BY queue",
+    "How much can the model not tell?": "SELECT queue, sum(share_unsure * scored_speech_s) / sum(scored_speech_s) FROM calls GROUP BY queue",  # noqa: E501
 }
 
 

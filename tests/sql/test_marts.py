@@ -1027,16 +1027,43 @@ def test_week_on_week_compares_within_languages(over):
 
 def test_contact_lens_conversational_analytics_has_the_names_of_amazon_connect(over):
     """In Amazon's order: docs.aws.amazon.com/connect/latest/adminguide/data-lake-contact-analytics-data.html"""
-    names = """
-        aws_account_id version instance_id instance_arn contact_id channel language_locale feature categories disconnect_timestamp
-        greeting_time_agent_ms non_talk_time_total_ms talk_time_total_ms talk_time_agent_ms talk_time_customer_ms
-        total_conversation_duration_ms talk_speed_agent_wpm talk_speed_customer_wpm interruptions_time_total_ms
-        interruptions_time_agent_ms interruptions_time_customer_ms interruptions_total_count interruptions_agent_count
-        interruptions_customer_count sentiment_overall_score_agent sentiment_overall_score_customer
-        sentiment_interaction_score_customer_with_agent sentiment_interaction_score_customer_without_agent sentiment_end_score_agent
-        sentiment_end_score_customer response_time_average_agent_ms response_time_average_customer_ms response_time_maximum_agent_ms
-        response_time_maximum_customer_ms data_lake_last_processed_timestamp
-    """.split()
+    names = [
+        "aws_account_id",
+        "version",
+        "instance_id",
+        "instance_arn",
+        "contact_id",
+        "channel",
+        "language_locale",
+        "feature",
+        "categories",
+        "disconnect_timestamp",
+        "greeting_time_agent_ms",
+        "non_talk_time_total_ms",
+        "talk_time_total_ms",
+        "talk_time_agent_ms",
+        "talk_time_customer_ms",
+        "total_conversation_duration_ms",
+        "talk_speed_agent_wpm",
+        "talk_speed_customer_wpm",
+        "interruptions_time_total_ms",
+        "interruptions_time_agent_ms",
+        "interruptions_time_customer_ms",
+        "interruptions_total_count",
+        "interruptions_agent_count",
+        "interruptions_customer_count",
+        "sentiment_overall_score_agent",
+        "sentiment_overall_score_customer",
+        "sentiment_interaction_score_customer_with_agent",
+        "sentiment_interaction_score_customer_without_agent",
+        "sentiment_end_score_agent",
+        "sentiment_end_score_customer",
+        "response_time_average_agent_ms",
+        "response_time_average_customer_ms",
+        "response_time_maximum_agent_ms",
+        "response_time_maximum_customer_ms",
+        "data_lake_last_processed_timestamp",
+    ]
     facts = {"silence_s": 30.0, "agent_speech_s": 40.5, "customer_speech_s": 32.0, "overlap_s": 2.5, "language": "de-DE"}
     facts |= {"interruptions_by_agent": 2, "interruptions_by_customer": 1}
     of_customer, of_agent = call("a", anger=0.4, unsure=0.2, **facts), call("b", anger=0.9, emotion_role="agent")
@@ -1054,4 +1081,3 @@ def test_contact_lens_conversational_analytics_has_the_names_of_amazon_connect(o
         "data_lake_last_processed_timestamp": row["data_lake_last_processed_timestamp"],
     }
     assert agents["sentiment_overall_score_customer"] is None
-

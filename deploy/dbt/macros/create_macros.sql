@@ -1,5 +1,9 @@
 -- Made from sql/ by python -m ser_tasks.query.dbt_project: change sql/, then run it again.
 {% macro create_macros() %}
+-- What anger is compared within: codec, sampling rate and language, as of two calls that differ in them neither is the angrier for certain.
+CREATE OR REPLACE MACRO audio_kind(codec, sampling_rate_hz, language) AS
+    concat_ws(' ', codec, sampling_rate_hz, lower(language))
+;
 -- The band in which a value lies, 1 to 5, given the inner edges between bands in order; null where the value is unknown.
 CREATE OR REPLACE MACRO band_of(value, edge2, edge3, edge4, edge5) AS
     CASE
@@ -28,6 +32,11 @@ CREATE OR REPLACE MACRO min_calls_by_agent() AS 10
 CREATE OR REPLACE MACRO minutes_seconds(at_s) AS
     format('{:02d}:{:02d}', floor(at_s / 60)::INT, floor(at_s % 60)::INT)
 ;
+-- Whether a call did the opposite of escalating: deescalated, and in older parts, which lack it, the old rule of escalated turned around.
+-- So many calls escalate by chance as do this: read the one less the other.
+CREATE OR REPLACE MACRO mirror_of_escalated(deescalated, escalated, negativity_change, negativity_q1) AS
+    CASE WHEN escalated IS NOT NULL THEN coalesce(deescalated, negativity_change <= -0.2 AND negativity_q1 >= 0.5) END
+;
 -- First day of a period that is written in ISO 8601: 2026-11-03, 2026-11, 2026-W47 or two of these with a slash between; null for other text.
 CREATE OR REPLACE MACRO period_from(period) AS
     CASE
@@ -36,6 +45,10 @@ CREATE OR REPLACE MACRO period_from(period) AS
         WHEN length(split_part(period::VARCHAR, '/', 1)) = 7 THEN (split_part(period::VARCHAR, '/', 1) || '-01')::DATE
         ELSE split_part(period::VARCHAR, '/', 1)::DATE
     END
+;
+-- Rank of a call by the lower end of its call_anger (sure_anger) within its line and day, 1 the highest, ties alike; null where there is none.
+CREATE OR REPLACE MACRO rank_by_anger(day, line, anger) AS
+    CASE WHEN anger IS NOT NULL THEN rank() OVER (PARTITION BY day, line, anger IS NULL ORDER BY anger DESC) END
 ;
 -- Address of a recording in its store, with a moment as a media fragment; null where the key holds masked ids or the store is unknown.
 CREATE OR REPLACE MACRO recording_link(recordings_uri, key, at_s) AS
@@ -194,6 +207,16 @@ CREATE OR REPLACE MACRO sums_effective(share, sums) AS
                     + 2 * sums.speech_squares
                 )
         ELSE sums.seconds ^ 2 / nullif(sums.speech_squares, 0)
+    END
+;
+-- How angry a call is for certain, 0 to 1: the lower end of the 95 % interval of call_anger. What every list of calls to hear is ordered by.
+-- Null with less than 8 s of scored speech, two segments of usual length: too little to judge a call by. Neither call_anger, judged by the
+-- strongest eighth of the speech, nor its interval grows with the length of a call: the interval is Wilson's, of ten cases where the model
+-- is sure of all speech and of two where it is sure of none. In older parts share_anger stands for call_anger.
+CREATE OR REPLACE MACRO sure_anger(call_anger, share_anger, share_unsure, scored_speech_s) AS
+    CASE
+        WHEN scored_speech_s >= 8
+            THEN wilson_interval(coalesce(call_anger, share_anger)::DOUBLE, 2 + 8 * (1 - coalesce(share_unsure, 1)::DOUBLE)).low
     END
 ;
 -- The 95 % interval of a group's share of scored speech, {low, high}: an aggregate over calls (a share, its seconds of scored speech).

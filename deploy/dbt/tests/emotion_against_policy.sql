@@ -9,6 +9,7 @@ WITH allowed(policy, role) AS (
         ('customers_with_notice', 'customer'),
         ('customers_and_mixed', 'customer'),
         ('customers_and_mixed', 'mixed'),
+        ('customers_mono', 'customer'),
         ('everyone', 'customer'),
         ('everyone', 'agent'),
         ('everyone', 'mixed'),

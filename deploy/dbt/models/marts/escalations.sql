@@ -2,9 +2,10 @@
 -- Which calls got worse from start to end, and where did it begin?
 -- Grain: one row per escalated call, the clearest change first.
 -- Units: negativity (anger, disgust, fear and sadness together) 0 to 1 by quarter of the recording, _s in seconds.
--- onset_s is where the call turns: the start of the segment that best parts lower from higher negativity; null in older parts.
--- Escalated: negativity rises through the call by more than chance (escalation_z above 2.33), and from the first to the last third of the
--- segments by at least 0.1. Of calls without any change, one in a hundred is here; as many are in its mirror (deescalated): compare the two numbers.
+-- onset_s is where the call turns: the start of the segment that best parts lower from higher anger; null in older parts.
+-- Escalated: anger rises through the call by more than chance (escalation_z above 2.33), and from the first to the last third of the
+-- segments by at least 0.05, at equal base rates. Of calls without any change, up to one in fifty is here, and as many are in its mirror
+-- (deescalated): compare the two numbers.
 WITH ranked AS ( -- texts are made of the rows that are read, not of every call
     SELECT c.*, coalesce(onset_s, peak_anger_at_s) AS moment_s, runs.recordings_uri
     FROM {{ ref('call_emotions') }} AS c

@@ -2,22 +2,24 @@
 -- Is a queue's anger on a day outside what is usual there?
 -- Grain: one row per queue and call_date with scored calls, newest first.
 -- Units: share_ and usual_ of scored speech 0 to 1, calls in recordings.
--- usual_anger is what the day's mix of languages, codecs and sampling rates had on the 28 days before (a source counts once 7 such days have calls of
--- it), so that a new codec alone is not news. The range is usual_anger less and plus three standard deviations (a control chart): how far
--- the queue's days lay from their own usual, widened where the day has fewer calls than they had, and never less than one call. outside is
--- null where less than half of the day's speech can be compared or fewer than 7 of those days can. Of days on which nothing happened, about
+-- Customers on a channel of their own are counted. usual_anger is what the day's mix of sources (codec, sampling rate and language) had on
+-- the 28 days before (a source counts once 7 such days have calls of it), so that a new codec alone is not news. The range is usual_anger
+-- less and plus three standard deviations (a control chart): how far the queue's days lay from their own usual, widened where the day has
+-- fewer calls than they had, and never less than one call. outside is
+-- null where less than half of the day's speech can be compared, fewer than 7 of those days can, or so few calls came that the range would
+-- be the whole scale, as with one. Of days on which nothing happened, about
 -- one in 300 lies outside by chance. A queue that stays angry becomes usual after four weeks: see week_on_week and drift.
 WITH by_source AS (
     SELECT
         queue,
         call_date,
-        lower(concat_ws(' ', coalesce(language, '-'), codec, sampling_rate_hz)) AS source,
+        audio_kind(codec, sampling_rate_hz, language) AS source,
         count(*) AS calls,
         sum(scored_speech_s) AS seconds,
         sum(share_anger * scored_speech_s) AS anger_s,
         sum(scored_speech_s ^ 2) AS seconds_squared
     FROM {{ ref('counted_calls') }} AS counted_calls
-    WHERE share_anger IS NOT NULL AND scored_speech_s > 0 AND call_date IS NOT NULL AND emotion_role IS DISTINCT FROM 'agent'
+    WHERE share_anger IS NOT NULL AND scored_speech_s > 0 AND call_date IS NOT NULL AND emotion_role = 'customer'
     GROUP BY queue, call_date, source
 ), expected AS (
     SELECT
@@ -51,16 +53,16 @@ WITH by_source AS (
     FROM by_day
     WINDOW before AS (PARTITION BY queue ORDER BY call_date RANGE BETWEEN INTERVAL 28 DAYS PRECEDING AND INTERVAL 1 DAY PRECEDING)
 ), judged AS (
-    SELECT *, CASE WHEN usual_days >= 7 AND comparable >= 0.5 THEN margin END AS known_margin FROM ranged
+    SELECT *, CASE WHEN usual_days >= 7 AND comparable >= 0.5 AND (usual_anger > margin OR usual_anger + margin < 1) THEN margin END AS known_margin FROM ranged
 )
 SELECT
     call_date,
     queue,
     calls, -- scored calls of the day
     share_anger,
-    comparable AS share_comparable, -- share of the day's scored speech whose language, codec and sampling rate have a usual share, 0 to 1
+    comparable AS share_comparable, -- share of the day's scored speech whose codec, sampling rate and language have a usual share, 0 to 1
     compared_anger, -- share of anger in that speech alone: what is compared, 0 to 1
-    usual_anger, -- share of anger that is usual for the day's mix of languages, codecs and sampling rates, 0 to 1
+    usual_anger, -- share of anger that is usual for the day's mix of codecs, sampling rates and languages, 0 to 1
     CASE WHEN known_margin IS NOT NULL THEN greatest(0, usual_anger - known_margin) END AS usual_low, -- lower end of the usual range; null where outside is
     CASE WHEN known_margin IS NOT NULL THEN least(1, usual_anger + known_margin) END AS usual_high, -- upper end of the usual range; null where outside is
     usual_days, -- days of the four weeks before that the range comes from
