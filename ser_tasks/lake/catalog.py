@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from ser_tasks.lake import parts, sql_views, view_cache
+from ser_tasks.lake import sql_views, view_cache
 from ser_tasks.lake.nights import has_nights
 from ser_tasks.lake.queues import check
 from ser_tasks.lake.read_only import has_no_part, query, retried

@@ -14,10 +14,11 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_tasks.lake.sql_views import MERGED
+from ser_tasks.lake import sql_views
 from ser_tasks.schemas import PARTITIONS, TABLES
 from ser_tasks.storage import Store, StoredObject
 
+MERGED = sql_views.MERGED
 FOOTER_BYTES = 1 << 16
 """Bytes from the end of a part that are fetched to read its footer. A longer footer costs a second request."""
 _DAY_FOLDER = re.compile(r"\w+/day=(\d{4}-\d\d-\d\d)/")

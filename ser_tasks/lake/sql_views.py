@@ -90,7 +90,8 @@ def all_views() -> list[View]:
 
 def called_views() -> list[View]:
     """The macros of ``CALLED``, described like views."""
-    return [View(name, "macros", _question((SQL_FOLDER / "macros" / f"{name}.sql").read_text(encoding="utf-8"))) for name in CALLED]
+    files = [path for path in sorted((SQL_FOLDER / "macros").glob("*.sql")) if path.stem in CALLED]
+    return [View(path.stem, "macros", _question(path.read_text(encoding="utf-8"))) for path in files]
 
 
 def rows_of(view: View) -> str:
