@@ -113,7 +113,7 @@ class SoundFileSource:
         except soundfile.LibsndfileError as error:
             self.damage = f"the decoder stopped: {error.error_string.removeprefix('Error : ').strip(' .')}"
             out = out[: self._frames_since(start, frames)]
-        return np.ascontiguousarray(out.T)
+        return out.T
 
     def _frames_since(self, start: int, frames: int) -> int:
         """Frames that libsndfile delivered before it failed, from its position in the file."""

@@ -159,10 +159,9 @@ def night(count: str, cluster: str = "") -> None:
 def chunks(count: str) -> None:
     """A flow of two tasks a chunk, as the nightly one hands them out, that do nothing: CPU-seconds of it and of its temporary server."""
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    from prefect import flow, task
-
-    from flows.nightly import AHEAD, EXTRACTION
+    from flows.nightly import AHEAD, EXTRACTION  # first: it sets how Prefect starts
     from flows.server import prefect_server
+    from prefect import flow, task  # isort: skip
 
     @task
     def extract(number: int) -> int:
