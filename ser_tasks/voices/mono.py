@@ -17,7 +17,7 @@ from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.voices import agent
 from ser_tasks.voices.agent import Verdict
 from ser_tasks.voices.encoder import mood_free, voice_vectors
-from ser_tasks.voices.split import Split, separation, split
+from ser_tasks.voices.split import Split, margins, split
 from ser_tasks.voices.windows import windows
 
 PEOPLE = 2
@@ -28,7 +28,9 @@ LEAST_SEPARATION = 0.3
 STEADY = 0.95
 """Share of the speech that must go to the same people without the directions of mood."""
 CERTAIN = 0.99
-"""Posterior probability from which a window is released."""
+"""Posterior probability from which a window is released,"""
+LEAST_MARGIN = 0.15
+"""if its own vector is so much nearer to that person than to the other (`Split.margin`): neighbours alone do not make it certain."""
 FIRST_TURN_S = 0.5
 """The first turn must be so long to count as who speaks first,"""
 FIRST_TURN_MARGIN = 0.1
@@ -100,8 +102,9 @@ def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, dir
         person = np.unique(person[keep], return_inverse=True)[1]
     elif number != PEOPLE:
         raise _DoubtError(f"{number} people speak by the sidecar, and only turns say who of them is the agent: {TURNS_HELP}")
-    rest, part, certainty = [window for window, kept in zip(found, keep, strict=True) if kept], vectors[keep], shared.certainty[keep]
-    seconds = _check(rest, part, person)
+    rest, part = [window for window, kept in zip(found, keep, strict=True) if kept], vectors[keep]
+    seconds, margin = _check(rest, part, person)
+    certainty = np.where(margin >= LEAST_MARGIN, shared.certainty[keep], 0)
     evidence = [_first(rest, part, person, certainty, direction), agent.talk_share(seconds)]
     verdict = agent.verdict(each for each in evidence if each)
     if not verdict.roles:
@@ -121,13 +124,14 @@ def _prompt(shared: Split) -> NDArray[np.bool_]:
     return prompt
 
 
-def _check(found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Seconds of each of two people, where their voices are safely told apart; with and without the directions of mood."""
+def _check(found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """Seconds of each of two people, and windows' margins, where their voices are safely told apart, with the directions of mood or not."""
     lengths = np.array([window.seconds for window in found])
     seconds: NDArray[np.float64] = np.bincount(person, lengths, minlength=PEOPLE).astype(np.float64)
     if len(seconds) != PEOPLE or seconds.min() < LEAST_S:
         raise _DoubtError(f"one of the voices has less than {LEAST_S:.0f} s of speech, or there is only one: {TURNS_HELP}")
-    apart = separation(vectors.astype(np.float64), lengths, person, PEOPLE)
+    margin = margins(vectors.astype(np.float64), lengths, person, PEOPLE)
+    apart = float(np.average(margin, weights=lengths))
     if apart < LEAST_SEPARATION:
         raise _DoubtError(f"the voices are too alike (separation {apart:.2f} of at least {LEAST_SEPARATION}): {TURNS_HELP}")
     same = float(np.average(split(found, mood_free(vectors), PEOPLE).person == person, weights=lengths))
@@ -135,7 +139,7 @@ def _check(found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.i
         raise _DoubtError(
             f"the split may follow the mood: without it, {max(same, 1 - same):.0%} of the speech goes to the same voices: {TURNS_HELP}"
         )
-    return seconds
+    return seconds, margin
 
 
 def _first(

@@ -36,30 +36,34 @@ class Split:
     """Of each window, (windows,)."""
     certainty: Floats
     """Posterior probability of that person, (windows,)."""
+    margin: Floats
+    """Cosine to that person's mean, less that to the nearest other's, (windows,); 1 with one person."""
     separation: float
-    """Mean cosine of windows to their own person's mean, less that to the nearest other's; 1 with one person."""
+    """Mean margin, by seconds."""
 
 
 def split(windows: list[Span], vectors: NDArray[np.float32], people: int) -> Split:
     """Shares out windows with their vectors (windows, n), of length 1, among ``people``, or as many as there are windows."""
     people = min(people, len(windows))
     if people < 2:
-        return Split(np.zeros(len(windows), np.intp), np.ones(len(windows)), 1.0)
+        return Split(np.zeros(len(windows), np.intp), np.ones(len(windows)), np.ones(len(windows)), 1.0)
     x = vectors.astype(np.float64)
     weights = np.clip([window.seconds for window in windows], *SECONDS)
     stays = _stays(windows)
     results = [_model(x, weights, stays, start, people) for start in _starts(x, weights, people)]
     posterior, _ = max(results, key=lambda result: result[1])
     person = posterior.argmax(axis=1)
-    return Split(person, posterior.max(axis=1), separation(x, weights, person, people))
+    margin = margins(x, weights, person, people)
+    return Split(person, posterior.max(axis=1), margin, float(np.average(margin, weights=weights)))
 
 
-def separation(x: Floats, weights: Floats, person: Ints, people: int) -> float:
-    """How far apart people are: `Split.separation`."""
+def margins(x: Floats, weights: Floats, person: Ints, people: int) -> Floats:
+    """How far each window is from other people than its own: `Split.margin`."""
     cosines = x @ _means(x, np.eye(people)[person] * weights[:, None]).T
     own = cosines[np.arange(len(x)), person]
     cosines[np.arange(len(x)), person] = -np.inf
-    return float(np.average(own - cosines.max(axis=1), weights=weights))
+    margin: Floats = own - cosines.max(axis=1)
+    return margin
 
 
 def _starts(x: Floats, weights: Floats, people: int) -> list[Ints]:

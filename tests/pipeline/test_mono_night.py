@@ -155,3 +155,15 @@ def _core_limit() -> tuple[int, int]:
 def test_workers_never_dump_core():
     with WorkerPool(1) as pool:
         assert pool.map(_core_limit, [()]) == [(0, 0)]
+
+
+@pytest.mark.slow
+def test_four_hours_stay_within_the_memory_of_a_worker(tmp_path):
+    """A conversation of 23 s every minute, for four hours."""
+    minute = np.pad(MIX, (0, 37 * 8000))
+    write_call(tmp_path / "calls", "2026-11-20/long.wav", np.tile(minute, 240)[:, None], {"direction": "inbound"})
+    run_night(tmp_path / "calls", tmp_path / "lake", tiny_bundle(tmp_path), policy="customers_mono")
+    ((outcome, audio_s),) = ask(tmp_path / "lake", "SELECT outcome, audio_s FROM outcomes")
+    assert (outcome, audio_s) == ("scored", 4 * 3600)
+    ((customer_s, agent_s),) = ask(tmp_path / "lake", "SELECT customer_speech_s, agent_speech_s FROM call_emotions")
+    assert 8 * 240 < customer_s < 11 * 240 and 7 * 240 < agent_s < 11 * 240

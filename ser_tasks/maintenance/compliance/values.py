@@ -35,8 +35,8 @@ def policy_in_force(facts: Facts) -> str:
         text += " **An agent may be audible on a mixed channel: use it only where none is.**"
     if facts.policy.splits_mono:
         text += (
-            " **On mono recordings some of what is scored as the customer's is an agent's all the same** (deploy/docs/DIARIZATION.md states "
-            "the share on a test set): inferring emotion at work is prohibited in the EU, whether it is meant or not."
+            " **On mono recordings some of what is scored as the customer's is an agent's all the same** (deploy/docs/DIARIZATION.md "
+            "states the share on a test set): inferring emotion at work is prohibited in the EU, whether it is meant or not."
         )
     if not facts.policy.notice_required:
         text += " Calls of which it is unknown whether notice was given are scored; `customers_with_notice` withholds them."
