@@ -11,7 +11,7 @@ from ser_tasks.dashboard import charts
 from ser_tasks.dashboard.filters import Filters, default_filters
 from ser_tasks.dashboard.pages import Row, TheFilters, page, queues_of
 from ser_tasks.dashboard.playback import Playback, PlaybackError
-from ser_tasks.dashboard.queries import QUERIES
+from ser_tasks.dashboard.queries import OVERVIEW, QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.today import MOSTLY_UNSURE, today
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
@@ -43,7 +43,7 @@ def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters, settings: Setti
 
     def compute() -> dict[str, Any]:
         values = values_of(snapshot, viewer, filters)
-        rows = {name: rows_of(snapshot, viewer, name, values) for name in QUERIES}
+        rows = {name: rows_of(snapshot, viewer, name, values) for name in OVERVIEW}
         return figures(rows, values, settings.annotations) | today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
 
     shown: dict[str, Any] = snapshot.cached((viewer.queues, viewer.everything, filters), compute)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import figures, heat_map, rows_of
 from ser_tasks.dashboard.pages import ENVIRONMENT, Row, percent, queues_of
-from ser_tasks.dashboard.queries import QUERIES
+from ser_tasks.dashboard.queries import OVERVIEW, QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.today import today
 from ser_tasks.dashboard.viewers import OWNER, Viewer, of_groups
@@ -69,7 +69,7 @@ def make(
     def of(name: str) -> list[Row]:
         return rows_of(snapshot, viewer, name, long_values if name in LONG_QUERIES else values)
 
-    shown = figures({name: of(name) for name in QUERIES}, values, annotations or {})
+    shown = figures({name: of(name) for name in OVERVIEW}, values, annotations or {})
     shown |= today(snapshot, viewer, functools.partial(rows_of, snapshot, viewer), values)
     shown["hear"] = [row | {"playable": site is not None and viewer.may_play_queue(row["queue"])} for row in shown["hear"]]
     [totals] = rows_of(snapshot, viewer, "totals", long_values)
@@ -79,7 +79,7 @@ def make(
         "without_start": totals["calls"] - sum(row["calls"] for row in shown["hours"]),
     }
     statements = {
-        name: QUERIES[name].with_values(long_values if name in LONG_QUERIES else values) for name in QUERIES if name != "latest_day"
+        name: QUERIES[name].with_values(long_values if name in LONG_QUERIES else values) for name in OVERVIEW if name != "latest_day"
     }
     title = f"Calls and moods, week {monday.isocalendar().week} of {monday.isocalendar().year}"
     queues = "every queue" if viewer.everything else ", ".join(viewer.queues) or "no queue"

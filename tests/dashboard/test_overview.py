@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from flows.cli import app as cli
 from ser_tasks.dashboard import weekly
 from ser_tasks.dashboard.app import create_app
-from ser_tasks.dashboard.queries import QUERIES
+from ser_tasks.dashboard.queries import OVERVIEW, QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER
 from ser_tasks.dashboard.words import OUTCOMES
@@ -249,7 +249,7 @@ def _link(part, name):
 
 def test_every_section_leads_to_its_sql_and_its_csv_for_the_same_filters(page):
     text = overview(page, **AROUND_ANGER, queue="billing")
-    for name in QUERIES:
+    for name in OVERVIEW:
         query = f"{name}?first={AROUND_ANGER['first']}&amp;last={AROUND_ANGER['last']}&amp;queue=billing"
         assert f'href="/sql/{query}"' in text and f'href="/csv/{query}"' in text
 

@@ -94,7 +94,7 @@ def test_its_statements_run_in_ser_sql(snapshot, lake, tmp_path):
     """Those of a queue's page ask for that queue alone."""
     text = weekly.make(snapshot, Viewer("", queues=("sales",)), MONDAY).html
     shown = re.findall(r"<summary>([^<]*)</summary><pre[^>]*><code>(.*?)</code>", text, re.DOTALL)
-    assert len(shown) == 9
+    assert len(shown) == 12
     file = tmp_path / "totals.sql"
     file.write_text(html.unescape(dict(shown)["How did callers sound over the whole period?"]))
     answer = CliRunner().invoke(app, ["sql", "--lake", lake, "--file", str(file), "--format", "csv"])
