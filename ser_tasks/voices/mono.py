@@ -29,7 +29,7 @@ STEADY = 0.95
 """Share of the speech that must go to the same people without the directions of mood."""
 CERTAIN = 0.99
 """Posterior probability from which a window is released,"""
-LEAST_MARGIN = 0.15
+LEAST_MARGIN = 0.25
 """if its own vector is so much nearer to that person than to the other (`Split.margin`): neighbours alone do not make it certain."""
 FIRST_TURN_S = 0.5
 """The first turn must be so long to count as who speaks first,"""
