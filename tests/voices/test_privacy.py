@@ -10,6 +10,7 @@ import pytest
 
 from ser_tasks.models.campplus import STATES
 from ser_tasks.pipeline.extract import extract_batch
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
 from ser_tasks.voices import encoder, mono
 from tests.factories.calls import run_night, tiny_bundle, write_call
@@ -31,17 +32,18 @@ def kept(monkeypatch) -> list[np.ndarray]:
     return vectors
 
 
-class InProcess:
+class InProcess(WorkerPool):
     """A pool that does all in this process, where what it computes can be watched."""
 
-    count = 1
+    def __init__(self) -> None:
+        self.count = 1
 
     def extract(self, recordings, spec, folder, progress):
         batch = extract_batch(recordings, spec, folder / "frames")
         progress(batch)
         return [batch]
 
-    def map(self, function, tasks, limits_s=None):
+    def map(self, function, tasks, *_):
         return [function(*task) for task in tasks]
 
 
