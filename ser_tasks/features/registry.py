@@ -91,7 +91,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         ),
         FeatureSet("mel112", 1, mel112.mel112, mel112.FRAMING, "n_mels", mel112.bands_db, mel112.of_bands_db, scaled=True),
         FeatureSet("vector162", 1, vector162.vector162, vector162.FRAMING, vector162.SIZE),
-        FeatureSet("vector180", 1, vector180.vector180, vector180.FRAMING, vector180.SIZE),
+        FeatureSet("vector180", 1, vector180.vector180, vector162.FRAMING, vector180.SIZE),
         FeatureSet("short_term34", 1, short_term34.short_term34, short_term34.FRAMING, short_term34.SIZE),
         FeatureSet("pitch_formants", 1, pitch_formants.pitch_formants, pitch_formants.FRAMING, pitch_formants.SIZE),
         FeatureSet(

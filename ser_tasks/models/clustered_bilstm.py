@@ -46,7 +46,7 @@ class ClusteredBiLstm(SegmentModel):
         whole = torch.full((len(every),), WINDOW, device=x.device)
         for conv, norm in zip(self.convs, self.norms, strict=True):
             every, whole = max_pool(torch.relu(norm(conv(every))), whole, bands=2, frames=2)
-        described = torch.relu(self.narrow(every.flatten(1))).split(counts.tolist())
+        described = torch.split(torch.relu(self.narrow(every.flatten(1))), counts.tolist())
         sequence = nn.utils.rnn.pad_sequence(list(described), batch_first=True)
         logits: torch.Tensor = self.fc(masked_mean(runs_over(self.lstm, sequence, counts), counts))
         return logits

@@ -24,7 +24,7 @@ def key_windows(frames: torch.Tensor, window: int, hop: int, clusters: int) -> t
         for cluster in range(clusters):
             if (nearest == cluster).any():
                 centres[cluster] = described[nearest == cluster].mean(dim=0)
-    return starts[torch.cdist(described, centres).argmin(dim=0).unique()]
+    return starts[sorted(set(torch.cdist(described, centres).argmin(dim=0).tolist()))]
 
 
 def windows_at(frames: torch.Tensor, starts: torch.Tensor, window: int) -> torch.Tensor:

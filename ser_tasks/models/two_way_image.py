@@ -25,8 +25,9 @@ class TwoWayImage(SegmentModel):
         before = 1
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for channels in (channels for stage in STAGES for channels in stage):
-            self.convs.append(nn.Conv2d(before, channels, 3, padding=1, bias=False))
-            nn.init.kaiming_normal_(self.convs[-1].weight, nonlinearity="relu")
+            conv = nn.Conv2d(before, channels, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            self.convs.append(conv)
             self.norms.append(nn.BatchNorm2d(channels))
             before = channels
         self.dropout = nn.Dropout(DROPOUT)
