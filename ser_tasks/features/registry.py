@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_tasks.features import logmel8k, mel32, mel112, mfcc40, whisper80
+from ser_tasks.features import (
+    logmel8k,
+    mel32,
+    mel112,
+    mfcc40,
+    pitch_formants,
+    short_term34,
+    vector162,
+    vector180,
+    wavelet_packet,
+    whisper80,
+)
 from ser_tasks.features.spectrum import Framing
 
 GROUP_S = 32.0
@@ -31,11 +42,12 @@ class FeatureSet:
     version: int
     function: Callable[..., NDArray[np.float32]]
     framing: Framing
-    size_param: str
-    """The parameter that sets the number of features."""
-    bands_db: Callable[[NDArray[np.float32], Params], NDArray[np.float32]]
-    """Features -> levels of bands in dB, both ``(frames, ...)``. Sounds are mixed there; `of_bands_db` is the way back."""
-    of_bands_db: Callable[[NDArray[np.float32], Params], NDArray[np.float32]]
+    size_param: str | int
+    """The parameter that sets the number of features, or that number."""
+    bands_db: Callable[[NDArray[np.float32], Params], NDArray[np.float32]] | None = None
+    """Features -> levels of bands in dB, both ``(frames, ...)``. Sounds are mixed there; `of_bands_db` is the way back. None: features
+    that are no levels of bands, in which sounds can't be mixed."""
+    of_bands_db: Callable[[NDArray[np.float32], Params], NDArray[np.float32]] | None = None
     scaled: bool = False
     """Whether values have a mean of about 0 and a deviation of about 1 by definition: a bundle then does not normalise them."""
     params: MappingProxyType[str, Any] = field(init=False)
@@ -58,7 +70,8 @@ class FeatureSet:
 
     def n_features(self, params: Params) -> int:
         """Features in a frame with ``params``, which may omit defaults."""
-        return int(self.complete(params)[self.size_param])
+        complete = self.complete(params)
+        return int(complete[self.size_param]) if isinstance(self.size_param, str) else self.size_param
 
     def complete(self, params: Params) -> Params:
         """``params`` with the defaults filled in. Raises ``ValueError`` for an unknown parameter."""
@@ -77,6 +90,19 @@ FEATURE_SETS: dict[str, FeatureSet] = {
             "whisper80", 1, whisper80.whisper80, whisper80.FRAMING, "n_mels", whisper80.bands_db, whisper80.of_bands_db, scaled=True
         ),
         FeatureSet("mel112", 1, mel112.mel112, mel112.FRAMING, "n_mels", mel112.bands_db, mel112.of_bands_db, scaled=True),
+        FeatureSet("vector162", 1, vector162.vector162, vector162.FRAMING, vector162.SIZE),
+        FeatureSet("vector180", 1, vector180.vector180, vector162.FRAMING, vector180.SIZE),
+        FeatureSet("short_term34", 1, short_term34.short_term34, short_term34.FRAMING, short_term34.SIZE),
+        FeatureSet("pitch_formants", 1, pitch_formants.pitch_formants, pitch_formants.FRAMING, pitch_formants.SIZE),
+        FeatureSet(
+            "wavelet_packet",
+            1,
+            wavelet_packet.wavelet_packet,
+            wavelet_packet.FRAMING,
+            wavelet_packet.SIZE,
+            wavelet_packet.bands_db,
+            wavelet_packet.of_bands_db,
+        ),
     )
 }
 

@@ -12,14 +12,25 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from ser_tasks.models.attention_gru import AttentionGru
+from ser_tasks.models.attention_gru_one_step import AttentionGruOneStep
 from ser_tasks.models.base import LineModel, NoveltyAware, SegmentModel
+from ser_tasks.models.clustered_bilstm import ClusteredBiLstm
+from ser_tasks.models.cnn import Cnn
 from ser_tasks.models.cnn_lstm import CnnLstm
 from ser_tasks.models.cnn_tcn import CnnTcn
 from ser_tasks.models.crnn import Crnn
+from ser_tasks.models.ensemble_1d import Ensemble1d
 from ser_tasks.models.ge2e_lr import Ge2eLinear
 from ser_tasks.models.ge2e_tcn import Ge2eTcn
 from ser_tasks.models.joint_lr import JointLinear
+from ser_tasks.models.keyframe_cnn3d import KeyframeCnn3d
+from ser_tasks.models.lflb_lstm import LflbLstm
+from ser_tasks.models.lstm import Lstm
+from ser_tasks.models.mean_cnn import MeanCnn
 from ser_tasks.models.pooled import PooledLinear
+from ser_tasks.models.two_way_dense import TwoWayDense
+from ser_tasks.models.two_way_image import TwoWayImage
 from ser_tasks.models.whisper_lr import WhisperLinear
 
 MODELS: dict[str, type[SegmentModel]] = {
@@ -30,6 +41,17 @@ MODELS: dict[str, type[SegmentModel]] = {
     "ge2e_lr": Ge2eLinear,
     "whisper_lr": WhisperLinear,
     "joint_lr": JointLinear,
+    "cnn": Cnn,
+    "lstm": Lstm,
+    "lflb_lstm": LflbLstm,
+    "attention_gru": AttentionGru,
+    "attention_gru_one_step": AttentionGruOneStep,
+    "ensemble_1d": Ensemble1d,
+    "mean_cnn": MeanCnn,
+    "clustered_bilstm": ClusteredBiLstm,
+    "keyframe_cnn3d": KeyframeCnn3d,
+    "two_way_dense": TwoWayDense,
+    "two_way_image": TwoWayImage,
 }
 
 

@@ -1,6 +1,7 @@
 """Masks over right-padded frames, with which padding does not change a segment's scores."""
 
 import torch
+from torch import nn
 
 
 def valid_frames(lengths: torch.Tensor, n_frames: int) -> torch.Tensor:
@@ -21,3 +22,22 @@ def masked_mean(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Mean ``(batch, features)`` over the valid frames of ``x (batch, frames, features)``."""
     valid = valid_frames(lengths, x.shape[1])[:, :, None]
     return x.masked_fill(~valid, 0).sum(dim=1) / lengths[:, None]
+
+
+def max_pool(x: torch.Tensor, lengths: torch.Tensor, bands: int, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maxima over windows of ``bands`` and ``frames`` of ``x (batch, channels, bands, frames)``, and the valid frames that remain.
+
+    A last, incomplete window counts, so that no frame is lost and no segment is too short. Only valid frames are in the maxima; the
+    result is 0 beyond the valid frames.
+    """
+    x = x.masked_fill(~valid_frames(lengths, x.shape[3])[:, None, None], -torch.inf)
+    x = nn.functional.pad(x, (0, -x.shape[3] % frames, 0, -x.shape[2] % bands), value=-torch.inf)
+    x, lengths = nn.functional.max_pool2d(x, (bands, frames)), -(-lengths // frames)
+    return x.masked_fill(~valid_frames(lengths, x.shape[3])[:, None, None], 0), lengths
+
+
+def runs_over(rnn: nn.RNNBase, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Outputs ``(batch, frames, units)`` of a recurrent layer over the valid frames of ``x (batch, frames, features)``."""
+    packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+    outputs, _ = nn.utils.rnn.pad_packed_sequence(rnn(packed)[0], batch_first=True)
+    return outputs

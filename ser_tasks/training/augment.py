@@ -19,6 +19,8 @@ def add_babble(
 
     The powers of bands are added, which is the expected value of the mixture for random phases.
     """
+    if feature_set.bands_db is None or feature_set.of_bands_db is None:
+        raise ValueError(f"{feature_set.name} has no levels of bands: babble can't be mixed into it.")
     power = 10 ** (feature_set.bands_db(features, params) / 10)
     babble = np.zeros_like(power)
     for other in others:

@@ -1,11 +1,10 @@
-"""Classical baselines: scikit-learn's classifiers on functionals of a clip, and the mean of their probabilities."""
+"""Classical baselines: classifiers on functionals of a clip, and the mean of their probabilities; with a preparation if named."""
 
 import functools
 import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,12 @@ from rich.progress import Progress
 from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
+from sklearn.feature_selection import SelectFromModel, SequentialFeatureSelector, VarianceThreshold
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GroupKFold
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
@@ -26,14 +29,13 @@ from sklearn.tree import DecisionTreeClassifier
 from ser_tasks.datasets import speaker_ids
 from ser_tasks.datasets.telephone import LONGEST_S, mu_law, read_trimmed
 from ser_tasks.evaluation.plan import Plan
-from ser_tasks.features import features_of
 from ser_tasks.progress import map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.fit import even_weights
+from ser_tasks.training.functionals import FUNCTIONALS
 
-QUANTILES = (0.1, 0.5, 0.9)
 CLIPS_PER_TASK = 32
 """Clips that a worker process computes at once."""
 MIN_PROBABILITY = 1e-6
@@ -50,40 +52,100 @@ CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
     "logistic_regression": lambda seed: LogisticRegression(C=0.03, class_weight="balanced", max_iter=500),
     "naive_bayes": lambda seed: GaussianNB(),
     "mlp": lambda seed: MLPClassifier((128,), alpha=1.0, early_stopping=True, random_state=seed),
+    "multinomial_lr": lambda seed: LogisticRegression(max_iter=1000),
+    "logistic_ovr": lambda seed: OneVsRestClassifier(LogisticRegression(C=0.03, class_weight="balanced", max_iter=500)),
+    "linear_regression": lambda seed: CalibratedClassifierCV(RidgeClassifier(1.0, class_weight="balanced"), ensemble=False),
+    "lda": lambda seed: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
 }
-"""By name; each is made with a seed. The settings are common in the literature and were not tuned on these corpora."""
+"""By name; each is made with a seed. The settings are common in the literature and were not tuned on these corpora.
+
+``logistic_regression`` and ``multinomial_lr`` are both multinomial, the latter with scikit-learn's own settings, ``logistic_ovr`` has one
+regression a class against the rest, and ``linear_regression`` is the least squares fit of one indicator a class."""
+VOTERS = ("svm", "knn", "decision_tree", "random_forest", "gradient_boosting", "logistic_regression", "naive_bayes", "mlp")
+"""Classifiers whose mean is ``soft_vote``."""
+
+INNER_FOLDS = 3
+MOST_IMPORTANT = 100
+RANKED, SELECTED = 60, 20
+"""Features with the highest coefficients, and how many of these are selected one after the other."""
+
+Speakers = np.ndarray | None
 
 
-def _logmel(signals: list[np.ndarray]) -> np.ndarray:
-    """Mean, deviation and quantiles of 64 log-mel levels and of their change from frame to frame: ``(clips, 640)``."""
-    flat, lengths = features_of("logmel8k", {}, signals, SAMPLING_RATE_HZ)
-    rows = []
-    for levels in np.split(flat, np.cumsum(lengths)[:-1]):
-        parts = [levels, np.diff(levels, axis=0) if len(levels) > 1 else np.zeros_like(levels)]
-        rows.append(np.concatenate([np.r_[part.mean(axis=0), part.std(axis=0), *np.quantile(part, QUANTILES, axis=0)] for part in parts]))
-    return np.stack(rows).astype(np.float32)
-
-
-def _egemaps(signals: list[np.ndarray]) -> np.ndarray:
-    """The 88 functionals of eGeMAPS v02 (Eyben et al., 2016) by openSMILE: ``(clips, 88)``."""
-    extractor = _opensmile()
-    return np.concatenate([extractor.process_signal(signal, SAMPLING_RATE_HZ).to_numpy(np.float32) for signal in signals])
-
-
-@functools.lru_cache(maxsize=1)
-def _opensmile() -> Any:
+def _smote(seed: int, speakers: Speakers) -> list[BaseEstimator]:
+    """SMOTE (Chawla et al., 2002)."""
     try:
-        import opensmile
+        from imblearn.over_sampling import SMOTE
     except ImportError as error:
-        raise ValueError('eGeMAPS needs openSMILE: pip install -e ".[egemaps]" (its licence allows research only).') from error
-    return opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel.Functionals)
+        raise ValueError(NEEDED) from error
+    return [SMOTE(random_state=seed)]
 
 
-FUNCTIONALS: dict[str, Callable[[list[np.ndarray]], np.ndarray]] = {"logmel": _logmel, "egemaps": _egemaps}
-"""By name: from 8 kHz signals to float32 ``(clips, functionals)``."""
+def _selective_smote(seed: int, speakers: Speakers) -> list[BaseEstimator]:
+    """Selective interpolation, a filter of variance, and the features most important to gradient boosting (Liu et al., 2020)."""
+    try:
+        from ser_tasks.training.selective_smote import SelectiveSmote
+    except ImportError as error:
+        raise ValueError(NEEDED) from error
+    boosting = GradientBoostingClassifier(n_estimators=50, max_features="sqrt", random_state=seed)
+    return [SelectiveSmote(random_state=seed), VarianceThreshold(), _highest(boosting, MOST_IMPORTANT)]
 
-BASELINES = [f"{classifier}:{functionals}" for functionals in FUNCTIONALS for classifier in (*CLASSIFIERS, "soft_vote")]
-"""Names ``classifier:functionals``. ``soft_vote`` is the mean of all classifiers' probabilities."""
+
+def _genetic(seed: int, speakers: Speakers) -> list[BaseEstimator]:
+    """A genetic algorithm with clustering (Kanwal and Asghar, 2021)."""
+    from ser_tasks.training.genetic_selection import GeneticSelector
+
+    return [GeneticSelector(_inner_folds(speakers), random_state=seed)]
+
+
+def _forward(seed: int, speakers: Speakers) -> list[BaseEstimator]:
+    """Sequential forward selection, by linear discriminant analysis, among those with the highest coefficients."""
+    judge = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1)
+    forward = SequentialFeatureSelector(judge, n_features_to_select=SELECTED, scoring="balanced_accuracy", cv=_inner_folds(speakers))
+    return [_highest(judge, RANKED), forward]
+
+
+def _highest(judge: BaseEstimator, most: int) -> SelectFromModel:
+    """Selects the ``most`` features of the highest importance or coefficients, or all where there are fewer."""
+    return SelectFromModel(judge, threshold=-np.inf, max_features=functools.partial(_at_most, most))
+
+
+def _at_most(most: int, x: np.ndarray) -> int:
+    return min(most, x.shape[1])
+
+
+def _inner_folds(speakers: Speakers) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Folds of the training clips, which keep speakers apart: indices of training and test clips."""
+    if speakers is None or len(np.unique(speakers)) < 2:
+        raise ValueError("The preparation compares features by inner folds: it needs clips of 2 speakers or more.")
+    folds = GroupKFold(min(INNER_FOLDS, len(np.unique(speakers))))
+    return list(folds.split(np.zeros(len(speakers)), groups=speakers))
+
+
+PREPARATIONS: dict[str, Callable[[int, Speakers], list[BaseEstimator]]] = {
+    "smote": _smote,
+    "selective_smote": _selective_smote,
+    "genetic": _genetic,
+    "forward": _forward,
+}
+"""By name: steps between normalisation and classifier, fitted to the training clips alone; made with a seed and the clips' speakers."""
+NEEDED = 'Oversampling needs imbalanced-learn: pip install -e ".[field]".'
+
+
+BASELINES = [f"{classifier}:{functionals}" for functionals in ("logmel", "egemaps") for classifier in (*VOTERS, "soft_vote")]
+"""Baselines of the league table. Any other ``classifier:functionals[:preparation]`` is one by name (``is_baseline``). ``soft_vote`` is the
+mean of the ``VOTERS``' probabilities."""
+CHOICES = (
+    f"CLASSIFIER:FUNCTIONALS[:PREPARATION] with a classifier of {', '.join([*CLASSIFIERS, 'soft_vote'])}; functionals of "
+    f"{', '.join(FUNCTIONALS)}; and a preparation of {', '.join(PREPARATIONS)}"
+)
+
+
+def is_baseline(name: str) -> bool:
+    """Whether the name is ``classifier:functionals`` or ``classifier:functionals:preparation`` of listed ones."""
+    classifier, _, rest = name.partition(":")
+    functionals, colon, preparation = rest.partition(":")
+    return classifier in (*CLASSIFIERS, "soft_vote") and functionals in FUNCTIONALS and (preparation in PREPARATIONS or not colon)
 
 
 @dataclass(frozen=True)
@@ -91,26 +153,34 @@ class BaselineSpec:
     """The baseline to fit."""
 
     model: str
-    """Name in ``BASELINES``."""
+    """Name ``classifier:functionals[:preparation]``."""
     labels: tuple[str, ...]
     """An empty tuple means all emotions of the clips (``evaluate_across``)."""
     target_error: float = TARGET_ERROR
 
     def __post_init__(self) -> None:
-        if self.model not in BASELINES:
-            raise ValueError(f"{self.model!r} is no baseline: choose one of {', '.join(BASELINES)}.")
+        if not is_baseline(self.model):
+            raise ValueError(f"{self.model!r} is no baseline: choose one of {CHOICES}.")
 
 
-def make_baseline(classifier: str, seed: int) -> BaseEstimator:
-    """The classifier of that name behind a normalisation of its input."""
+def make_baseline(classifier: str, seed: int, preparation: str = "", speakers: np.ndarray | None = None) -> BaseEstimator:
+    """The classifier of that name behind a normalisation of its input and, if named, a preparation.
+
+    ``speakers`` ``(clips,)`` are those of the clips that it will be fitted to, for a preparation's inner folds.
+    """
     if classifier == "soft_vote":
-        return VotingClassifier([(name, make_baseline(name, seed)) for name in CLASSIFIERS], voting="soft")
-    return make_pipeline(StandardScaler(), CLASSIFIERS[classifier](seed))
+        return VotingClassifier([(name, make_baseline(name, seed, preparation, speakers)) for name in VOTERS], voting="soft")
+    model = CLASSIFIERS[classifier](seed)
+    if not preparation:
+        return make_pipeline(StandardScaler(), model)
+    from imblearn.pipeline import make_pipeline as make_resampling_pipeline
+
+    return make_resampling_pipeline(StandardScaler(), *PREPARATIONS[preparation](seed, speakers), model)
 
 
 def functionals_for(clips: pd.DataFrame, baseline: str, plan: Plan, progress: Progress) -> np.ndarray:
     """The baseline's functionals of all clips over mu-law, in their order: float32 ``(clips, functionals)``; kept in ``plan.cache``."""
-    name = baseline.partition(":")[2]
+    name = baseline.split(":")[1]
     plan.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = hashlib.sha256(json.dumps([1, name, list(clips["digest"])]).encode()).hexdigest()[:16]
     stored = plan.cache / f"functionals-{name}-{key}.npy"
@@ -142,7 +212,9 @@ def fitted_baseline(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tupl
     x = np.nan_to_num(functionals, nan=0.0, posinf=0.0, neginf=0.0)
     train = ((clips["side"] == "train") & clips["emotion"].isin(spec.labels)).to_numpy()
     truth = clips["emotion"][train].map(spec.labels.index).to_numpy()
-    return make_baseline(spec.model.partition(":")[0], plan.seed).fit(x[train], truth), x
+    classifier, _, *preparation = spec.model.split(":")
+    model = make_baseline(classifier, plan.seed, "".join(preparation), speaker_ids(clips).to_numpy()[train])
+    return model.fit(x[train], truth), x
 
 
 def baseline_probabilities(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tuple[np.ndarray, float, float]:

@@ -29,6 +29,8 @@ ROOM_SHARE = 0.3
 """Share of the augmented copies with the echo of a room."""
 CLIPS_PER_TASK = 64
 """Clips that a worker process computes at once."""
+LARGEST = float(np.finfo(np.float16).max)
+"""The power of a mel band may be larger."""
 
 LINES = {name: line for name, line in CONDITIONS.items() if not name.startswith("babble")} | {
     "A-law": a_law,
@@ -114,7 +116,7 @@ def features_of_copies(clips: list[tuple[str, str]], recipe: Recipe) -> list[tup
     for copy in range(recipe.copies + 1):
         altered = [_copy(signal, digest, copy) for signal, (_, digest) in zip(signals, clips, strict=True)]
         flat, lengths = features_of(recipe.feature_set, recipe.feature_params, altered, SAMPLING_RATE_HZ)
-        copies.append((flat.astype(np.float16), lengths))
+        copies.append((flat.clip(-LARGEST, LARGEST).astype(np.float16), lengths))
     return copies
 
 

@@ -203,9 +203,9 @@ def _batch(examples: Examples, members: np.ndarray, recipe: Recipe, rng: np.rand
         whole = pool.features(examples.clips[member], int(rng.integers(len(pool.lengths))))
         start = int(rng.integers(0, max(0, len(whole) - longest) + 1))
         crop = whole[start : start + longest].astype(np.float32)
-        if rng.random() < recipe.babble_share:
+        if rng.random() < recipe.babble_share and features.bands_db:
             crop = _with_babble(crop, member, examples, recipe, features, params, rng)
-        else:  # normalised as a segment of its own
+        elif features.bands_db and features.of_bands_db:  # normalised as a segment of its own
             crop = features.of_bands_db(features.bands_db(crop, params), params)
         crops.append(crop)
     lengths = np.array([len(crop) for crop in crops])

@@ -18,12 +18,14 @@ from ser_tasks.inference.scorer import FRAMES_PER_BATCH
 from ser_tasks.models import MODELS, make_model
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
-from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, BaselineSpec, fitted_baseline, telephone_signals
+from ser_tasks.training.baselines import BASELINES, CHOICES, BaselineSpec, fitted_baseline, is_baseline, telephone_signals
 from ser_tasks.training.cross_validation import Folding, Spec, evaluate_across
+from ser_tasks.training.functionals import FUNCTIONALS
 from ser_tasks.training.recipe import Recipe, recipe_of
 from ser_tasks.training.trainer import ModelSpec
 
 LEARNERS = [*MODELS, *BASELINES]
+"""Of the league table by default; any other baseline is taken by name."""
 TIMED_CLIPS = 128
 
 
@@ -42,8 +44,8 @@ def league(
     All learners are trained on all corpora together, in the same folds by speaker; each clip counts in the fold it was tested in. A
     learner's rows are kept in ``out/<learner>.parquet`` and are not computed again. Writes ``league.parquet`` and ``league.md``.
     """
-    if unknown := sorted(set(learners or ()) - set(LEARNERS)):
-        raise ValueError(f"There is no model {', '.join(unknown)}: choose of {', '.join(LEARNERS)}.")
+    if unknown := [name for name in learners or () if name not in MODELS and not is_baseline(name)]:
+        raise ValueError(f"There is no model {', '.join(unknown)}: choose of {', '.join(LEARNERS)}, or any {CHOICES}.")
     out.mkdir(parents=True, exist_ok=True)
     clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
     labels = labels or emotions_of(clips)
@@ -68,14 +70,14 @@ def league(
 
 def spec_of(name: str, labels: tuple[str, ...] | None, epochs: int | None = None) -> Spec:
     """The specification of a model of ``MODELS``, of a baseline, or of a bundle's model with the bundle's features and labels."""
-    if name in BASELINES:
+    if is_baseline(name):
         return BaselineSpec(name, labels or ())
     if name in MODELS:
         return ModelSpec(name, labels or (), recipe_of(name, epochs=epochs), name)
     try:
         bundle = load_bundle(name)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"{name!r} is none of {', '.join(LEARNERS)}, and no bundle either. {error}") from error
+        raise FileNotFoundError(f"{name!r} is none of {', '.join(LEARNERS)}, no {CHOICES}, and no bundle either. {error}") from error
     recipe = recipe_of(bundle.model, bundle.feature_set, dict(bundle.feature_params), epochs)
     return ModelSpec(bundle.model, labels or bundle.labels, recipe, bundle.model)
 
@@ -141,5 +143,5 @@ def _time_model(module: torch.nn.Module, recipe: Recipe, signals: list[np.ndarra
 
 def _time_baseline(model: BaseEstimator, learner: str, signals: list[np.ndarray]) -> float:
     started = time.perf_counter()
-    model.predict_proba(np.nan_to_num(FUNCTIONALS[learner.partition(":")[2]](signals)))
+    model.predict_proba(np.nan_to_num(FUNCTIONALS[learner.split(":")[1]](signals)))
     return time.perf_counter() - started

@@ -23,7 +23,7 @@ class Recipe:
     copies: int = 7
     """Augmented copies of each clip; every epoch takes one of them or the clip itself, at random. Models on pooled states take all."""
     babble_share: float = 0.25
-    """Share of a batch's clips that are mixed with speech of other training speakers."""
+    """Share of a batch's clips that are mixed with speech of other training speakers; none, for features that are no levels of bands."""
     babble_snr_db: tuple[float, float] = (0.0, 22.0)
     offset_std: float = 0.25
     """Standard deviation of a random constant added to each normalised feature, which imitates another voice or line."""
@@ -51,6 +51,17 @@ RECIPES = {
     "whisper_lr": Recipe("whisper80", epochs=1, copies=2, other_emotions=False),
     "joint_lr": Recipe("mel112", epochs=1, copies=2, other_emotions=False),
     "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
+    "cnn": Recipe("mfcc40", epochs=16),
+    "lstm": Recipe("mfcc40", epochs=16),
+    "lflb_lstm": Recipe("logmel8k", epochs=12, feature_params={"n_mels": 128}),
+    "attention_gru": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
+    "attention_gru_one_step": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
+    "ensemble_1d": Recipe("vector162", epochs=40, batch=64, learning_rate=1e-3),
+    "mean_cnn": Recipe("mfcc40", epochs=40),
+    "clustered_bilstm": Recipe("logmel8k", epochs=12),
+    "keyframe_cnn3d": Recipe("logmel8k", epochs=12),
+    "two_way_dense": Recipe("vector180", epochs=40, learning_rate=3e-3),
+    "two_way_image": Recipe("logmel8k", epochs=12, learning_rate=1e-3),
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import soxr
 
@@ -207,9 +208,75 @@ def test_per_band_levels_are_independent_of_the_lines_spectrum_and_gain():
         assert np.abs(one - other).mean() < most and (np.abs(one - other).mean() > 1.0) != per_band
 
 
-@pytest.mark.parametrize("name", FEATURE_SETS)
+@pytest.mark.parametrize("name", [name for name, own in FEATURE_SETS.items() if own.bands_db])
 def test_features_of_bands_are_features_again(name):
     chosen = FEATURE_SETS[name]
     params = chosen.complete({})
     flat, _ = features_of(name, params, [speech_like(4, 16000)], SPEECH_HZ)
     np.testing.assert_allclose(chosen.of_bands_db(chosen.bands_db(flat, params), params), flat, atol=1e-3)
+
+
+def test_vector162_equals_librosa():
+    """Each of the 162 values, as the published snippets compute them."""
+    import librosa
+
+    signal = speech_like(5, 30_000)
+    flat, _ = features_of("vector162", {}, [signal], 22_050)
+    stft = np.abs(librosa.stft(signal))
+    reference = [
+        librosa.feature.zero_crossing_rate(signal),
+        librosa.feature.chroma_stft(S=stft, sr=22_050, tuning=0.0),
+        librosa.feature.mfcc(y=signal, sr=22_050, n_mfcc=20),
+        librosa.feature.rms(y=signal),
+        librosa.feature.melspectrogram(y=signal, sr=22_050),
+    ]
+    np.testing.assert_allclose(flat, np.concatenate(reference).T, atol=2e-3, rtol=1e-3)
+    of_two_ways, _ = features_of("vector180", {}, [signal], 22_050)
+    np.testing.assert_allclose(of_two_ways[:, :40], librosa.feature.mfcc(y=signal, sr=22_050, n_mfcc=40).T, atol=2e-3)
+    np.testing.assert_array_equal(of_two_ways[:, 40:], np.hstack([flat[:, 1:13], flat[:, 34:]]))
+
+
+def voice_of(pitch_hz: float, formants_hz: tuple[float, ...]) -> np.ndarray:
+    """A second at 8 kHz of pulses whose spectrum falls by 12 dB an octave, through resonators of 80 Hz, the last at 3,500 Hz."""
+    pulses = np.zeros(8000)
+    pulses[np.arange(0, 8000, 8000 / pitch_hz).astype(int)] = 1
+    pulses = scipy.signal.lfilter([1], [1, -1.9, 0.9025], pulses)
+    for hz in (*formants_hz, 3500.0):
+        radius = np.exp(-np.pi * 80 / 8000)
+        pulses = scipy.signal.lfilter([1], [1, -2 * radius * np.cos(2 * np.pi * hz / 8000), radius**2], pulses)
+    return (0.1 * pulses / np.abs(pulses).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(("pitch_hz", "formants_hz"), [(100.0, (700.0, 1200.0, 2500.0)), (210.0, (350.0, 2100.0, 2900.0))])
+def test_pitch_and_formants_of_a_made_voice(pitch_hz, formants_hz):
+    values, _ = features_of("pitch_formants", {}, [voice_of(pitch_hz, formants_hz)], SPEECH_HZ)
+    middle = values[5:-5]
+    assert np.abs(middle[:, 0] / pitch_hz - 1).max() < 0.03 and (middle[:, 1] > 0.75).all()
+    np.testing.assert_allclose(np.median(middle[:, 3:6], axis=0), formants_hz, rtol=0.1)  # prediction draws towards harmonics
+
+
+def test_noise_has_no_pitch():
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    values, _ = features_of("pitch_formants", {}, [noise], SPEECH_HZ)
+    assert (values[:, 0] == 0).mean() > 0.95
+    np.testing.assert_allclose(values[5:-5, 2], -20, atol=1.5)
+
+
+@pytest.mark.parametrize("band", [0, 3, 17, 31])
+def test_a_tone_lies_in_its_wavelet_packet(band):
+    """The leaves are in the order of frequency, 125 Hz each."""
+    tone = np.sin(2 * np.pi * (62.5 + 125 * band) / 8000 * np.arange(8000)).astype(np.float32)
+    chosen = FEATURE_SETS["wavelet_packet"]
+    levels_db = chosen.bands_db(features_of("wavelet_packet", {}, [tone], SPEECH_HZ)[0][5:-5], {}).mean(axis=0)
+    assert levels_db.argmax() == band
+
+
+def test_short_term_features_of_a_tone():
+    """800 Hz of 4,000: crossings, centroid and roll-off lie there, spread and entropy of the spectrum are small."""
+    tone = np.sin(2 * np.pi * 800 / 8000 * np.arange(16_000)).astype(np.float32)
+    values, _ = features_of("short_term34", {}, [tone], SPEECH_HZ)
+    crossings, energy, entropy, centroid, spread, spectral_entropy, flux, roll_off, *_ = values[3:-3].mean(axis=0)
+    assert crossings == pytest.approx(0.2, abs=0.01) and energy == pytest.approx(0.5 / tone.max() ** 2, abs=0.01)
+    assert entropy == pytest.approx(np.log2(10), abs=0.05) and centroid == pytest.approx(0.2, abs=0.02)
+    assert spread < 0.05 and spectral_entropy < 0.1 and flux < 1e-3 and roll_off == pytest.approx(0.2, abs=0.02)
+    assert values[3:-3, 21:33].mean(axis=0).argmax() == 7, "800 Hz lies nearest to G, 784 Hz"

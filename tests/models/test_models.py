@@ -6,13 +6,19 @@ import torch
 from torch import nn
 
 from ser_tasks.models import MODELS, NoveltyAware, PooledLinear, load_classic, make_model
+from ser_tasks.models.attention_gru import DynamicConv
 from ser_tasks.models.ge2e import WEIGHTS as ENCODER
 from ser_tasks.models.ge2e import Ge2eEncoder
+from ser_tasks.models.key_windows import key_windows
+from ser_tasks.models.masking import max_pool
 from ser_tasks.models.whisper import WhisperEncoder
 
 FEATURES = (4, 13, 32, 40, 64, 81)
-FEATURES_OF_LARGE = {"whisper_lr": (80,), "joint_lr": (112,)}
-"""For models that are slow to test, those of the pretrained encoder; others are in the tests with 40 features."""
+SLOW = ("cnn", "lflb_lstm", "attention_gru", "attention_gru_one_step", "clustered_bilstm", "keyframe_cnn3d", "two_way_image")
+FEATURES_OF_LARGE = {"whisper_lr": (80,), "joint_lr": (112,)} | dict.fromkeys(SLOW, (4, 41))
+"""For models that are slow to test: those of the pretrained encoder, or few; others are in the tests with 40 features."""
+WITHOUT_RECURRENCE = {"attention_gru_one_step": {"gru.weight_hh_l0"}}
+"""Parameters that act on a state of zeros alone, as in the published network, and learn nothing."""
 MODELS_AND_FEATURES = [(name, n_features) for name in MODELS for n_features in FEATURES_OF_LARGE.get(name, FEATURES)]
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 97, 100, 143)
 
@@ -80,8 +86,8 @@ def test_gradients_reach_every_parameter_and_no_padding(name):
     x, lengths = padded(segments_of(40), 0.0, extra_frames=5)
     x.requires_grad_()
     nn.functional.cross_entropy(model(x, lengths), torch.arange(len(lengths)) % 4).backward()
-    for parameter_name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+    idle = {key for key, parameter in model.named_parameters() if parameter.grad is None or parameter.grad.abs().sum() == 0}
+    assert idle == WITHOUT_RECURRENCE.get(name, set())
     for row, length in zip(x.grad, lengths, strict=True):
         assert (row[length:] == 0).all() and (row[: length // 4 * 4] != 0).any() == (length >= 4)
 
@@ -235,3 +241,63 @@ def test_pretrained_weights_of_whisper_are_refused_where_they_are_not_those_of_t
     tensors["encoder.digest"] = tensors["encoder.digest"] ^ 1
     with pytest.raises(ValueError, match=r"trained with another encoder, of SHA-256 [0-9a-f]{16}: this package has [0-9a-f]{16}"):
         model.load_state_dict(tensors)
+
+
+def test_key_windows_stand_for_every_kind_of_frames():
+    """Three stretches of different frames: with three clusters, one window of each is kept, in the order of time."""
+    kinds = torch.tensor([[5.0, 0.0], [0.0, 5.0], [-5.0, -5.0]])
+    frames = torch.cat([kind + 0.1 * torch.randn(200, 2) for kind in kinds])
+    starts = key_windows(frames, window=50, hop=25, clusters=3)
+    assert [int(start) // 200 for start in starts] == [0, 1, 2]
+    assert key_windows(frames, window=50, hop=25, clusters=99).tolist() == list(range(0, 551, 25))
+    assert key_windows(frames[:60], window=50, hop=25, clusters=8).tolist() == [0, 10], "the last window ends with the segment"
+    assert key_windows(frames[:3], window=50, hop=25, clusters=8).tolist() == [0]
+
+
+def test_the_published_attention_gru_sees_one_step_and_ours_sees_time():
+    """The order of what is left of a segment's frames changes the scores of the one that sees time alone."""
+    seen = {}
+    for name in ("attention_gru", "attention_gru_one_step"):
+        model = make_model(name, 4, 41).eval()
+        inputs = []
+        model.gru.register_forward_pre_hook(lambda module, given, inputs=inputs: inputs.append(given[0]))
+        with torch.inference_mode():
+            model(torch.randn(1, 600, 41), torch.tensor([600]))
+        seen[name] = inputs[0].batch_sizes.numel()
+    assert seen == {"attention_gru": 150, "attention_gru_one_step": 1}
+
+
+def test_the_dynamic_convolution_is_a_convolution_of_the_kernels_weighted_by_the_segment():
+    layer = DynamicConv(2, 3).eval()
+    x, mean = torch.randn(2, 2, 9, 11), torch.randn(2, 2)
+    with torch.inference_mode():
+        together = layer(x, mean)
+        for row in range(2):
+            hidden = torch.relu(layer.hidden(mean[row]))
+            kernel = (torch.softmax(layer.of_kernel(hidden), dim=0)[:, None, None, None, None] * layer.weight).sum(dim=0)
+            kernel = kernel * torch.sigmoid(layer.of_position(hidden)).view(7, 7)
+            kernel = (
+                kernel * torch.sigmoid(layer.of_input(hidden))[:, None, None] * torch.sigmoid(layer.of_output(hidden))[:, None, None, None]
+            )
+            torch.testing.assert_close(together[row], nn.functional.conv2d(x[row], kernel, padding=3), atol=1e-5, rtol=1e-4)
+
+
+def test_the_ensemble_is_the_weighted_average_of_its_three_networks():
+    model = make_model("ensemble_1d", 4, 40).eval()
+    x, lengths = padded(segments_of(40), 0.0)
+    alone = []
+    with torch.inference_mode():
+        for network in range(3):
+            model.shares.copy_(torch.full((3,), -100.0).index_fill(0, torch.tensor([network]), 0.0))
+            alone.append(model(x, lengths))
+        model.shares.copy_(torch.tensor([0.5, 0.3, 0.2]).log())
+        torch.testing.assert_close(model(x, lengths), 0.5 * alone[0] + 0.3 * alone[1] + 0.2 * alone[2], atol=1e-5, rtol=0)
+    assert (alone[0] - alone[1]).abs().max() > 1e-3 < (alone[1] - alone[2]).abs().max()
+
+
+def test_maxima_of_valid_frames_alone():
+    x, lengths = torch.full((2, 1, 3, 5), -2.0), torch.tensor([5, 3])
+    x[1, :, :, 3:] = 9.0
+    pooled, left = max_pool(x, lengths, bands=2, frames=2)
+    assert left.tolist() == [3, 2] and pooled.shape == (2, 1, 2, 3)
+    assert (pooled[0] == -2).all() and (pooled[1, ..., :2] == -2).all() and (pooled[1, ..., 2] == 0).all()

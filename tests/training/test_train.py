@@ -327,6 +327,10 @@ def test_babble_in_features_matches_babble_in_sound():
             return 0
 
     for name, own in FEATURE_SETS.items():
+        if own.bands_db is None:
+            with pytest.raises(ValueError, match=f"{name} has no levels of bands: babble can't be mixed into it"):
+                add_babble(np.ones((5, 3), np.float32), [np.ones((5, 3), np.float32)], 0.0, own, {}, InStep())
+            continue
         params = own.complete({})
         voices = [speechlike(2.0, seed) for seed in (1, 2)]
         voices = [voice * np.float32(0.05 / voice.std()) for voice in voices]
