@@ -271,10 +271,8 @@ def field(
     plan = plan_of(seed, Device.cpu, workers, cache)
     table = run_field(data, out, plan, names=names, epochs=epochs, announce=typer.echo)
     for line in table.dropna(subset=["flattery"]).to_dict("records"):
-        interval = f"{line['honest_low']:.3f} to {line['honest_high']:.3f}"
-        typer.echo(
-            f"{line['row']}: {line['system']} on {line['corpus']}: leaky {line['leaky_ua']:.3f}, honest {line['honest_ua']:.3f} ({interval})"
-        )
+        honest = f"{line['honest_ua']:.3f} ({line['honest_low']:.3f} to {line['honest_high']:.3f})"
+        typer.echo(f"{line['row']}: {line['system']} on {line['corpus']}: leaky {line['leaky_ua']:.3f}, honest {honest}")
     typer.echo(f"Report: {out / 'field.html'}")
 
 

@@ -92,10 +92,10 @@ def run_fold(work: FoldWork) -> None:
     """Trains and tests one fold and writes its rows, in a worker process. Raises ``ValueError`` where a fold by speaker leaks."""
     if PROTOCOLS[work.protocol].by_speaker:
         refuse_leaks(work.clips)
+    train_and_test = _by_classifier
     if work.system.is_network:
-        tested = _by_states(work) if is_pooled(work.system.learner) else _by_network(work)
-    else:
-        tested = _by_classifier(work)
+        train_and_test = _by_states if is_pooled(work.system.learner) else _by_network
+    tested = train_and_test(work)
     labels, real = np.array(emotions_of(work.clips)), tested.clip >= 0
     clips = work.clips.iloc[np.maximum(tested.clip, 0)]
     rows = pd.DataFrame(
@@ -156,7 +156,7 @@ def _by_network(work: FoldWork) -> Tested:
     clip, copy = np.tile(np.arange(len(clips)), copies), np.repeat(np.arange(copies), len(clips))
     examples = NetworkExamples(pool, clip, copy, _truth(clips)[clip])
     sides = _network_sides(examples, clips, protocol, work)
-    predicted = network_predictions(work.system.learner, spec.recipe, work.system.epochs, examples, sides, len(spec.labels), work.plan.seed)
+    predicted = network_predictions(work.system.learner, spec.recipe, examples, sides, len(spec.labels), work.plan.seed)
     return Tested(clip[sides.test], examples.truth[sides.test], predicted, float("nan"), copy[sides.test])
 
 

@@ -1,6 +1,6 @@
 """Training of a network for the field's table: as plain as the papers train theirs, and the epoch kept that is best on watched clips."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,6 @@ LONGEST_CROP_S = 3.0
 SMALLEST_STD = 1e-3
 EVALUATED = 64
 """Clips that are scored at once."""
-
-OnEpoch = Callable[[int, int], None]
-"""Called with the epochs done and the epochs in all."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +52,7 @@ class NetworkSides:
 
 
 def network_predictions(
-    model: str,
-    recipe: Recipe,
-    epochs: int,
-    examples: NetworkExamples,
-    sides: NetworkSides,
-    n_classes: int,
-    seed: int,
-    on_epoch: OnEpoch = lambda done, epochs: None,
+    model: str, recipe: Recipe, examples: NetworkExamples, sides: NetworkSides, n_classes: int, seed: int
 ) -> np.ndarray:
     """Classes int64 ``(test examples,)`` by the epoch of highest UA on the watched examples; of equal ones the earliest.
 
@@ -79,8 +69,8 @@ def network_predictions(
         module = make_model(model, n_classes, n_features)
         batches = max(1, len(sides.train) // BATCH)
         optimiser = torch.optim.AdamW(module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=epochs * batches, pct_start=0.15)
-        for epoch in range(epochs):
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.epochs * batches, pct_start=0.15)
+        for _ in range(recipe.epochs):
             module.train()
             order = rng.permutation(len(sides.train))
             for members in np.array_split(order, batches):
@@ -101,7 +91,6 @@ def network_predictions(
                 best = score
                 same = np.array_equal(sides.watched, sides.test)
                 predicted = watched if same else _predict(module, examples, sides.test, mean, std)
-            on_epoch(epoch + 1, epochs)
     return predicted
 
 

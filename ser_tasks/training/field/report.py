@@ -68,8 +68,8 @@ def finding(table: pd.DataFrame) -> str:
     nineties = both[both["published"] >= NINETIES]
     if len(nineties):
         text.append(
-            f"Where {100 * NINETIES:.0f} % and more are published, the papers say {nineties['published'].mean():.1%} in the mean, our twins "
-            f"{nineties['leaky_wa'].mean():.1%}, and on new speakers it is {nineties['honest_wa'].mean():.1%} (WA): "
+            f"Where {100 * NINETIES:.0f} % and more are published, the papers say {nineties['published'].mean():.1%} in the mean, our "
+            f"twins {nineties['leaky_wa'].mean():.1%}, and on new speakers it is {nineties['honest_wa'].mean():.1%} (WA): "
             f"{100 * (nineties['published'] - nineties['honest_wa']).mean():.0f} points are not there for a new voice."
         )
     own = both.dropna(subset=["speaker_statistics_ua"])
@@ -81,7 +81,7 @@ def finding(table: pd.DataFrame) -> str:
     return "\n".join(text)
 
 
-def field_chart(table: pd.DataFrame) -> alt.LayerChart:
+def field_chart(table: pd.DataFrame) -> alt.FacetChart:
     """For each system and corpus: the honest UA with its interval, the leaky twin, and the published figure where there is one."""
     shown = table.dropna(subset=["flattery"]).assign(name=lambda each: each["row"] + ": " + each["system"])
     names = {"honest_ua": "honest", "leaky_ua": "leaky twin", "published": "published"}
@@ -92,11 +92,12 @@ def field_chart(table: pd.DataFrame) -> alt.LayerChart:
     colour = alt.Color("what:N", scale=alt.Scale(domain=list(names.values()), range=[BLUE, ORANGE, GREY]))
     base = alt.Chart()
     interval = base.transform_filter("datum.what == 'honest'").mark_rule(color=BLUE).encode(y=y, x="honest_low:Q", x2="honest_high:Q")
-    return (
+    chart: alt.FacetChart = (
         alt.layer(interval, base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour))
         .properties(width=300, height=alt.Step(18))
         .facet(data=points, column=alt.Column("corpus:N", title=None))
     )
+    return chart
 
 
 def _lines_of(row: FieldRow, table: pd.DataFrame, missing: dict[str, str]) -> list[list[str]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ser_tasks.datasets.telephone import SAMPLING_RATE_HZ
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.models import MODELS
 from ser_tasks.progress import TerminalProgress, map_parallel
+from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, telephone_signals
 from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
@@ -152,7 +152,8 @@ def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Pat
             parameters, speed = None, sum(map(len, signals)) / len(signals) / SAMPLING_RATE_HZ / per_clip
         with atomic_write(stored) as temporary:
             pd.DataFrame({"parameters": pd.array([parameters], "Int64"), "audio_h_per_h": [speed]}).to_parquet(temporary, index=False)
-    return {"system": system.name} | pd.read_parquet(stored).iloc[0].to_dict()
+    measured = pd.read_parquet(stored).to_dict("records")[0]
+    return {"system": system.name, "parameters": measured["parameters"], "audio_h_per_h": measured["audio_h_per_h"]}
 
 
 def _estimate(planned: Planned) -> str:

@@ -40,7 +40,8 @@ def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     """The table from rows of tested clips (``rows.parquet``) and the cost of each system (system, parameters, audio_h_per_h)."""
     cost = costs.set_index("system")
     lines = []
-    for (name, system, corpus), group in rows.groupby(["row", "system", "corpus"], sort=False):
+    for keys, group in rows.groupby(["row", "system", "corpus"], sort=False):
+        name, system, corpus = map(str, keys)
         row = ROWS[name]
         line = {"row": name, "system": system, "corpus": corpus} | _scores(group) | cost.loc[system].to_dict()
         published = published_of(row, system, corpus)
