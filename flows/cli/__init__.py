@@ -13,6 +13,7 @@ COMMANDS = (
     models.train,
     models.evaluate,
     models.league,
+    models.field,
     models.models,
     models.bench,
     models.speech,

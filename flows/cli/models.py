@@ -246,6 +246,36 @@ def league(
     Console(width=None if sys.stdout.isatty() else 160).print(Markdown(league_markdown(table)))
 
 
+def field(
+    data: Corpora,
+    out: Annotated[Path, typer.Option(help="Folder for field.html, field.md, field.parquet and rows.parquet; finished folds are kept.")],
+    rows: Annotated[
+        str | None, typer.Option(help="Names of rows, separated by commas; by default all. An unknown name lists them.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training clips of networks; each has its own by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
+    workers: Processes = None,
+    cache: Cache = None,
+) -> None:
+    """Run the published systems of the field again: each by its paper's own protocol, which leaks, and by speaker, which does not.
+
+    Prints an estimate of each row's time first. After a kill, the same command resumes; a finished fold is not run again.
+
+    Example: `ser field --data emotion/ --out field`
+    """
+    from ser_tasks.training.field.run import field as run_field
+
+    names = [name.strip() for name in rows.split(",")] if rows else None
+    plan = plan_of(seed, Device.cpu, workers, cache)
+    table = run_field(data, out, plan, names=names, epochs=epochs, announce=typer.echo)
+    for line in table.dropna(subset=["flattery"]).to_dict("records"):
+        honest = f"{line['honest_ua']:.3f} ({line['honest_low']:.3f} to {line['honest_high']:.3f})"
+        typer.echo(f"{line['row']}: {line['system']} on {line['corpus']}: leaky {line['leaky_ua']:.3f}, honest {honest}")
+    typer.echo(f"Report: {out / 'field.html'}")
+
+
 def models() -> None:
     """List the shipped model bundles with labels, scores, licence, and whether a company may use them.
 

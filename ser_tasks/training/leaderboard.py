@@ -55,7 +55,7 @@ def league(
         if not stored.exists():
             spec = spec_of(learner, labels, epochs)
             evaluation = evaluate_across(spec, data, plan, Folding(n_folds=n_folds), robustness=False, beside_leaky=False)
-            parameters, speed = _size_and_speed(clips, spec, plan)
+            parameters, speed = size_and_speed(clips, spec, plan)
             by_corpus = {"all": _overall(evaluation.metrics), **evaluation.metrics["by"]["corpus"]["groups"]}
             common = {"labels": len(labels), "folds": n_folds, "parameters": parameters, "audio_h_per_h": speed}
             rows = [{"model": learner, "corpus": corpus} | common | row for corpus, row in by_corpus.items()]
@@ -107,8 +107,8 @@ def _overall(metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _size_and_speed(clips: pd.DataFrame, spec: Spec, plan: Plan) -> tuple[int | None, float]:
-    """Number of parameters (None for a baseline), and audio-hours per hour on one core: features and model, without decoding."""
+def size_and_speed(clips: pd.DataFrame, spec: Spec, plan: Plan) -> tuple[int | None, float]:
+    """Number of parameters (None for a baseline), and audio-hours per CPU hour of one core: features and model, without decoding."""
     some = clips.iloc[np.linspace(0, len(clips) - 1, min(TIMED_CLIPS, len(clips)), dtype=int)]
     signals = telephone_signals(some["file"].tolist())
     threads = torch.get_num_threads()
@@ -128,7 +128,7 @@ def _size_and_speed(clips: pd.DataFrame, spec: Spec, plan: Plan) -> tuple[int | 
 
 
 def _time_model(module: torch.nn.Module, recipe: Recipe, signals: list[np.ndarray]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     flat, lengths = features_of(recipe.feature_set, recipe.feature_params, signals, SAMPLING_RATE_HZ)
     rows = np.split(flat, np.cumsum(lengths)[:-1])
     order = np.argsort(lengths, kind="stable")
@@ -138,10 +138,10 @@ def _time_model(module: torch.nn.Module, recipe: Recipe, signals: list[np.ndarra
             members = order[start : start + batch]
             x = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(rows[index]) for index in members], batch_first=True)
             module(x, torch.from_numpy(lengths[members]))
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def _time_baseline(model: BaseEstimator, learner: str, signals: list[np.ndarray]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     model.predict_proba(np.nan_to_num(FUNCTIONALS[learner.split(":")[1]](signals)))
-    return time.perf_counter() - started
+    return time.process_time() - started

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 
-COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "models", "bench", "speech"]
+COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "field", "models", "bench", "speech"]
 COMMANDS += [
     "backfill",
     "rescore",

@@ -14,7 +14,7 @@ from ser_tasks.settings import Settings
 ROOT = Path(__file__).parents[2]
 NAMES = [
     *("README.md", ".github/CONTRIBUTING.md", "deploy/OPERATIONS.md", "deploy/GROWTH.md", "sql/ANALYSTS.md"),
-    *(f"deploy/docs/{name}.md" for name in ("MODEL", "GLOSSARY", "decisions", "CHANGELOG")),
+    *(f"deploy/docs/{name}.md" for name in ("MODEL", "FIELD", "GLOSSARY", "decisions", "CHANGELOG")),
 ]
 FOR_TESTS = {"SER_DATA_DIR", "SER_FAULT_SEED"}
 """Variables that only the tests read."""

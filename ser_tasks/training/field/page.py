@@ -1,0 +1,44 @@
+"""``python -m ser_tasks.training.field.page OUT...``: takes the tables of ``ser field`` into ``deploy/docs/`` and writes ``FIELD.md``."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from ser_tasks.training.field.report import field_markdown
+from ser_tasks.training.field.rows import ROWS
+from ser_tasks.training.field.table import COLUMNS
+
+DOCS = Path(__file__).parents[3] / "deploy" / "docs"
+HEAD = """# The field, run again
+
+The systems that the literature on speech emotion recognition names, each run here twice on the same clips at telephone quality (8 kHz,
+mu-law, trimmed, -26 dBFS): once by its paper's own protocol, and once tested on speakers that nothing was fitted to. `ser field` writes
+this table for any corpora; this page is generated from `field.parquet` beside it by `python -m ser_tasks.training.field.page OUT`, and a
+test compares both. A leaky figure is no accuracy on new voices: it says what its protocol adds.
+"""
+
+
+def page(table: pd.DataFrame) -> str:
+    """The page as Markdown, from the table."""
+    return f"{HEAD}\n{field_markdown(table, list(ROWS.values()), {})}\n"
+
+
+def merged(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of several: of a row, system and corpus in two of them, the last. In the order of the field's rows."""
+    table = pd.concat(tables, ignore_index=True).drop_duplicates(["row", "system", "corpus"], keep="last")
+    order = table["row"].map(list(ROWS).index)
+    return table.assign(order=order).sort_values(["order", "system", "corpus"], kind="stable")[list(COLUMNS)].reset_index(drop=True)
+
+
+def main(folders: list[str]) -> None:
+    """Adds the folders' tables to ``field.parquet`` and writes the page."""
+    stored = DOCS / "field.parquet"
+    tables = [pd.read_parquet(stored)] if stored.exists() else []
+    table = merged([*tables, *(pd.read_parquet(Path(folder) / "field.parquet") for folder in folders)])
+    table.to_parquet(stored, index=False)
+    (DOCS / "FIELD.md").write_text(page(table), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,177 @@
+"""The report of the field: Parquet rows, Markdown with charts, HTML, and the page ``deploy/docs/FIELD.md``."""
+
+import textwrap
+from pathlib import Path
+
+import altair as alt
+import pandas as pd
+
+from ser_tasks.html_page import html_page, markdown_table, svg_of
+from ser_tasks.training.field.rows import MARKS, MUSEUM, ROWS, FieldRow
+from ser_tasks.training.field.table import FAIR
+
+BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#767676"
+NINETIES = 0.9
+READING = (
+    "Leaky twin: the paper's own protocol: random clips; scaling, selection, oversampling and augmentation before the split; a network's "
+    "best epoch on the tested clips. Honest: whole speakers are tested, everything is fitted inside the training fold, and a network's "
+    "epoch is chosen on speakers held out of it. Flattery: leaky less honest. A twin tests a fifth of the clips five times over, of "
+    "networks once."
+)
+
+
+def write_field_report(table: pd.DataFrame, rows: pd.DataFrame, chosen: list[FieldRow], missing: dict[str, str], out: Path) -> None:
+    """Writes ``field.parquet`` (the table), ``rows.parquet`` (tested clips), ``field.md``, ``field.html`` and ``field.svg``."""
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(out / "field.parquet", index=False)
+    rows.to_parquet(out / "rows.parquet", compression="zstd", index=False)
+    text, pictures = f"# The field, run again\n\n{field_markdown(table, chosen, missing)}\n", {}
+    if table["flattery"].notna().any():
+        svg = svg_of(field_chart(table))
+        (out / "field.svg").write_text(svg, encoding="utf-8")
+        text, pictures = f"{text}\n![published, leaky and honest](field.svg)\n", {"field.svg": svg.encode()}
+    (out / "field.md").write_text(text, encoding="utf-8")
+    (out / "field.html").write_text(html_page("The field, run again", text, pictures), encoding="utf-8")
+
+
+def field_markdown(table: pd.DataFrame, chosen: list[FieldRow], missing: dict[str, str]) -> str:
+    """The finding and the tables as Markdown. ``missing`` says why systems were not run, by name."""
+    header = [
+        "row",
+        "as the brief says",
+        "as the paper says",
+        "published",
+        "checked",
+        "system here",
+        "leaky twin, UA",
+        "honest, UA (95 % over speakers)",
+        "flattery, points",
+        "what leaked",
+        "parameters",
+        "audio-hours/hour, one core",
+    ]
+    lines = [line for row in chosen for line in _lines_of(row, table, missing)]
+    marks = "; ".join(f"*{mark}*: {meaning}" for mark, meaning in MARKS.items())
+    sections = [
+        _wrapped(finding(table)),
+        _wrapped(f"{READING} Checked: {marks}."),
+        markdown_table(header, lines),
+        "## Twins that miss the published figure\n\n" + _unfair(table),
+        "## More claims of the kind, not run\n\n" + markdown_table(["claim", "what was done", "checked"], MUSEUM),
+    ]
+    return "\n\n".join(sections)
+
+
+def finding(table: pd.DataFrame) -> str:
+    """How much of the leaky figures, and of published ones of 90 % and more, is leak."""
+    both = table.dropna(subset=["flattery"])
+    if both.empty:
+        return "Nothing is measured yet."
+    text = [
+        f"Over {len(both)} pairs of system and corpus, the leaky protocol is better than the honest one by "
+        f"{100 * both['flattery'].mean():.0f} points of UA in the mean (from {100 * both['flattery'].min():.0f} "
+        f"to {100 * both['flattery'].max():.0f})."
+    ]
+    nineties = both[both["published"] >= NINETIES]
+    if len(nineties):
+        text.append(
+            f"Where {100 * NINETIES:.0f} % and more are published, the papers say {nineties['published'].mean():.1%} in the mean, our "
+            f"twins {nineties['leaky_wa'].mean():.1%}, and on new speakers it is {nineties['honest_wa'].mean():.1%} (WA): "
+            f"{100 * (nineties['published'] - nineties['honest_wa']).mean():.0f} points are not there for a new voice."
+        )
+    own = both.dropna(subset=["speaker_statistics_ua"])
+    if len(own):
+        text.append(
+            "To standardise tested speakers by their own clips, which a call center has only after many calls, is worth "
+            f"{100 * (own['speaker_statistics_ua'] - own['honest_ua']).mean():+.0f} points by itself."
+        )
+    return " ".join(text)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 138, break_long_words=False, break_on_hyphens=False)
+
+
+def field_chart(table: pd.DataFrame) -> alt.FacetChart:
+    """For each system and corpus: the honest UA with its interval, the leaky twin, and the published figure where there is one."""
+    shown = table.dropna(subset=["flattery"]).assign(name=lambda each: each["row"] + ": " + each["system"])
+    names = {"honest_ua": "honest", "leaky_ua": "leaky twin", "published": "published"}
+    points = shown.melt(["name", "corpus", "honest_low", "honest_high"], list(names), "what", "share").dropna(subset=["share"])
+    points = points.assign(what=points["what"].map(names))
+    y = alt.Y("name:N", axis=alt.Axis(title=None, labelLimit=420), sort=list(dict.fromkeys(shown["name"])))
+    x = alt.X("share:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", title="UA (published: as the paper measures)"))
+    colour = alt.Color("what:N", scale=alt.Scale(domain=list(names.values()), range=[BLUE, ORANGE, GREY]))
+    base = alt.Chart()
+    interval = base.transform_filter("datum.what == 'honest'").mark_rule(color=BLUE).encode(y=y, x="honest_low:Q", x2="honest_high:Q")
+    chart: alt.FacetChart = (
+        alt.layer(interval, base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour))
+        .properties(width=300, height=alt.Step(18))
+        .facet(data=points, column=alt.Column("corpus:N", title=None))
+    )
+    return chart
+
+
+def _lines_of(row: FieldRow, table: pd.DataFrame, missing: dict[str, str]) -> list[list[str]]:
+    facts = [f"`{row.name}` ({row.number})", row.brief, row.paper, row.published, row.mark]
+    if not row.systems:
+        return [[*facts, row.waits, "–", "–", "–", row.leaks or "–", "–", "–"]]
+    lines = []
+    for system in row.systems:
+        measured = table[(table["row"] == row.name) & (table["system"] == system.name)]
+        name = f"`{system.name}`"
+        if measured.empty:
+            lines.append(
+                [*facts, f"{name}: {row.waits or missing.get(system.name, 'not measured yet')}", "–", "–", "–", row.leaks, "–", "–"]
+            )
+        else:
+            lines.append([*facts, name, *_figures(measured), row.leaks, *_cost(measured)])
+        facts = [f"`{row.name}`", "", "", "", ""]
+    return lines
+
+
+def _figures(measured: pd.DataFrame) -> list[str]:
+    by_corpus = measured.to_dict("records")
+    leaky = [f"{line['corpus']} {_share(line['leaky_ua'])}" for line in by_corpus]
+    honest = [
+        f"{line['corpus']} {_share(line['honest_ua'])} ({_share(line['honest_low'])} to {_share(line['honest_high'])})"
+        for line in by_corpus
+    ]
+    own = [
+        f"; by own statistics {line['corpus']} {_share(line['speaker_statistics_ua'])}"
+        for line in by_corpus
+        if pd.notna(line["speaker_statistics_ua"])
+    ]
+    flattery = [f"{line['corpus']} {100 * line['flattery']:+.0f}" for line in by_corpus if pd.notna(line["flattery"])]
+    return [", ".join(leaky), ", ".join(honest) + "".join(own), ", ".join(flattery)]
+
+
+def _cost(measured: pd.DataFrame) -> list[str]:
+    parameters, speed = measured["parameters"].iloc[0], measured["audio_h_per_h"].iloc[0]
+    return ["–" if pd.isna(parameters) else f"{parameters:,}", f"{speed:,.0f}"]
+
+
+def _unfair(table: pd.DataFrame) -> str:
+    """Each published figure beside its twin, and the reason of those that are further apart than 5 points."""
+    compared = table.dropna(subset=["published"])
+    compared = compared[compared["leaky_ua"].notna()]
+    if compared.empty:
+        return "No published figure is of a corpus that was measured."
+    lines = [
+        [
+            f"`{line['row']}`",
+            f"`{line['system']}`",
+            line["corpus"],
+            f"{line['published']:.1%}",
+            f"{line['leaky_' + line['published_metric']]:.1%}",
+            line["why_not"] if isinstance(line["why_not"], str) else f"within {100 * FAIR:.0f} points",
+        ]
+        for line in compared.to_dict("records")
+    ]
+    return markdown_table(["row", "system", "corpus", "published", "leaky twin", "why not"], lines)
+
+
+def _share(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.2f}".lstrip("0") if value < 1 else f"{value:.2f}"
+
+
+__all__ = ["ROWS", "field_chart", "field_markdown", "finding", "write_field_report"]

@@ -1,0 +1,108 @@
+"""The field's table from the rows of tested clips: one row a row of the field, system and corpus."""
+
+import numpy as np
+import pandas as pd
+
+from ser_tasks.evaluation.metrics import ua, wa
+from ser_tasks.training.field.rows import ROWS, FieldRow, Published
+
+RESAMPLES = 1000
+"""Of the speakers, for the 95 % interval (percentile bootstrap)."""
+FAIR = 0.05
+"""A twin within this of the published figure needs no reason."""
+COLUMNS = {
+    "row": "string",
+    "system": "string",
+    "corpus": "string",
+    "emotions": "Int64",
+    "clips": "Int64",
+    "speakers": "Int64",
+    "published": "float64",
+    "published_metric": "string",
+    "leaky_ua": "float64",
+    "leaky_wa": "float64",
+    "leaky_f1": "float64",
+    "honest_ua": "float64",
+    "honest_low": "float64",
+    "honest_high": "float64",
+    "honest_wa": "float64",
+    "flattery": "float64",
+    "speaker_statistics_ua": "float64",
+    "why_not": "string",
+    "parameters": "Int64",
+    "audio_h_per_h": "float64",
+}
+"""Of the table. UA and WA are 0 to 1; ``honest_low`` and ``honest_high`` are the 95 % interval of the honest UA over speakers; ``flattery``
+is the leaky UA less the honest; ``audio_h_per_h`` is audio-hours per CPU hour of one core."""
+
+
+def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """The table from rows of tested clips (``rows.parquet``) and the cost of each system (system, parameters, audio_h_per_h)."""
+    cost = costs.set_index("system")
+    lines = []
+    for keys, group in rows.groupby(["row", "system", "corpus"], sort=False):
+        name, system, corpus = map(str, keys)
+        row = ROWS[name]
+        line = {"row": name, "system": system, "corpus": corpus} | _scores(group) | cost.loc[system].to_dict()
+        published = published_of(row, system, corpus)
+        line |= {"published": published.figure, "published_metric": published.metric} if published else {}
+        lines.append(line | {"why_not": why_not(row, published, line)})
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(COLUMNS)
+
+
+def _scores(group: pd.DataFrame) -> dict[str, float | int | None]:
+    honest, leaky, own = (group[group["protocol"] == name] for name in ("honest", "leaky", "speaker_statistics"))
+    one = honest if len(honest) else group
+    scores: dict[str, float | int | None] = {
+        "emotions": int(one["emotion"].nunique()),
+        "clips": int(one["file"].nunique()),
+        "speakers": int(one["speaker"].nunique()),
+    }
+    if len(leaky):
+        scores |= {f"leaky_{name}": score(leaky, name) for name in ("ua", "wa", "f1")}
+    if len(honest):
+        low, high = speaker_interval(honest)
+        scores |= {"honest_ua": score(honest, "ua"), "honest_low": low, "honest_high": high, "honest_wa": score(honest, "wa")}
+    if len(leaky) and len(honest):
+        scores["flattery"] = score(leaky, "ua") - score(honest, "ua")
+    if len(own):
+        scores["speaker_statistics_ua"] = score(own, "ua")
+    return scores
+
+
+def score(rows: pd.DataFrame, metric: str) -> float:
+    """UA, WA or weighted F1 of rows of tested clips, of all folds together."""
+    if metric == "f1":
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(rows["emotion"], rows["predicted"], average="weighted"))
+    return (ua if metric == "ua" else wa)(rows["emotion"].to_numpy(str), rows["predicted"].to_numpy(str))
+
+
+def speaker_interval(rows: pd.DataFrame, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of UA over resampled speakers, whose clips are not independent."""
+    speakers, emotions = pd.factorize(rows["speaker"])[0], pd.factorize(rows["emotion"])[0]
+    shape = (speakers.max() + 1, emotions.max() + 1)
+    total, right = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, (speakers, emotions), 1)
+    np.add.at(right, (speakers, emotions), (rows["emotion"] == rows["predicted"]).to_numpy(float))
+    drawn = np.random.default_rng(seed).integers(shape[0], size=(RESAMPLES, shape[0]))
+    clips = total[drawn].sum(axis=1)
+    recall = np.divide(right[drawn].sum(axis=1), clips, out=np.full_like(clips, np.nan), where=clips > 0)
+    low, high = np.percentile(np.nanmean(recall, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def published_of(row: FieldRow, system: str, corpus: str) -> Published | None:
+    """The row's published figure of that system on that corpus."""
+    numbers = [number for number, each in enumerate(row.systems) if each.name == system]
+    return next((figure for figure in row.figures if figure.corpus == corpus and figure.system in numbers), None)
+
+
+def why_not(row: FieldRow, published: Published | None, line: dict[str, object]) -> str | None:
+    """Why the leaky twin is more than 5 points off the published figure; None where it is not."""
+    twin = line.get(f"leaky_{published.metric}") if published else None
+    if published is None or not isinstance(twin, float) or abs(twin - published.figure) <= FAIR:
+        return None
+    gap = f"{100 * (twin - published.figure):+.0f} points"
+    return f"{gap}: {row.differs}"
