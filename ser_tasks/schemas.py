@@ -398,17 +398,26 @@ ALERTS = _schema(
     ("rule", pa.string(), "name of the rule in the rule file (deploy/alerts.yaml)"),
     ("subject", pa.string(), "what the alert is about, such as a queue; empty where the rule has one alert only"),
     ("severity", pa.string(), "info, warning or error, as the rule says"),
-    ("event", pa.string(), "began (firing), stays (a reminder that it still fires) or ended (resolved)"),
+    (
+        "event",
+        pa.string(),
+        "began (firing), stays (a reminder that it still fires), ended (resolved) or acknowledged (no more reminders)",
+    ),
     ("message", pa.string(), "the line that was sent"),
     ("since", UTC, "when the alert started to fire"),
-    ("target", pa.string(), "who was notified: prefect, webhook or an e-mail address"),
-    ("found_at", UTC, "when the rules were evaluated"),
+    ("target", pa.string(), "who was notified: prefect, webhook or an e-mail address; null where it was acknowledged"),
+    ("found_at", UTC, "when the rules were evaluated, or the alert was acknowledged"),
     (
         "told_at",
         UTC,
         "when the target accepted the message; null while it is sent, and where it was not accepted: the next run retries it",
     ),
     ("why_not_told", pa.string(), "why the target did not accept the message; null where it did, and while it is sent"),
+    (
+        "acknowledged_by",
+        pa.string(),
+        "who acknowledged the alert on the dashboard, as the sign-in names them; null in every other row, and in older parts",
+    ),
     ("code_version", pa.string(), "version of this package"),
 )
 

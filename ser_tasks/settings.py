@@ -46,7 +46,7 @@ TOKEN_CHARACTERS = 16
 
 
 class GroupRights(BaseModel):
-    """The queues that a group of dashboard viewers may see, and whether it may play calls, and judge what it plays."""
+    """The queues that a group of dashboard viewers may see, and whether it may play calls, judge what it plays, and acknowledge alerts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,6 +54,8 @@ class GroupRights(BaseModel):
     may_play: bool = False
     may_review: bool = True
     """Only for those who may play: nobody judges what they may not hear."""
+    may_acknowledge: bool = False
+    """Whether the group may acknowledge open alerts on its queues, which ends their reminders; ``"all"``: every alert."""
 
 
 class Deployer(BaseModel):

@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from ser_tasks import logs
 from ser_tasks.dashboard import (
+    acknowledging,
     call,
     calls,
     charts,
@@ -50,6 +51,7 @@ ROUTERS: dict[str, APIRouter] = {
     "listening": listening.router,
     "review": review.router,
     "review_queue": review_queue.router,
+    "acknowledging": acknowledging.router,
     "sources": sources.router,
 }
 """The routers of all pages, beside /static and the probes."""

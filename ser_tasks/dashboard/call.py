@@ -7,8 +7,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
-from ser_tasks.dashboard.calls import in_zone
-from ser_tasks.dashboard.pages import NOT_LOGGED, Row, TheFilters, TheViewer, fetch, log_access, page
+from ser_tasks.dashboard.pages import NOT_LOGGED, Row, TheFilters, TheViewer, fetch, in_zone, log_access, page
 from ser_tasks.dashboard.playback import Playback, PlaybackError
 from ser_tasks.dashboard.review_panel import panel
 from ser_tasks.dashboard.timeline import ROLE_NAMES, clock, draw

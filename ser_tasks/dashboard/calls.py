@@ -2,10 +2,9 @@
 
 import io
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -13,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from ser_tasks.dashboard.filters import Filters
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, log_access, page
+from ser_tasks.dashboard.pages import BYTE_ORDER_MARK, TheFilters, fetch, in_zone, log_access, page
 from ser_tasks.dashboard.queries import Query
 from ser_tasks.dashboard.timeline import clock, span
 from ser_tasks.query.formats import csv_writer, spreadsheet_safe
@@ -193,12 +192,6 @@ def _seconds(name: str, text: str) -> float:
 
 
 TheList = Annotated[Listed, Depends(listed)]
-
-
-def in_zone(request: Request) -> Callable[..., str]:
-    """A function that formats times in the site's time zone, which hours and weekdays also use."""
-    zone = ZoneInfo(request.app.state.settings.time_zone)
-    return lambda moment, form="%Y-%m-%d %H:%M": moment.astimezone(zone).strftime(form)
 
 
 def _one_of(name: str, value: str, known: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 
 from ser_tasks.settings import Settings
 
-FORM_PATHS = re.compile(r"/calls/[^/]+/(reviews|listened)|/reviews/samples")
+FORM_PATHS = re.compile(r"/calls/[^/]+/(reviews|listened)|/reviews/samples|/alerts/acknowledged")
 """Paths that take forms, below the prefix."""
 FORM_BYTES = 16_384
 """Largest body of a form."""

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from ser_tasks.dashboard import charts
 from ser_tasks.dashboard.filters import Filters, default_filters
-from ser_tasks.dashboard.pages import Row, TheFilters, page, queues_of
+from ser_tasks.dashboard.pages import Row, TheFilters, in_zone, page, queues_of
 from ser_tasks.dashboard.playback import Playback, PlaybackError
 from ser_tasks.dashboard.queries import OVERVIEW, QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
@@ -35,7 +35,7 @@ def overview(request: Request, filters: TheFilters) -> Response:
     shown = {"filters": filters, "queues": queue_names(request), "periods": periods(filters, snapshot)}
     figures = cached(snapshot, viewer, filters, request.app.state.settings)
     hear = [row | {"playable": playable(request.app.state.playback, row, viewer)} for row in figures["hear"]]
-    return page(request, "overview.html", **figures | shown | {"hear": hear})
+    return page(request, "overview.html", **figures | shown | {"hear": hear, "local": in_zone(request)})
 
 
 def cached(snapshot: Snapshot, viewer: Viewer, filters: Filters, settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Shared by all pages: the viewer's rows, templates, and the format of numbers."""
 
 import logging
+from collections.abc import Callable
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import Depends, HTTPException, Request, Response
 from fastapi.templating import Jinja2Templates
@@ -85,6 +87,12 @@ def log_access(request: Request, kind: str, call: str = "", detail: str = "") ->
     except OSError as error:
         log.error("The access log cannot be written, so calls, recordings and CSVs are refused: %s", error)
         raise HTTPException(503, NOT_LOGGED) from None
+
+
+def in_zone(request: Request) -> Callable[..., str]:
+    """A function that formats times in the site's time zone, which hours and weekdays also use."""
+    zone = ZoneInfo(request.app.state.settings.time_zone)
+    return lambda moment, form="%Y-%m-%d %H:%M": moment.astimezone(zone).strftime(form)
 
 
 def percent(share: float | None, digits: int = 0) -> str:

@@ -29,6 +29,31 @@ _OF_SURE = "share_anger / nullif(1 - share_unsure, 0) AS share_anger_of_sure"
 """Of the speech about which the model is sure: where unsure rises, share_anger falls and this does not."""
 _ENDS = ", ".join(f"{each}.low AS share_{each}_low, {each}.high AS share_{each}_high" for each in _SHARED)
 
+OPEN_ALERTS = """WITH latest AS ( -- the newest word on each alert
+    SELECT * EXCLUDE (acknowledged_by)
+    FROM alerts
+    WHERE event <> 'acknowledged'
+    QUALIFY row_number() OVER (PARTITION BY rule, subject ORDER BY found_at DESC, event = 'ended' DESC) = 1
+), seen AS (
+    SELECT rule, subject, acknowledged_by, found_at AS acknowledged_at, since AS acknowledged_since
+    FROM alerts
+    WHERE event = 'acknowledged'
+    QUALIFY row_number() OVER (PARTITION BY rule, subject ORDER BY since DESC, found_at) = 1
+)
+SELECT
+    rule,
+    subject,
+    severity,
+    message,
+    since,
+    CASE WHEN acknowledged_since >= since THEN acknowledged_by END AS acknowledged_by,
+    CASE WHEN acknowledged_since >= since THEN acknowledged_at END AS acknowledged_at
+FROM latest
+LEFT JOIN seen USING (rule, subject)
+WHERE event <> 'ended'
+ORDER BY acknowledged_by IS NOT NULL, since DESC, rule, subject"""
+"""Each open alert that the viewer may see, and who acknowledged it since it fires; those that nobody did come first."""
+
 
 @dataclass(frozen=True)
 class Query:
@@ -90,10 +115,12 @@ FROM grouped""",
     SELECT 'change' AS kind, queue, week AS since, verdict, share_anger, share_anger_before
     FROM week_on_week
     WHERE verdict IN ('rose', 'fell') AND p_adjusted < 0.01 AND week BETWEEN $newest - 13 AND $newest - 6
-), open AS (
-    SELECT 'alert' AS kind, subject AS queue, min(since)::DATE AS since, arg_max(message, found_at) AS message
-    FROM (SELECT * FROM alerts QUALIFY row_number() OVER (PARTITION BY rule, subject ORDER BY found_at DESC, event = 'ended' DESC) = 1)
-    WHERE event <> 'ended' AND subject IN (SELECT queue FROM call_emotions)
+), open_alerts AS (
+    {OPEN_ALERTS}
+), open AS ( -- but not those that somebody acknowledged
+    SELECT 'alert' AS kind, subject AS queue, min(since)::DATE AS since, arg_max(message, since) AS message
+    FROM open_alerts
+    WHERE acknowledged_by IS NULL AND subject IN (SELECT queue FROM call_emotions)
     GROUP BY subject
 )
 SELECT kind, queue, since, verdict, share_anger, share_anger_before, NULL::VARCHAR AS message
@@ -102,6 +129,7 @@ WHERE {OF_QUEUES}
 UNION ALL BY NAME (FROM open WHERE {OF_QUEUES} AND queue NOT IN (SELECT coalesce(queue, '') FROM turned))
 ORDER BY since DESC, queue, kind""",
     ),
+    "open_alerts": Query("Which alerts are open, and who has acknowledged them?", OPEN_ALERTS),
     "to_hear": Query(
         "Which calls of the newest seven days should be heard first, and where in them?",
         """SELECT

@@ -10,8 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from ser_tasks.dashboard import forms
 from ser_tasks.dashboard.call import call_row, problem_of, segments_of
-from ser_tasks.dashboard.calls import in_zone
-from ser_tasks.dashboard.pages import ENVIRONMENT, Row, TheViewer, log_access, page
+from ser_tasks.dashboard.pages import ENVIRONMENT, Row, TheViewer, in_zone, log_access, page
 from ser_tasks.dashboard.review_panel import JUDGED_OUTCOMES, drawn_of, judged_of, next_call, panel, to_judge, unit_of, viewer_name
 from ser_tasks.dashboard.timeline import ROLE_NAMES, clock, draw
 from ser_tasks.lake import reviews

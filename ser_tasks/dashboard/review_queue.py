@@ -9,9 +9,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ser_tasks.dashboard import forms
-from ser_tasks.dashboard.calls import in_zone
 from ser_tasks.dashboard.overview import queue_names
-from ser_tasks.dashboard.pages import Row, TheFilters, TheViewer, fetch_to_review, page
+from ser_tasks.dashboard.pages import Row, TheFilters, TheViewer, fetch_to_review, in_zone, page
 from ser_tasks.dashboard.review import NOT_SAVED
 from ser_tasks.dashboard.review_panel import next_call, viewer_name
 from ser_tasks.dashboard.viewers import Viewer

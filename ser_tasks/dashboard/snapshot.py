@@ -80,11 +80,11 @@ class Snapshot:
         self._store = open_store(lake)
         self._reviews: dict[str, str] = {}
         """Etags of the parts whose reviews were copied, by key."""
-        self._reading_reviews = threading.Lock()
+        self._writing = threading.Lock()
 
     def refresh_reviews(self) -> None:
         """Copies reviews and review samples that were written since. Where the store does not answer, the copy stays as it is."""
-        with self._reading_reviews:
+        with self._writing:
             try:
                 self._refresh_reviews()
             except OSError as error:
@@ -113,6 +113,16 @@ class Snapshot:
                 cursor.unregister("rows_of_part")
             cursor.commit()
         self._reviews = listed
+
+    def add_alert(self, row: dict[str, Any]) -> None:
+        """Adds a row of ``alerts`` that was just written, so that pages have it before the next snapshot."""
+        rows = schemas.table("alerts", [row])
+        with self._writing, self.connection.cursor() as cursor:
+            cursor.register("rows_of_part", rows)
+            cursor.execute("INSERT INTO copy.alerts BY NAME SELECT *, found_at::DATE AS day FROM rows_of_part")
+            cursor.unregister("rows_of_part")
+        with self._lock:
+            self.cache.clear()
 
     def cursor(self, viewer: Viewer) -> duckdb.DuckDBPyConnection:
         """A separate connection on which every view has only rows that the viewer may see."""

@@ -1,5 +1,6 @@
 """Today: which queues changed, which calls to hear and why, and what was not scored. The first of the overview and of the weekly page."""
 
+import re
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Any
@@ -19,12 +20,14 @@ OPENING_S = 10.0
 LOUDER_DB, MORE_AROUSED = 3.0, 0.2
 """From which rise of level and of arousal_score on the moment is called louder, or more agitated, than the opening."""
 LIKELY = 0.5
-"""Segments with an anger_score of at least this are likely anger."""
+"""From this anger_score of a segment, or call_anger of a call, anger is likely; in other segments with that label, possible."""
 MOSTLY_UNSURE = 0.5
 """From this share on, the page says first that the model can't tell."""
+FROM_VIEW = re.compile(r"[:,;]?\s*\(?\bFROM \w+\)?\s*$")
+"""The end of a rule's message that names the view behind it."""
 
 SEGMENTS = """
-    SELECT recording_id, start_s, end_s, coalesce(anger_score, p_anger) AS anger, arousal_score, loudness_dbfs
+    SELECT recording_id, start_s, end_s, coalesce(anger_score, p_anger) AS anger, label, arousal_score, loudness_dbfs
     FROM segments
     WHERE day BETWEEN $first_day AND $last_day AND list_contains($calls::VARCHAR[], recording_id) AND emotion IS NOT NULL
         AND role IN ('customer', 'mixed')
@@ -48,6 +51,7 @@ def today(snapshot: Snapshot, viewer: Viewer, rows_of: Callable[[str, dict[str, 
         "hear_shown": SHOWN,
         "hear_first": first,
         "hear_last": values["latest"],
+        "alerts": [row | {"line": in_words(row["message"], row["subject"])} for row in rows_of("open_alerts", values)],
         "news": [sentence(row, values["newest"]) for row in rows_of("news", values)],
         "left_out": left_out,
         "left_out_calls": sum(row["recordings"] for row in left_out),
@@ -72,11 +76,16 @@ def sentence(row: Row, newest: date) -> Row:
     """What is said of a queue that changed or has an open alert: the queue, the rest of the sentence, and the figures behind it."""
     since = f"{row['since']:%-d %B}" + (f" {row['since']:%Y}" if row["since"].year != newest.year else "")
     if row["kind"] == "alert":
-        text, figures = f"open alert since {since}", row["message"]
+        text, figures = f"open alert since {since}", in_words(row["message"], row["queue"])
     else:
         text = f"{'angrier' if row['verdict'] == 'rose' else 'calmer'} since {since}"
         figures = f"anger in {percent(row['share_anger'], 1)} of scored speech, before {percent(row['share_anger_before'], 1)}"
     return row | {"text": text, "figures": figures}
+
+
+def in_words(message: str, subject: str) -> str:
+    """The line of an alert for those who read no SQL: without the view that it names for analysts, nor the queue that stands beside it."""
+    return FROM_VIEW.sub("", message).removeprefix(f"{subject}: ")
 
 
 def reasons(call: Row, segments: list[Row]) -> str:
@@ -90,14 +99,17 @@ def reasons(call: Row, segments: list[Row]) -> str:
         agitated = _rise(moment, opening, "arousal_score", MORE_AROUSED)
         than = [word for word, higher in (("louder", louder), ("more agitated", agitated)) if higher]
         parts += [f"{' and '.join(than)} than the caller's own opening"] if than else []
-    likely_s = sum(each["end_s"] - each["start_s"] for each in segments if (each["anger"] or 0) >= LIKELY)
+    angry = [each for each in segments if each["label"] == "anger" or (each["anger"] or 0) >= LIKELY]
+    angry_s = sum(each["end_s"] - each["start_s"] for each in angry)
     at = f" at {clock(at_s)}" if at_s is not None else ""
-    if likely_s >= 1:
-        parts.append(f"{likely_s:.0f} s of likely anger, most{at}" if len(segments) > 1 else f"{likely_s:.0f} s of likely anger{at}")
+    if angry_s >= 1:
+        likely = (call["call_anger"] or 0) >= LIKELY or any((each["anger"] or 0) >= LIKELY for each in angry)
+        most = ", most" if len(angry) > 1 else ""
+        parts.append(f"{angry_s:.0f} s of {'likely' if likely else 'possible'} anger{most}{at}")
     elif call["call_anger"] is not None:
-        likely = percent(call["call_anger"]) if call["call_anger"] >= 0.01 else "less than 1 %"
-        word = "perhaps angry" if call["call_anger"] >= 0.1 else "hardly angry, most so"
-        parts.append(f"{word}{at} ({likely} likely)")
+        share = percent(call["call_anger"]) if call["call_anger"] >= 0.01 else "less than 1 %"
+        word = "likely angry" if call["call_anger"] >= LIKELY else "perhaps angry" if call["call_anger"] >= 0.1 else "hardly angry, most so"
+        parts.append(f"{word}{at} ({share} likely)")
     else:
         parts.append(f"anger in {percent(call['share_anger'])} of the speech, most{at}")
     if call["escalated"]:

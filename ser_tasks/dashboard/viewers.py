@@ -37,23 +37,32 @@ class Viewer:
     reviewable_queues: tuple[str, ...] = ()
     """Queues whose calls the viewer may judge without that right."""
 
+    may_acknowledge: bool = False
+    """Whether the viewer may acknowledge all alerts, including those on no queue."""
+    acknowledgeable_queues: tuple[str, ...] = ()
+    """Queues whose alerts the viewer may acknowledge without that right."""
+
     def may_play_queue(self, queue: str | None) -> bool:
         return self.may_play or queue in self.playable_queues
 
     def may_review_queue(self, queue: str | None) -> bool:
         return self.may_review or queue in self.reviewable_queues
 
+    def may_acknowledge_alert(self, subject: str) -> bool:
+        """``subject``: what the alert is about, such as a queue."""
+        return self.may_acknowledge or subject in self.acknowledgeable_queues
+
     def as_reviewer(self) -> "Viewer":
         """The same viewer, who sees only the calls that they may judge."""
         return replace(self, queues=self.reviewable_queues, everything=self.may_review)
 
 
-OWNER = Viewer("this machine", everything=True, may_play=True, may_review=True)
+OWNER = Viewer("this machine", everything=True, may_play=True, may_review=True, may_acknowledge=True)
 """The viewer without sign-in, on the machine itself."""
 
 
 def reviewer_name(viewer: Viewer, settings: Settings) -> str:
-    """The name under which a viewer's reviews are stored: as the sign-in names them; without sign-in SER_REVIEWER, or this user's name."""
+    """The name stored with what a viewer writes: as the sign-in names them; without sign-in SER_REVIEWER, or this user's name."""
     if viewer is not OWNER:
         return viewer.name
     if settings.reviewer:
@@ -106,6 +115,7 @@ def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
     rights = [right for group, right in settings.dashboard_groups.items() if group in groups]
     playing = [right for right in rights if right.may_play]
     reviewing = [right for right in playing if right.may_review]
+    acknowledging = [right for right in rights if right.may_acknowledge]
     return Viewer(
         name,
         queues=_queues(rights),
@@ -114,6 +124,8 @@ def of_groups(name: str, groups: Collection[str], settings: Settings) -> Viewer:
         playable_queues=_queues(playing),
         may_review=any(right.queues == "all" for right in reviewing),
         reviewable_queues=_queues(reviewing),
+        may_acknowledge=any(right.queues == "all" for right in acknowledging),
+        acknowledgeable_queues=_queues(acknowledging),
     )
 
 

@@ -92,6 +92,7 @@ def make(
         long_filters=long_filters,
         weeks=WEEKS,
         site=site,
+        form_token=None,
         statements={QUERIES[name].title: sql for name, sql in statements.items()},
         taken_at=snapshot.taken_at,
         style=(files("ser_tasks.dashboard") / "static" / "style.css").read_text(encoding="utf-8"),

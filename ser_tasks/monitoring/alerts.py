@@ -1,14 +1,15 @@
 """The alerts: evaluates every rule, and notifies each target of alerts that fire, keep firing, or are resolved.
 
 The lake's table ``alerts`` records every notification. A row is written before a notification is sent, and again once the target has
-accepted it. An alert that keeps firing is therefore sent once (and again after ``remind_after_h``), concurrent runs never send the
-same notification twice, the next run retries what a target did not accept, and other targets receive nothing twice. A flapping alert
-is sent ``flaps_after`` times a day.
+accepted it. An alert that keeps firing is therefore sent once (and again after ``remind_after_h``, until somebody acknowledges it),
+concurrent runs never send the same notification twice, the next run retries what a target did not accept, and other targets receive
+nothing twice. A flapping alert is sent ``flaps_after`` times a day.
 """
 
 import contextvars
 import functools
 import hashlib
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -39,12 +40,20 @@ IN_PROGRESS = timedelta(minutes=15)
 REMINDER_TOLERANCE = timedelta(minutes=15)
 """A reminder is due this much early, since runs every 24 hours are never exactly 24 hours apart."""
 LAST_NOTIFICATIONS = """
-    SELECT *, count(*) FILTER (event = 'began' AND told_at IS NOT NULL AND found_at > $now - INTERVAL 24 HOUR) OVER own AS begins
+    WITH acknowledged AS (
+        SELECT rule, subject, max(since) AS acknowledged_since FROM alerts WHERE event = 'acknowledged' GROUP BY rule, subject
+    )
+    SELECT
+        *,
+        coalesce(since <= acknowledged_since, false) AS acknowledged,
+        count(*) FILTER (event = 'began' AND told_at IS NOT NULL AND found_at > $now - INTERVAL 24 HOUR) OVER own AS begins
     FROM alerts
+    LEFT JOIN acknowledged USING (rule, subject)
+    WHERE event <> 'acknowledged'
     WINDOW own AS (PARTITION BY rule, subject, target)
     QUALIFY row_number() OVER (PARTITION BY rule, subject, target ORDER BY found_at DESC, told_at DESC NULLS LAST) = 1
 """
-"""The last row of each alert and target, and how often the alert was sent as firing within 24 hours."""
+"""The last row of each alert and target, whether it was acknowledged since it fires, and how often it was sent as firing in 24 hours."""
 MAX_TITLE_CHARACTERS = 150
 SEVERITIES = ("error", "warning", "info")
 STATES = {"began": "firing", "stays": "reminder", "ended": "resolved"}
@@ -135,6 +144,17 @@ def notify(
     if errors:
         raise NotificationError("; ".join(errors) + ". The next run tries again.")
     return done
+
+
+def acknowledge(lake: str, alert: Alert, since: datetime, name: str) -> dict[str, Any]:
+    """Records that ``name`` has seen an alert that fires since ``since``, and returns the row: there are no more reminders of it until it
+    fires anew. Raises OSError where the lake cannot be written."""
+    now = datetime.now(UTC)
+    [row] = _row_of_each([Notification(alert, "acknowledged", since)], None, now)
+    row |= {"acknowledged_by": name}
+    key = f"{parts.folder('alerts', day=now.date())}{secrets.token_hex(10)}.parquet"
+    open_store(lake).create_bytes(key, parts.encode("alerts", schemas.table("alerts", [row])))
+    return row
 
 
 def compose(lake: str, notifications: list[Notification], rules: Rules, settings: Settings, now: datetime) -> Message:
@@ -235,7 +255,9 @@ def _due(
                 due.setdefault(target, []).append(Notification(alert, "began", now, after, note))
             elif before["told_at"] is None:
                 due.setdefault(target, []).append(Notification(alert, before["event"], before["since"], before["found_at"]))
-            elif hours is not None and now - before["found_at"] >= timedelta(hours=hours) - REMINDER_TOLERANCE:
+            elif (
+                hours is not None and not before["acknowledged"] and now - before["found_at"] >= timedelta(hours=hours) - REMINDER_TOLERANCE
+            ):
                 due.setdefault(target, []).append(Notification(alert, "stays", before["since"], before["found_at"]))
     used_targets = {target for each in targets_by_rule.values() for target in each}
     for (rule, subject, target), before in last_rows.items():  # alerts that no rule finds any more
@@ -284,7 +306,13 @@ def _rows(
     target: str, notifications: list[Notification], now: datetime, sent_at: datetime | None = None, problem: str | None = None
 ) -> bytes:
     """A part of the table ``alerts``. Neither ``sent_at`` nor ``problem``: the notifications are being sent."""
-    rows = [
+    return parts.encode("alerts", schemas.table("alerts", _row_of_each(notifications, target, now, sent_at, problem)))
+
+
+def _row_of_each(
+    notifications: list[Notification], target: str | None, now: datetime, sent_at: datetime | None = None, problem: str | None = None
+) -> list[dict[str, Any]]:
+    return [
         {
             "rule": each.alert.rule,
             "subject": each.alert.subject,
@@ -296,11 +324,11 @@ def _rows(
             "found_at": now,
             "told_at": sent_at,
             "why_not_told": problem,
+            "acknowledged_by": None,
             "code_version": code_version(),
         }
         for each in notifications
     ]
-    return parts.encode("alerts", schemas.table("alerts", rows))
 
 
 def _order(notification: Notification) -> tuple[int, str, str]:
