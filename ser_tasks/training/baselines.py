@@ -111,7 +111,7 @@ def _highest(judge: BaseEstimator, most: int) -> SelectFromModel:
 
 
 def _at_most(most: int, x: np.ndarray) -> int:
-    return min(most, x.shape[1])
+    return min(most, int(x.shape[1]))
 
 
 def _inner_folds(speakers: Speakers) -> list[tuple[np.ndarray, np.ndarray]]:

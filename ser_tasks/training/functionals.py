@@ -46,12 +46,14 @@ def _regression(frames: np.ndarray) -> np.ndarray:
 
 
 def _mean_and_deviation(frames: np.ndarray) -> np.ndarray:
-    return np.r_[frames.mean(axis=0), frames.std(axis=0)]
+    statistics: np.ndarray = np.r_[frames.mean(axis=0), frames.std(axis=0)]
+    return statistics
 
 
 def _range(frames: np.ndarray) -> np.ndarray:
     """Mean, deviation, minimum and maximum."""
-    return np.r_[_mean_and_deviation(frames), frames.min(axis=0), frames.max(axis=0)]
+    statistics: np.ndarray = np.r_[_mean_and_deviation(frames), frames.min(axis=0), frames.max(axis=0)]
+    return statistics
 
 
 def _stacked(rows: list[np.ndarray]) -> np.ndarray:
@@ -150,7 +152,8 @@ def _wavelet_levels(signal: np.ndarray) -> np.ndarray:
     except ImportError as error:
         raise ValueError(NEEDED) from error
     parts = pywt.wavedec(framed(signal, WAVELETS), "db4", mode="periodization", level=5, axis=-1)
-    return 10 * np.log10(np.maximum(np.stack([np.mean(part**2, axis=-1) for part in parts], axis=1), SMALLEST))
+    levels: np.ndarray = 10 * np.log10(np.maximum(np.stack([np.mean(part**2, axis=-1) for part in parts], axis=1), SMALLEST))
+    return levels
 
 
 def _modulation(signals: Signals) -> np.ndarray:

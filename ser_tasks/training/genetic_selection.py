@@ -1,13 +1,12 @@
 """Feature selection by a genetic algorithm whose generations are clustered (Kanwal and Asghar, 2021)."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.cluster import DBSCAN
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.feature_selection import SelectorMixin
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -16,15 +15,17 @@ DENSITY = 3
 """Chromosomes, itself included, within ``RADIUS`` of one that is no outlier."""
 RADIUS = 0.5
 """In standard deviations of fitness and size."""
+SHRINKAGE = 0.1
 
 
-class GeneticSelector(SelectorMixin, BaseEstimator):
+class GeneticSelector(SelectorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Features chosen by a genetic algorithm; fitness is the UA of an inner cross-validation on the training clips alone.
 
     After Kanwal and Asghar ("Speech emotion recognition using clustering based GA-optimized feature set", IEEE Access 9, 2021). Chromosomes
     are masks of the features. In each generation they are clustered by fitness and size (DBSCAN); outliers are no parents, but for the
     best. Children are uniform crossovers of winners of tournaments of three, and one bit of them in ``features`` flips on average. The
-    best chromosome survives. Fitness is measured by linear discriminant analysis, which is fast; the classifier that follows is another.
+    best chromosome survives. Fitness is measured by linear discriminant analysis, whose covariances are computed once for all chromosomes;
+    the classifier that follows is another.
 
     ``splits`` are the inner folds (indices of training and test clips), which keep speakers apart; the fitness of a selection that sees
     the reported test clips, as published, is no estimate.
@@ -44,13 +45,14 @@ class GeneticSelector(SelectorMixin, BaseEstimator):
             raise ValueError(f"The inner folds go to clip {last}, but there are {len(x)}: give folds of these clips.")
         rng = np.random.default_rng(self.random_state)
         masks = rng.random((self.population, x.shape[1])) < 0.5
-        fitness = np.array([self._fitness(mask, x, y) for mask in masks])
+        judges = [_judge(x, y, split) for split in self.splits]
+        fitness = np.array([_fitness(mask, judges) for mask in masks])
         self.history_ = [float(fitness.max())]
         for _ in range(self.generations):
             best = int(fitness.argmax())
             parents = _without_outliers(fitness, masks.sum(axis=1), best)
             children = np.stack([self._child(masks, fitness, parents, rng) for _ in range(self.population - 1)])
-            scored = np.array([self._fitness(mask, x, y) for mask in children])
+            scored = np.array([_fitness(mask, judges) for mask in children])
             masks, fitness = np.concatenate([masks[best : best + 1], children]), np.r_[fitness[best], scored]
             self.history_.append(float(fitness.max()))
         self.mask_ = masks[fitness.argmax()]
@@ -70,15 +72,46 @@ class GeneticSelector(SelectorMixin, BaseEstimator):
         child = np.where(rng.random(masks.shape[1]) < 0.5, winner(), winner()) ^ (rng.random(masks.shape[1]) < 1 / masks.shape[1])
         if not child.any():
             child[rng.integers(len(child))] = True
-        return child
+        grown: np.ndarray = child
+        return grown
 
-    def _fitness(self, mask: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-        chosen = x[:, mask]
-        scores = []
-        for train, test in self.splits:
-            model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(chosen[train], y[train])
-            scores.append(balanced_accuracy_score(y[test], model.predict(chosen[test])))
-        return float(np.mean(scores))
+
+@dataclass(frozen=True)
+class _Judge:
+    """Linear discriminant analysis of one inner fold, of any features."""
+
+    means: np.ndarray
+    """``(classes, features)``, of the training clips."""
+    covariance: np.ndarray
+    """``(features, features)``, within classes, a tenth of it moved to its diagonal's mean."""
+    x: np.ndarray
+    """``(clips, features)``, of the test clips."""
+    y: np.ndarray
+    """``(clips,)``: their classes, as indices."""
+
+    def score(self, mask: np.ndarray) -> float:
+        """UA on the test clips with the features of the mask alone; all classes are equally likely before."""
+        means = self.means[:, mask]
+        weights = np.linalg.solve(self.covariance[np.ix_(mask, mask)], means.T)
+        given = self.x[:, mask] @ weights - 0.5 * (means.T * weights).sum(axis=0)
+        right = given.argmax(axis=1) == self.y
+        return float(np.mean([right[self.y == label].mean() for label in np.unique(self.y)]))
+
+
+def _fitness(mask: np.ndarray, judges: list[_Judge]) -> float:
+    return float(np.mean([judge.score(mask) for judge in judges]))
+
+
+def _judge(x: np.ndarray, y: np.ndarray, split: Split) -> _Judge:
+    train, test = split
+    classes = np.unique(y[train])
+    means = np.stack([x[train][y[train] == label].mean(axis=0) for label in classes])
+    within = x[train] - means[np.searchsorted(classes, y[train])]
+    covariance = within.T @ within / len(train)
+    scale = max(float(np.trace(covariance)) / len(covariance), 1e-9)
+    known = test[np.isin(y[test], classes)]
+    covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * scale * np.eye(len(covariance))
+    return _Judge(means, covariance, x[known], np.searchsorted(classes, y[known]))
 
 
 def _without_outliers(fitness: np.ndarray, sizes: np.ndarray, best: int) -> np.ndarray:
@@ -87,4 +120,5 @@ def _without_outliers(fitness: np.ndarray, sizes: np.ndarray, best: int) -> np.n
     points = (points - points.mean(axis=0)) / np.maximum(points.std(axis=0), 1e-9)
     clustered = DBSCAN(eps=RADIUS, min_samples=DENSITY).fit_predict(points) >= 0
     clustered[best] = True
-    return np.flatnonzero(clustered) if clustered.sum() > 1 else np.arange(len(fitness))
+    parents: np.ndarray = np.flatnonzero(clustered) if clustered.sum() > 1 else np.arange(len(fitness))
+    return parents

@@ -11,7 +11,7 @@ ATTEMPTS = 20
 """Rounds of drawing for a class; a class that needs more is left smaller than the largest."""
 
 
-class SelectiveSmote(BaseOverSampler):
+class SelectiveSmote(BaseOverSampler):  # type: ignore[misc]  # imbalanced-learn has no types
     """SMOTE (Chawla et al., 2002) that keeps an interpolated clip only where its nearest training clip is of its own class.
 
     After Liu, Wu, Li, Xiao and Mao ("Speech emotion recognition based on selective interpolation SMOTE in small sample environment",

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import scipy.stats
 from imblearn.over_sampling import SMOTE
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupKFold
 from sklearn.neighbors import NearestNeighbors
 
 from ser_tasks.features import features_of
+from ser_tasks.training import baselines
 from ser_tasks.training.baselines import BASELINES, PREPARATIONS, BaselineSpec, is_baseline, make_baseline
 from ser_tasks.training.functionals import FUNCTIONALS
-from ser_tasks.training.genetic_selection import GeneticSelector, _without_outliers
+from ser_tasks.training.genetic_selection import GeneticSelector, _judge, _without_outliers
 from ser_tasks.training.selective_smote import SelectiveSmote
 from tests.factories.speakers import LABELS
 
@@ -66,7 +68,8 @@ def made_clips() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("preparation", PREPARATIONS)
-def test_every_preparation_is_fitted_inside_the_training_clips(preparation):
+def test_every_preparation_is_fitted_inside_the_training_clips(preparation, monkeypatch):
+    monkeypatch.setattr(baselines, "SELECTED", 4)
     x, truth, speakers = made_clips()
     train = speakers < 4
     model = make_baseline("lda", 0, preparation, speakers[train]).fit(x[train], truth[train])
@@ -105,6 +108,15 @@ def test_the_genetic_algorithm_keeps_what_tells_classes_and_gets_no_worse():
         GeneticSelector(folds).fit(x[:90], truth[:90])
     with pytest.raises(ValueError, match="needs clips of 2 speakers or more"):
         make_baseline("svm", 0, "forward", np.zeros(90))
+
+
+def test_the_fitness_of_chromosomes_is_the_ua_of_linear_discriminant_analysis():
+    x, truth, speakers = made_clips()
+    train, test = np.flatnonzero(speakers < 4), np.flatnonzero(speakers >= 4)
+    mask = np.arange(30) % 2 == 0
+    reference = LinearDiscriminantAnalysis(solver="lsqr", priors=np.full(3, 1 / 3)).fit(x[train][:, mask], truth[train])
+    expected = balanced_accuracy_score(truth[test], reference.predict(x[test][:, mask]))
+    assert _judge(x, truth, (train, test)).score(mask) == pytest.approx(expected, abs=0.05)
 
 
 def test_outliers_among_chromosomes_are_no_parents():
