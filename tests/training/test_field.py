@@ -25,7 +25,7 @@ from ser_tasks.training.field.run import field, why_missing
 from ser_tasks.training.field.table import FAIR, speaker_interval, why_not
 
 EMOTIONS = ("anger", "neutral")
-CHOSEN = ["functionals_rf_svm", "cnn_lstm", "survey", "transformer"]
+CHOSEN = ["functionals_rf_svm", "lstm", "survey", "transformer"]
 
 
 def clips_of(folder: Path, speakers: list[str], takes: int = 4) -> Path:
@@ -91,7 +91,7 @@ def test_every_system_is_in_a_registry_or_the_row_says_what_it_waits_for():
 
 def test_the_table_follows_from_the_rows_of_tested_clips(out):
     table, rows = pd.read_parquet(out / "field.parquet"), pd.read_parquet(out / "rows.parquet")
-    assert set(table["row"]) == {"functionals_rf_svm", "cnn_lstm"} and len(table) >= 4
+    assert set(table["row"]) == {"functionals_rf_svm", "lstm"} and len(table) >= 4
     for line in table.to_dict("records"):
         own = rows[(rows["row"] == line["row"]) & (rows["system"] == line["system"])]
         honest, leaky = own[own["protocol"] == "honest"], own[own["protocol"] == "leaky"]
@@ -141,9 +141,9 @@ def test_a_finished_row_is_not_run_again_and_a_kill_loses_one_fold(data, cache, 
 
 
 def test_the_same_seed_gives_the_same_rows(data, cache, out, tmp_path):
-    field([data], tmp_path, Plan(cache=cache), names=["cnn_lstm"], epochs=1, announce=lambda text: None)
+    field([data], tmp_path, Plan(cache=cache), names=["lstm"], epochs=1, announce=lambda text: None)
     first, again = (pd.read_parquet(folder / "rows.parquet").drop(columns="scoring_s") for folder in (out, tmp_path))
-    pd.testing.assert_frame_equal(first[first["row"] == "cnn_lstm"].reset_index(drop=True), again)
+    pd.testing.assert_frame_equal(first[first["row"] == "lstm"].reset_index(drop=True), again)
 
 
 def test_what_a_voice_says_of_its_label_helps_the_leaky_twin_alone(data, tmp_path, monkeypatch):
