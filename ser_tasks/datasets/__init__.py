@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ser_tasks.datasets.banglaser import BANGLASER
 from ser_tasks.datasets.casia import CASIA
-from ser_tasks.datasets.corpus import COLUMNS, Corpus, Layout, audio_files, emotions_of, speaker_ids
+from ser_tasks.datasets.corpus import COLUMNS, RATINGS, Corpus, Layout, audio_files, emotions_of, speaker_ids
 from ser_tasks.datasets.crema_d import CREMA_D
 from ser_tasks.datasets.eesdb import EESDB
 from ser_tasks.datasets.emns import EMNS
@@ -106,6 +106,7 @@ def _layout(folder: Path) -> Reader | None:
 __all__ = [
     "COLUMNS",
     "DATASETS",
+    "RATINGS",
     "SIDES",
     "SPLITS",
     "Corpus",

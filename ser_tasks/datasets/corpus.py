@@ -14,7 +14,9 @@ from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT, OF_CORPUS
 from ser_tasks.schemas import EMOTIONS
 
-COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest")
+RATINGS = ("arousal", "valence", "dominance")
+"""What listeners rated, in the corpus's own scale; null where they did not."""
+COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest", *RATINGS)
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff", ".au", ".sph", ".webm", ".avi"}
 """Of files that hold clips; of videos, the sound is read."""
 
@@ -27,7 +29,8 @@ class Corpus:
     clips: pd.DataFrame
     """One row a clip: file (absolute path, with the stretch: ``clip.py``), speaker, gender (female, male or null),
     label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (an identifier of
-    the spoken words, null where unknown), licence, corpus, and digest (of the samples: clips of the same digest are identical)."""
+    the spoken words, null where unknown), licence, corpus, digest (of the samples: clips of the same digest are identical), and
+    ``RATINGS``."""
     dropped: dict[str, int]
     """Number of files or rows left out, by reason."""
 
@@ -114,6 +117,8 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
     rows = rows.assign(corpus=name, licence=rows["licence"].astype(object).fillna(licence))
     for column in ("gender", "label"):
         rows[column] = rows[column].astype("string").str.strip().str.lower().astype(object)
+    for column in RATINGS:
+        rows[column] = pd.to_numeric(rows[column], errors="coerce")
     rows["gender"] = rows["gender"].replace({"f": "female", "m": "male", "w": "female"})
 
     def keep(wanted: pd.Series, reason: str | pd.Series) -> None:

@@ -16,8 +16,8 @@ PART = ("start_s", "end_s", "channel")
 
 def read_labels_csv(folder: Path) -> Corpus:
     """The corpus in ``folder``, named after it, from its ``labels.csv``: columns file (relative to the folder), speaker, emotion,
-    and optionally gender, language, licence, and one of sentence, sentence_id or text. With any of start_s, end_s (seconds from the
-    start of the file) and channel (from 0) a row labels that part of a longer recording.
+    and optionally gender, language, licence, arousal, valence, dominance, and one of sentence, sentence_id or text. With any of
+    start_s, end_s (seconds from the start of the file) and channel (from 0) a row labels that part of a longer recording.
 
     Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` for a missing column or an invalid start, end or channel.
     """

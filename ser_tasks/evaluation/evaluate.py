@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ser_tasks.datasets import Corpus, read_corpora, speaker_ids
+from ser_tasks.datasets import RATINGS, Corpus, read_corpora, speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext
 from ser_tasks.datasets.leaks import named_corpus, person_of
 from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
-from ser_tasks.evaluation.metrics import LOW_AROUSAL, auc, brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.metrics import LOW_AROUSAL, auc, brier, ccc, ece, one_against_rest, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
@@ -41,7 +41,8 @@ class Evaluation:
 
     rows: pd.DataFrame
     """One row a clip and condition: corpus, file, speaker, gender, language, emotion, condition, predicted, confidence, unsure,
-    p_<label> for each label of the model, and its calibration (temperature, unsure_below); after a cross-validation also fold and split."""
+    p_<label> for each label of the model, and its calibration (temperature, unsure_below); after a cross-validation also fold and split,
+    and where people rated arousal, valence or dominance, these and <rating>_predicted."""
     metrics: dict[str, Any]
 
 
@@ -181,6 +182,7 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
     sure = ~reference["unsure"].to_numpy()
     mse = brier(truth, given)
     anger, arousal = _ranking(reference["emotion"], given, labels)
+    areas, precisions = one_against_rest(truth, given)
     return {
         "labels": labels,
         "n": len(truth),
@@ -195,6 +197,8 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
         "rmse": mse**0.5,
         "auc_anger": anger,
         "auc_arousal": arousal,
+        "auc_one_against_rest": _mean(areas),
+        "average_precision": _mean(precisions),
         "unsure_below": float(reference["unsure_below"].mean()),
         "target_error": target_error,
         "coverage": float(sure.mean()),
@@ -202,12 +206,20 @@ def measure(rows: pd.DataFrame, labels: Sequence[str], target_error: float) -> d
         "area_under_risk_coverage": float(risk_coverage(truth, given)[1].mean()),
         "intervals_95": _intervals(reference, truth, given, seed=0),
         "per_class": {
-            label: {"precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i]), "n": int(count[i])}
+            label: {
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "auc": areas[i],
+                "average_precision": precisions[i],
+                "n": int(count[i]),
+            }
             for i, label in enumerate(labels)
         },
         "confusion": confusion_matrix(truth, predicted, labels=range(len(labels))).tolist(),
         "by": {name: _by(reference, name, truth, given, labels) for name in ("corpus", "gender", "language")},
         "robustness": {name: _against_reference(group, reference, labels) for name, group in rows.groupby("condition", sort=False)},
+        "ratings": _ratings(reference),
     }
 
 
@@ -436,6 +448,23 @@ def _by(rows: pd.DataFrame, column: str, truth: np.ndarray, given: np.ndarray, l
         }
     scores = [group["ua"] for group in groups.values()]
     return {"groups": groups, "ua_gap": max(scores) - min(scores)}
+
+
+def _ratings(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """CCC, MSE and RMSE of predicted ratings of arousal, valence and dominance, of the clips that people rated; empty without such."""
+    scores = {}
+    for name in RATINGS:
+        if f"{name}_predicted" in rows and len(rated := rows[[name, f"{name}_predicted"]].dropna().astype(float)):
+            truth, predicted = rated[name].to_numpy(), rated[f"{name}_predicted"].to_numpy()
+            error = float(np.mean((truth - predicted) ** 2))
+            scores[name] = {"ccc": ccc(truth, predicted), "mse": error, "rmse": error**0.5, "n": len(rated)}
+    return scores
+
+
+def _mean(values: list[float | None]) -> float | None:
+    """Mean of the figures that there are."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _ranking(emotions: pd.Series, given: np.ndarray, labels: list[str]) -> tuple[float | None, float | None]:

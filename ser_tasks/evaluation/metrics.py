@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import rankdata
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import accuracy_score, average_precision_score, recall_score
 
 ECE_BINS = 15
 LOW_AROUSAL = ("calm", "neutral", "sadness")
@@ -58,6 +58,34 @@ def auc(positive: ArrayLike, score: ArrayLike) -> float | None:
     positive = positive.astype(bool)
     positives, pairs = positive.sum(), positive.sum() * (~positive).sum()
     return float((rankdata(score)[positive].sum() - positives * (positives + 1) / 2) / pairs) if pairs else None
+
+
+def one_against_rest(truth: ArrayLike, probabilities: ArrayLike) -> tuple[list[float | None], list[float | None]]:
+    """AUC and average precision of each class against all others, 0 to 1, of class indices ``(n,)`` and probabilities ``(n, classes)``.
+
+    Average precision is the mean precision at the rank of each clip of the class (no interpolation); a random score has the share of the
+    class. None for a class that no clip has, or that all have.
+    """
+    truth, probabilities = _paired(truth, probabilities)
+    areas: list[float | None] = []
+    precisions: list[float | None] = []
+    for column in range(probabilities.shape[1]):
+        positive = truth == column
+        mixed = bool(positive.any() and not positive.all())
+        areas.append(auc(positive, probabilities[:, column]))
+        precisions.append(float(average_precision_score(positive, probabilities[:, column])) if mixed else None)
+    return areas, precisions
+
+
+def ccc(truth: ArrayLike, prediction: ArrayLike) -> float:
+    """Concordance correlation coefficient (Lin, 1989), -1 to 1: correlation, lowered by differences of mean and deviation.
+
+    NaN where both are constant and equal.
+    """
+    truth, prediction = (values.astype(float) for values in _paired(truth, prediction))
+    shared = 2 * np.mean((truth - truth.mean()) * (prediction - prediction.mean()))
+    spread = truth.var() + prediction.var() + (truth.mean() - prediction.mean()) ** 2
+    return float(shared / spread) if spread else float("nan")
 
 
 def brier(truth: ArrayLike, probabilities: ArrayLike) -> float:

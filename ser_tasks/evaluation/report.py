@@ -21,6 +21,8 @@ SHOWN = [
     ("RMSE", "rmse"),
     ("AUC of anger against the rest", "auc_anger"),
     ("AUC of high against low arousal", "auc_arousal"),
+    ("AUC of one emotion against the rest, mean", "auc_one_against_rest"),
+    ("average precision, mean over emotions", "average_precision"),
 ]
 
 
@@ -67,6 +69,7 @@ def markdown(metrics: dict[str, Any], charts: Collection[str]) -> str:
         *([_side_by_side(metrics)] if "leaky" in metrics else []),
         "## By emotion\n\n" + _by_emotion(metrics) + _picture("confusion.svg", charts),
         "## Calibration and coverage\n\n" + _calibration(metrics) + _picture("confidence.svg", charts),
+        *(["## Ratings\n\n" + _ratings(metrics)] if metrics["ratings"] else []),
         "## By group\n\n" + _groups(metrics),
         "## On the telephone line\n\n" + _line_conditions(metrics) + _picture("robustness.svg", charts),
     ]
@@ -128,10 +131,20 @@ def _side_by_side(metrics: dict[str, Any]) -> str:
 
 def _by_emotion(metrics: dict[str, Any]) -> str:
     rows = [
-        [label, f"{row['precision']:.2f}", f"{row['recall']:.2f}", f"{row['f1']:.2f}", str(row["n"])]
+        [
+            label,
+            *(f"{row[key]:.2f}" for key in ("precision", "recall", "f1")),
+            *(_figure(row[key]) for key in ("auc", "average_precision")),
+            str(row["n"]),
+        ]
         for label, row in metrics["per_class"].items()
     ]
-    return markdown_table(["emotion", "precision", "recall", "F1", "clips"], rows)
+    return markdown_table(["emotion", "precision", "recall", "F1", "AUC against the rest", "average precision", "clips"], rows)
+
+
+def _ratings(metrics: dict[str, Any]) -> str:
+    rows = [[name, *(f"{row[key]:.3f}" for key in ("ccc", "mse", "rmse")), str(row["n"])] for name, row in metrics["ratings"].items()]
+    return "By ridge regression on the same features, in each fold.\n\n" + markdown_table(["rating", "CCC", "MSE", "RMSE", "clips"], rows)
 
 
 def _calibration(metrics: dict[str, Any]) -> str:

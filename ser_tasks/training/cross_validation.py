@@ -31,6 +31,7 @@ from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, f
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit_pooled import reference_statistics
 from ser_tasks.training.pooled_states import states_under
+from ser_tasks.training.ratings import predicted_ratings
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
@@ -187,8 +188,9 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
     fold.folder.mkdir(parents=True, exist_ok=True)
     labels = fold.spec.labels
     tested = fold.clips[(fold.clips["side"] == "test") & fold.clips["emotion"].isin(labels)]
+    ratings: dict[str, np.ndarray] = {}
     if isinstance(fold.spec, ModelSpec) and is_pooled(fold.spec.model):
-        probabilities, temperature, unsure_below = _by_states(fold, fold.spec, tested)
+        probabilities, temperature, unsure_below, ratings = _by_states(fold, fold.spec, tested)
         conditions = [*fold.conditions, ON_LINE]
     elif isinstance(fold.spec, ModelSpec):
         probabilities, temperature, unsure_below = _by_model(fold, fold.spec, tested, on_progress)
@@ -196,9 +198,14 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
     else:
         of_reference, temperature, unsure_below = baseline_probabilities(fold.clips, fold.spec, fold.plan)
         probabilities, conditions = of_reference[:, None], [REFERENCE]
+        with Progress(disable=True) as silent:
+            functionals = functionals_for(fold.clips, fold.spec.model, fold.plan, silent)
+        ratings = predicted_ratings(fold.clips, np.nan_to_num(functionals, nan=0.0, posinf=0.0, neginf=0.0), tested)
     rows = pd.concat(
         [
-            rows_of(tested, probabilities[:, index], condition, labels, temperature, unsure_below)
+            rows_of(tested, probabilities[:, index], condition, labels, temperature, unsure_below).assign(
+                **(ratings if condition == REFERENCE else {})
+            )
             for index, condition in enumerate(conditions)
         ],
         ignore_index=True,
@@ -231,8 +238,8 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
     return np.concatenate(scores), bundle.temperature, bundle.unsure_below
 
 
-def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.ndarray, float, float]:
-    """The same of a model on pooled states, of the first 6 s of each clip; its last condition is ``ON_LINE``."""
+def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.ndarray, float, float, dict[str, np.ndarray]]:
+    """The same of a model on pooled states, of the first 6 s of each clip, and ratings; its last condition is ``ON_LINE``."""
     clips = fold.clips
     with Progress(disable=True) as silent:
         pool = prepare(clips, spec, fold.plan, silent)
@@ -246,7 +253,9 @@ def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.nd
     for corpus in tested["corpus"].unique():
         members = (tested["corpus"] == corpus).to_numpy()
         on_line[members] = logits_of_states(bundle, states[0][members], _line_of(corpus, clips, pool, spec.labels))
-    return softmax(np.stack([*logits, on_line], axis=1) / bundle.temperature, axis=2), bundle.temperature, bundle.unsure_below
+    assert pool.states is not None
+    probabilities = softmax(np.stack([*logits, on_line], axis=1) / bundle.temperature, axis=2)
+    return probabilities, bundle.temperature, bundle.unsure_below, predicted_ratings(clips, pool.states[0], tested)
 
 
 def _line_of(corpus: str, clips: pd.DataFrame, pool: Pool, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -261,7 +261,7 @@ BESIDE = {
     "iemocap": {
         "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt": "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
         "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\nC-E2:\tNeutral;\t()\n\n"
-        "[10.0 - 11.3]\tSes01F_impro01_M001\texc\t[2.5, 2.5, 2.5]\n[12.0 - 13.3]\tSes01F_impro01_M002\tfru\t[2.5, 2.5, 2.5]\n",
+        "[10.0 - 11.3]\tSes01F_impro01_M001\texc\t[2.0000, 3.5, 4.0]\n[12.0 - 13.3]\tSes01F_impro01_M002\tfru\t[2.5, 2.5, 2.5]\n",
         "Session5/dialog/EmoEvaluation/Ses05M_script01_1b.txt": "[1.0 - 2.3]\tSes05M_script01_1b_F003\txxx\t[2.5, 2.5, 2.5]\n",
         "Session1/dialog/transcriptions/Ses01F_impro01.txt": "Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.\n"
         "Ses01F_impro01_M001 [010.0-011.3]: It's great!\n",
@@ -496,3 +496,17 @@ def test_labels_csv_can_label_parts_of_calls(tmp_path):
     (folder / "labels.csv").write_text("file,speaker,emotion,start_s,end_s\ncall.wav,ann,anger,3,2\n")
     with pytest.raises(ValueError, match="labels.csv, line 2: start_s 3, end_s 2, channel nan. They must be numbers from 0 on"):
         read_labels_csv(folder)
+
+
+def test_ratings_of_iemocap_are_valence_activation_and_dominance_in_its_order(tmp_path):
+    clips = DATASETS["iemocap"].read(plant(tmp_path, "iemocap")).clips
+    excited = clips[clips["label"] == "excited"].iloc[0]
+    assert (excited["valence"], excited["arousal"], excited["dominance"]) == (2.0, 3.5, 4.0)
+
+
+def test_ratings_of_other_corpora_are_null_and_of_a_labels_csv_its_own(tmp_path):
+    sound(tmp_path / "mine" / "a.wav", 1)
+    sound(tmp_path / "mine" / "b.wav", 2)
+    (tmp_path / "mine" / "labels.csv").write_text("file,speaker,emotion,arousal\na.wav,x,anger,4.5\nb.wav,x,anger,none\n")
+    clips = read_labels_csv(tmp_path / "mine").clips
+    assert list(clips["arousal"]) == [4.5, None] and clips["valence"].isna().all()

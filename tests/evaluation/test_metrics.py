@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from ser_tasks.evaluation.metrics import ECE_BINS, auc, brier, ece, risk_coverage, ua, wa
+from ser_tasks.evaluation.metrics import ECE_BINS, auc, brier, ccc, ece, one_against_rest, risk_coverage, ua, wa
 
 
 def test_ua_gives_every_class_the_same_weight():
@@ -74,3 +74,34 @@ def test_auc_of_a_worked_example():
     rng = np.random.default_rng(0)
     positive, score = rng.random(500) < 0.3, rng.integers(0, 20, 500)
     assert auc(positive, score) == pytest.approx(roc_auc_score(positive, score))
+
+
+def test_one_against_the_rest_of_a_worked_example():
+    """Class 0 ranks its two clips 1 and 3 of 4: precision 1 and 2/3; 3 of 4 pairs are in order. Class 2 has no clip."""
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.5, 0.4, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1]])
+    areas, precisions = one_against_rest([0, 0, 1, 1], probabilities)
+    assert areas == [pytest.approx(3 / 4), pytest.approx(3 / 4), None]
+    assert precisions[0] == pytest.approx((1 + 2 / 3) / 2) and precisions[2] is None
+
+
+def test_ccc_falls_with_a_shift_which_correlation_does_not_see():
+    truth = np.array([1.0, 2, 3, 4])
+    assert ccc(truth, truth) == pytest.approx(1)
+    assert ccc(truth, -truth) < 0
+    assert ccc(truth, truth + 1) == pytest.approx(2 * 1.25 / (1.25 + 1.25 + 1))
+
+
+def test_ranking_and_agreement_agree_with_torchmetrics():
+    from torchmetrics.functional.classification import multiclass_auroc, multiclass_average_precision
+    from torchmetrics.functional.regression import concordance_corrcoef
+
+    rng = np.random.default_rng(0)
+    truth = rng.integers(5, size=500)
+    probabilities = rng.dirichlet(np.ones(5), 500) + np.eye(5)[truth] * 0.2
+    areas, precisions = one_against_rest(truth, probabilities)
+    given = torch.tensor(probabilities), torch.tensor(truth)
+    np.testing.assert_allclose(areas, multiclass_auroc(*given, 5, average="none"), atol=1e-6)
+    np.testing.assert_allclose(precisions, multiclass_average_precision(*given, 5, average="none"), atol=1e-6)
+    ratings = rng.uniform(1, 5, 300)
+    predicted = 0.5 * ratings + rng.normal(1, 0.5, 300)  # torchmetrics divides the covariance by n - 1 alike
+    assert ccc(ratings, predicted) == pytest.approx(float(concordance_corrcoef(torch.tensor(predicted), torch.tensor(ratings))), abs=2e-3)

@@ -184,3 +184,23 @@ def test_an_unknown_name_raises_with_the_known_ones():
     ):
         spec_of("svm", LABELS)
     assert spec_of("svm:egemaps", LABELS) == BaselineSpec("svm:egemaps", LABELS) and spec_of("cnn_tcn", LABELS).labels == LABELS
+
+
+def test_ratings_are_predicted_for_unseen_speakers_where_listeners_gave_some(tmp_path, cache):
+    """Arousal follows the emotion, which functionals give away; valence is noise, and one clip has no rating."""
+    rated = made_corpus(tmp_path / "rated")
+    labels, rng = pd.read_csv(rated / "labels.csv"), np.random.default_rng(0)
+    labels["arousal"] = np.where(labels["emotion"] == "anger", 4.0, 2.0) + rng.normal(0, 0.1, len(labels))
+    labels["valence"] = rng.uniform(1, 5, len(labels))
+    labels.loc[0, "arousal"] = np.nan
+    labels.to_csv(rated / "labels.csv", index=False)
+    evaluation = evaluate_across(spec_of("naive_bayes:logmel", None), [rated], Plan(cache=cache), THREE_FOLDS, beside_leaky=False)
+    ratings, rows = evaluation.metrics["ratings"], evaluation.rows
+    assert set(ratings) == {"arousal", "valence"} and ratings["arousal"]["n"] == 71 and ratings["valence"]["n"] == 72
+    assert ratings["arousal"]["ccc"] > 0.7 and abs(ratings["valence"]["ccc"]) < 0.4
+    known = rows.dropna(subset=["arousal"])
+    error = ((known["arousal"] - known["arousal_predicted"]) ** 2).mean()
+    assert ratings["arousal"]["mse"] == pytest.approx(error) and ratings["arousal"]["rmse"] == pytest.approx(error**0.5)
+    write_report(evaluation, tmp_path / "out")
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| rating | CCC | MSE | RMSE | clips |" in text and "| AUC of one emotion against the rest, mean |" in text

@@ -10,21 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from rich.progress import Progress
+from sklearn.preprocessing import StandardScaler
 
 from ser_tasks.datasets import emotions_of, read_corpora, refuse_leaks, speaker_ids
 from ser_tasks.datasets.leaks import named_corpus
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.models import MODELS
 from ser_tasks.scratch import atomic_write
-from ser_tasks.training.baselines import functionals_for, make_baseline
+from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
 from ser_tasks.training.field.protocols import PROTOCOLS, Protocol, honest_folds, random_folds
 from ser_tasks.training.field.rows import System
-from ser_tasks.training.field.steps import Steps
 from ser_tasks.training.recipe import Recipe, recipe_of
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
-VERSION = 1
+VERSION = 2
 """Version of the protocols: raise it with every change of what is computed, so that no folds of before are taken."""
 SMALLEST_STD = 1e-6
 
@@ -132,20 +132,39 @@ def _by_classifier(work: FoldWork) -> Tested:
     x, truth = x.astype(np.float64), _truth(clips)
     if protocol.speaker_statistics:
         x = _by_own_statistics(x, speaker_ids(clips).to_numpy())
-    classifier = make_baseline(work.system.learner.partition(":")[0], seed)
+    name, _, *preparation = work.system.learner.split(":")
     if protocol.by_speaker:
-        test = np.flatnonzero((clips["side"] == "test").to_numpy())
-        steps = Steps(work.system.steps, seed)
-        trained, of_trained, _ = steps.fit(*(each[clips["side"].isin(("train", "calibration")).to_numpy()] for each in (x, truth)))
-        x_test, of_tested, origin = steps.transform(x[test]), truth[test], test
+        train, test = (np.flatnonzero(clips["side"].isin(sides)) for sides in (("train", "calibration"), ("test",)))
+        classifier = make_baseline(name, seed, "".join(preparation), speaker_ids(clips).to_numpy()[train])
+        origin = np.arange(len(x))
     else:
-        everything, of_all, made_from = Steps(("scale", *work.system.steps), seed).fit(x, truth)
-        train, test = random_folds(of_all, seed)[work.number]
-        trained, of_trained, x_test, of_tested, origin = everything[train], of_all[train], everything[test], of_all[test], made_from[test]
-    classifier.fit(trained, of_trained)
+        x, truth, origin = _prepared_before_the_split(x, truth, preparation, seed)
+        train, test = random_folds(truth, seed)[work.number]
+        classifier = make_baseline(name, seed)
+    classifier.fit(x[train], truth[train])
+    x_test = x[test]
     started = time.process_time()
     predicted = classifier.predict(x_test)
-    return Tested(origin, of_tested, predicted, (time.process_time() - started) / len(x_test))
+    return Tested(origin[test], truth[test], predicted, (time.process_time() - started) / len(x_test))
+
+
+def _prepared_before_the_split(
+    x: np.ndarray, truth: np.ndarray, preparation: list[str], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Functionals after scaling and the preparations, all fitted to all clips; classes; and for each its clip, -1 of one that was made up.
+
+    Made-up clips stand behind the given ones. Preparations that compare features by inner folds get folds of single clips.
+    """
+    origin = np.arange(len(x))
+    x = StandardScaler().fit_transform(x)
+    for name in preparation:
+        for step in PREPARATIONS[name](seed, np.arange(len(x))):
+            if hasattr(step, "fit_resample"):
+                x, truth = step.fit_resample(x, truth)
+                origin = np.r_[origin, np.full(len(x) - len(origin), -1)]
+            else:
+                x = step.fit(x, truth).transform(x)
+    return x, truth, origin
 
 
 def _by_network(work: FoldWork) -> Tested:

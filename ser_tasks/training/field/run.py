@@ -14,20 +14,24 @@ from ser_tasks.models import MODELS
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
-from ser_tasks.training.baselines import BASELINES, FUNCTIONALS, telephone_signals
+from ser_tasks.training.baselines import is_baseline, telephone_signals
 from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
 from ser_tasks.training.field.protocols import PROTOCOLS
 from ser_tasks.training.field.report import write_field_report
 from ser_tasks.training.field.rows import ROWS, FieldRow, System
-from ser_tasks.training.field.steps import STEPS
 from ser_tasks.training.field.table import field_table
+from ser_tasks.training.functionals import FUNCTIONALS
 from ser_tasks.training.leaderboard import size_and_speed
 
+NEEDED = {"egemaps": ("opensmile",), "is09": ("opensmile",), "is10": ("opensmile",), "wavelet_packet": ("pywt",)}
+NEEDED |= {"mfcc_wavelet_pitch": ("pywt",)}
+"""Modules that functionals import, which the package does not install by itself."""
 TIMED_CLIPS = 16
 EPOCH_S_PER_CLIP = 0.012
 """CPU seconds of one epoch of an average network of the rows, for one clip of 2 s."""
 FIT_S_PER_CLIP = {"random_forest": 0.02, "gradient_boosting": 0.03, "svm": 0.01, "mlp": 0.01}
 """CPU seconds to fit a classifier to one clip of some 100 functionals; 0.002 of the others."""
+PREPARE_S_PER_CLIP = {"selective_smote": 0.03, "genetic": 0.03, "forward": 0.05}
 FEATURES_S_PER_CLIP = {"egemaps": 0.15}
 """CPU seconds; 0.03 of the others."""
 
@@ -75,14 +79,14 @@ def field(
 
 def why_missing(system: System) -> str | None:
     """Why a system cannot be run; None where it can."""
-    functionals = system.learner.partition(":")[2]
-    if system.learner not in MODELS and system.learner not in BASELINES:
+    if system.learner in MODELS:
+        return None
+    if not is_baseline(system.learner):
         return "not in this version"
-    if steps := [step for step in system.steps if step not in STEPS]:
-        return f"{', '.join(steps)} not in this version"
-    if functionals in ("egemaps", "is10") and importlib.util.find_spec("opensmile") is None:
-        return 'needs openSMILE: pip install -e ".[egemaps]"'
-    return None
+    _, functionals, *preparation = system.learner.split(":")
+    modules = NEEDED.get(functionals, ()) + (("imblearn",) if preparation else ())
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    return f'needs {", ".join(missing)}: pip install -e ".[egemaps,field]"' if missing else None
 
 
 def _of_epochs(row: FieldRow, epochs: int | None) -> FieldRow:
@@ -144,7 +148,7 @@ def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Pat
             parameters, speed = size_and_speed(clips, spec_for(system, clips), plan)
         else:
             signals = telephone_signals(clips["file"].iloc[np.linspace(0, len(clips) - 1, TIMED_CLIPS, dtype=int)].tolist())
-            compute = FUNCTIONALS[system.learner.partition(":")[2]]
+            compute = FUNCTIONALS[system.learner.split(":")[1]]
             compute(signals[:1])  # loads what it needs
             started = time.process_time()
             compute(signals)
@@ -163,9 +167,10 @@ def _estimate(planned: Planned) -> str:
     for system, corpus in {(work.system, work.clips["corpus"].iloc[0]): None for work in pending}:
         works = [work for work in pending if work.system == system and work.clips["corpus"].iloc[0] == corpus]
         clips = len(works[0].clips)
-        classifier, _, functionals = system.learner.partition(":")
+        classifier, functionals, *preparation = [*system.learner.split(":"), ""]
         seconds += clips * (1 + system.copies) * FEATURES_S_PER_CLIP.get(functionals, 0.03)
         fit = EPOCH_S_PER_CLIP * system.epochs * (1 + system.copies) if system.is_network else FIT_S_PER_CLIP.get(classifier, 0.002)
+        fit += sum(PREPARE_S_PER_CLIP.get(name, 0.0) for name in preparation)
         seconds += len(works) * clips * fit
     missing = "".join(f"; {name}: {reason}" for name, reason in planned.missing.items())
     what = (
