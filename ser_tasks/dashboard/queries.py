@@ -337,5 +337,5 @@ ORDER BY night DESC""",
 """The queries by their names in addresses: /sql/<name>, /csv/<name>."""
 
 OF_QUEUES_PAGE = ("compared_queues", "queue_weeks")
-"""The queries of the pages of queues; all others are the overview's and the weekly page's."""
-OVERVIEW = tuple(name for name in QUERIES if name not in OF_QUEUES_PAGE)
+"""The queries of the pages of queues; all others but that of open alerts are the overview's and the weekly page's."""
+OVERVIEW = tuple(name for name in QUERIES if name not in (*OF_QUEUES_PAGE, "open_alerts"))

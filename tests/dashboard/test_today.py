@@ -35,8 +35,9 @@ def part_of(text):
     return found
 
 
-def spoken(start_s, end_s, anger=0.1, arousal=0.2, loudness_dbfs=-30.0):
-    return {"start_s": start_s, "end_s": end_s, "anger": anger, "arousal_score": arousal, "loudness_dbfs": loudness_dbfs}
+def spoken(start_s, end_s, anger=0.1, arousal=0.2, loudness_dbfs=-30.0, label="neutral"):
+    known = {"start_s": start_s, "end_s": end_s, "anger": anger, "arousal_score": arousal, "loudness_dbfs": loudness_dbfs}
+    return known | {"label": label}
 
 
 CALL = {"moment_s": 123.0, "call_anger": 0.8, "share_anger": 0.2, "escalated": None, "onset_s": None, "emotion_role": "customer"}
@@ -63,8 +64,19 @@ def test_the_reason_claims_no_rise_where_the_moment_is_the_opening():
     assert reasons(CALL | {"moment_s": 0.0}, [spoken(0, 6, 0.9, 0.9, -10.0), spoken(8, 12)]) == "6 s of likely anger, most at 0:00"
 
 
+def test_speech_that_is_labelled_anger_is_never_called_hardly_angry():
+    """Its label and the probability of the call are two measures: neither hides what the other says."""
+    call = [spoken(0, 6), spoken(8, 14), spoken(123, 131, 0.3, label="anger"), spoken(140, 143, 0.2, label="anger")]
+    assert reasons(CALL | {"call_anger": 0.04}, call) == "11 s of possible anger, most at 2:03"
+    assert reasons(CALL | {"call_anger": 0.6}, call) == "11 s of likely anger, most at 2:03"
+    assert reasons(CALL | {"call_anger": 0.04}, [*call, spoken(150, 152, 0.6, label="anger")]) == "13 s of likely anger, most at 2:03"
+    unsure = [*call[:2], spoken(123, 131, 0.3, label="unsure")]
+    assert reasons(CALL | {"call_anger": 0.04}, unsure) == "hardly angry, most so at 2:03 (4 % likely)"
+
+
 def test_the_reason_without_segments_is_that_of_the_call():
-    assert reasons(CALL, []) == "perhaps angry at 2:03 (80 % likely)"
+    assert reasons(CALL, []) == "likely angry at 2:03 (80 % likely)"
+    assert reasons(CALL | {"call_anger": 0.3}, []) == "perhaps angry at 2:03 (30 % likely)"
     assert reasons(CALL | {"call_anger": 0.0004}, []) == "hardly angry, most so at 2:03 (less than 1 % likely)"
     assert reasons(CALL | {"call_anger": None}, []) == "anger in 20 % of the speech, most at 2:03"
 

@@ -379,3 +379,20 @@ def test_an_event_that_no_server_accepts_is_a_send_error(monkeypatch):
     message = alerts.compose("lake", [notification], Rules(rules=()), Settings(), NIGHT)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(SendError, match="did not accept the event"):
         flow.send_event(message, Settings())
+
+
+def test_reminders_end_where_somebody_acknowledged_the_alert_until_it_fires_anew(lake):
+    sent = []
+
+    def passed(found, now):
+        sent.clear()
+        page = rules(finds(*found), remind_after_h=24, to=["prefect"])
+        once(lake, page, Settings(), now, {"prefect": lambda message, _: sent.append(message.data)})
+        return [(state, each["subject"]) for message in sent for state in alerts.STATES for each in message[state]]
+
+    assert passed(["sales", "support"], NOW) == [("began", "sales"), ("began", "support")]
+    alerts.acknowledge(lake, Alert("r0", "sales", "error", "sales"), NOW, "ann")
+    assert passed(["sales", "support"], NOW + DAY) == [("stays", "support")]
+    assert passed(["support"], NOW + 2 * DAY) == [("stays", "support"), ("ended", "sales")], "that it is resolved is said all the same"
+    assert passed(["sales", "support"], NOW + 3 * DAY) == [("began", "sales"), ("stays", "support")]
+    assert passed(["sales", "support"], NOW + 4 * DAY) == [("stays", "sales"), ("stays", "support")]
