@@ -1026,7 +1026,7 @@ def test_every_list_of_calls_has_moment_and_link(good):
 def test_review_queue(over, lake):
     """Every drawn call and stretch in the queue's order, with where to listen; without what would tell a judge what the model thinks."""
     write(lake, "runs", [run_row(recordings_uri="s3://calls")], chunk="r1")
-    made = [call("loud", call_anger=0.8, call_anger_at_s=75.25), call("calm", peak_anger_at_s=4.0), call("gone", outcome="withheld")]
+    made = [call("loud", call_anger=0.8, call_anger_at_s=75.25), call("calm", peak_anger_at_s=4.0), Call("gone", [], outcome="withheld")]
     views = over(made)
     drawn = {"sample_id": "s1", "drawn_at": NIGHT, "etag": "e1", "score": 0.5, "inclusion_probability": 1.0, "stratum": "random"}
     samples = [
