@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.app import Cache, Device, Lake, Processes, Recordings, RunsOn, failure, parse_day
+from flows.cli.app import Cache, Device, Lake, Processes, Recordings, RunsOn, failure, of_nights, parse_day
 
 reviews = typer.Typer(no_args_is_help=True, help="Draw calls to judge, and export what reviewers heard.", rich_markup_mode="markdown")
 
 
+@of_nights
 def draw(
     lake: Lake,
     first: Annotated[str, typer.Option(help="First day of the calls to draw from, as 2026-11-01.")],
@@ -39,6 +40,7 @@ def draw(
     typer.echo(f"Drew {sample.calls} calls as the sample {sample.rows[0]['sample_id']}: judge them on the dashboard, under Review.")
 
 
+@of_nights
 def export(
     lake: Lake,
     recordings: Recordings,
@@ -65,6 +67,7 @@ def export(
     typer.echo("\n".join([*done.lines(), f"Wrote {out / 'labels.csv'}. Delete the folder after use: it holds copies of recordings."]))
 
 
+@of_nights
 def promote(
     lake: Lake,
     model: Annotated[str | None, typer.Option(help="The new model bundle: a shipped name, a folder or s3://bucket/prefix.")] = None,

@@ -37,8 +37,6 @@ MATERIALISED_MARTS = ("queue_days_against_usual", "turning_weeks", "week_on_week
 NEWEST = "SELECT * EXCLUDE (part) FROM parts.{} SEMI JOIN newest USING (recording_id, chunk_id, version, part)"
 """The rows of the versions that the snapshot has in ``newest``, whatever was published since; today's are those of the staging view."""
 
-"""As in the staging views of segments."""
-
 REPEATED = """
     SELECT call_id, call_date, call_id_source, recording_id, started_at, duration_s, outcome, scored_speech_s, channels
     FROM call_emotions

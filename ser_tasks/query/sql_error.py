@@ -61,7 +61,7 @@ def _hint(details: dict[str, str], sql: str) -> str:
         return "\nser sql installs no extensions: install it in DuckDB itself."
     missing = re.search(r'"([^"]+)" does not have a column named "([^"]+)"', message)
     column = missing[2] if missing else name if details.get("error_subtype") == "COLUMN_NOT_FOUND" else None
-    found = hints.of_quotes(message, column, sql) or (hints.of_name(column) if column else "")
+    found = hints.of_quotes(message, column, sql) or (hints.of_name(column) if column else hints.of_habits(message, sql))
     if missing:
         return f"\n{found} Its columns: \\d {missing[1]}".replace("\n ", "\n")
     return f"\n{found}" if found else ""

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_tasks.lake import catalog, read_only
-from ser_tasks.query import formats
+from ser_tasks.query import formats, plain_table
 from tests.factories.lakes import write_good_lake
 
 
@@ -107,3 +107,44 @@ def test_two_columns_of_one_name_both_appear(good):
 def test_an_unknown_format_is_named(good):
     with pytest.raises(ValueError, match="'xml' is no format: choose one of table, vertical, csv, json, parquet"):
         formats.render(read_only.query(good, "SELECT 1"), "xml")
+
+
+ANSWERS = {
+    "FROM calls": True,
+    "FROM call_emotions": True,
+    "FROM segments": True,
+    "FROM worst_calls": True,
+    "FROM runs_overview": False,  # one wide row stands upright
+    "FROM calls WHERE false": True,
+    "FROM range(1234)": True,
+    "SELECT count(*) AS calls FROM calls": True,
+    "SELECT queue, avg(share_anger) AS anger, max(call_date) AS newest FROM calls GROUP BY queue": True,
+    "SELECT unnest([0.0, 0.25, 1e-9, -0.0002, 'nan'::DOUBLE, 'inf'::DOUBLE, NULL]) AS x": True,
+    "SELECT unnest([1000.0::DOUBLE, 0.25, 0.03]) AS x, unnest([true, false, NULL]) AS b": True,
+    "SELECT 255::UTINYINT AS a, -5::SMALLINT AS b, 2::UBIGINT AS c, 0.1::FLOAT AS d": True,
+    "SELECT 'scored' AS outcome, repeat('x', 500) AS reason": True,
+    "SELECT E'a\\nb [red]\\x1b[31m' AS x, '' AS empty, TIMESTAMP '2026-11-20 09:00:00.5' AS t": True,
+    "SELECT TIMESTAMPTZ '2026-11-20 09:00:00+01' AS t, DATE '2026-11-20' AS d": True,
+    "SELECT 'Gr\u00fc\u00dfe' AS wide": False,
+    "SELECT repeat('x', 500) AS reason, * FROM call_emotions LIMIT 1": False,
+    "SELECT 1 AS a, 2 AS A": False,
+    "SELECT [1, 2] AS l, {k: 1} AS s": False,
+    "SELECT 1.50::DECIMAL(9, 2) AS d, 5::HUGEINT AS h": False,
+    "EXPLAIN SELECT 1": False,
+}
+"""Queries, and whether their answers are drawn without Arrow."""
+
+
+@pytest.mark.parametrize("width", [60, 100, 300])
+@pytest.mark.parametrize("sql", ANSWERS)
+def test_a_table_without_arrow_is_drawn_as_with_it(good, monkeypatch, sql, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    file = io.BytesIO()
+    rows = plain_table.write(good.execute(sql), file, plain_table.SHOWN_ROWS)
+    assert ANSWERS[sql] == (rows is not None)
+    if rows is None:
+        assert file.getvalue() == b""  # formats draws it
+    else:
+        expected = formats.render(read_only.query(good, sql), "table", width=width)
+        assert file.getvalue().decode() == f"{expected}\n"
+        assert rows == good.sql(f"SELECT count(*) FROM ({sql})").fetchone()[0]

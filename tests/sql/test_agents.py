@@ -11,7 +11,7 @@ from ser_tasks.dashboard.viewers import OWNER
 from ser_tasks.lake import catalog, sql_views
 from ser_tasks.monitoring import alert_rules
 from ser_tasks.settings import Settings
-from tests.factories.lakes import NIGHT, Call, angry, views_over, write_calls
+from tests.factories.lakes import NIGHT, Call, angry, segment, views_over, write_calls
 
 CALLS = {"agent-of-1": 1, "agent-of-9": 9, "agent-of-10": 10, "agent-of-40": 40}
 
@@ -77,6 +77,14 @@ def test_the_setting_moves_the_minimum_in_every_connection(lake, tmp_path, monke
         assert {name for (name,) in file.execute(query).fetchall()} == shown
 
 
+def test_the_minimum_without_a_setting_is_the_setting_s_default(monkeypatch):
+    """The macro says it once more: catalog reads no setting where none is set."""
+    monkeypatch.delenv("SER_MIN_CALLS_BY_AGENT", raising=False)
+    with catalog.connect("nowhere") as views:
+        assert views.execute("SELECT min_calls_by_agent()").fetchall() == [(Settings().min_calls_by_agent,)]
+    assert Settings.model_fields["min_calls_by_agent"].default == 10
+
+
 @pytest.mark.parametrize("minimum", [0, 1, 4])
 def test_a_minimum_that_would_describe_single_calls_is_refused(minimum):
     with pytest.raises(ValueError, match="min_calls_by_agent"):
@@ -86,6 +94,22 @@ def test_a_minimum_that_would_describe_single_calls_is_refused(minimum):
 def test_the_dashboard_knows_no_agent(lake):
     rows = Snapshot(lake).query(OWNER, "FROM calls_by_agent").to_pylist()
     assert rows == []
+
+
+def test_the_dashboard_shows_no_emotion_of_a_segment_of_agents(tmp_path):
+    """Nor that of the unknown, whatever a night has scored: the label is hidden as emotion and scores are."""
+    segments = [segment(at, at + 4, (0.9, 0.0, 0.1, 0.0), role=role) for at, role in enumerate(("agent", "unknown", "customer"))]
+    write_calls(str(tmp_path), [Call("shouting", segments, policy="everyone")])
+    snapshot = Snapshot(str(tmp_path))
+    for view in ("segments", "segments_all"):
+        found = {row["role"]: row for row in snapshot.query(OWNER, f"FROM {view}").to_pylist()}
+        assert found["customer"]["label"] == found["customer"]["emotion"] == "anger"
+        for role in ("agent", "unknown"):
+            assert {value for name, value in found[role].items() if name in ("label", "emotion", "unsure") or name.startswith("p_")} == {
+                None
+            }
+    with views_over(str(tmp_path)) as views:  # in SQL they are there, and said to be the agent's
+        assert views.sql("SELECT label FROM segments WHERE role = 'agent'").fetchall() == [("anger",)]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ A mart's own test is named test_<mart>, with or without more words. Planted stor
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,8 @@ from tests.factories.lakes import (
 )
 
 MARTS = [view.name for view in sql_views.all_views() if view.folder == "marts"]
+OF_REVIEWS = ("measured_precision", "review_calibration", "reviewer_agreement", "suggested_base_rates", "suggested_threshold")
+TESTS_OF_REVIEWS = Path(__file__).parent.parent / "lake" / "test_reviews.py"
 MONDAY = date(2026, 11, 16)
 
 
@@ -68,6 +71,7 @@ def call(name: str = "", day: date = DAY, *, anger: float = 0.0, seconds: float 
 
 def test_every_mart_has_a_test_of_its_own():
     tests = [f"{name}_" for name in globals() if name.startswith("test_")] + ["test_calls_by_agent_"]  # in test_agents.py
+    tests += [f"test_{mart}_" for mart in OF_REVIEWS if f"FROM {mart}" in TESTS_OF_REVIEWS.read_text(encoding="utf-8")]
     assert [mart for mart in MARTS if not any(name.startswith(f"test_{mart}_") for name in tests)] == []
 
 
@@ -150,7 +154,7 @@ def test_calls_by_day_and_queue(good):
     assert {name: value for name, value in shares.items() if not name.endswith(("_low", "_high"))} == pytest.approx(
         {f"share_{name}": value for name, value in expected.items()}
     )
-    assert len(shares) == 3 * len(expected)
+    assert len(shares) == 3 * 6 + 3  # shares of what is sure have no interval
     assert (sales["share_anger_low"], sales["share_anger_high"]) == pytest.approx(interval([0.4, 0.5], [10, 8]), abs=1e-6)
     assert (sales["share_sadness_low"], sales["share_sadness_high"]) == pytest.approx(interval([0, 0], [10, 8]), abs=1e-6)
     assert support.items() >= {"calls": 1, "scored": 0, "withheld": 1, "scored_speech_s": 0}.items()
@@ -899,8 +903,8 @@ def odd(lake):
 
 def test_every_mart_answers_over_odd_calls(odd):
     answers = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    unanswered = ["calls_by_agent", "escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week"]
-    assert [mart for mart in MARTS if not answers[mart]] == unanswered
+    unanswered = {"calls_by_agent", "escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week", "review_queue", *OF_REVIEWS}
+    assert {mart for mart in MARTS if not answers[mart]} == unanswered
     for mart, found in answers.items():
         for row in found:
             for column, value in row.items():
@@ -980,7 +984,8 @@ def test_line_weeks(lake):
 # Calls
 
 
-def test_calls_are_lean_and_say_where_to_listen(good):
+def test_calls_are_lean_and_say_where_to_listen(good, lake):
+    write(lake, "runs", [run_row(recordings_uri="s3://calls")], chunk="r1")
     found = {row["call_id"]: row for row in rows(good, "FROM calls")}
     assert list(found["angry"])[:3] == ["dominant_emotion", "call_anger", "share_anger"] and len(found["angry"]) <= 24
     angry_one = found["angry"]
@@ -988,7 +993,7 @@ def test_calls_are_lean_and_say_where_to_listen(good):
     [row] = rows(good, "SELECT peak_anger_at_s, share_anger, key FROM call_emotions WHERE call_id = 'angry'")
     assert angry_one["share_anger"] == row["share_anger"]
     assert angry_one["moment"] == f"00:{int(row['peak_anger_at_s']):02}"
-    assert angry_one["recording_link"].endswith(f"{row['key']}#t={row['peak_anger_at_s']}")
+    assert angry_one["recording_link"] == f"s3://calls/{row['key']}#t={row['peak_anger_at_s']}"
     assert found["silent"]["share_anger"] is None and found["silent"]["moment"] is None
 
 
@@ -999,7 +1004,16 @@ def test_calls_show_no_emotion_of_an_agent(over):
     assert {row[name] for name in columns} == {None} and row["call_id"] == "of-agent"
 
 
-LISTS_OF_CALLS = ("calls", "worst_calls", "best_calls", "escalations", "repeat_caller_calls", "mood_turns")
+LISTS_OF_CALLS = (
+    "calls",
+    "worst_calls",
+    "calls_by_anger_rank",
+    "best_calls",
+    "escalations",
+    "repeat_caller_calls",
+    "mood_turns",
+    "review_queue",
+)
 
 
 def test_every_list_of_calls_has_moment_and_link(good):
@@ -1007,6 +1021,47 @@ def test_every_list_of_calls_has_moment_and_link(good):
         assert {"moment", "recording_link"} <= set(good.table(name).columns), name
     listing = [name for name in MARTS if {"recording_id", "to_recording_id"} & set(good.table(name).columns)]
     assert sorted(listing) == sorted(LISTS_OF_CALLS)
+
+
+def test_review_queue(over, lake):
+    """Every drawn call and stretch in the queue's order, with where to listen; without what would tell a judge what the model thinks."""
+    write(lake, "runs", [run_row(recordings_uri="s3://calls")], chunk="r1")
+    made = [call("loud", call_anger=0.8, call_anger_at_s=75.25), call("calm", peak_anger_at_s=4.0), Call("gone", [], outcome="withheld")]
+    views = over(made)
+    drawn = {"sample_id": "s1", "drawn_at": NIGHT, "etag": "e1", "score": 0.5, "inclusion_probability": 1.0, "stratum": "random"}
+    samples = [
+        lakes.row(
+            "review_samples",
+            **drawn,
+            recording_id=f"id-{name}",
+            call_id=name,
+            position=position,
+            channel=channel,
+            start_s=start_s,
+            end_s=end_s,
+        )
+        for name, position, channel, start_s, end_s in (
+            ("calm", 1, None, None, None),
+            ("loud", 2, None, None, None),
+            ("loud", 2, 1, 20.0, 24.0),
+            ("gone", 3, None, None, None),
+        )
+    ]
+    write(lake, "review_samples", samples)
+    judged = {"verdict": "agree", "emotion": "anger", "reviewed_at": NIGHT, "recording_id": "id-loud", "etag": "e1", "call_id": "loud"}
+    of_stretch = {"channel": 1, "start_s": 20.0, "end_s": 24.0}
+    reviews = [judged | {"review_id": "r1", "reviewer": "ann"}, judged | {"review_id": "r2", "reviewer": "ben"}]
+    reviews.append(judged | of_stretch | {"review_id": "r3", "reviewer": "ann"})
+    write(lake, "reviews", [lakes.row("reviews", **each) for each in reviews])
+    found = rows(views_over(lake), "FROM review_queue")
+    assert [(row["position"], row["call_id"], row["moment"], row["reviewers"]) for row in found] == [
+        (1, "calm", "00:04", 0),
+        (2, "loud", "01:15", 2),
+        (2, "loud", "00:20", 1),
+    ]
+    assert [row["recording_link"] for row in found[1:]] == [f"s3://calls/{DAY}/loud.wav#t={at}" for at in ("75.3", "20.0")]
+    assert not [name for name in found[0] if re.search("score|stratum|anger|emotion|probability", name)]
+    views.close()
 
 
 def test_week_on_week_names_no_change_that_goes_with_unsure(over):

@@ -24,7 +24,8 @@ QUALIFY row_number() OVER (
 DEFINED = {
     "outcomes": f"SELECT * EXCLUDE (part) FROM ({NEWEST})",
     "call_emotions": f"SELECT * EXCLUDE (part) FROM parts.call_emotions SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
-    "segments": f"SELECT * EXCLUDE (part) FROM parts.segments SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
+    "segments": "SELECT * EXCLUDE (part), if(unsure, 'unsure', emotion) AS label FROM parts.segments"
+    f" SEMI JOIN ({NEWEST}) USING (recording_id, chunk_id, version, part)",
 }
 """What the views are by definition; they give the same rows by a cheaper plan."""
 COPIES = f"""
