@@ -68,7 +68,7 @@ _PROVENANCE = [
 RECORDINGS = _schema(
     *_IDENTITY,
     ("key", pa.string(), "key in the recordings' store; ids of people, and what looks like a phone number, are masked as ~"),
-    ("sidecar_etag", pa.string(), "etag of the sidecar .json, null without one"),
+    ("sidecar_etag", pa.string(), "etag of the sidecar .json, and after + that of the transcript; null without either"),
     ("size_bytes", pa.int64(), "size of the recording in bytes"),
     ("last_modified", UTC, "the store's time of the last upload"),
     ("day_source", pa.string(), "where the day folder's date comes from: key, file_name or object"),
