@@ -3,6 +3,7 @@
 ``provenance`` holds the columns that every row ends with: model, feature set, policy, run, code version and time.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -188,6 +189,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "channel_roles": ",".join(result.roles),
         "duration_s": result.audio_s,
         **result.activity,
+        "redact": json.dumps(result.redact) if result.redact else None,
         "line": scored.line,
         "line_distance": scored.line_distance,
         **emotion_columns(scored, result.audio_s),

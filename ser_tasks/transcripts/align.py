@@ -117,7 +117,7 @@ def _rows(transcript: Transcript, speech: Mask, window_s: float) -> tuple[Rows, 
     """Speech and words in steps, (rows, steps): by channel where the transcript has all of the recording's, else of anybody."""
     channels = {turn.channel for turn in transcript.turns}
     by_channel = len(speech) > 1 and None not in channels and channels == set(range(len(speech)))
-    heard = speech if by_channel else speech.any(axis=0, keepdims=True)
+    heard = speech if by_channel else np.any(speech, axis=0)[None, :]
     steps = max(1, int(np.ceil(speech.shape[1] * window_s / STEP_S)))
     per_step = round(STEP_S / window_s)
     padded = np.zeros((len(heard), steps * per_step), bool)
@@ -134,7 +134,7 @@ def _rows(transcript: Transcript, speech: Mask, window_s: float) -> tuple[Rows, 
 
 
 def correlations(heard: Rows, stated: Rows) -> tuple[NDArray[np.intp], Rows]:
-    """Shifts of ``stated``, in steps, and the correlation with ``heard`` at each; both (rows, steps). What is shifted out counts as none."""
+    """Shifts of ``stated``, in steps, and the correlation with ``heard`` at each; both (rows, steps). What is shifted out is lost."""
     steps = heard.shape[1]
     far = min(round(FAR_S / STEP_S), steps - 1)
     size = 1 << (2 * steps - 1).bit_length()
