@@ -269,6 +269,11 @@ CALL_EMOTIONS = _schema(
     *_TURN_TAKING,
     *_WORDS,
     (
+        "words",
+        pa.string(),
+        f"turns of the transcript as JSON, see the view words; null unless SER_WORDS=keep, after SER_KEEP_WORDS_DAYS, {_OLDER}",
+    ),
+    (
         "redact",
         pa.string(),
         "ranges that nobody may hear, seconds, as [[12.4, 31.0]]: silence in all that is decoded; null without, and in older parts",

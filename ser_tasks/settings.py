@@ -146,6 +146,10 @@ class Settings(BaseSettings):
         description="Regular expression of whole keys of transcripts under other names; its group stem is the recording's key, with or "
         r"without its suffix, as (?P<stem>.+)_analytics\.json.",
     )
+    words: Literal["count", "keep"] = Field(
+        "count",
+        description="What is kept of transcripts: count (nothing that was said), or keep (the turns, without e-mail addresses and digits).",
+    )
     raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {},
         description='Interleaved channels of headerless audio by suffix, as {".raw": 2}, where the sidecar names none. '
@@ -184,6 +188,9 @@ class Settings(BaseSettings):
 
     keep_segments_days: int | None = Field(
         None, gt=0, description="Age in days after which `ser retention` deletes a day's segments. Unset: never."
+    )
+    keep_words_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes what was said in a day's calls. Unset: never."
     )
     keep_calls_days: int | None = Field(
         None,

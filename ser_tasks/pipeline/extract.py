@@ -48,6 +48,7 @@ from ser_tasks.transcripts.align import align, shifted
 from ser_tasks.transcripts.counts import COLUMNS as COUNTED
 from ser_tasks.transcripts.counts import counted, roles_of_turns
 from ser_tasks.transcripts.reader import LIMIT_BYTES, read_transcript
+from ser_tasks.transcripts.redaction import redacted
 from ser_tasks.transcripts.transcript import Transcript, TranscriptError
 from ser_tasks.voices.mono import attribute
 
@@ -103,6 +104,8 @@ class Extracted:
     """Only while the recording is analysed: what was said does not leave the worker."""
     transcript_trusted: bool = True
     """Whether nothing contradicts the roles that the transcript states."""
+    words: list[dict[str, Any]] | None = None
+    """What was said, turn by turn, redacted; None unless SER_WORDS=keep."""
     redact: tuple[muting.Range, ...] = ()
     """Ranges that nobody may hear, in seconds."""
     info: AudioInfo | None = None
@@ -383,7 +386,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard)
+    result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard, spec)
     if to_score:
         with _Clock(result.seconds)("features"):
             _write_frames(to_score, call, spec, frames_file)
@@ -510,7 +513,7 @@ def _with_transcript(result: Extracted, call: Samples, detected: VadResult, spec
     return _Aligned(transcript, fit.offset_s)
 
 
-def _counted(result: Extracted, tracks: list[_Track], detected: VadResult, heard: _Aligned | None) -> dict[str, Any]:
+def _counted(result: Extracted, tracks: list[_Track], detected: VadResult, heard: _Aligned | None, spec: RunSpec) -> dict[str, Any]:
     """The columns that are counted of a transcript; null without one."""
     if heard is None:
         return {"words_source": None, "words_offset_s": None} | dict.fromkeys(COUNTED)
@@ -520,6 +523,12 @@ def _counted(result: Extracted, tracks: list[_Track], detected: VadResult, heard
         for role in {track.role for track in tracks} & {"agent", "customer"}
     }
     roles = roles_of_turns(turns, speech, WINDOW_S, result.transcript_trusted)
+    if spec.settings.words == "keep":
+        result.words = [
+            {"start_s": turn.start_s, "end_s": turn.end_s, "role": role, "said": redacted(turn.text)}
+            for turn, role in zip(turns, roles, strict=True)
+            if not any(turn.start_s < end_s and turn.end_s > start_s for start_s, end_s in result.redact)
+        ]
     columns = {"words_source": heard.transcript.format, "words_offset_s": heard.offset_s}
     return columns | counted(turns, roles, result.audio_s)
 

@@ -1,13 +1,17 @@
 """Nights over recordings with transcripts: what is counted, whose roles are taken, and what is not used and says so."""
 
 import json
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ser_tasks.lake.catalog import connect
+from ser_tasks.maintenance import retention
 from ser_tasks.settings import Settings
+from ser_tasks.storage import open_store
+from ser_tasks.transcripts.redaction import redacted
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 
 SECRET = "Zanzibar"
@@ -205,3 +209,51 @@ def test_what_nobody_may_hear_is_silence(tmp_path):
         assert all(min(end, e) - max(start, s) < 0.25 for s, e in spans)
     [(code, reason)] = ask(tmp_path / "lake", "SELECT reason_code, reason FROM outcomes WHERE outcome = 'quarantined'")
     assert code == "bad_facts" and "redact: write ranges in seconds, as [[12.4, 31.0]]" in reason
+
+
+WORDS = {"turns": [{"start_s": start, "end_s": end, "role": who, "text": f"Turn {number}: mail ann.b@example.org, call 0170/123 45"}
+                   for number, (who, start, end) in enumerate(TURNS)], "redact": [[TURNS[2][1], TURNS[2][2]]]}  # fmt: skip
+
+
+def test_words_are_kept_on_request_redacted_until_their_retention_or_an_erasure(tmp_path):
+    bundle, keep = tiny_bundle(tmp_path), Settings(words="keep", keep_words_days=30)
+    newer = datetime.now(UTC).date() - timedelta(days=2)
+    facts = TWO_SIDED | {"customer_id": "c-1"}
+    days = {"2026-01-20": facts, str(newer): facts, f"{newer} no": facts | {"notice_given": False}}
+    for day, of in days.items():
+        path = write_call(tmp_path / "calls", f"{day[:10]}/{day[10:].strip() or 'a'}.wav", CALL, of)
+        path.with_suffix(".transcript.json").write_text(json.dumps(WORDS))
+    lake = tmp_path / "lake"
+    run_night(tmp_path / "calls", lake, bundle, settings=keep.model_copy(update={"keep_words_days": None}))
+    found = ask(lake, "SELECT call_date, role, start_s, end_s, said FROM words ORDER BY ALL")
+    assert len(found) == 2 * (len(TURNS) - 1), "neither a muted turn nor a withheld call has words"
+    (first, *_) = found
+    assert first[1:] == (TURNS[0][0], *TURNS[0][1:], "Turn [number]: mail [e-mail], call [number]")
+    assert ask(lake, "SELECT count(*) FROM words WHERE said ILIKE '%MAIL%'") == [(len(found),)]
+    assert all(b"example.org" not in path.read_bytes() for path in lake.rglob("*.parquet"))
+
+    store = open_store(str(lake))
+    past = retention.expired_words(store, keep)
+    assert (past.days, past.recordings) == ((date(2026, 1, 20),), 1) and past.summary().startswith("words of 1 days: 1 rows")
+    assert retention.delete_words(store, past, 0, 0) == 1
+    assert {day for (day,) in ask(lake, "SELECT call_date FROM words")} == {newer}
+    assert ask(lake, "SELECT count(*), count(words_turns) FROM call_emotions") == [(3, 3)]
+    assert retention.expired_words(store, keep).days == ()
+    assert retention.expired_words(store, Settings()).days == ()
+
+    run_night(tmp_path / "calls", tmp_path / "again", bundle, settings=keep)
+    assert {day for (day,) in ask(tmp_path / "again", "SELECT call_date FROM words")} == {newer}, "a new night brings none back"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Card 4111 1111-1111.1111, thanks", "Card [number], thanks"),
+        ("It is +49 (0)170 1234567.", "It is [number]."),
+        ("write to a.b+c@sub.example.co.uk or x @ y.de!", "write to [e-mail] or [e-mail]"),
+        ("٤٥٦ and 24/7 at 10:30", "[number] and [number] at [number]"),
+        ("No numbers here?", "No numbers here?"),
+    ],
+)
+def test_digits_and_addresses_are_taken_out(text, kept):
+    assert redacted(text).replace("[e-mail]!", "[e-mail]") == kept
