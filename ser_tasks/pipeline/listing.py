@@ -389,9 +389,7 @@ class Listing:
         )
         for batch in cursor.to_arrow_reader(HASHED_ROWS if hashed else ROWS_AT_ONCE):
             rows = batch.to_pylist()
-            keys = [
-                (_text(row.pop("raw_key")), row["etag"], _text(row.pop("sidecar_key")), row.pop("stored_sidecar_etag")) for row in rows
-            ]
+            keys = [(_text(row.pop("raw_key")), row["etag"], _text(row.pop("sidecar_key")), row.pop("stored_sidecar_etag")) for row in rows]
             hashes = self._hashes(keys) if hashed else itertools.repeat((None, None))
             for row, (content_hash, sidecar_hash) in zip(rows, hashes, strict=hashed):
                 yield row | {"content_hash": content_hash, "sidecar_hash": sidecar_hash}
