@@ -84,17 +84,19 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
     retry_given_up: bool = False,
     adapt: bool = True,
     profile: str | None = None,
+    transcripts: str | None = None,
 ) -> dict[str, Any]:
     """Brings every listed recording up to date with a model and a policy. Returns the run's row.
 
     ``retry_given_up`` also tries recordings again that were given up after their last attempt, or that the store did not deliver.
     ``adapt``: where the lake has no line profile for the model yet, one is made of a sample of the waiting recordings first.
+    ``transcripts``: where transcripts lie, in place of SER_TRANSCRIPTS.
     ``profile``: the only line profile that is used, as in ``with_profile``.
     With ``only_planned`` new recordings are left to another run: only what the lake's manifests hold is scored.
     Raises IncompleteNightError, with everything that could be done published, where a chunk or a check failed.
     """
     log = get_run_logger()
-    settings = run_settings(Settings(), model, policy, lake)
+    settings = run_settings(Settings(), model, policy, lake, transcripts)
     if retry_given_up:
         settings = settings.model_copy(update={"retry_given_up": True})
     if settings.cluster:

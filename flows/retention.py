@@ -29,6 +29,7 @@ def retention(lake: str, delete: bool = False) -> list[dict[str, Any]]:
         log.info(each.summary())
     if delete:
         log.info(f"{library.delete(store, expired)} parts deleted")
+        log.info(f"{library.delete_words(store, library.expired_words(store, settings)):,} rows lost what was said")
         withdrawal.apply_opt_out(store, listed, settings)
         files = access_log.expired(access_log.folder_of(lake, settings), settings.keep_access_days)
         log.info(f"{access_log.delete(files)} days of the access log deleted")

@@ -68,7 +68,7 @@ _PROVENANCE = [
 RECORDINGS = _schema(
     *_IDENTITY,
     ("key", pa.string(), "key in the recordings' store; ids of people, and what looks like a phone number, are masked as ~"),
-    ("sidecar_etag", pa.string(), "etag of the sidecar .json, null without one"),
+    ("sidecar_etag", pa.string(), "etag of the sidecar .json, and after + that of the transcript; null without either"),
     ("size_bytes", pa.int64(), "size of the recording in bytes"),
     ("last_modified", UTC, "the store's time of the last upload"),
     ("day_source", pa.string(), "where the day folder's date comes from: key, file_name or object"),
@@ -157,6 +157,58 @@ NOTICE = ("notice_text", "notice_version", "notice_at")
 
 CALL_FACTS = ("started_at", "agent_id", "customer_id", "queue", "language", "notice_given", *NOTICE, "roles")
 
+_OLDER = "and in older parts"
+_TURN_TAKING = [
+    ("talk_ratio", pa.float64(), f"the agent's share of the seconds that agent and customer speak, 0 to 1; null unless both do, {_OLDER}"),
+    (
+        "turns_per_minute",
+        pa.float64(),
+        "turns of agent and customer a minute of the recording: a turn is all that one says until the other takes over; null as "
+        f"talk_ratio, {_OLDER}",
+    ),
+    *[
+        column
+        for role in ("agent", "customer")
+        for column in (
+            (f"{role}_longest_turn_s", pa.float64(), f"the {role}'s longest turn with its pauses, seconds; null as talk_ratio, {_OLDER}"),
+            (
+                f"{role}_response_s",
+                pa.float64(),
+                f"median time from the end of the other's turn to the start of the {role}'s, seconds, below 0 where both speak; pauses "
+                f"above 10 s are holds and do not count; null without any, {_OLDER}",
+            ),
+        )
+    ],
+    *[
+        (
+            f"{role}_syllables_per_s",
+            pa.float64(),
+            f"syllable nuclei in the envelope a second of {whose} speech: talk speed without words; null without such speech, {_OLDER}",
+        )
+        for role, whose in (("agent", "the agent's"), ("customer", "the customer's"), ("unattributed", "mixed and unknown"))
+    ],
+]
+_WORDS = [
+    (
+        "words_source",
+        pa.string(),
+        f"format of the transcript that the next columns are counted of, such as webvtt; null without one, {_OLDER}",
+    ),
+    ("words_offset_s", pa.float64(), "seconds that were added to the transcript's times; null without one"),
+    ("words_turns", pa.int32(), "turns in the transcript; null without one"),
+    ("words_talk_ratio", pa.float64(), "talk_ratio by the transcript's turns; null without one, or unless both speak"),
+    *[
+        (f"{role}_words_per_minute", pa.float64(), f"words of the transcript a minute of the turns of {whose}; null without any")
+        for role, whose in (("agent", "the agent"), ("customer", "the customer"), ("unattributed", "nobody known"))
+    ],
+    *[(f"words_{role}_longest_turn_s", pa.float64(), f"{role}_longest_turn_s by the transcript") for role in ("agent", "customer")],
+    *[(f"words_{role}_response_s", pa.float64(), f"{role}_response_s by the transcript") for role in ("agent", "customer")],
+    *[
+        (f"{role}_questions", pa.int32(), f"question marks in the turns of {whose}; null without any turn")
+        for role, whose in (("agent", "the agent"), ("customer", "the customer"), ("unattributed", "nobody known"))
+    ],
+]
+
 CALL_EMOTIONS = _schema(
     ("call_id", pa.string(), "call"),
     *_IDENTITY,
@@ -181,7 +233,7 @@ CALL_EMOTIONS = _schema(
             f"{fact}_source",
             pa.string(),
             f"where {fact} comes from: sidecar, file_name, key, object or settings"
-            + ("; of a mono mix that was split turns, first_speaker or talk_share" if fact == "roles" else "")
+            + ("; also transcript; of a mono mix that was split turns, transcript, first_speaker or talk_share" if fact == "roles" else "")
             + "; null where unknown",
         )
         for fact in CALL_FACTS
@@ -214,6 +266,18 @@ CALL_EMOTIONS = _schema(
     ("customer_loudness_dbfs", pa.float32(), "RMS level of the customer's speech, dB relative to full scale"),
     ("agent_loudness_dbfs", pa.float32(), "RMS level of the agent's speech, dB relative to full scale"),
     ("unattributed_loudness_dbfs", pa.float32(), "RMS level of speech on mixed and unknown channels, dB relative to full scale"),
+    *_TURN_TAKING,
+    *_WORDS,
+    (
+        "words",
+        pa.string(),
+        f"turns of the transcript as JSON, see the view words; null unless SER_WORDS=keep, after SER_KEEP_WORDS_DAYS, {_OLDER}",
+    ),
+    (
+        "redact",
+        pa.string(),
+        "ranges that nobody may hear, seconds, as [[12.4, 31.0]]: silence in all that is decoded; null without, and in older parts",
+    ),
     ("emotion_role", pa.string(), "whose speech the emotion columns describe; null where none is scored"),
     ("scored_speech_s", pa.float64(), "seconds of that speech in scored segments: the shares' denominator"),
     ("scored_segments", pa.int32(), "number of scored segments"),

@@ -136,6 +136,20 @@ class Settings(BaseSettings):
         None,
         description="File, or s3://bucket/name, with the customers whose emotion is never scored: one id or pseudonym a line. Unset: none.",
     )
+    transcripts: str | None = Field(
+        None,
+        description="Folder, or s3://bucket/prefix, of transcripts under the recordings' names, with .json, .vtt or .srt. Unset: they lie "
+        "beside the recordings, as call.transcript.json, call.vtt or call.srt.",
+    )
+    transcript_pattern: str | None = Field(
+        None,
+        description="Regular expression of whole keys of transcripts under other names; its group stem is the recording's key, with or "
+        r"without its suffix, as (?P<stem>.+)_analytics\.json.",
+    )
+    words: Literal["count", "keep"] = Field(
+        "count",
+        description="What is kept of transcripts: count (nothing that was said), or keep (the turns, without e-mail addresses and digits).",
+    )
     raw_channels: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {},
         description='Interleaved channels of headerless audio by suffix, as {".raw": 2}, where the sidecar names none. '
@@ -174,6 +188,9 @@ class Settings(BaseSettings):
 
     keep_segments_days: int | None = Field(
         None, gt=0, description="Age in days after which `ser retention` deletes a day's segments. Unset: never."
+    )
+    keep_words_days: int | None = Field(
+        None, gt=0, description="Age in days after which `ser retention` deletes what was said in a day's calls. Unset: never."
     )
     keep_calls_days: int | None = Field(
         None,
@@ -303,6 +320,13 @@ class Settings(BaseSettings):
         """Every key of pseudonyms, the oldest first; empty without SER_PSEUDONYM_KEY."""
         keys = (*self.old_pseudonym_keys, self.pseudonym_key)
         return tuple(key for key in keys if key and key.get_secret_value()) if keys[-1] and keys[-1].get_secret_value() else ()
+
+    @field_validator("transcript_pattern")
+    @classmethod
+    def _names_a_stem(cls, pattern: str | None) -> str | None:
+        if pattern is not None and "stem" not in re.compile(pattern).groupindex:
+            raise ValueError(f"{pattern!r} has no group stem: write one such as (?P<stem>.+)_analytics[.]json.")
+        return pattern
 
     @field_validator("file_name_pattern")
     @classmethod

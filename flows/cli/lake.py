@@ -120,6 +120,8 @@ def retention(
         typer.echo(f"{library.delete(store, found)} parts deleted.")
     else:
         typer.echo(f"{sum(len(each.keys) for each in found)} parts to delete: call it again with --delete.")
+    if (words := library.expired_words(store, settings)).days:
+        typer.echo(words.summary() + (f": {library.delete_words(store, words):,} rows lost them." if delete else ""))
     for table, setting in library.kept_for_ever(settings).items():
         typer.echo(f"{table}: kept for ever ({setting} is not set)")
     if delete:

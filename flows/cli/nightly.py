@@ -56,6 +56,12 @@ def nightly(
         bool,
         typer.Option("--no-adapt", help="Where the lake has no line profile yet, score raw instead of adapting to its own calls first."),
     ] = False,
+    transcripts: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or s3://bucket/prefix with the calls' transcripts; by default SER_TRANSCRIPTS, or beside the recordings."
+        ),
+    ] = None,
 ) -> None:
     """Score every recording that this model has not scored yet: the nightly run.
 
@@ -63,7 +69,7 @@ def nightly(
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
-    options = {"model": model, "device": device.value, "workers": workers, "policy": policy}
+    options = {"model": model, "device": device.value, "workers": workers, "policy": policy, "transcripts": transcripts}
     _nightly(recordings, lake, day=day, retry_given_up=retry_given_up, adapt=not no_adapt, **options)
 
 
@@ -109,13 +115,14 @@ def _preflight(
     device: str = "auto",
     policy: str | None = None,
     profile: str | None = None,
+    transcripts: str | None = None,
     **_: Any,
 ) -> None:
     """Raises the errors that a night would raise at its start, and loads what it needs, while the Prefect server starts."""
     from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
     from ser_tasks.settings import Settings
 
-    settings = run_settings(Settings(), model, policy, lake)
+    settings = run_settings(Settings(), model, policy, lake, transcripts)
     preflight(recordings, lake, settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)

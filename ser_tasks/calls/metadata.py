@@ -7,6 +7,7 @@ object's own metadata in the store. Facts without a source stay unknown; a start
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,7 +18,17 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, StrictBool, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StrictBool,
+    StringConstraints,
+    ValidationError,
+)
 
 from ser_tasks.calls.spelling import ALIASES, DuplicateNameError, NamedFacts, named_facts, plain
 from ser_tasks.calls.times import date_in_folders, in_zone, read_time, shape
@@ -25,9 +36,11 @@ from ser_tasks.pseudonyms import keyed_recording, person, short_id
 from ser_tasks.settings import Settings
 
 SIDECAR_LIMIT_BYTES = 1 << 20
+MOST_RANGES = 10_000
+"""Ranges that nobody may hear, of one call."""
 PERSON_FACTS = ("agent_id", "customer_id")
-REQUIRED_READABLE = ("notice_given", "channels")
-"""Facts that decide who is scored: where one cannot be read, the call is not analysed. Any other is left out, with a note."""
+REQUIRED_READABLE = ("notice_given", "channels", "redact")
+"""Facts that decide who is scored, and what: where one cannot be read, the call is not analysed. Any other is left out, with a note."""
 
 _CHANNEL = re.compile(r"0|[1-9][0-9]{0,2}")
 MARKED_ID = re.compile(r"(?<![A-Za-z0-9])(?:CUST|AGENT)_([^_]+?)(?=_|\.[A-Za-z0-9]+\Z|\Z)")
@@ -75,6 +88,12 @@ def _channel_numbers(value: Any) -> Any:
     return {name: "" if word is None else word for name, word in value.items()}
 
 
+def _in_order(spans: list[tuple[float, float]] | None) -> list[tuple[float, float]] | None:
+    if spans and not all(0 <= start <= end < math.inf for start, end in spans):
+        raise ValueError("write ranges in seconds, as [[12.4, 31.0]], each with its start first")
+    return sorted(spans) if spans else None
+
+
 class Sidecar(BaseModel):
     """The facts that are read from a sidecar; others are ignored. Types are checked and lengths are limited."""
 
@@ -92,6 +111,8 @@ class Sidecar(BaseModel):
     notice_at: Annotated[datetime | None, BeforeValidator(_moment)] = None
     channels: Annotated[dict[int, Text] | None, BeforeValidator(_channel_numbers)] = None
     """Words by channel number, as written: ser_tasks.calls.roles says which roles they mean."""
+    redact: Annotated[list[tuple[float, float]] | None, Field(max_length=MOST_RANGES), AfterValidator(_in_order)] = None
+    """Ranges that nobody may hear, in seconds."""
 
 
 _FACTS = {plain(name): name for name in Sidecar.model_fields} | ALIASES
@@ -246,7 +267,8 @@ def _from_file_name(key: str, settings: Settings) -> NamedFacts:
         return NamedFacts()
     try:
         named = _named("The file name", stated, settings)
-        named.facts.pop("channels", None)
+        for fact in ("channels", "redact"):
+            named.facts.pop(fact, None)
         if "notice_given" in named.facts:
             named.facts["notice_given"] = _truth("The file name", named.facts["notice_given"])
         return _checked("The file name", named)
@@ -265,8 +287,9 @@ def _from_object(object_metadata: dict[str, str], settings: Settings) -> NamedFa
             undecoded.append(name)
     named = _named(subject, texts, settings)
     facts = named.facts
-    if "channels" in facts:
-        facts["channels"] = _json(f"{subject}: channels", facts["channels"])
+    for fact in ("channels", "redact"):
+        if fact in facts:
+            facts[fact] = _json(f"{subject}: {fact}", facts[fact])
     if "notice_given" in facts:
         facts["notice_given"] = _truth(subject, facts["notice_given"])
     lost = [fact for fact in map(fact_named, undecoded) if fact and facts.pop(fact, None) is not None]

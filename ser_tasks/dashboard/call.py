@@ -1,5 +1,6 @@
 """The page of one call: its timeline, its facts with their sources, and its recording."""
 
+import json
 import logging
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -117,6 +118,7 @@ def call(request: Request, recording_id: str, viewer: TheViewer, filters: TheFil
         others=_other_calls(request, row),
         problem=problem_of(request.app.state.playback, row, viewer),
         review=panel(request, row, segment_rows, blind=False),
+        said=json.loads(row["words"] or "[]") if viewer.may_play_queue(row["queue"]) else [],
     )
 
 

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import hmac
+import json
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ser_tasks.audio import AudioError, open_audio
+from ser_tasks.audio.muting import muted
 from ser_tasks.audio.samples import at_8_khz, pcm_16
 from ser_tasks.calls.metadata import masked_key, recording_id
 from ser_tasks.calls.policy import POLICIES
@@ -143,7 +145,8 @@ class Playback:
         return path
 
     def _decoded(self, call: dict[str, Any]) -> Path:
-        name = hashlib.sha256(f"{call['recording_id']} {call['etag']}".encode("utf-8", "surrogateescape")).hexdigest()
+        upload = f"{call['recording_id']} {call['etag']} {call.get('redact') or ''}"
+        name = hashlib.sha256(upload.encode("utf-8", "surrogateescape")).hexdigest()
         path = self._scratch / f"{name[:32]}.wav"
         with self._decoding:  # one decoder in memory at a time
             if not path.exists():
@@ -229,8 +232,9 @@ def _remember(known: OrderedDict[Key, str], name: Key, value: str) -> None:
 
 
 def _plays_natively(call: dict[str, Any]) -> bool:
-    """Whether browsers play the file natively: a known type, complete, with at most two channels."""
-    return (call["container"], call["codec"]) in NATIVE_TYPES and call["channels"] <= 2 and call["note"] is None
+    """Whether browsers may get the file itself: a known type, complete, with at most two channels, and nothing that nobody may hear."""
+    known = (call["container"], call["codec"]) in NATIVE_TYPES and call["channels"] <= 2
+    return known and call["note"] is None and not call.get("redact")
 
 
 def _write_wav(source: Path, target: Path, call: dict[str, Any], max_duration_s: float) -> None:
@@ -242,7 +246,7 @@ def _write_wav(source: Path, target: Path, call: dict[str, Any], max_duration_s:
         out.setnchannels(min(channels, 2))
         out.setsampwidth(2)
         out.setframerate(SAMPLING_RATE_HZ)
-        for block in at_8_khz(reader.blocks(10.0), reader.info.sampling_rate_hz):
+        for block in muted(at_8_khz(reader.blocks(10.0), reader.info.sampling_rate_hz), json.loads(call.get("redact") or "[]")):
             if channels > 2:
                 block = np.stack([block[~right].sum(axis=0), block[right].sum(axis=0)])
             out.writeframes(pcm_16(block).tobytes())

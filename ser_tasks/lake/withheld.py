@@ -104,10 +104,10 @@ def _withheld(table: str, row: dict[str, object], code: str) -> dict[str, object
         if row["emotion"] is None and row["confidence"] is None:
             return row
         return row | dict.fromkeys(_columns("segments", "emotion", "unsure")) | {"not_scored_reason": code}
-    if row["outcome"] != "scored" and row["emotion_role"] is None:
+    if row["outcome"] != "scored" and row["emotion_role"] is None and row["words"] is None:
         return row
     emptied = dict.fromkeys(_columns("call_emotions", "emotion_role", "onset_s"))
-    return row | emptied | {"outcome": "withheld", "scored_speech_s": 0.0, "scored_segments": 0}
+    return row | emptied | {"words": None, "outcome": "withheld", "scored_speech_s": 0.0, "scored_segments": 0}
 
 
 def _columns(table: str, first: str, last: str) -> list[str]:

@@ -11,10 +11,13 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import groupby
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, erased, key_chain, parts, read_only, withheld
-from ser_tasks.maintenance import erasure, holds
+from ser_tasks.lake.withheld import Change
+from ser_tasks.maintenance import erasure, holds, rewriting
+from ser_tasks.maintenance.compaction import LISTING_S, READING_S
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store, StoredObject
 
@@ -65,6 +68,55 @@ def expired(lake: Store, settings: Settings, today: date | None = None) -> list[
             size_bytes = sum(item.size_bytes for item in listed)
             days.append(Expired(table, day, keep_days, [item.key for item in listed], size_bytes, trimmed))
     return sorted(days, key=lambda each: (each.day, each.table))
+
+
+@dataclass(frozen=True)
+class ExpiredWords:
+    """What was said in calls of days that the settings keep calls of, but no words."""
+
+    days: tuple[date, ...]
+    recordings: int
+    """Rows of call_emotions that lose their words, in all versions."""
+    keep_days: int | None
+
+    def summary(self) -> str:
+        """The words in one line."""
+        return f"words of {len(self.days)} days: {self.recordings:,} rows, kept for {self.keep_days} days"
+
+
+def expired_words(lake: Store, settings: Settings, today: date | None = None) -> ExpiredWords:
+    """Words that the settings no longer keep; those of calls on hold stay."""
+    keep_days = settings.keep_words_days
+    if keep_days is None:
+        return ExpiredWords((), 0, None)
+    before = (today or datetime.now(UTC).date()) - timedelta(days=keep_days)
+    days = {part.day for part, _ in parts.listed(lake, "call_emotions/") if part.day < before}
+    found = rewriting.find(lake, days, without_words(holds.held_recordings(lake)))
+    return ExpiredWords(tuple(sorted(days)) if found.rows.total() else (), found.rows["call_emotions"], keep_days)
+
+
+def delete_words(lake: Store, words: ExpiredWords, listing_s: float = LISTING_S, reading_s: float = READING_S) -> int:
+    """Takes these words out of every version, and returns the number of rows that lost them."""
+    if not words.days:
+        return 0
+    change = without_words(holds.held_recordings(lake))
+    return rewriting.rewrite(lake, words.days, change, listing_s, reading_s).rows["call_emotions"]
+
+
+def without_words(held: frozenset[str]) -> Change:
+    """The change that takes out what was said, but in these recordings."""
+
+    def change(table: str, rows: pa.Table) -> pa.Table:
+        if table != "call_emotions" or "words" not in rows.column_names:
+            return rows
+        gone = pc.and_(pc.is_valid(rows["words"]), pc.invert(erased.are_of(rows, held)))
+        if not pc.any(gone).as_py():
+            return rows
+        place, of_words = rows.column_names.index("words"), rows.schema.field("words")
+        kept = [None if lost else said for lost, said in zip(gone.to_pylist(), rows["words"].to_pylist(), strict=True)]
+        return rows.set_column(place, of_words, pa.array(kept, of_words.type))
+
+    return change
 
 
 def kept_days(table: str, settings: Settings) -> int | None:

@@ -3,9 +3,10 @@
 ``provenance`` holds the columns that every row ends with: model, feature set, policy, run, code version and time.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -188,11 +189,20 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         "channel_roles": ",".join(result.roles),
         "duration_s": result.audio_s,
         **result.activity,
+        "words": _kept_words(result, day, settings),
+        "redact": json.dumps(result.redact) if result.redact else None,
         "line": scored.line,
         "line_distance": scored.line_distance,
         **emotion_columns(scored, result.audio_s),
         **provenance,
     }
+
+
+def _kept_words(result: Extracted, day: date, settings: Settings) -> str | None:
+    """What was said, as JSON, on a call that is not withheld, of a day whose words are still kept."""
+    kept_days = settings.keep_words_days
+    past = kept_days is not None and day < datetime.now(UTC).date() - timedelta(days=kept_days)
+    return None if past or result.outcome == "withheld" or result.words is None else json.dumps(result.words, ensure_ascii=False)
 
 
 def emotion_columns(scored: Scored, duration_s: float) -> dict[str, Any]:

@@ -25,11 +25,13 @@ import numpy as np
 import torch
 
 from ser_tasks import logs
-from ser_tasks.audio import AudioError, AudioInfo, open_audio
+from ser_tasks.audio import AudioError, AudioInfo, muting, open_audio
 from ser_tasks.audio import activity as acoustics
 from ser_tasks.audio.crosstalk import Crosstalk, compare_channels
 from ser_tasks.audio.samples import FULL_SCALE, IN_MEMORY_BYTES, Samples, at_8_khz
-from ser_tasks.audio.vad import Span, VadResult, detect_speech, detector, segments, speech_spans
+from ser_tasks.audio.syllables import syllables
+from ser_tasks.audio.turn_taking import turn_taking
+from ser_tasks.audio.vad import WINDOW_S, Span, VadResult, detect_speech, detector, segments, speech_spans
 from ser_tasks.calls.metadata import PERSON_FACTS, SIDECAR_LIMIT_BYTES, CallMetadata, MetadataError, call_metadata
 from ser_tasks.calls.policy import REMEDIES, policy_named
 from ser_tasks.calls.roles import ChannelMapError, channel_roles, unknown_roles_hint
@@ -39,7 +41,15 @@ from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import SAMPLING_RATE_HZ
+from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectLockedError, ObjectUnusableError, Store, open_store
+from ser_tasks.transcripts import roles as stated
+from ser_tasks.transcripts.align import align, shifted
+from ser_tasks.transcripts.counts import COLUMNS as COUNTED
+from ser_tasks.transcripts.counts import counted, roles_of_turns
+from ser_tasks.transcripts.reader import LIMIT_BYTES, read_transcript
+from ser_tasks.transcripts.redaction import redacted
+from ser_tasks.transcripts.transcript import Transcript, TranscriptError
 from ser_tasks.voices.mono import attribute
 
 BLOCK_S = 10.0
@@ -90,6 +100,14 @@ class Extracted:
     roles_evidence: str | None = None
     mono: MonoFacts = field(default_factory=MonoFacts)
     """What is stated of the people on a mono mix, where the policy splits them."""
+    transcript: Transcript | None = None
+    """Only while the recording is analysed: what was said does not leave the worker."""
+    transcript_trusted: bool = True
+    """Whether nothing contradicts the roles that the transcript states."""
+    words: list[dict[str, Any]] | None = None
+    """What was said, turn by turn, redacted; None unless SER_WORDS=keep."""
+    redact: tuple[muting.Range, ...] = ()
+    """Ranges that nobody may hear, in seconds."""
     info: AudioInfo | None = None
     audio_s: float = 0.0
     activity: dict[str, Any] = field(default_factory=dict)
@@ -188,6 +206,7 @@ def extract_batch(recordings: list[Recording], spec: RunSpec, files: Path) -> Ba
                     marker.at("features", index_of[id(result)])
                     with _outcome_of_errors(result), call:
                         _analyse(result, call, speech, spec, file)
+                    result.transcript = None
                     if not result.segments:  # an error stopped it half-way
                         file.seek(written)
                         file.truncate()
@@ -242,7 +261,7 @@ def _outcome_of_errors(result: Extracted) -> Iterator[None]:
 def error_text(error: Exception, recording: Recording) -> str:
     """An error's text without paths of this machine and without the ids that a key may hold, however the text writes the key."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    for key in filter(None, (recording.key, recording.sidecar_key)):
+    for key in filter(None, (recording.key, recording.sidecar_key, recording.transcript_key)):
         for written in (key, repr(key)[1:-1], quote(os.fsencode(key))):
             text = text.replace(written, recording.masked_key)
     return text
@@ -269,15 +288,34 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
             result.facts = call_metadata(recording.key, sidecar, metadata, settings, recording.recording_id)
             if policy_named(spec.policy).splits_mono:
                 result.mono = mono_facts(sidecar)
+            result.transcript, unread = _transcript(store, recording, settings)
+            ranges = result.facts.get("redact") or (), result.transcript.redact if result.transcript else ()
+            result.redact = muting.merged(*ranges)
         at("decode")
         raw_channels = len(result.facts.get("channels") or ()) or settings.raw_channels.get(Path(recording.key).suffix.lower())
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:
             result.info = reader.info
             call = Samples(reader.info.channels, scratch)
-            for block in at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz):
+            for block in muting.muted(at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz), result.redact):
                 call.push(block)
-            result.audio_s, result.note = reader.seconds, _join(reader.note, *result.facts.notes) or None
+            result.audio_s, result.note = reader.seconds, _join(reader.note, *result.facts.notes, unread) or None
     return call
+
+
+def _transcript(store: Store, recording: Recording, settings: Settings) -> tuple[Transcript | None, str | None]:
+    """The recording's transcript, or None and why it cannot be read: words are never needed."""
+    if recording.transcript_key is None:
+        return None, None
+    place = open_store(settings.transcripts) if settings.transcripts else store
+    try:
+        data = place.read_bytes(recording.transcript_key, LIMIT_BYTES + 1, recording.transcript_etag)
+        return read_transcript(data), None
+    except TranscriptError as error:
+        return None, f"the transcript is not used: {error}".removesuffix(".")
+    except (FileNotFoundError, ObjectChangedError):
+        return None, "the transcript is not used: it changed after it was listed"
+    except (ObjectUnusableError, PermissionError):
+        return None, "the transcript is not used: the store does not deliver it"
 
 
 def _sidecar(store: Store, recording: Recording) -> bytes | None:
@@ -328,6 +366,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     settings, facts = spec.settings, result.facts
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     with _Clock(result.seconds)("speech"):
+        heard = _with_transcript(result, call, detected, spec) if result.transcript else None
         spoken, probabilities = _attributed_speech(result, call, detected)
         tracks, doubt = _tracks(result, call, spoken, probabilities, spec)
     refusals = _refusals(result, tracks, spec)
@@ -347,7 +386,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = _activity(result, tracks, detected)
+    result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard, spec)
     if to_score:
         with _Clock(result.seconds)("features"):
             _write_frames(to_score, call, spec, frames_file)
@@ -418,13 +457,80 @@ def _mix(roles: list[str], spoken: list[list[Span]]) -> int | None:
     return mixed[0] if mixed and len(speaking) <= 1 else None
 
 
-def _activity(result: Extracted, tracks: list[_Track], detected: VadResult) -> dict[str, Any]:
+def _activity(result: Extracted, call: Samples, tracks: list[_Track], detected: VadResult) -> dict[str, Any]:
     windows = detected.power.shape[1]
     speech = np.array([acoustics.speech_mask(track.spans, windows) for track in tracks])
     power = detected.power[[track.channel for track in tracks]]
     activity = acoustics.activity([track.role for track in tracks], speech, power, result.audio_s)
     shared = len({track.channel for track in tracks}) < len(tracks)
-    return activity | (dict.fromkeys(OF_TWO_CHANNELS) if shared else {})
+    of_two_channels = dict.fromkeys(OF_TWO_CHANNELS) if shared else {}
+    stretches = [(span.start / SAMPLING_RATE_HZ, span.end / SAMPLING_RATE_HZ, track.role) for track in tracks for span in track.spans]
+    return activity | of_two_channels | turn_taking(stretches, result.audio_s) | _talk_speed(call, tracks)
+
+
+def _talk_speed(call: Samples, tracks: list[_Track]) -> dict[str, float | None]:
+    """Syllables a second of speech, by whose speech it is; null without any."""
+    columns: dict[str, float | None] = {}
+    for name, roles in (("agent", {"agent"}), ("customer", {"customer"}), ("unattributed", {"mixed", "unknown"})):
+        own = [track for track in tracks if track.role in roles]
+        seconds = sum(span.seconds for track in own for span in track.spans)
+        nuclei = sum(syllables(call, track.channel, track.spans) for track in own)
+        columns[f"{name}_syllables_per_s"] = nuclei / seconds if seconds else None
+    return columns
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """A transcript that is this call's, with times of the recording."""
+
+    transcript: Transcript
+    offset_s: float
+
+
+def _with_transcript(result: Extracted, call: Samples, detected: VadResult, spec: RunSpec) -> _Aligned | None:
+    """Holds the transcript against the speech, and takes roles from it; None where it is not used, which a note then says."""
+    assert result.transcript is not None
+    speech = _masks([speech_spans(channel, call.samples) for channel in detected.probabilities], detected)
+    fit = align(result.transcript, speech, WINDOW_S, result.audio_s)
+    if fit.problem:
+        result.note = _join(result.note, f"the transcript is not used: {fit.problem}")
+        return None
+    transcript = shifted(result.transcript, fit.offset_s)
+    if fit.offset_s:
+        result.note = _join(result.note, f"the transcript's times were off by {-fit.offset_s:+.1f} s: they are corrected")
+        result.redact = muting.merged(result.redact, transcript.redact)
+        for start_s, end_s in transcript.redact:
+            detected.probabilities[:, int(start_s / WINDOW_S) : int(np.ceil(end_s / WINDOW_S))] = 0
+    against = stated.contradicted(result.roles, transcript, speech, WINDOW_S)
+    if against is not None:
+        said = f"the transcript says that another than {result.roles[against]} speaks on channel {against}: roles are unknown, correct one"
+        result.roles, result.roles_source, result.transcript_trusted = ["unknown"] * call.channels, None, False
+        result.note = _join(result.note, said)
+    elif set(result.roles) == {"unknown"} and (roles := stated.channel_roles(transcript, speech, WINDOW_S)):
+        result.roles, result.roles_source = roles, stated.SOURCE
+    if policy_named(spec.policy).splits_mono:
+        result.mono = stated.with_turns(result.mono, transcript)
+    return _Aligned(transcript, fit.offset_s)
+
+
+def _counted(result: Extracted, tracks: list[_Track], detected: VadResult, heard: _Aligned | None, spec: RunSpec) -> dict[str, Any]:
+    """The columns that are counted of a transcript; null without one."""
+    if heard is None:
+        return {"words_source": None, "words_offset_s": None} | dict.fromkeys(COUNTED)
+    windows, turns = detected.power.shape[1], heard.transcript.turns
+    speech = {
+        role: np.any([acoustics.speech_mask(track.spans, windows) for track in tracks if track.role == role], axis=0)
+        for role in {track.role for track in tracks} & {"agent", "customer"}
+    }
+    roles = roles_of_turns(turns, speech, WINDOW_S, result.transcript_trusted)
+    if spec.settings.words == "keep":
+        result.words = [
+            {"start_s": turn.start_s, "end_s": turn.end_s, "role": role, "said": redacted(turn.text)}
+            for turn, role in zip(turns, roles, strict=True)
+            if not any(turn.start_s < end_s and turn.end_s > start_s for start_s, end_s in result.redact)
+        ]
+    columns = {"words_source": heard.transcript.format, "words_offset_s": heard.offset_s}
+    return columns | counted(turns, roles, result.audio_s)
 
 
 def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) -> tuple[list[list[Span]], np.ndarray]:

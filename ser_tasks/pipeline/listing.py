@@ -20,7 +20,7 @@ from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
 from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
-from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store
+from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, StoredObject, open_store
 
 ROWS_AT_ONCE = 10_000
 HASHED_ROWS, HASHED_AT_ONCE = 500, 8
@@ -47,6 +47,17 @@ _LISTING = pa.schema(
         ("day", pa.date32()),
         ("day_source", pa.string()),
         ("estimated_s", pa.float64()),
+    ]
+)
+
+_TRANSCRIPTS = pa.schema(
+    [
+        ("key", pa.binary()),
+        ("stem", pa.binary()),
+        ("folded", pa.binary()),
+        ("rank", pa.int32()),
+        ("suffix", pa.string()),
+        ("etag", pa.string()),
     ]
 )
 
@@ -86,20 +97,48 @@ _MATCH_SIDECARS = """
     )
     SELECT key, sidecar.key AS sidecar_key, sidecar.etag AS sidecar_etag FROM closest;
 
+    CREATE TABLE transcribed AS
+    WITH alone AS (
+        SELECT folded, any_value(stem) AS stem FROM (SELECT DISTINCT stem, folded FROM objects WHERE NOT sidecar)
+        GROUP BY folded HAVING count(*) = 1
+    ), candidates AS (
+        SELECT o.stem, 1 AS exact, t.* EXCLUDE (stem, folded) FROM transcripts AS t
+        JOIN (SELECT DISTINCT stem FROM objects WHERE NOT sidecar) AS o ON o.stem = t.stem
+        UNION ALL
+        SELECT a.stem, 0 AS exact, t.* EXCLUDE (stem, folded) FROM transcripts AS t JOIN alone AS a ON a.folded = t.folded
+    )
+    SELECT r.key, max({'exact': c.exact, 'rank': c.rank, 'key': c.key, 'etag': c.etag}) AS transcript
+    FROM objects AS r JOIN candidates AS c USING (stem) WHERE NOT r.sidecar GROUP BY r.key;
+
     CREATE TABLE listing AS
-    SELECT r.*, matched.sidecar_key, matched.sidecar_etag, r.etag AS stored_etag, matched.sidecar_etag AS stored_sidecar_etag
-    FROM objects AS r LEFT JOIN matched ON matched.key = r.key
+    SELECT r.*, matched.sidecar_key, r.etag AS stored_etag, matched.sidecar_etag AS stored_sidecar_etag,
+        transcript.key AS transcript_key, transcript.etag AS transcript_etag,
+        CASE WHEN transcript IS NULL THEN matched.sidecar_etag
+             ELSE concat(matched.sidecar_etag, '+', transcript.etag) END AS sidecar_etag
+    FROM objects AS r LEFT JOIN matched ON matched.key = r.key LEFT JOIN transcribed ON transcribed.key = r.key
     WHERE NOT r.sidecar AND r.wanted
 """
 """Which sidecar belongs to which recording, the closest name first: ``<stem>.json``; then ``<file name>.json`` or ``<stem>_metadata.json``,
 which serve other formats of the call, too; then any of them in other letter case or Unicode form, where that can mean one stem only.
 Of equally close names the last counts: of .json and .JSON, .json. ``etag`` becomes that by which the lake knows the recording
-(``recognise``); ``stored_etag`` stays the store's. A .json that is the stem of a recording belongs to no other stem."""
+(``recognise``); ``stored_etag`` stays the store's. A .json that is the stem of a recording belongs to no other stem.
 
-_NOT_PLANNED = """NOT EXISTS (
-    FROM manifest AS m
-    WHERE m.recording_id = l.recording_id AND m.etag = l.etag AND m.sidecar_etag IS NOT DISTINCT FROM l.sidecar_etag)"""
+A transcript belongs to the recording of its stem, in any letter case where that can mean one stem only; of several the one that the
+pattern finds counts, then JSON, WebVTT, SRT. ``sidecar_etag`` holds its etag, too, after a +."""
+
+_SAME_FACTS = """({0}.sidecar_etag IS NOT DISTINCT FROM l.sidecar_etag OR l.transcript_key IS NULL
+        AND split_part(coalesce({0}.sidecar_etag, ''), '+', 1) = coalesce(l.stored_sidecar_etag, ''))"""
+"""The condition for a row that has the sidecar and the transcript of a listed recording l; a transcript may be gone since."""
+_NOT_PLANNED = f"""NOT EXISTS (
+    FROM manifest AS m WHERE m.recording_id = l.recording_id AND m.etag = l.etag AND {_SAME_FACTS.format("m")})"""
 """The condition for a listed recording l that the manifest does not have with these etags."""
+
+_BESIDE = re.compile(r"(?P<stem>.+?)(?:\.transcript\.(?P<json>json)|(?:\.transcript)?\.(?P<cues>vtt|srt))", re.IGNORECASE | re.DOTALL)
+"""Keys of transcripts beside the recordings."""
+_APART = re.compile(r"(?P<stem>.+?)(?:\.transcript)?\.(?:(?P<json>json)|(?P<cues>vtt|srt))", re.IGNORECASE | re.DOTALL)
+"""Keys of transcripts in a store of their own."""
+_RANKS = {"srt": 0, "vtt": 1, "json": 2}
+_NAMED_RANK = 3
 
 _METADATA_WORD = re.compile(r"[._-]meta(?:data)?$", re.IGNORECASE)
 
@@ -125,6 +164,9 @@ class Recording:
     stored_etag: str | None = None
     """The etag that the store has it under, where only its time differs from what was planned; None: ``etag``."""
     stored_sidecar_etag: str | None = None
+    transcript_key: str | None = None
+    """In the store of transcripts, or beside the recording."""
+    transcript_etag: str | None = None
 
 
 class Listing:
@@ -156,13 +198,22 @@ class Listing:
         self._deleted, self._first_open_day = deleted, settings.first_open_day() or date.min
         self.database.register("page", _LISTING.empty_table())
         self.database.execute("CREATE TABLE objects AS FROM page")
+        self.database.register("transcript_page", _TRANSCRIPTS.empty_table())
+        self.database.execute("CREATE TABLE transcripts AS FROM transcript_page")
+        self._transcripts: list[dict[str, Any]] = []
         for page in self._pages(recordings, only_day):
             self.database.register("page", page)
             self.database.execute("INSERT INTO objects FROM page")
+        for item in open_store(settings.transcripts).list() if settings.transcripts else ():
+            self._is_transcript(item, _APART)
+        self._keep_transcripts(1)
         self.database.execute(_MATCH_SIDECARS)
         lone = "FROM objects AS o WHERE o.sidecar AND NOT EXISTS (FROM matched AS m WHERE m.sidecar_key = o.key)"
         self.lone_sidecars = self._count(f"SELECT count(*) {lone}")
         self.ignored[".json"] += self.lone_sidecars
+        if not settings.transcripts:
+            unused = "FROM transcripts AS t WHERE NOT EXISTS (FROM transcribed WHERE transcript.key = t.key)"
+            self.ignored.update(dict(self.database.execute(f"SELECT suffix, count(*) {unused} GROUP BY suffix").fetchall()))
         shown = self.database.execute(f"SELECT masked_key {lone} ORDER BY masked_key LIMIT {SHOWN_LONE_SIDECARS}").fetchall()
         self.shown_lone_sidecars = [key for (key,) in shown]
         self.listed = self._count("SELECT count(*) FROM listing")
@@ -179,6 +230,8 @@ class Listing:
         for item in recordings.list():
             path = PurePosixPath(item.key)
             suffix = path.suffix.lower()
+            if not self.settings.transcripts and suffix not in self.settings.recording_suffixes and self._is_transcript(item, _BESIDE):
+                continue
             is_sidecar = suffix == ".json"
             if not is_sidecar and suffix not in self.settings.recording_suffixes:
                 if not only_day or day_of(item.key, item.last_modified, self.settings)[0] == only_day:
@@ -219,6 +272,26 @@ class Listing:
                 rows = []
         yield pa.Table.from_pylist(rows, schema=_LISTING)
 
+    def _is_transcript(self, item: StoredObject, names: re.Pattern[str]) -> bool:
+        """Whether an object is, by its key, a transcript; keeps it, if it is."""
+        named = re.fullmatch(self.settings.transcript_pattern, item.key) if self.settings.transcript_pattern else None
+        match = named or names.fullmatch(item.key)
+        if match is None or not match["stem"]:
+            return False
+        rank = _NAMED_RANK if named else _RANKS[(match["json"] or match["cues"]).lower()]
+        stem = self._call_of(match["stem"])
+        suffix = _named(PurePosixPath(item.key).suffix.lower())
+        fields = (_binary(item.key), _binary(stem), _binary(_folded(stem)), rank, suffix, item.etag)
+        self._transcripts.append(dict(zip(_TRANSCRIPTS.names, fields, strict=True)))
+        self._keep_transcripts(ROWS_AT_ONCE)
+        return True
+
+    def _keep_transcripts(self, least: int) -> None:
+        if len(self._transcripts) >= least:
+            self.database.register("transcript_page", pa.Table.from_pylist(self._transcripts, schema=_TRANSCRIPTS))
+            self.database.execute("INSERT INTO transcripts FROM transcript_page")
+            self._transcripts = []
+
     def _call_of(self, stem: str) -> str:
         """The stem of the recording that a sidecar's stem names: ``a`` of ``a.wav``, ``a_metadata`` and ``a.wav_metadata``."""
         stem = _METADATA_WORD.sub("", stem)
@@ -237,7 +310,7 @@ class Listing:
 
     def digests(self) -> dict[date, str]:
         """By day, a digest of the listed recordings: their number, and a hash of their ids and etags."""
-        uploads = "concat_ws(' ', recording_id, stored_etag, stored_sidecar_etag)"
+        uploads = "concat_ws(' ', recording_id, stored_etag, stored_sidecar_etag, transcript_etag)"
         query = f"SELECT day, count(*) || '-' || bit_xor(md5_number({uploads})) FROM listing GROUP BY day"
         return dict(self.database.cursor().execute(query).fetchall())
 
@@ -256,7 +329,9 @@ class Listing:
             )
             SELECT l.key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag, m.etag, m.sidecar_etag, m.content_hash, m.sidecar_hash
             FROM listing AS l JOIN newest AS m USING (recording_id)
-            WHERE l.day = $day AND l.size_bytes = m.size_bytes AND (l.sidecar_key IS NULL) = (m.sidecar_etag IS NULL) AND {_NOT_PLANNED}
+            WHERE l.day = $day AND l.size_bytes = m.size_bytes AND {_NOT_PLANNED}
+                AND (l.sidecar_key IS NULL) = (split_part(coalesce(m.sidecar_etag, ''), '+', 1) = '')
+                AND (l.transcript_key IS NULL OR split_part(m.sidecar_etag, '+', 2) = l.transcript_etag)
             ORDER BY l.key
             """,
             {"day": day},
@@ -306,7 +381,7 @@ class Listing:
         cursor.execute(
             f"""
             SELECT masked_key AS key, recording_id, etag, sidecar_etag, size_bytes, last_modified, day_source, estimated_s,
-                l.key AS raw_key, sidecar_key
+                l.key AS raw_key, sidecar_key, stored_sidecar_etag
             FROM listing AS l WHERE day = $day AND {_NOT_PLANNED}
             ORDER BY l.key
             """,
@@ -314,7 +389,7 @@ class Listing:
         )
         for batch in cursor.to_arrow_reader(HASHED_ROWS if hashed else ROWS_AT_ONCE):
             rows = batch.to_pylist()
-            keys = [(_text(row.pop("raw_key")), row["etag"], _text(row.pop("sidecar_key")), row["sidecar_etag"]) for row in rows]
+            keys = [(_text(row.pop("raw_key")), row["etag"], _text(row.pop("sidecar_key")), row.pop("stored_sidecar_etag")) for row in rows]
             hashes = self._hashes(keys) if hashed else itertools.repeat((None, None))
             for row, (content_hash, sidecar_hash) in zip(rows, hashes, strict=hashed):
                 yield row | {"content_hash": content_hash, "sidecar_hash": sidecar_hash}
@@ -329,11 +404,13 @@ class Listing:
             f"""
             WITH drawn AS (
                 SELECT recording_id, etag, key, masked_key, sidecar_key, estimated_s, sidecar_etag, stored_etag, stored_sidecar_etag,
+                       transcript_key, transcript_etag,
                        sum(estimated_s) OVER (ORDER BY md5(recording_id), key) AS until_s
                 FROM listing AS l
                 WHERE day > (SELECT max(day) FROM listing) - CAST($days AS INTEGER) {kept}
             )
-            SELECT recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, '', estimated_s, 0, sidecar_etag
+            SELECT recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, transcript_key, transcript_etag,
+                '', estimated_s, 0, sidecar_etag
             FROM drawn WHERE until_s - estimated_s < $audio_s ORDER BY until_s
             """,
             {"days": days, "audio_s": audio_s},
@@ -341,10 +418,12 @@ class Listing:
         return [self._recording(row) for row in rows.fetchall()]
 
     def _recording(self, row: tuple[Any, ...]) -> Recording:
-        recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, *rest = row
+        recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, *more = row
+        transcript_key, transcript_etag, *rest = more
         made = Recording(recording_id, etag, _text(key), masked_key, _text(sidecar_key), *rest)
         opted_out = recording_id in self.opted_out
-        return replace(made, opted_out=opted_out, stored_etag=stored_etag, stored_sidecar_etag=stored_sidecar_etag)
+        stored = {"stored_etag": stored_etag, "stored_sidecar_etag": stored_sidecar_etag}
+        return replace(made, opted_out=opted_out, transcript_key=_text(transcript_key), transcript_etag=transcript_etag, **stored)
 
     def keep(self, rows: pa.Table) -> None:
         """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
@@ -358,11 +437,12 @@ class Listing:
         """The kept recordings of a chunk, with the keys that only the listing knows."""
         cursor = self.database.cursor()  # several threads query at once
         rows = cursor.execute(
-            """
+            f"""
             SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag,
+                l.transcript_key, l.transcript_etag,
                 k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
             FROM kept AS k LEFT JOIN listing AS l
-              ON l.recording_id = k.recording_id AND l.etag = k.etag AND l.sidecar_etag IS NOT DISTINCT FROM k.sidecar_etag
+              ON l.recording_id = k.recording_id AND l.etag = k.etag AND {_SAME_FACTS.format("k")}
             WHERE k.chunk_id = $chunk AND (l.key IS NOT NULL OR NOT k.only_listed)
             ORDER BY k.key, k.recording_id
             """,

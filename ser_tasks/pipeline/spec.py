@@ -77,10 +77,14 @@ class RunSpec:
         return ScorerSpec(self.model, self.model_id, device, settings.frames_per_batch, settings.precision, priors)
 
 
-def run_settings(settings: Settings, model: str | None, policy: str | None, lake: str | None = None) -> Settings:
-    """Settings with a run's own policy, where it is given, and its model: the one given, SER_MODEL, or the lake's default."""
+def run_settings(
+    settings: Settings, model: str | None, policy: str | None, lake: str | None = None, transcripts: str | None = None
+) -> Settings:
+    """Settings with a run's own policy and store of transcripts, where they are given, and its model: the one given, SER_MODEL, or the
+    lake's default."""
     chosen = chosen_model(settings, lake, model) if lake else model or settings.model
-    return settings.model_copy(update={"model": chosen, "policy": policy or settings.policy})
+    given = {"model": chosen, "policy": policy or settings.policy, "transcripts": transcripts or settings.transcripts}
+    return settings.model_copy(update=given)
 
 
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
@@ -98,6 +102,8 @@ def _bundle(recordings: str, lake: str, settings: Settings, device: str) -> Bund
     policy_named(settings.policy)
     choose_device(device)
     open_store(recordings).check()
+    if settings.transcripts:
+        open_store(settings.transcripts).check()
     with contextlib.suppress(FileNotFoundError):  # the first write makes the lake's folder
         open_store(lake).check()
     if (folder := open_store(lake).local_root) is not None:
@@ -136,7 +142,7 @@ def make_spec(
         started_at=datetime.now(UTC),
         recordings_uri=open_store(recordings).uri,
         lake_uri=open_store(lake).uri,
-        settings=settings.without_secrets(),
+        settings=_with_whole_uris(settings.without_secrets()),
         device=device,
         workers=workers,
         day=day,
@@ -150,6 +156,11 @@ def make_spec(
         opt_out=opt_out,
         profiles=tuple(lake_profiles.keys(open_store(lake), bundle.model_id)) if bundle.line_model else (),
     )
+
+
+def _with_whole_uris(settings: Settings) -> Settings:
+    """The settings with what other machines find by the same name."""
+    return settings.model_copy(update={"transcripts": open_store(settings.transcripts).uri if settings.transcripts else None})
 
 
 def with_profile(spec: RunSpec, profile: str) -> RunSpec:

@@ -52,7 +52,7 @@ class Attribution:
     doubt: str | None
     """Why roles are not safe to say, with the way out; None where they are."""
     source: str | None = None
-    """Where roles come from: turns, first_speaker or talk_share, the strongest evidence."""
+    """Where roles come from: turns (a sidecar's), transcript, first_speaker or talk_share, the strongest evidence."""
     confidence: float | None = None
     evidence: str | None = None
     """All evidence with its confidence, as ``first_speaker 0.95, talk_share 0.58``."""
@@ -180,7 +180,8 @@ def _by_turns(found: list[Span], shared: Split, facts: MonoFacts, duration_s: fl
     if agreed < agent.AGREED or len(set(of_person.values())) < min(2, len(of_person)) and set(roles[known]) == {"agent", "customer"}:
         raise _DoubtError(f"voices agree with the turns in {agreed:.0%} of the speech (of at least {agent.AGREED:.0%}): correct the turns")
     roles[(by_voice != roles) & (shared.certainty >= CERTAIN)] = "unknown"
-    return roles, Verdict((), agreed, (agent.Evidence("turns", agreed, 0),))
+    source = "turns" if facts.turns_source == "sidecar" else "transcript"
+    return roles, Verdict((), agreed, (agent.Evidence(source, agreed, 0),))
 
 
 def _certain(found: list[Span], person: NDArray[np.intp], certainty: NDArray[np.floating], roles: Roles) -> Roles:

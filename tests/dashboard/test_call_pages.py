@@ -1,8 +1,10 @@
 """The list of calls and a call's page, without a browser: what they say against what was made. In a browser: test_browser.py."""
 
+import base64
 import csv
 import html
 import io
+import json
 import re
 from datetime import UTC, date, datetime, timedelta
 
@@ -181,6 +183,24 @@ def test_a_calls_page_says_what_the_lake_holds(lake):
             and "anger" not in agent
             and "0." not in re.sub("<[^>]*>", "", agent).replace("-20.0 dBFS", "").replace("30.0 dB", "")
         )
+
+
+def test_what_was_said_is_shown_to_those_who_may_play_the_call(tmp_path):
+    said = [{"start_s": 2.0, "end_s": 4.0, "role": "customer", "said": "Where <is> my invoice?"}]
+    lake = tmp_path / "lake"
+    call = Call("talk", [segment(2, 8, ANGRY)])
+    call.facts["words"] = json.dumps(said)
+    write_calls(str(lake), [call])
+    with browser(str(lake)) as page:
+        text = page.get("/calls/id-talk").text
+        assert "What was said" in text and "Where &lt;is&gt; my invoice?" in text and 'id="find-words"' in text
+    groups = {"leads": {"queues": "all", "may_play": False}}
+    secret = "0123456789abcdef"
+    basic = base64.b64encode(f"x:{secret}".encode()).decode()
+    headers = {"Authorization": f"Basic {basic}", "X-Forwarded-User": "ann", "X-Forwarded-Groups": "leads"}
+    with browser(str(lake), dashboard_secret=secret, dashboard_groups=groups) as page:
+        text = page.get("/calls/id-talk", headers=headers).text
+        assert "talk" in text and "invoice" not in text
 
 
 def test_calls_that_are_not_scored_say_why(lake):

@@ -126,6 +126,16 @@ def test_native_files_are_served_unchanged(folder, player):
     assert (path, media_type) == (Path(folder.uri) / "2026-11-20/a.wav", "audio/wav")
 
 
+def test_ranges_that_nobody_may_hear_are_silence_and_the_file_itself_is_not_served(folder, player):
+    call = put(folder, "2026-11-20/a.wav", two_tones()) | {"redact": "[[1.0, 1.5], [3.9, 60.0]]"}
+    path, _ = player.file(call)
+    decoded, _ = sf.read(path, dtype="int16", always_2d=True)
+    assert not decoded[RATE_HZ : RATE_HZ * 3 // 2].any() and not decoded[int(3.9 * RATE_HZ) :].any()
+    assert decoded[: RATE_HZ - 1].any(axis=1).mean() > 0.9 and decoded[RATE_HZ * 3 // 2 : 3 * RATE_HZ].any(axis=1).mean() > 0.9
+    assert player.link(call, "/calls/a/audio").startswith("/calls/a/audio?")
+    assert player.file(call | {"redact": None})[0] != path
+
+
 @pytest.mark.parametrize(
     ("name", "options", "row"),
     [

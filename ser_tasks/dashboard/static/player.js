@@ -151,3 +151,9 @@ if (moment !== null) {
   go(moment, false);
   if (timeline) scrollToPlace(true);
 }
+
+const findWords = document.getElementById("find-words");
+if (findWords) findWords.addEventListener("input", () => {
+  const wanted = findWords.value.trim().toLowerCase();
+  for (const turn of document.querySelectorAll("#said li")) turn.hidden = !turn.textContent.toLowerCase().includes(wanted);
+});
