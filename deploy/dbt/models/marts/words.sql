@@ -1,0 +1,26 @@
+-- Made from sql/ by python -m ser_tasks.query.dbt_project: change sql/, then run it again.
+-- What was said, turn by turn, where SER_WORDS=keep was set when the call was scored?
+-- Grain: one row per turn of a transcript. Empty by default: words are counted, and not kept.
+-- Search: FROM words WHERE said ILIKE '%invoice%'. E-mail addresses and digits are replaced.
+WITH turns AS (
+    SELECT
+        call_id,
+        recording_id,
+        call_date,
+        queue,
+        words_source,
+        unnest(from_json(words, '[{"start_s": "DOUBLE", "end_s": "DOUBLE", "role": "VARCHAR", "said": "VARCHAR"}]')) AS turn
+    FROM {{ ref('call_emotions') }} AS call_emotions
+    WHERE words IS NOT NULL
+)
+SELECT
+    call_id,
+    recording_id,
+    call_date,
+    queue,
+    words_source,
+    turn.start_s AS start_s, -- start of the turn, seconds from the start of the recording
+    turn.end_s AS end_s, -- end of the turn, seconds from the start of the recording
+    turn.role AS role, -- who speaks: agent, customer or unattributed
+    turn.said AS said -- what was said, e-mail addresses and digits replaced
+FROM turns
