@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tasks.evaluation.metrics import ua, wa
+from ser_tasks.training.field.protocols import LEAKY
 from ser_tasks.training.field.rows import ROWS, FieldRow, Published
 
 RESAMPLES = 1000
@@ -54,7 +55,8 @@ def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores(group: pd.DataFrame) -> dict[str, float | int | None]:
-    honest, leaky, own = (group[group["protocol"] == name] for name in ("honest", "leaky", "speaker_statistics"))
+    honest, own = (group[group["protocol"] == name] for name in ("honest", "speaker_statistics"))
+    leaky = group[group["protocol"].isin(LEAKY)]
     one = honest if len(honest) else group
     scores: dict[str, float | int | None] = {
         "emotions": int(one["emotion"].nunique()),
