@@ -91,7 +91,7 @@ def test_every_system_is_in_a_registry_or_the_row_says_what_it_waits_for():
 
 def test_the_table_follows_from_the_rows_of_tested_clips(out):
     table, rows = pd.read_parquet(out / "field.parquet"), pd.read_parquet(out / "rows.parquet")
-    assert set(table["row"]) == {"functionals_rf_svm", "lstm"} and len(table) >= 4
+    assert set(table["row"]) == {"functionals_rf_svm", "lstm"} and len(table) == 3
     for line in table.to_dict("records"):
         own = rows[(rows["row"] == line["row"]) & (rows["system"] == line["system"])]
         honest, leaky = own[own["protocol"] == "honest"], own[own["protocol"] == "leaky"]

@@ -35,11 +35,13 @@ PROTOCOLS = {
     for protocol in (
         Protocol("honest", by_speaker=True),
         Protocol("leaky", by_speaker=False, before_the_split=True, epoch_by_test=True),
+        Protocol("leaky_speaker_statistics", by_speaker=False, before_the_split=True, epoch_by_test=True, speaker_statistics=True),
         Protocol("speaker_statistics", by_speaker=True, speaker_statistics=True),
     )
 }
 """By name. ``honest`` fits everything inside the training fold. ``leaky`` is what most of the papers do. ``speaker_statistics`` differs
-from ``honest`` in one thing, which it prices."""
+from ``honest`` in one thing, which it prices; ``leaky_speaker_statistics`` is the twin of papers that do both."""
+LEAKY = ("leaky", "leaky_speaker_statistics")
 
 
 def honest_folds(clips: pd.DataFrame, seed: int) -> dict[str, pd.Series]:

@@ -54,6 +54,7 @@ def field_markdown(table: pd.DataFrame, chosen: list[FieldRow], missing: dict[st
     marks = "; ".join(f"*{mark}*: {meaning}" for mark, meaning in MARKS.items())
     sections = [
         _wrapped(finding(table)),
+        _wrapped(_corpora(table)),
         _wrapped(f"{READING} Checked: {marks}."),
         markdown_table(header, lines),
         "## Twins that miss the published figure\n\n" + _unfair(table),
@@ -86,6 +87,16 @@ def finding(table: pd.DataFrame) -> str:
             f"{100 * (own['speaker_statistics_ua'] - own['honest_ua']).mean():+.0f} points by itself."
         )
     return " ".join(text)
+
+
+def _corpora(table: pd.DataFrame) -> str:
+    """What was measured on, and how much of the field was."""
+    sizes = table.groupby("corpus")[["clips", "speakers", "emotions"]].max().to_dict("index")
+    named = [f"{name} ({size['clips']} clips, {size['speakers']} speakers, {size['emotions']} emotions)" for name, size in sizes.items()]
+    return (
+        f"Measured: {table['row'].nunique()} of {len(ROWS)} rows, on {', '.join(named) or 'no corpus'}. Emotions outside the taxonomy are "
+        "left out: EMO-DB's boredom, which leaves six of its seven."
+    )
 
 
 def _wrapped(text: str) -> str:

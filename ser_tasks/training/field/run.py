@@ -16,7 +16,6 @@ from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import is_baseline, telephone_signals
 from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
-from ser_tasks.training.field.protocols import PROTOCOLS
 from ser_tasks.training.field.report import write_field_report
 from ser_tasks.training.field.rows import ROWS, FieldRow, System
 from ser_tasks.training.field.table import field_table
@@ -26,6 +25,7 @@ from ser_tasks.training.leaderboard import size_and_speed
 NEEDED = {"egemaps": ("opensmile",), "is09": ("opensmile",), "is10": ("opensmile",), "wavelet_packet": ("pywt",)}
 NEEDED |= {"mfcc_wavelet_pitch": ("pywt",)}
 """Modules that functionals import, which the package does not install by itself."""
+NETWORK_PROTOCOLS = ("leaky", "honest")
 TIMED_CLIPS = 16
 EPOCH_S_PER_CLIP = 0.012
 """CPU seconds of one epoch of an average network of the rows, for one clip of 2 s."""
@@ -100,8 +100,7 @@ def _plan_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, pla
         for system in row.systems
         if system.name not in missing
         for clips in corpora.values()
-        for protocol in row.protocols
-        if not (PROTOCOLS[protocol].speaker_statistics and system.is_network)
+        for protocol in (NETWORK_PROTOCOLS if system.is_network else row.protocols)
         for work in folds_of_system(system, protocol, clips, folder, plan)
     ]
     return Planned(row, works, missing)

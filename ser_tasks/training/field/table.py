@@ -1,9 +1,12 @@
 """The field's table from the rows of tested clips: one row a row of the field, system and corpus."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from ser_tasks.evaluation.metrics import ua, wa
+from ser_tasks.training.field.protocols import LEAKY
 from ser_tasks.training.field.rows import ROWS, FieldRow, Published
 
 RESAMPLES = 1000
@@ -43,7 +46,8 @@ def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     for keys, group in rows.groupby(["row", "system", "corpus"], sort=False):
         name, system, corpus = map(str, keys)
         row = ROWS[name]
-        line = {"row": name, "system": system, "corpus": corpus} | _scores(group) | cost.loc[system].to_dict()
+        line: dict[str, Any] = {"row": name, "system": system, "corpus": corpus} | _scores(group)
+        line |= {column: cost.at[system, column] for column in ("parameters", "audio_h_per_h")}
         published = published_of(row, system, corpus)
         line |= {"published": published.figure, "published_metric": published.metric} if published else {}
         lines.append(line | {"why_not": why_not(row, published, line)})
@@ -51,7 +55,8 @@ def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores(group: pd.DataFrame) -> dict[str, float | int | None]:
-    honest, leaky, own = (group[group["protocol"] == name] for name in ("honest", "leaky", "speaker_statistics"))
+    honest, own = (group[group["protocol"] == name] for name in ("honest", "speaker_statistics"))
+    leaky = group[group["protocol"].isin(LEAKY)]
     one = honest if len(honest) else group
     scores: dict[str, float | int | None] = {
         "emotions": int(one["emotion"].nunique()),
@@ -99,7 +104,7 @@ def published_of(row: FieldRow, system: str, corpus: str) -> Published | None:
     return next((figure for figure in row.figures if figure.corpus == corpus and figure.system in numbers), None)
 
 
-def why_not(row: FieldRow, published: Published | None, line: dict[str, object]) -> str | None:
+def why_not(row: FieldRow, published: Published | None, line: dict[str, Any]) -> str | None:
     """Why the leaky twin is more than 5 points off the published figure; None where it is not."""
     twin = line.get(f"leaky_{published.metric}") if published else None
     if published is None or not isinstance(twin, float) or abs(twin - published.figure) <= FAIR:
