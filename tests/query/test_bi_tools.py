@@ -51,7 +51,7 @@ def test_the_notebook_is_stored_without_answers_and_its_sql_is_answered(made):
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
     code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    asked = [sql for _, sql in re.findall(r"lake\.sql\((\'\'\'|\")(.*?)\1\)", code, re.DOTALL)]
+    asked = [sql for _, sql in re.findall(r'lake\.sql\(\s*("""|")(.*?)\1', code, re.DOTALL)]
     with catalog.connect(made[0]) as connection:
         for sql in asked:
             assert connection.execute(sql).description
