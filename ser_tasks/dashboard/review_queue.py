@@ -25,6 +25,18 @@ router = APIRouter()
 SAMPLES_LISTED = 10
 LEAST_STRETCHES = 30
 """Judged stretches from which on base rates are suggested as a setting."""
+CHOSEN = """
+    WITH calls AS (
+        SELECT recording_id, avg((emotion = 'anger')::INTEGER) AS angry
+        FROM review_labels
+        SEMI JOIN worst_calls USING (recording_id)
+        WHERE channel IS NULL AND sample_id IS NULL
+        GROUP BY recording_id
+    )
+    SELECT count(*) AS judged, avg(angry) AS share, wilson_interval(avg(angry), count(*)) AS ends FROM calls
+"""
+"""Ranked calls that were judged besides every sample, as from Today. They were chosen, so they stand for no other call."""
+
 NO_RIGHT = "Your groups may not judge calls: that needs the right to listen to a queue, and to review (may_play, may_review)."
 
 
@@ -99,6 +111,7 @@ def precision(request: Request, viewer: TheViewer) -> Response:
         "review_precision.html",
         model=model,
         precision=of_model("measured_precision"),
+        chosen=fetch_to_review(request, CHOSEN)[0],
         agreement=fetch_to_review(request, "FROM reviewer_agreement LIMIT 20"),
         calibration=of_model("review_calibration"),
         threshold=threshold[0] if threshold else None,

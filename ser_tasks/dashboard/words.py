@@ -11,6 +11,7 @@ REASONS: dict[tuple[str, str], str] = {
     ("withheld", "notice_unknown"): "it is unknown whether the caller was told",
     ("withheld", "role_agent"): "only an agent speaks",
     ("withheld", "role_mixed"): "agent and caller are on one channel",
+    ("withheld", "roles_uncertain"): "it is uncertain which voice is the caller's",
     ("withheld", "role_unknown"): "it is unknown which channel is the caller's",
     ("withheld", "role_customer"): "the policy scores no callers",
     ("quarantined", "empty"): "the file is empty",

@@ -322,3 +322,16 @@ def test_what_was_played_is_logged_from_when_to_when(tmp_path):
     [entry] = [each for each in access_log.read(access_log.folder_of(folder, Settings())) if each.kind == "listened"]
     assert (entry.who, entry.call, entry.from_s, entry.to_s) == ("sue", "id-angry", "3.0", "12.5")
     assert entry.began < entry.at
+
+
+def test_what_is_judged_from_today_moves_a_figure_of_its_own(lake):
+    site = dashboard(lake, reviewer="Ann")
+    assert "chose themselves" not in site.get("/reviews/precision").text
+    judge(site, do="emotion:anger")
+    one = re.sub("<[^>]*>", "", re.search(r'<p id="chosen">.*?</p>', site.get("/reviews/precision").text)[0])
+    assert one.startswith("Of 1 call that reviewers chose themselves, from the list to hear or elsewhere, 100 % is angry (21 to 100 %).")
+    judge(site, "id-worse", do="emotion:sadness")
+    judge(site, "id-worse", do="emotion:anger", stretch="1:0.0:4.0")
+    both = re.sub("<[^>]*>", "", re.search(r'<p id="chosen">.*?</p>', site.get("/reviews/precision").text)[0])
+    assert "Of 2 calls that reviewers chose themselves, from the list to hear or elsewhere, 50 % are angry (9 to 91 %)." in both
+    assert "Nothing was judged from the review queue yet" in site.get("/reviews/precision").text

@@ -54,14 +54,14 @@ def test_the_reason_says_what_was_measured():
     call = [*opening, spoken(123, 131, 0.9, 0.8, -20.0), spoken(133, 139, 0.7, 0.8, -20.0)]
     assert reasons(CALL, call) == "louder and more agitated than the caller's own opening; 14 s of likely anger, most at 2:03"
     quiet = [*opening, spoken(123, 131, 0.9, 0.3, -29.0)]
-    assert reasons(CALL, quiet) == "8 s of likely anger, most at 2:03"
+    assert reasons(CALL, quiet) == "8 s of likely anger at 2:03"
     unknown = [*opening, spoken(123, 131, 0.9, None, None)]
-    assert reasons(CALL, unknown) == "8 s of likely anger, most at 2:03"
+    assert reasons(CALL, unknown) == "8 s of likely anger at 2:03"
     assert reasons(CALL | {"escalated": True, "onset_s": 61.5}, quiet).endswith("; gets worse from 1:01 on")
 
 
 def test_the_reason_claims_no_rise_where_the_moment_is_the_opening():
-    assert reasons(CALL | {"moment_s": 0.0}, [spoken(0, 6, 0.9, 0.9, -10.0), spoken(8, 12)]) == "6 s of likely anger, most at 0:00"
+    assert reasons(CALL | {"moment_s": 0.0}, [spoken(0, 6, 0.9, 0.9, -10.0), spoken(8, 12)]) == "6 s of likely anger at 0:00"
 
 
 def test_speech_that_is_labelled_anger_is_never_called_hardly_angry():
@@ -101,7 +101,7 @@ def test_the_calls_to_hear_come_with_moment_reason_and_a_link(lake):
         part = part_of(page.get("/").text)
         rows = [words(each) for each in re.findall(r"<li>.*?</li>", part, re.DOTALL)]
         assert len(rows) == 10 and part.index("calm-") < part.index("<details>"), "five at once, ten in all"
-        assert rows[0].endswith("louder than the caller's own opening; 12 s of likely anger, most at 0:20") and "loud" in rows[0]
+        assert rows[0].endswith("louder than the caller's own opening; 12 s of likely anger at 0:20") and "loud" in rows[0]
         assert 'href="/calls/id-loud#t=20.0"' in part and "id-short" not in part
         assert "1 of 14 calls not scored: 1 because the caller was not told." in words(part)
 
@@ -145,7 +145,7 @@ def test_where_most_is_unsure_the_page_says_so_first(tmp_path):
 def test_the_letter_has_the_same_list_with_links(lake):
     monday = DAY - timedelta(days=DAY.weekday())
     made = weekly.make(Snapshot(lake), OWNER, monday, "https://ser.example.org")
-    assert "- loud (sales, 2026-11-20): louder than the caller's own opening; 12 s of likely anger, most at 0:20." in made.text
+    assert "- loud (sales, 2026-11-20): louder than the caller's own opening; 12 s of likely anger at 0:20." in made.text
     link = "https://ser.example.org/calls/id-loud#t=20.0"
     assert link in made.text and f'href="{link}"' in made.html
     assert made.text.count("\n- ") == 10 and "1 of 14 calls not scored: 1 because the caller was not told." in made.text
