@@ -10,14 +10,15 @@ from ser_tasks.datasets import DATASETS
 from ser_tasks.features import FEATURE_SETS
 from ser_tasks.models import MODELS
 from ser_tasks.settings import Settings
+from ser_tasks.transcripts.reader import FORMATS
 
 ROOT = Path(__file__).parents[2]
 NAMES = [
     *("README.md", ".github/CONTRIBUTING.md", "deploy/OPERATIONS.md", "deploy/GROWTH.md", "sql/ANALYSTS.md"),
-    *(f"deploy/docs/{name}.md" for name in ("MODEL", "FIELD", "GLOSSARY", "decisions", "CHANGELOG")),
+    *(f"deploy/docs/{name}.md" for name in ("MODEL", "FIELD", "DIARIZATION", "BI", "GLOSSARY", "decisions", "CHANGELOG")),
 ]
-FOR_TESTS = {"SER_DATA_DIR", "SER_FAULT_SEED"}
-"""Variables that only the tests read."""
+FOR_TESTS = {"SER_DATA_DIR", "SER_FAULT_SEED", "SER_DBT", "SER_SUPERSET_PYTHON", "SER_NOTEBOOK_PYTHON", "SER_CATALOG"}
+"""Variables that only tests and the notebook read."""
 MAX_PICTURE_BYTES = 150_000
 
 
@@ -87,8 +88,8 @@ def test_the_layout_names_every_package():
 
 
 def test_the_layout_names_every_module():
-    """Entries of the registries (a corpus, an architecture, a feature set) are one file each and are not listed."""
+    """Entries of the registries (a corpus, an architecture, a feature set, a format) are one file each and are not listed."""
     layout = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## The layout")[2].partition("```\n\nImports")[0]
-    listed = set(re.findall(r"\w+", layout)) | {*MODELS, *FEATURE_SETS, *DATASETS}
+    listed = set(re.findall(r"\w+", layout)) | {*MODELS, *FEATURE_SETS, *DATASETS, *FORMATS, "plain_turns"}
     modules = [*(ROOT / "flows").rglob("*.py"), *(ROOT / "ser_tasks").glob("*.py"), *(ROOT / "ser_tasks").glob("*/*.py")]
     assert sorted(str(path.relative_to(ROOT)) for path in modules if path.stem not in listed and not path.stem.startswith("__")) == []
