@@ -39,7 +39,7 @@ class WhisperEncoder(nn.Module):
         super().__init__()
         self.pretrained = n_bands == self.BANDS
         for name, tensor in (_pretrained() if self.pretrained else _initial(n_bands)).items():
-            if self.pretrained:
+            if self.pretrained or name.endswith(".scale"):
                 self.register_buffer(_attribute(name), tensor, persistent=False)
             else:
                 self.register_parameter(_attribute(name), nn.Parameter(tensor))
@@ -54,9 +54,9 @@ class WhisperEncoder(nn.Module):
         segments nor on later frames. Unlike Whisper, which fills segments up to 30 s, the encoder sees each at its own length.
         """
         x = x.masked_fill(~valid_frames(lengths, x.shape[1])[:, :, None], 0).transpose(1, 2)
-        x = functional.gelu(functional.conv1d(x, self._of("conv1.weight"), self._of("conv1.bias"), padding=1))
+        x = functional.gelu(self._conv("conv1", x, stride=1))
         x = x * valid_frames(lengths, x.shape[2])[:, None].to(x.dtype)
-        x = functional.gelu(functional.conv1d(x, self._of("conv2.weight"), self._of("conv2.bias"), stride=2, padding=1))
+        x = functional.gelu(self._conv("conv2", x, stride=2))
         lengths = (lengths + 1) // 2
         valid = valid_frames(lengths, x.shape[2])
         x = x.transpose(1, 2).float() + _positions(x.shape[2]).to(x.device)
@@ -72,12 +72,19 @@ class WhisperEncoder(nn.Module):
         projected = self._linear(f"{name}.qkv", self._norm(f"{name}.ln1", x))
         query, key, value = projected.view(batch, n_states, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
         attended = functional.scaled_dot_product_attention(query, key, value, attn_mask=heard)
-        x = x + self._linear(f"{name}.out", attended.transpose(1, 2).reshape(batch, n_states, WIDTH))
+        x = x + self._linear(f"{name}.out", attended.transpose(1, 2).reshape(batch, n_states, WIDTH), torch.float32)
         hidden = functional.gelu(self._linear(f"{name}.fc1", self._norm(f"{name}.ln2", x)))
-        return x + self._linear(f"{name}.fc2", hidden)
+        return x + self._linear(f"{name}.fc2", hidden, torch.float32)
 
-    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        return functional.linear(x, self._of(f"{name}.weight"), self._of(f"{name}.bias"))
+    def _conv(self, name: str, x: torch.Tensor, stride: int) -> torch.Tensor:
+        product = functional.conv1d(x, self._of(f"{name}.weight"), stride=stride, padding=1)
+        return product * self._of(f"{name}.scale")[:, None] + self._of(f"{name}.bias")[:, None]
+
+    def _linear(self, name: str, x: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """Scaled and shifted in ``dtype``, that of the product by default."""
+        product = functional.linear(x, self._of(f"{name}.weight"))
+        dtype = dtype or product.dtype
+        return product * self._of(f"{name}.scale").to(dtype) + self._of(f"{name}.bias").to(dtype)
 
     def _norm(self, name: str, x: torch.Tensor) -> torch.Tensor:
         return functional.layer_norm(x, (WIDTH,), self._of(f"{name}.weight"), self._of(f"{name}.bias"))
@@ -94,13 +101,18 @@ def _attribute(name: str) -> str:
 
 @functools.cache
 def _pretrained() -> dict[str, torch.Tensor]:
-    """The weights in float32, by name."""
-    stored = safetensors.torch.load_file(WEIGHTS)
-    scales = {name: stored.pop(name) for name in list(stored) if name.endswith(".scale")}
-    for name, scale in scales.items():
-        weight = stored[name.replace(".scale", ".weight")].float()
-        stored[name.replace(".scale", ".weight")] = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return {name: tensor.float() for name, tensor in stored.items()}
+    """The weights in float32, by name.
+
+    Only the power of two in a channel's scale is in its weights. These are exact in bfloat16 then, where rounded weights would shift every
+    state of a segment alike, so that its mean over time would not average the error out. The rest, 1 to 2, is applied to the products.
+    """
+    stored = {name: tensor.float() for name, tensor in safetensors.torch.load_file(WEIGHTS).items()}
+    for name in [name for name in stored if name.endswith(".scale")]:
+        weight = name.replace(".scale", ".weight")
+        power = torch.exp2(stored[name].log2().floor())
+        stored[weight] *= power.reshape(-1, *[1] * (stored[weight].ndim - 1))
+        stored[name] /= power
+    return stored
 
 
 @functools.cache
@@ -123,7 +135,7 @@ def _hex(digest: torch.Tensor) -> str:
 
 
 def _initial(n_bands: int) -> dict[str, torch.Tensor]:
-    """Newly initialised weights, by name."""
+    """Newly initialised weights, by name; their scales are 1."""
     layers: dict[str, nn.Module] = {"conv1": nn.Conv1d(n_bands, WIDTH, 3), "conv2": nn.Conv1d(WIDTH, WIDTH, 3)}
     for block in range(BLOCKS):
         layers |= {
@@ -134,7 +146,9 @@ def _initial(n_bands: int) -> dict[str, torch.Tensor]:
             f"blocks.{block}.fc1": nn.Linear(WIDTH, 4 * WIDTH),
             f"blocks.{block}.fc2": nn.Linear(4 * WIDTH, WIDTH),
         }
-    return {f"{layer}.{name}": tensor.detach() for layer, module in layers.items() for name, tensor in module.named_parameters()}
+    weights = {f"{layer}.{name}": tensor.detach() for layer, module in layers.items() for name, tensor in module.named_parameters()}
+    scaled = [layer for layer, module in layers.items() if not isinstance(module, nn.LayerNorm)]
+    return weights | {f"{layer}.scale": torch.ones(len(weights[f"{layer}.bias"])) for layer in scaled}
 
 
 def _positions(n_states: int) -> torch.Tensor:

@@ -27,7 +27,7 @@ from ser_tasks.training.feature_cache import CLIPS_PER_TASK
 from ser_tasks.training.fit import half_precision
 from ser_tasks.training.recipe import Recipe
 
-VERSION = 1
+VERSION = 2
 """Version of the processing here: raise it with every change, so that no training uses states computed before."""
 FRAMES_PER_BATCH = 4096
 COPY_SNR_DB = (3.0, 20.0)

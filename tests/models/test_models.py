@@ -11,6 +11,7 @@ from ser_tasks.models.ge2e import WEIGHTS as ENCODER
 from ser_tasks.models.ge2e import Ge2eEncoder
 from ser_tasks.models.key_windows import key_windows
 from ser_tasks.models.masking import max_pool
+from ser_tasks.models.whisper import WEIGHTS as WHISPER
 from ser_tasks.models.whisper import WhisperEncoder
 
 FEATURES = (4, 13, 32, 40, 64, 81)
@@ -212,6 +213,28 @@ def test_states_of_a_segment_are_the_same_alone_and_beside_longer_ones(encoder):
             for state, beside in zip(alone, together, strict=True):
                 assert state[0, : count[0]].std() > 0.002
                 torch.testing.assert_close(state[0, : count[0]], beside[index, : count[0]], atol=1e-4, rtol=1e-5)
+
+
+def test_weights_of_whisper_are_those_of_the_file_and_exact_in_bfloat16():
+    """The weights' rounding would shift all states of a segment alike."""
+    encoder = WhisperEncoder(WhisperEncoder.BANDS)
+    for name, stored in safetensors.torch.load_file(WHISPER).items():
+        if stored.dtype == torch.int8:
+            weight, scale = (getattr(encoder, name.replace("weight", part).replace(".", "_")) for part in ("weight", "scale"))
+            assert torch.equal(weight.bfloat16().float(), weight)
+            flat = safetensors.torch.load_file(WHISPER)[name.replace("weight", "scale")][:, None] * stored.flatten(1)
+            torch.testing.assert_close(weight.flatten(1) * scale[:, None], flat, atol=0, rtol=1e-6)
+
+
+def test_bfloat16_moves_the_pooled_states_of_whisper_by_little():
+    """By 0.0025 of their norm here."""
+    model = make_model("whisper_lr", 4, WhisperEncoder.BANDS).eval()
+    x, lengths = padded([torch.randn(length, 80).cumsum(0).mul(0.1).tanh() for length in (60, 150, 300)], 0.0)
+    with torch.inference_mode():
+        exact = model.pooled(x, lengths)
+        with torch.autocast("cpu", torch.bfloat16):
+            short = model.pooled(x, lengths)
+    assert (short - exact).norm() < 0.003 * exact.norm()
 
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if issubclass(model, PooledLinear)])
