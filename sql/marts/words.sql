@@ -1,6 +1,6 @@
 -- What was said, turn by turn, where SER_WORDS=keep was set when the call was scored?
 -- Grain: one row per turn of a transcript. Empty by default: words are counted, and not kept.
--- Search: FROM words WHERE said ILIKE '%invoice%'. E-mail addresses and digits are replaced.
+-- Units: _s in seconds. Search: FROM words WHERE said ILIKE '%invoice%'. E-mail addresses and digits are replaced.
 WITH turns AS (
     SELECT
         call_id,
