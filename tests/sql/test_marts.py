@@ -3,6 +3,7 @@
 A mart's own test is named test_<mart>, with or without more words. Planted stories over a year: test_planted_year.py.
 """
 
+import json
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -445,6 +446,20 @@ def test_worst_calls(over, lake):
     assert [row["moment_s"] for row in found] == [75.25, 5, 4]
     links = [f"s3://calls/2026/{DAY}/sure.wav#t=75.3", None, f"s3://calls/2026/{DAY}/not sure.wav#t=4.0"]
     assert [row["recording_link"] for row in found] == links
+
+
+def test_words_are_a_row_a_turn(over):
+    turns = [
+        {"start_s": 0.5, "end_s": 2.25, "role": "agent", "said": "How can I help?"},
+        {"start_s": 63.0, "end_s": 64.5, "role": "customer", "said": "Where is invoice #?"},
+    ]
+    moments = ("00:00", "01:03")
+    connection = over([call("kept", words=json.dumps(turns), words_source="webvtt", queue="billing"), call("not kept")])
+    of_call = {"call_id": "kept", "recording_id": "id-kept", "call_date": DAY, "queue": "billing", "words_source": "webvtt"}
+    found = rows(connection, "FROM words")
+    expected = [of_call | turn | {"moment": moment} for turn, moment in zip(turns, moments, strict=True)]
+    assert [{name: value for name, value in row.items() if name != "recording_link"} for row in found] == expected
+    assert [row["start_s"] for row in rows(connection, "FROM words WHERE said ILIKE '%invoice%'")] == [63.0]
 
 
 def test_calls_by_anger_rank(over):
@@ -903,7 +918,17 @@ def odd(lake):
 
 def test_every_mart_answers_over_odd_calls(odd):
     answers = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    unanswered = {"calls_by_agent", "escalations", "line_weeks", "mood_turns", "turning_weeks", "week_on_week", "review_queue", *OF_REVIEWS}
+    unanswered = {
+        "calls_by_agent",
+        "escalations",
+        "line_weeks",
+        "mood_turns",
+        "turning_weeks",
+        "week_on_week",
+        "review_queue",
+        "words",
+        *OF_REVIEWS,
+    }
     assert {mart for mart in MARTS if not answers[mart]} == unanswered
     for mart, found in answers.items():
         for row in found:
@@ -1013,6 +1038,7 @@ LISTS_OF_CALLS = (
     "repeat_caller_calls",
     "mood_turns",
     "review_queue",
+    "words",
 )
 
 

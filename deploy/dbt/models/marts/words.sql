@@ -9,8 +9,11 @@ WITH turns AS (
         call_date,
         queue,
         words_source,
+        key,
+        runs.recordings_uri,
         unnest(from_json(words, '[{"start_s": "DOUBLE", "end_s": "DOUBLE", "role": "VARCHAR", "said": "VARCHAR"}]')) AS turn
     FROM {{ ref('call_emotions') }} AS call_emotions
+    LEFT JOIN {{ ref('runs') }} AS runs USING (run_id)
     WHERE words IS NOT NULL
 )
 SELECT
@@ -21,6 +24,8 @@ SELECT
     words_source,
     turn.start_s AS start_s, -- start of the turn, seconds from the start of the recording
     turn.end_s AS end_s, -- end of the turn, seconds from the start of the recording
+    minutes_seconds(turn.start_s) AS moment, -- start_s as minutes:seconds
+    recording_link(recordings_uri, key, turn.start_s) AS recording_link, -- address of the recording in its store, with the moment as a media fragment
     turn.role AS role, -- who speaks: agent, customer or unattributed
     turn.said AS said -- what was said, e-mail addresses and digits replaced
 FROM turns
