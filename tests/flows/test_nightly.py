@@ -44,7 +44,7 @@ def prefect():
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calls")
-    call = two_sided([("agent", 1, 4), ("customer", 5, 11)], 13)
+    call = two_sided([("agent", 1, 4), ("customer", 5, 15)], 17)
     for day in (20, 21, 22):
         write_call(folder, f"2026-11-{day}/a.wav", call, TWO_SIDED | {"call_id": f"a-{day}", "queue": "sales"})
     write_call(folder, "2026-11-22/mono.wav", call.sum(axis=1))
@@ -246,7 +246,7 @@ def test_an_erasure_deletes_the_artifacts_that_name_the_call_and_no_other(calls,
     monkeypatch.setenv("SER_PSEUDONYM_KEY", "a key of the tests")
     monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
     monkeypatch.setattr("ser_tasks.maintenance.erasure.erase.__defaults__", (0.0, 0.0))
-    write_call(tmp_path / "calls", "2026-11-20/b.wav", two_sided([("customer", 1, 6)], 8), TWO_SIDED | {"call_id": "to-erase"})
+    write_call(tmp_path / "calls", "2026-11-20/b.wav", two_sided([("customer", 1, 12)], 14), TWO_SIDED | {"call_id": "to-erase"})
     nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
     report(str(tmp_path / "lake"))
 

@@ -43,7 +43,7 @@ def made(tmp_path_factory):
     """Recordings of two people over two days, and a lake: two model versions, compacted, with quarantine, a report and an alert."""
     folder = tmp_path_factory.mktemp("made")
     calls, lake = folder / "calls", folder / "lake"
-    sound = two_sided([("agent", 1, 4), ("customer", 5, 11)], 12)
+    sound = two_sided([("agent", 1, 4), ("customer", 5, 15)], 16)
     for number, (key, call_id) in enumerate(HERS.items()):
         facts = TWO_SIDED | {"call_id": call_id, "customer_id": PERSON, "agent_id": "ann", "queue": "sales", "notice_given": True}
         write_call(calls, key, sound, facts)

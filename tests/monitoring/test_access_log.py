@@ -183,10 +183,10 @@ def test_entries_of_older_versions_are_read_and_the_table_of_listening_answers_i
     log.write("ann", "call_page", "k2")
     assert [each.kind for each in access_log.read(log.folder)] == ["listening", "listening", "listened", "call_page"]
     query = "SELECT who, call, from_s, to_s, round(epoch(ended - began)) AS seconds FROM listening ORDER BY who"
-    answer = CliRunner().invoke(app, ["access", "--lake", str(lake), "--format", "csv", "--sql", query])
+    answer = CliRunner().invoke(app, ["access", "--lake", str(lake), "--empty-ok", "--format", "csv", "--sql", query])
     assert answer.exit_code == 0, answer.output
     assert answer.output.splitlines() == ["who,call,from_s,to_s,seconds", "ann,k2,3.0,12.5,10.0", "sue,k1,,,"]
-    refused = CliRunner().invoke(app, ["access", "--lake", str(lake), "--sql", "COPY accesses TO 'x.csv'"])
+    refused = CliRunner().invoke(app, ["access", "--lake", str(lake), "--empty-ok", "--sql", "COPY accesses TO 'x.csv'"])
     assert refused.exit_code == 2
     assert access_log.forget(log.folder, {"k2"}) == 3
     assert [each.from_s for each in access_log.read(log.folder) if each.kind == "listened"] == ["3.0"]
