@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, timezone
 import duckdb
 import pytest
 
+from ser_tasks import schemas
 from ser_tasks.lake import catalog
 from ser_tasks.maintenance.compaction import compact
 from ser_tasks.settings import Settings
@@ -102,5 +103,5 @@ def test_each_cursor_has_a_moment_of_its_own(lake):
 
 
 def test_every_table_says_when_its_rows_were_made():
-    assert catalog.MADE_AT.keys() == catalog.TABLES.keys()
-    assert all(column in catalog.TABLES[table].names for table, column in catalog.MADE_AT.items())
+    assert catalog.MADE_AT.keys() == schemas.TABLES.keys()
+    assert all(column in schemas.TABLES[table].names for table, column in catalog.MADE_AT.items())

@@ -34,7 +34,7 @@ def made(tmp_path, monkeypatch):
 
 
 def promote(lake, *options):
-    return CliRunner().invoke(app, ["promote", "--lake", lake, *options])
+    return CliRunner().invoke(app, ["promote", "--lake", lake, "--empty-ok", *options])
 
 
 def model_of_a_night(lake, **settings):
