@@ -81,11 +81,14 @@ def catalog(
     Example: `ser catalog --lake demo-lake --out warehouse.duckdb`
     """
     from ser_tasks.lake.catalog import write_catalog
+    from ser_tasks.lake.nights import has_nights
+    from ser_tasks.storage import open_store
 
     chosen = [queue.strip() for queue in (queues or "").split(",") if queue.strip()]
     if queues is not None and not chosen:
         raise ValueError("--queues names no queue: write them as billing,returns.")
-    typer.echo(f"Wrote {write_catalog(lake, out, chosen)}. Open it read-only, so that others can open it, too.")
+    written = write_catalog(lake, out, chosen, empty_parts=has_nights(open_store(lake)))  # nothing is written to a mistyped address
+    typer.echo(f"Wrote {written}. Open it read-only, so that others can open it, too.")
 
 
 @of_nights

@@ -16,7 +16,6 @@ from pathlib import Path
 import duckdb
 
 from ser_tasks.lake import sql_views, view_cache
-from ser_tasks.lake.nights import has_nights
 from ser_tasks.lake.queues import check
 from ser_tasks.lake.read_only import has_no_part, query, retried
 from ser_tasks.lake.s3_access import open_s3
@@ -82,15 +81,14 @@ def connect(
     return connection
 
 
-def write_catalog(lake: str, out: str | Path, queues: Collection[str] = ()) -> Path:
+def write_catalog(lake: str, out: str | Path, queues: Collection[str] = (), empty_parts: bool = True) -> Path:
     """Writes the views as a DuckDB file for BI tools and returns its absolute path; an older file is replaced atomically.
 
     The file holds no rows and no credentials: readers of a lake on S3 need httpfs and a secret of their own. Any number of
     processes may open it read-only, also while a night writes parts and while the file is replaced.
 
     DuckDB rejects a view whose pattern matches no file, so this writes an empty part of each table into the lake. Where the lake is
-    read-only, a table without parts stays empty in the file, and a warning names it. Where no night has written, so do all tables:
-    nothing is written to what may be a mistyped address.
+    read-only, or ``empty_parts`` is false, a table without parts stays empty in the file, and a warning names it.
 
     With ``queues``, the views show only recordings whose newest version is a call of one of these queues: not those of an unknown queue,
     nor in quarantine. Raises ValueError for a queue that no call has. The parts stay as readable as they are: sql/ANALYSTS.md, Rights.
@@ -108,7 +106,7 @@ def write_catalog(lake: str, out: str | Path, queues: Collection[str] = ()) -> P
                 sql_views.create(connection, sql_views.read_definitions())
                 sql_views.comment_on_columns(connection)
                 connection.commit()
-                refused = _write_empty_parts(lake) if has_nights(open_store(lake)) else "no night has written to the lake"
+                refused = _write_empty_parts(lake) if empty_parts else "no night has written to the lake"
                 for table in _read_from(connection, lake, queues=queues):
                     log.warning("%s has no parts yet and stays empty in %s: write the file again once it has (%s).", table, out, refused)
         finally:
