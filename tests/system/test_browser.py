@@ -538,6 +538,15 @@ def test_half_a_night_shows_what_is_done_and_later_the_rest(chromium, tmp_path):
 # Who can use them, and where
 
 
+def obstacles(page: Page, name: str, size: dict[str, int]) -> list[str]:
+    """What axe calls serious or critical on a page, and whether the page scrolls sideways."""
+    found = [f"{name} overflows"] if page.evaluate("document.documentElement.scrollWidth") > size["width"] else []
+    for each in Axe().run(page).response["violations"]:
+        if each["impact"] in ("serious", "critical"):
+            found += [f"{name}: {each['id']}: {node['html'][:160]}" for node in each["nodes"][:3]]
+    return found
+
+
 def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo):
     """axe finds nothing serious on any kind of page, on a desk, on a phone, and in the dark; what it calls minor is let be."""
     most = ["/", "/queues", "/queues/sales", "/lists/best-calls", "/calls", demo.opus, "/sql/totals"]
@@ -549,11 +558,7 @@ def test_pages_are_accessible_and_nothing_overflows_at_any_width(chromium, demo)
                 page.goto(path)
                 for size in sizes:
                     page.set_viewport_size(size)
-                    if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
-                        found.append(f"{path} overflows at {size['width']} px")
-                    for each in Axe().run(page).response["violations"]:
-                        if each["impact"] in ("serious", "critical"):
-                            found += [f"{path} {scheme} {size['width']}: {each['id']}: {node['html'][:160]}" for node in each["nodes"][:3]]
+                    found += obstacles(page, f"{path} {scheme} {size['width']}", size)
     assert not found, "\n".join(found)
 
 

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 
 from ser_tasks.calls.metadata import recording_id
 from ser_tasks.dashboard.app import create_app
@@ -12,7 +11,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.monitoring import access_log
 from ser_tasks.settings import Settings
 from tests.factories.lakes import write_calls
-from tests.system.test_browser import DESK, FLAC, PHONE, chromium, made_calls, served, sounds, tab_to, visiting, wait, watch
+from tests.system.test_browser import DESK, FLAC, PHONE, chromium, made_calls, obstacles, served, sounds, tab_to, visiting, wait, watch
 
 __all__ = ["chromium"]
 
@@ -155,11 +154,7 @@ def test_review_pages_are_accessible_and_fit_a_phone(chromium, site):
                 for size in (DESK, PHONE):
                     page.set_viewport_size(size)
                     picture(page, f"{name}-{scheme}-{size['width']}")
-                    if page.evaluate("document.documentElement.scrollWidth") > size["width"]:
-                        found.append(f"{path} overflows at {size['width']} px")
-                    for each in Axe().run(page).response["violations"]:
-                        if each["impact"] in ("serious", "critical"):
-                            found += [f"{path} {scheme} {size['width']}: {each['id']}: {node['html'][:160]}" for node in each["nodes"][:3]]
+                    found += obstacles(page, f"{path} {scheme} {size['width']}", size)
     assert not found, "\n".join(found)
 
 
