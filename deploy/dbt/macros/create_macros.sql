@@ -405,7 +405,7 @@ WITH sides AS (
     SELECT
         s.side,
         CASE WHEN by_queue AND s.from_date IS NOT NULL THEN c.queue END AS of_queue,
-        lower(concat_ws(' ', coalesce(c.language, '-'), coalesce(c.codec, '-'), c.sampling_rate_hz)) AS source,
+        audio_kind(c.codec, c.sampling_rate_hz, c.language) AS source,
         c.call_date,
         c.scored_speech_s AS seconds,
         c.scored_speech_s * (1 - c.share_unsure) AS sure_seconds,
