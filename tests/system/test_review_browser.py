@@ -106,6 +106,13 @@ def test_from_an_empty_queue_to_a_measured_precision_by_keyboard(chromium, site)
     assert ask(lake, "SELECT sum(judged_calls) FROM measured_precision WHERE list = 'all calls'") == [(6,)]
 
 
+def pause(page, player: str) -> None:
+    """Pauses, and waits until the server has answered the report of what was played."""
+    with page.expect_response("**/listened") as answered:
+        page.evaluate(f"{player}.pause()")
+    assert answered.value.status == 204
+
+
 def test_what_was_played_is_in_the_listening_log(chromium, site):
     address, lake = site
     with visiting(chromium, address) as page:
@@ -113,8 +120,7 @@ def test_what_was_played_is_in_the_listening_log(chromium, site):
         watch(page)
         page.evaluate("go(4, true)")
         sounds(page)
-        page.evaluate("audio.pause()")
-        page.wait_for_timeout(500)
+        pause(page, "audio")
     [entry] = [each for each in access_log.read(access_log.folder_of(lake, Settings())) if each.kind == "listened"]
     assert entry.call == CALL
     assert 3.5 <= float(entry.from_s) < float(entry.to_s) < 23.6
@@ -162,9 +168,9 @@ def test_what_is_played_on_the_first_page_is_in_the_listening_log_too(chromium, 
     address, lake = site
     with visiting(chromium, address) as page:
         page.goto("/")
+        page.evaluate("window.began = null; sound.addEventListener('playing', () => window.began ??= sound.currentTime)")
         page.locator(f'a.play[data-src*="{CALL}"]').first.click()
-        wait(page, "!sound.paused && sound.currentTime > 0.3")
-        page.evaluate("sound.pause()")
-        page.wait_for_timeout(500)
+        wait(page, "window.began !== null && sound.currentTime > window.began + 0.3")
+        pause(page, "sound")
     kinds = {each.kind for each in access_log.read(access_log.folder_of(lake, Settings())) if each.call == CALL}
     assert {"listening", "listened"} <= kinds
