@@ -551,20 +551,6 @@ TABLES: dict[str, pa.Schema] = {
     "review_samples": REVIEW_SAMPLES,
 }
 
-PARTITIONS: dict[str, tuple[str, ...]] = {
-    "recordings": ("day",),
-    "outcomes": ("day", "version"),
-    "segments": ("day", "version"),
-    "call_emotions": ("day", "version"),
-    "runs": ("day",),
-    "profiles": ("day",),
-    "deletions": ("day",),
-    "alerts": ("day",),
-    "reviews": ("day",),
-    "review_samples": ("day",),
-}
-"""Hive folders of each table, outermost first. ``day`` is a date, ``version`` is ``<model>.<policy>``."""
-
 
 def table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table of schema ``name``. A missing or an unknown column raises, so no column can be forgotten."""

@@ -3,8 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 
-from ser_tasks.lake import parts
-from ser_tasks.schemas import TABLES
+from ser_tasks.partitions import PARTITIONS
 from ser_tasks.storage import Store, open_store
 
 OF_NO_NIGHT = ("profiles", "alerts")
@@ -19,7 +18,8 @@ class NoNightsError(FileNotFoundError):
 
 def has_nights(store: Store) -> bool:
     """Whether the lake holds a part that a night writes. Reads no part, and lists as little as it can."""
-    return any(next(parts.keys(store, f"{table}/"), None) is not None for table in TABLES if table not in OF_NO_NIGHT)
+    tables = (table for table in PARTITIONS if table not in OF_NO_NIGHT)
+    return any(item.key.endswith(".parquet") for table in tables for item in store.list(f"{table}/"))
 
 
 def require_nights(lake: str) -> None:

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ser_tasks.lake import sql_views
-from ser_tasks.schemas import PARTITIONS, TABLES
+from ser_tasks.partitions import PARTITIONS
+from ser_tasks.schemas import TABLES
 from ser_tasks.storage import Store, StoredObject
 
 MERGED = sql_views.MERGED

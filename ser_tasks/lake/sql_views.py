@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from ser_tasks.lake.sql_text import identifier, literal
+from ser_tasks.partitions import PARTITIONS
 from ser_tasks.resources import resource
 
 SQL_FOLDER = resource("sql")
@@ -201,7 +202,7 @@ def comment_on_columns(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _no_rows(table: str) -> str:
-    from ser_tasks.schemas import PARTITIONS, TABLES
+    from ser_tasks.schemas import TABLES
 
     columns = [(field.name, duckdb_types()[field.type]) for field in TABLES[table]]
     columns += [(key, PARTITION_TYPES[key]) for key in PARTITIONS[table]]

@@ -7,6 +7,7 @@ import duckdb
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, parts
+from ser_tasks.partitions import PARTITIONS
 from ser_tasks.storage import open_store
 
 MODEL = "cnn_lstm-1-aaaa"
@@ -25,7 +26,7 @@ def row(table: str, **values: Any) -> dict[str, Any]:
 
 def write(lake: str, table: str, rows: list[dict], day: date = DAY, chunk: str = "c1", version: str = f"{MODEL}.{POLICY}") -> str:
     """Writes one part and returns its key."""
-    partitions = {"day": day, "version": version} if "version" in schemas.PARTITIONS[table] else {"day": day}
+    partitions = {"day": day, "version": version} if "version" in PARTITIONS[table] else {"day": day}
     key = f"{parts.folder(table, **partitions)}{chunk}.parquet"
     open_store(lake).write_bytes(key, parts.encode(table, schemas.table(table, rows)))
     return key
@@ -184,7 +185,7 @@ def write_calls(lake: str, calls: list[Call]) -> None:
     for call in calls:
         for table, rows in call.rows.items():
             if rows:
-                version = call.version if "version" in schemas.PARTITIONS[table] else ""
+                version = call.version if "version" in PARTITIONS[table] else ""
                 grouped.setdefault((table, call.day, call.chunk, version), []).extend(rows)
     for (table, day, chunk, version), rows in grouped.items():
         write(lake, table, rows, day, chunk, version)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ser_tasks import schemas
 from ser_tasks.lake import parts
 from ser_tasks.lake.sql_views import duckdb_types
+from ser_tasks.partitions import PARTITIONS
 
 FIRST_DAY = date(2021, 11, 20)
 VERSION = "cnn_tcn-1-aaaa.customers_only"
@@ -178,7 +179,7 @@ def write_parts(
     ends = [*(np.flatnonzero(np.diff(place)) + 1).tolist(), len(made)]
     first = 0
     for end in ends:
-        partitions = {"day": days[first].as_py()} | ({"version": version} if "version" in schemas.PARTITIONS[table] else {})
+        partitions = {"day": days[first].as_py()} | ({"version": version} if "version" in PARTITIONS[table] else {})
         folder = lake / parts.folder(table, **partitions)
         folder.mkdir(parents=True, exist_ok=True)
         pq.write_table(made.slice(first, end - first), folder / f"{names[first].as_py()}.parquet", compression="zstd")

@@ -13,6 +13,7 @@ import pytest
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, read_only, s3_access, sql_views
+from ser_tasks.partitions import PARTITIONS
 from ser_tasks.storage import open_store
 from tests.factories.lakes import DAY, MODEL, NIGHT, POLICY, Call, angry, good_calls, segment, worse, write, write_calls, write_good_lake
 
@@ -72,7 +73,7 @@ def test_columns_have_the_types_of_the_schemas(tmp_path):
         connection = catalog.connect(str(tmp_path / lake))
         for table, schema in schemas.TABLES.items():
             found = read_only.query(connection, f"FROM {table}").schema
-            expected = [*schema, *(pa.field(key, {"day": pa.date32(), "version": pa.string()}[key]) for key in schemas.PARTITIONS[table])]
+            expected = [*schema, *(pa.field(key, {"day": pa.date32(), "version": pa.string()}[key]) for key in PARTITIONS[table])]
             expected += [pa.field("label", pa.string())] if table == "segments" else []
             assert [(field.name, field.type) for field in found] == [(field.name, field.type) for field in expected]
 

@@ -46,6 +46,16 @@ def ask(lake, *arguments, piped=None, code=0):
 # What is asked
 
 
+def test_an_answer_waits_for_no_heavy_import(lake):
+    """Those that DuckDB itself does without; the views are known from the answer before."""
+    heavy = ["torch", "prefect", "pandas", "librosa", "boto3", "pyarrow"]
+    ask_it = f"app(['sql', '--lake', {lake!r}, 'FROM calls'], standalone_mode=False)"
+    code = f"import sys; from flows.cli import app; {ask_it}; print([name for name in {heavy} if name in sys.modules])"
+    ask(lake, "FROM calls")
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.endswith("\n[]\n")
+
+
 def test_a_query_is_an_argument_a_file_or_piped_in(lake, tmp_path):
     sql = "SELECT call_id FROM escalations"
     (tmp_path / "query.sql").write_text(f"-- ä comment\n{sql};\n", encoding="utf-8-sig")

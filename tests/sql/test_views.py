@@ -8,6 +8,7 @@ import pytest
 from ser_tasks import schemas
 from ser_tasks.calls.policy import POLICIES
 from ser_tasks.lake import catalog, read_only, sql_views
+from ser_tasks.partitions import PARTITIONS
 from tests.factories.lakes import (
     DAY,
     MODEL,
@@ -52,7 +53,7 @@ def test_every_file_is_a_view_of_its_own_in_a_known_folder():
 
 def test_staging_has_every_column_of_its_table(good):
     for table, schema in schemas.TABLES.items():
-        expected = schema.names + list(schemas.PARTITIONS[table])
+        expected = schema.names + list(PARTITIONS[table])
         expected += ["label"] if table == "segments" else []
         assert good.table(table).columns == expected
         if table not in ("runs", "profiles", "deletions", "alerts", "reviews", "review_samples"):
