@@ -227,7 +227,7 @@ def _segments(segments: pd.DataFrame) -> dict[str, Any]:
 
 
 def _sets(segments: pd.DataFrame) -> dict[str, float | None]:
-    """Among sure segments, the share whose set lacks the truth; those with one emotion in their set, and the share of these that is wrong."""
+    """The share of sure segments whose set lacks the truth, of segments with one emotion in their set, and of these with a wrong one."""
     inside = _inside(segments)
     if inside is None:
         return dict.fromkeys(("missed_where_sure", "one_emotion", "wrong_of_one"))

@@ -323,9 +323,9 @@ def _more_calibration(bundle: Bundle) -> str:
             source = "what\n  corpora unlike the training data were measured to ask for, and less than unseen speakers here do"
         lines.append(
             f"- emotion_set: the emotions of a probability of {lowest:.3f} or more, at equal base rates: {source}.\n"
-            f"  Stated coverage: of speech unlike the training data, the set holds the true emotion in {bundle.set_coverage:.0%} of segments, all\n"
-            "  emotions alike; of speech like it, in more (below). Of one emotion it may be less, and where the model\n"
-            "  is no better than chance (see deploy/docs/MODEL.md)"
+            f"  Stated coverage: of speech unlike the training data, the set holds the true emotion in {bundle.set_coverage:.0%} of\n"
+            "  segments, all emotions alike; of speech like it, in more (below). Of one emotion it may be less, and where the\n"
+            "  model is no better than chance (see deploy/docs/MODEL.md)"
         )
     if bundle.priors:
         shares = ", ".join(f"{label} {share:g}" for label, share in bundle.priors.items())

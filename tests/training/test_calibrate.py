@@ -84,7 +84,8 @@ def test_the_worst_group_decides_and_few_segments_are_all_covered():
 
 def test_how_useful_sets_are_by_hand():
     """Sets {a}, {a, b}, {b} and, of three or none, two that say nothing."""
-    probabilities = np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    rows = [0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1], [0.25, 0.25, 0.25, 0.25]
+    probabilities = np.array(rows)
     weights = np.array([1.0, 2.0, 1.0, 3.0, 1.0])
     found = set_scores(probabilities, np.array([0, 1, 0, 3, 0]), weights, 0.3)
     assert found == {"coverage": 0.375, "one_emotion": 0.25, "one_wrong": 0.5, "sure": 0.5, "sure_missed": 0.25}
