@@ -124,9 +124,9 @@ SEGMENTS = _schema(
     (
         "emotion_set",
         pa.string(),
-        "emotions that the segment may hold, the most probable first, as anger,happiness (a raised voice): of segments of each emotion, "
-        "the share that the model card states have it here. Empty: unlike any. Null where none is scored, with models without sets, and in "
-        "older parts",
+        "emotions that the segment may hold, the most probable first, as anger,happiness (a raised voice): the true one is among them in "
+        "the share of segments that the model card states, all emotions alike. Empty: unlike any. Null where none is scored, with models "
+        "without sets, and in older parts",
     ),
     (
         "anger_score",

@@ -220,19 +220,37 @@ def _segments(segments: pd.DataFrame) -> dict[str, Any]:
         "coverage": _mean(~told["unsure"].astype(bool)),
         "wrong_where_sure": _mean(sure["emotion"] != sure["true_emotion"]),
         "set_coverage": _set_coverage(told),
+        **_sets(told),
         "ua": ua(told["true_emotion"], told["emotion"]) if len(told) else None,
         "auc_anger": auc(told["true_emotion"] == "anger", told[anger]) if len(told) and told[anger].notna().all() else None,
     }
 
 
+def _sets(segments: pd.DataFrame) -> dict[str, float | None]:
+    """The share of sure segments whose set lacks the truth, of segments with one emotion in their set, and of these with a wrong one."""
+    inside = _inside(segments)
+    if inside is None:
+        return dict.fromkeys(("missed_where_sure", "one_emotion", "wrong_of_one"))
+    one = ~segments["emotion_set"].fillna("").isin([""]) & ~segments["emotion_set"].fillna("").str.contains(",")
+    sure = ~segments["unsure"].astype(bool)
+    return {"missed_where_sure": _mean(~inside[sure]), "one_emotion": _mean(one), "wrong_of_one": _mean(~inside[one])}
+
+
 def _set_coverage(segments: pd.DataFrame) -> dict[str, float | None] | None:
     """Share of segments whose set has their true emotion, in all and by emotion; None with models without sets."""
+    inside = _inside(segments)
+    if inside is None:
+        return None
+    groups = {str(name): own for name, own in inside.groupby(segments["true_emotion"])}
+    return {"all": _mean(inside)} | {name: _mean(own) for name, own in groups.items()}
+
+
+def _inside(segments: pd.DataFrame) -> pd.Series | None:
+    """Whether each segment's set has its true emotion; None with models without sets."""
     if "emotion_set" not in segments or segments["emotion_set"].isna().all():
         return None
     pairs = zip(segments["true_emotion"], segments["emotion_set"].fillna(""), strict=True)
-    inside = pd.Series([emotion in emotions.split(",") for emotion, emotions in pairs], segments.index)
-    groups = {str(name): own for name, own in inside.groupby(segments["true_emotion"])}
-    return {"all": _mean(inside)} | {name: _mean(own) for name, own in groups.items()}
+    return pd.Series([emotion in emotions.split(",") for emotion, emotions in pairs], segments.index, dtype=bool)
 
 
 def _by_length(calls: pd.DataFrame) -> list[dict[str, Any]]:

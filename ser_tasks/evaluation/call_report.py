@@ -133,10 +133,12 @@ def _coverage(metrics: dict[str, Any]) -> str:
     for name, group in metrics["groups"].items():
         segments = group["segments"]
         sets = segments["set_coverage"]
-        figures = [_percent(segments["coverage"]), _percent(segments["wrong_where_sure"]), _percent(sets and sets["all"])]
+        figures = [_percent(segments["coverage"]), _percent(segments["wrong_where_sure"]), _percent(segments["missed_where_sure"])]
+        figures += [_percent(sets and sets["all"]), _percent(segments["one_emotion"]), _percent(segments["wrong_of_one"])]
         more = [_figure(segments["ua"]), _figure(segments["auc_anger"])]
         rows.append([markdown_text(name), str(segments["segments"]), *figures, *more, _percent(segments["without_a_voice"])])
-    header = ["calls of", "segments", "sure", "wrong where sure", "truth in its set", "UA", "AUC anger", "segments without the customer"]
+    header = ["calls of", "segments", "sure", "wrong where sure", "set lacks the truth where sure", "truth in its set"]
+    header += ["one emotion in its set", "wrong of these", "UA", "AUC anger", "segments without the customer"]
     return "Scored segments of customers against the clip that was played.\n\n" + markdown_table(header, rows)
 
 

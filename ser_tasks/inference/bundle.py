@@ -129,7 +129,7 @@ class Bundle:
     set_thresholds: dict[str, float] = field(default_factory=dict)
     """Lowest probability, at equal base rates, with which each label is in a segment's set of emotions. Empty: there are no sets."""
     set_coverage: float | None = None
-    """Share of segments of each emotion, 0 to 1, whose set holds it, on speakers outside the training side."""
+    """Least share of segments, 0 to 1, whose set holds the true emotion, all emotions alike, on corpora outside the training side."""
     base_rate_errors: dict[str, float] = field(default_factory=dict)
     """By how much estimated base rates miss the true share of each label, 0 to 1, as measured on corpora never heard. One that is missing
     is that of ser_tasks.inference.base_rates."""

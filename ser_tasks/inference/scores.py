@@ -98,8 +98,8 @@ def strongest(logits: NDArray[np.float64], seconds: NDArray[np.float64], start_s
 def emotion_sets(probabilities: NDArray[np.float64], thresholds: Mapping[str, float], labels: Sequence[str]) -> list[tuple[str, ...]]:
     """The emotions that each segment may hold, the most probable first: those whose probability reaches their threshold.
 
-    A label-conditional conformal set (Vovk, 2012; Sadinle, Lei and Wasserman, 2019): of segments of each emotion, the stated share have it
-    in their set.
+    A conformal set (Sadinle, Lei and Wasserman, 2019): of segments of all emotions alike, the stated share or more have the true one in
+    their set.
     """
     lowest = np.array([thresholds[label] for label in labels])
     return [tuple(labels[index] for index in np.argsort(-row, kind="stable") if row[index] >= lowest[index]) for row in probabilities]

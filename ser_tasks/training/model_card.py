@@ -8,7 +8,7 @@ from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.models import MODELS
-from ser_tasks.training.calibrate import CAUTION, FOREIGN_TEMPERATURE, SET_CAUTION
+from ser_tasks.training.calibrate import CAUTION, FOREIGN_SET_THRESHOLD, FOREIGN_TEMPERATURE
 from ser_tasks.training.cross_validation import LINE_NEUTRAL
 from ser_tasks.training.pooled_states import COPY_SNR_DB
 from ser_tasks.training.trainer import is_pooled
@@ -303,7 +303,7 @@ def _calibration(bundle: Bundle) -> str:
     return (
         f"Fitted {source},\nwith equal weights for all emotions of a speaker. Logits are divided by {bundle.temperature:.3f}.\n"
         f"A segment is unsure if its highest probability is below {bundle.unsure_below:.3f},\n"
-        f"{_threshold_rule(bundle)}{each}.\n{_more_calibration(bundle)}"
+        f"{_threshold_rule(bundle)}{each}.\n{_more_calibration(bundle)}{_sets(bundle)}"
         f"Scores on the same clips after calibration:\n\n{_table(_unseen(bundle.scores['calibration']))}"
     )
 
@@ -314,14 +314,18 @@ def _more_calibration(bundle: Bundle) -> str:
         if found := bundle.calibrations.get(name):
             lines.append(f"- {what}: expit({found.slope:.3f} logit {found.intercept:+.3f}), AUC {found.auc:.3f} on these clips")
     if bundle.set_thresholds and bundle.set_coverage:
-        source = " of unseen corpora"
-        if not bundle.scores.get("unheard_corpora"):
-            source = f"; on unseen speakers here, {SET_CAUTION:g} times fewer were left out"
-        thresholds = ", ".join(f"{label} {lowest:.3f}" for label, lowest in bundle.set_thresholds.items())
+        lowest = max(bundle.set_thresholds.values())
+        if bundle.scores.get("unheard_corpora"):
+            source = "the lowest\n  that an unseen corpus from the cross-validation asks for"
+        elif lowest < FOREIGN_SET_THRESHOLD:
+            source = "what the\n  worst condition of unseen speakers asks for"
+        else:
+            source = "what\n  corpora unlike the training data were measured to ask for, and less than unseen speakers here do"
         lines.append(
-            f"- emotion_set: an emotion is in the set from these probabilities on: {thresholds}.\n"
-            f"  Stated coverage: {bundle.set_coverage:.0%} of the clips of each emotion{source}.\n"
-            "  It is no promise: corpora unlike these got less (see deploy/docs/MODEL.md)"
+            f"- emotion_set: the emotions of a probability of {lowest:.3f} or more, at equal base rates: {source}.\n"
+            f"  Stated coverage: of speech unlike the training data, the set holds the true emotion in {bundle.set_coverage:.0%} of\n"
+            "  segments, all emotions alike; of speech like it, in more (below). Of one emotion it may be less, and where the\n"
+            "  model is no better than chance (see deploy/docs/MODEL.md)"
         )
     if bundle.priors:
         shares = ", ".join(f"{label} {share:g}" for label, share in bundle.priors.items())
@@ -329,6 +333,19 @@ def _more_calibration(bundle: Bundle) -> str:
             f"- base rates: {shares}, an assumption about calls that `SER_PRIORS` replaces; all scores of this card are at equal rates"
         )
     return "\n" + "\n".join(lines) + "\n\n" if lines else ""
+
+
+def _sets(bundle: Bundle) -> str:
+    if not (measured := bundle.scores.get("sets")):
+        return ""
+    names = ("coverage", "one_emotion", "one_wrong", "sure", "sure_missed")
+    rows = [
+        [name.replace("unheard", "unseen"), *("none" if row[each] is None else f"{row[each]:.2f}" for each in names)]
+        for name, row in measured.items()
+    ]
+    header = ["sets, by their line", "hold the truth", "one emotion", "wrong of these", "say something", "lack the truth of these"]
+    others = "; each unseen corpus by the threshold of the others" if len(measured) > 1 else ""
+    return f"Sets on these clips{others}:\n\n{markdown_table(header, rows)}\n\n"
 
 
 def _unseen(scores: Scores) -> Scores:

@@ -27,15 +27,15 @@ from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import (
     ANGRY_CALLS,
     CAUTION,
-    COVERAGES,
+    FOREIGN_SET_THRESHOLD,
     FOREIGN_TEMPERATURE,
-    SET_CAUTION,
-    best_coverage,
+    SET_COVERAGE,
     best_temperature,
     cautious,
     made_up_calls,
     platt,
-    set_thresholds,
+    set_scores,
+    set_threshold,
     threshold,
 )
 from ser_tasks.training.cross_validation import ON_LINE, Folding, cross_validate
@@ -165,6 +165,7 @@ def _cross_validation_scores(validation: Validation, bundle: Bundle) -> dict[str
             name: _rounded(measure(recalibrated(rows, bundle), labels, target_error))
             for name, rows in zip(("unheard speakers", "unheard corpora"), passes, strict=False)
         },
+        "sets": sets_measured(bundle, passes),
     }
     on_line = (validation.rows["condition"] == ON_LINE).any()
     if on_line:
@@ -267,17 +268,35 @@ def _score_calibrations(
 
 
 def with_sets(bundle: Bundle, rows: pd.DataFrame, by_corpus: bool) -> Bundle:
-    """The calibrated bundle with thresholds of sets of emotions from rows of unseen speakers or, ``by_corpus``, of unseen corpora.
+    """The calibrated bundle with the threshold of its sets of emotions, from rows of unseen speakers or, ``by_corpus``, of unseen corpora.
 
-    Those from speakers of one corpus leave out ``SET_CAUTION`` times less there than the stated coverage does.
+    It is that of the worst of the corpora or, with one corpus, of its worst condition, and then ``FOREIGN_SET_THRESHOLD`` at most.
     """
     truth = rows["emotion"].map(list(bundle.labels).index).to_numpy()
-    groups = (rows["corpus"] if by_corpus else speaker_ids(rows)).to_numpy()
-    weights, probabilities = even_weights(groups, truth), softmax(_logits(rows, bundle) / bundle.temperature, axis=1)
-    coverage = best_coverage(probabilities, truth, weights, groups) if by_corpus else COVERAGES[0]
-    reached = coverage if by_corpus else 1 - (1 - coverage) / SET_CAUTION
-    thresholds = set_thresholds(probabilities, truth, weights, reached).round(4).tolist()
-    return replace(bundle, set_coverage=coverage, set_thresholds=dict(zip(bundle.labels, thresholds, strict=True)))
+    groups = rows["corpus" if by_corpus else "condition"].to_numpy()
+    weights = even_weights((groups if by_corpus else speaker_ids(rows).to_numpy()), truth)
+    probabilities = softmax(_logits(rows, bundle) / bundle.temperature, axis=1)
+    lowest = set_threshold(probabilities, truth, weights, groups, SET_COVERAGE)
+    lowest = round(lowest if by_corpus else min(lowest, FOREIGN_SET_THRESHOLD), 4)
+    return replace(bundle, set_coverage=SET_COVERAGE, set_thresholds=dict.fromkeys(bundle.labels, lowest))
+
+
+def sets_measured(bundle: Bundle, passes: list[pd.DataFrame]) -> dict[str, dict[str, float | None]]:
+    """``set_scores`` of unseen speakers with the bundle's threshold and, by name, of unseen corpora with that of the other corpora."""
+    measured, lowest = {}, max(bundle.set_thresholds.values())
+    for rows, by_corpus in zip(passes, (False, True), strict=False):
+        truth = rows["emotion"].map(list(bundle.labels).index).to_numpy()
+        corpora = rows["corpus"].to_numpy()
+        weights = even_weights(corpora if by_corpus else speaker_ids(rows).to_numpy(), truth)
+        probabilities = softmax(_logits(rows, bundle) / bundle.temperature, axis=1)
+        if not by_corpus:
+            measured["unheard speakers"] = set_scores(probabilities, truth, weights, lowest)
+            continue
+        for corpus in np.unique(corpora):
+            own, others = corpora == corpus, corpora != corpus
+            of_others = set_threshold(probabilities[others], truth[others], weights[others], corpora[others], SET_COVERAGE)
+            measured[str(corpus)] = set_scores(probabilities[own], truth[own], weights[own], of_others)
+    return measured
 
 
 def _logits(rows: pd.DataFrame, bundle: Bundle) -> np.ndarray:

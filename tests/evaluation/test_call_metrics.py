@@ -136,6 +136,7 @@ def test_a_lake_that_is_right_scores_so(tables):
     assert (segments["segments"], segments["coverage"], segments["without_a_voice"]) == (120, 0.75, 0)
     assert segments["wrong_where_sure"] == pytest.approx(15 / 90) and segments["auc_anger"] == 1
     assert segments["set_coverage"] == pytest.approx({"all": 0.75, "anger": 1, "happiness": 0, "neutral": 1})
+    assert (segments["missed_where_sure"], segments["one_emotion"], segments["wrong_of_one"]) == (0, 0.5, 0.5)
 
 
 def test_the_newest_columns_are_measured_where_the_lake_has_them(tables):

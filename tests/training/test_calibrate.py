@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit, logit
 
 from ser_tasks.inference.scores import Platt
-from ser_tasks.training.calibrate import best_coverage, cautious, made_up_calls, platt, set_thresholds
+from ser_tasks.training.calibrate import cautious, made_up_calls, platt, set_scores, set_threshold
 
 
 def test_platt_finds_slope_and_intercept_and_the_ranking():
@@ -53,32 +53,40 @@ def test_one_made_up_call_in_ten_is_angry_and_they_are_of_one_speaker():
     assert len(made_up_calls(logits, np.zeros(180, bool), neutral, speakers)[0]) == 0
 
 
+def made_up_probabilities(rng, truth, separation, classes=3):
+    scores = rng.normal(0, 1, (len(truth), classes)) + separation * np.eye(classes)[truth]
+    return np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+
+
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
-def test_sets_cover_each_emotion_of_other_segments(coverage):
+def test_sets_cover_the_stated_share_of_other_segments(coverage):
     rng = np.random.default_rng(2)
     truth = rng.choice(3, 30_000, p=[0.8, 0.15, 0.05])
-    scores = rng.normal(0, 1, (30_000, 3)) + 1.5 * np.eye(3)[truth]
-    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    probabilities = made_up_probabilities(rng, truth, 1.5)
     fitted, held_out = slice(0, 15_000), slice(15_000, None)
-    thresholds = set_thresholds(probabilities[fitted], truth[fitted], np.ones(15_000), coverage)
-    for label in range(3):
-        own = probabilities[held_out][truth[held_out] == label, label]
-        assert (own >= thresholds[label]).mean() == pytest.approx(coverage, abs=0.03)
+    weights = 1 / np.bincount(truth)[truth]
+    lowest = set_threshold(probabilities[fitted], truth[fitted], weights[fitted], np.zeros(15_000), coverage)
+    of_others = set_scores(probabilities[held_out], truth[held_out], weights[held_out], lowest)
+    assert of_others["coverage"] == pytest.approx(coverage, abs=0.01)
 
 
-def test_a_class_without_segments_is_in_every_set_and_few_segments_are_all_covered():
-    probabilities = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.7, 0.1]])
-    np.testing.assert_allclose(set_thresholds(probabilities, np.array([0, 0, 1]), np.ones(3), 0.9), [0.5, 0.7, 0.0])
-
-
-def test_coverage_is_lowered_until_half_of_the_segments_are_sure():
+def test_the_worst_group_decides_and_few_segments_are_all_covered():
     rng = np.random.default_rng(3)
-    truth, groups = rng.integers(0, 4, 8000), np.repeat(np.arange(4), 2000)
+    truth, groups = rng.integers(0, 3, 20_000), np.repeat(["easy", "hard"], 10_000)
+    probabilities = np.concatenate([made_up_probabilities(rng, truth[:10_000], 4.0), made_up_probabilities(rng, truth[10_000:], 0.8)])
+    lowest = set_threshold(probabilities, truth, np.ones(20_000), groups, 0.8)
+    hard, easy = groups == "hard", groups == "easy"
+    assert lowest == set_threshold(probabilities[hard], truth[hard], np.ones(10_000), groups[hard], 0.8)
+    assert lowest < set_threshold(probabilities[easy], truth[easy], np.ones(10_000), groups[easy], 0.8)
+    few = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1], [0.2, 0.7, 0.1]])
+    assert set_threshold(few, np.array([0, 0, 1]), np.ones(3), np.zeros(3), 0.9) == 0.5
 
-    def probabilities(separation: float) -> np.ndarray:
-        scores = rng.normal(0, 1, (8000, 4)) + separation * np.eye(4)[truth]
-        raised: np.ndarray = np.exp(2 * scores)
-        return raised / raised.sum(axis=1, keepdims=True)
 
-    found = [best_coverage(probabilities(separation), truth, np.ones(8000), groups) for separation in (0.0, 1.4, 4.0)]
-    assert found[0] == 0.9 and found[1] < 0.9 and found[2] == 0.9
+def test_how_useful_sets_are_by_hand():
+    """Sets {a}, {a, b}, {b} and, of three or none, two that say nothing."""
+    rows = [0.7, 0.1, 0.1, 0.1], [0.4, 0.4, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1], [0.25, 0.25, 0.25, 0.25]
+    probabilities = np.array(rows)
+    weights = np.array([1.0, 2.0, 1.0, 3.0, 1.0])
+    found = set_scores(probabilities, np.array([0, 1, 0, 3, 0]), weights, 0.3)
+    assert found == {"coverage": 0.375, "one_emotion": 0.25, "one_wrong": 0.5, "sure": 0.5, "sure_missed": 0.25}
+    assert set_scores(probabilities[:1], np.array([0]), weights[:1], 0.9)["one_wrong"] is None

@@ -10,6 +10,7 @@ from rich.progress import Progress
 from ser_tasks.datasets import read_corpora, speaker_ids
 from ser_tasks.evaluation.evaluate import babblers
 from ser_tasks.evaluation.plan import Plan
+from ser_tasks.training.calibrate import FOREIGN_SET_THRESHOLD
 from ser_tasks.training.pooled_states import copies_of, own_clips, states_under
 from ser_tasks.training.recipe import recipe_of
 from ser_tasks.training.train import train_bundle
@@ -59,11 +60,13 @@ def test_a_cross_validated_bundle_is_calibrated_and_scored_by_its_line(tmp_path)
     training = train_bundle([corpus], spec, tmp_path / "out", Plan(cache=tmp_path / "cache"), folds=2, conditions=["GSM"])
     bundle, rows = training.bundle, training.rows
     assert {"anger", "arousal"} <= bundle.calibrations.keys() and set(bundle.set_thresholds) == set(LABELS)
-    assert bundle.priors == dict(priors) and bundle.set_coverage == 0.9
+    assert bundle.priors == dict(priors) and bundle.set_coverage == 0.8
+    assert len(set(bundle.set_thresholds.values())) == 1 and max(bundle.set_thresholds.values()) <= FOREIGN_SET_THRESHOLD
+    assert bundle.scores["sets"]["unheard speakers"]["coverage"] >= 0.8
     assert rows.groupby("condition").size().nunique() == 1
     assert set(rows["condition"]) == {"mu-law", "GSM", "mu-law, by its line"}
     assert isinstance(rows, pd.DataFrame) and bundle.scores["test_on_line"]["all"]["ua"] > 0.9
-    for words in ("1 copies of it were", "in noise and in babble", "emotion_set", "--priors anger=0.1"):
+    for words in ("1 copies of it were", "in noise and in babble", "emotion_set", "Sets on these clips", "--priors anger=0.1"):
         assert words in bundle.card
     with pytest.raises(ValueError, match="Condition 'phone' is unknown"):
         train_bundle([corpus], spec, tmp_path / "other", Plan(cache=tmp_path / "cache"), folds=2, conditions=["phone"])
