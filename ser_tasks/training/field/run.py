@@ -71,9 +71,10 @@ def field(
     table = pd.DataFrame()
     missing: dict[str, str] = {}
     for position, each in enumerate(planned):
-        _run_row(each, corpora, plan, f"{each.row.name} ({position + 1} of {len(planned)})")
         missing |= each.missing
-        table = _write(planned[: position + 1], corpora, out, plan, missing)
+        for system in {work.system: None for work in each.works} or [None]:
+            _run_system(system, each, plan, f"{each.row.name} ({position + 1} of {len(planned)})")
+            table = _write(planned[: position + 1], corpora, out, plan, missing)
     return table
 
 
@@ -106,34 +107,38 @@ def _plan_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, pla
     return Planned(row, works, missing)
 
 
-def _run_row(planned: Planned, corpora: dict[str, pd.DataFrame], plan: Plan, title: str) -> None:
-    pending = list({work.file: work for work in planned.works if not work.file.exists()}.values())
+def _run_system(system: System | None, planned: Planned, plan: Plan, title: str) -> None:
+    pending = list({work.file: work for work in planned.works if work.system == system and not work.file.exists()}.values())
     if not pending:
         return
     with TerminalProgress() as progress:
-        for system in {work.system: None for work in pending}:
-            for name, clips in corpora.items():
-                if any(work.system == system and work.clips["corpus"].iloc[0] == name for work in pending):
-                    prepare_features(system, clips, plan, progress)
+        for work in {work.clips["corpus"].iloc[0]: work for work in pending}.values():
+            prepare_features(work.system, work.clips, plan, progress)
         map_parallel(run_fold, pending, plan.workers, progress, title)
 
 
 def _write(planned: list[Planned], corpora: dict[str, pd.DataFrame], out: Path, plan: Plan, missing: dict[str, str]) -> pd.DataFrame:
-    """The table and report of the rows that are finished."""
+    """The table and report of the systems whose folds on a corpus are all finished."""
     read: dict[Path, pd.DataFrame] = {}
     tested, systems = [], {}
     for each in planned:
-        for work in each.works:
+        for work in _finished(each.works):
             systems[work.system.name] = work.system
             if work.file not in read:
                 read[work.file] = pd.read_parquet(work.file)
             tested.append(read[work.file].assign(row=each.row.name))
-    rows = pd.concat(tested, ignore_index=True) if tested else pd.DataFrame(columns=["row", "system", "corpus", "scoring_s"])
+    rows = pd.concat(tested, ignore_index=True) if tested else pd.DataFrame(columns=["row", "system", "corpus", "scoring_s", "fold_cpu_s"])
     clips = next(iter(corpora.values()))
     costs = [cost_of(system, clips, rows, out / "folds", plan) for system in systems.values()]
     table = field_table(rows, pd.DataFrame(costs, columns=["system", "parameters", "audio_h_per_h"]))
     write_field_report(table, rows, [each.row for each in planned], missing, out)
     return table
+
+
+def _finished(works: list[FoldWork]) -> list[FoldWork]:
+    """Folds of systems and corpora of which none is pending."""
+    pending = {(work.system, work.clips["corpus"].iloc[0]) for work in works if not work.file.exists()}
+    return [work for work in works if (work.system, work.clips["corpus"].iloc[0]) not in pending]
 
 
 def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Path, plan: Plan) -> dict[str, object]:

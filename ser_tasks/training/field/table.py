@@ -34,9 +34,11 @@ COLUMNS = {
     "why_not": "string",
     "parameters": "Int64",
     "audio_h_per_h": "float64",
+    "cpu_s": "float64",
 }
 """Of the table. UA and WA are 0 to 1; ``honest_low`` and ``honest_high`` are the 95 % interval of the honest UA over speakers; ``flattery``
-is the leaky UA less the honest; ``audio_h_per_h`` is audio-hours per CPU hour of one core."""
+is the leaky UA less the honest; ``audio_h_per_h`` is audio-hours per CPU hour of one core; ``cpu_s`` is the CPU
+time of all folds, without features."""
 
 
 def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
@@ -48,6 +50,7 @@ def field_table(rows: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
         row = ROWS[name]
         line: dict[str, Any] = {"row": name, "system": system, "corpus": corpus} | _scores(group)
         line |= {column: cost.at[system, column] for column in ("parameters", "audio_h_per_h")}
+        line["cpu_s"] = float(group.groupby(["protocol", "fold"])["fold_cpu_s"].first().sum())
         published = published_of(row, system, corpus)
         line |= {"published": published.figure, "published_metric": published.metric} if published else {}
         lines.append(line | {"why_not": why_not(row, published, line)})
