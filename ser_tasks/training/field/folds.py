@@ -16,6 +16,7 @@ from ser_tasks.datasets import emotions_of, read_corpora, refuse_leaks, speaker_
 from ser_tasks.datasets.leaks import named_corpus
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.models import MODELS
+from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
@@ -226,7 +227,8 @@ def _by_states(work: FoldWork) -> Tested:
         clips = clips.assign(side=side)
     with Progress(disable=True) as silent:
         pool = prepare(clips, spec, replace(work.plan, workers=1), silent)
-    bundle, _ = learn(clips, pool, spec, work.plan)
+    names = {emotion: name for name, emotion in stand_ins(clips).items()}
+    bundle, _ = learn(clips.assign(emotion=clips["emotion"].map(names)), pool, spec, work.plan)
     test = np.flatnonzero((clips["side"] == "test").to_numpy())
     assert pool.states is not None
     predicted = logits_of_states(bundle, pool.states[0, test]).argmax(axis=1)
@@ -234,8 +236,20 @@ def _by_states(work: FoldWork) -> Tested:
 
 
 def spec_for(system: System, clips: pd.DataFrame) -> ModelSpec:
-    """The specification of a network, for all emotions of the clips."""
-    return ModelSpec(system.learner, emotions_of(clips), recipe_for(system), system.learner)
+    """The specification of a network, for all emotions of the clips; those beyond the taxonomy by their stand-ins."""
+    return ModelSpec(system.learner, tuple(stand_ins(clips)), recipe_for(system), system.learner)
+
+
+def stand_ins(clips: pd.DataFrame) -> dict[str, str]:
+    """The clips' emotions by the name that a specification takes for each: its own, or of one beyond the taxonomy an unused one.
+
+    Raises ``ValueError`` where there are more emotions than the taxonomy has names.
+    """
+    emotions = emotions_of(clips)
+    if len(emotions) > len(EMOTIONS):
+        raise ValueError(f"{clips['corpus'].iloc[0]} has {len(emotions)} emotions: networks are trained on {len(EMOTIONS)} at most.")
+    unused = iter([emotion for emotion in EMOTIONS if emotion not in emotions])
+    return {emotion if emotion in EMOTIONS else next(unused): emotion for emotion in emotions}
 
 
 def recipe_for(system: System) -> Recipe:
