@@ -102,6 +102,8 @@ class FieldRow:
     """What leaked in the paper's own protocol."""
     differs: str = ""
     """What differs from the paper in the twin, which is why its figure may be another."""
+    evidence: str = ""
+    """What was measured of these differences; empty: nothing."""
     waits: str = ""
     """Why nothing is run, or what a system of the row waits for."""
     protocols: tuple[str, ...] = ("leaky", "honest")

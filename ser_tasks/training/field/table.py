@@ -11,6 +11,7 @@ from ser_tasks.training.field.rows import ROWS, FieldRow, Published
 
 RESAMPLES = 1000
 """Of the speakers, for the 95 % interval (percentile bootstrap)."""
+UNTESTED = "how much each of these takes was not tested"
 FAIR = 0.05
 """A twin within this of the published figure needs no reason."""
 COLUMNS = {
@@ -113,4 +114,6 @@ def why_not(row: FieldRow, published: Published | None, line: dict[str, Any]) ->
     if published is None or not isinstance(twin, float) or abs(twin - published.figure) <= FAIR:
         return None
     gap = f"{100 * (twin - published.figure):+.0f} points"
-    return f"{gap}: {row.differs}"
+    if twin > published.figure:
+        return f"{gap}: better than published, although it is {row.differs}"
+    return f"{gap}: {row.differs}; {row.evidence or UNTESTED}"
