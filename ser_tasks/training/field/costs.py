@@ -6,8 +6,8 @@ from ser_tasks.training.field.folds import FoldWork
 from ser_tasks.training.field.rows import System
 
 EPOCH_MS = {
-    "mean_cnn": 0.3,
-    "two_way_dense": 0.4,
+    "mean_cnn": 0.5,
+    "two_way_dense": 0.6,
     "lstm": 1.0,
     "cnn_lstm": 1.2,
     "cnn": 8.5,
@@ -23,12 +23,12 @@ EPOCH_MS = {
 """CPU milliseconds of one epoch for one training clip of 2 s, measured on one core of a Xeon of 2023; 20 of others."""
 WATCHED = 1.15
 """Share of an epoch's time with the clips that choose the epoch."""
-FIT_MS = {"random_forest": 3.5, "gradient_boosting": 10.0, "svm": 0.6, "mlp": 5.0}
-"""CPU milliseconds to fit a classifier to one clip of some 100 functionals; 0.2 of others."""
-PREPARE_MS = {"selective_smote": 8.0, "genetic": 10.0, "forward": 30.0}
+FIT_MS = {"random_forest": 3.2, "gradient_boosting": 13.0, "svm": 0.4, "mlp": 5.0}
+"""CPU milliseconds to fit a classifier to one clip of some 100 functionals; 0.1 of others."""
+PREPARE_MS = {"selective_smote": 3.0, "genetic": 1.2, "forward": 30.0}
 """CPU milliseconds of a preparation, for one clip."""
-FEATURES_MS = {"egemaps": 150.0, "is10": 150.0, "mfcc_wavelet_pitch": 30.0}
-"""CPU milliseconds of the features of one clip; 15 of others."""
+FEATURES_MS = {"egemaps": 44.0, "is10": 34.0, "mfcc_wavelet_pitch": 12.0}
+"""CPU milliseconds of the features of one clip of 2 s; 5 of others."""
 
 
 def cpu_s(works: list[FoldWork]) -> float:
@@ -44,7 +44,7 @@ def features_of_system(system: System) -> str:
 
 
 def _features_s(work: FoldWork) -> float:
-    return len(work.clips) * (1 + work.system.copies) * FEATURES_MS.get(features_of_system(work.system), 15.0) / 1000
+    return len(work.clips) * (1 + work.system.copies) * FEATURES_MS.get(features_of_system(work.system), 5.0) / 1000
 
 
 def _fit_s(work: FoldWork) -> float:
@@ -52,7 +52,7 @@ def _fit_s(work: FoldWork) -> float:
     if system.is_network:
         return clips * (1 + system.copies) * system.epochs * EPOCH_MS.get(system.learner, 20.0) * WATCHED / 1000
     classifier, _, *preparation = system.learner.split(":")
-    return clips * (FIT_MS.get(classifier, 0.2) + sum(PREPARE_MS.get(name, 0.0) for name in preparation)) / 1000
+    return clips * (FIT_MS.get(classifier, 0.1) + sum(PREPARE_MS.get(name, 0.0) for name in preparation)) / 1000
 
 
 def _trained_on(clips: pd.DataFrame, system: System) -> float:

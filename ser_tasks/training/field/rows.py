@@ -54,17 +54,17 @@ def _light(learner: str) -> System:
 
 def _medium(learner: str, copies: int = 0) -> System:
     """A network of some 10 ms for an epoch of one clip on one core."""
-    return System(learner, copies, epochs=12, clips=900, tested=6)
+    return System(learner, copies, epochs=10, clips=900, tested=6)
 
 
 def _heavy(learner: str) -> System:
     """A network of 20 to 40 ms for an epoch of one clip on one core."""
-    return System(learner, epochs=12, clips=600, tested=4)
+    return System(learner, epochs=10, clips=600, tested=4)
 
 
 def _heaviest(learner: str) -> System:
     """A network of 50 to 100 ms for an epoch of one clip on one core."""
-    return System(learner, epochs=10, clips=480, tested=4)
+    return System(learner, epochs=8, clips=480, tested=4)
 
 
 @dataclass(frozen=True)
