@@ -1,11 +1,12 @@
 """Labelled corpora: published ones, one file each, listed in ``DATASETS``, and any folder with a ``labels.csv``; and splits of them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from ser_tasks.datasets.banglaser import BANGLASER
 from ser_tasks.datasets.casia import CASIA
-from ser_tasks.datasets.corpus import COLUMNS, RATINGS, Corpus, Layout, audio_files, emotions_of, speaker_ids
+from ser_tasks.datasets.corpus import COLUMNS, RATINGS, TAXONOMY_ONLY, Corpus, Layout, audio_files, emotions_of, speaker_ids
 from ser_tasks.datasets.crema_d import CREMA_D
 from ser_tasks.datasets.eesdb import EESDB
 from ser_tasks.datasets.emns import EMNS
@@ -29,7 +30,13 @@ from ser_tasks.datasets.susas import SUSAS
 from ser_tasks.datasets.tess import TESS
 from ser_tasks.datasets.turev import TUREV
 
-Reader = Callable[[Path], Corpus]
+
+class Reader(Protocol):
+    """Reads the corpus in a folder."""
+
+    def __call__(self, folder: Path, beyond: Mapping[str, str] = TAXONOMY_ONLY) -> Corpus:
+        """See ``read_labels_csv`` and ``Layout.read``."""
+
 
 LAYOUTS = (
     CREMA_D,
@@ -58,34 +65,35 @@ DATASETS: dict[str, Layout] = {layout.name: layout for layout in LAYOUTS}
 """Published corpora, by name."""
 
 
-def read_corpora(data: Iterable[Path]) -> list[Corpus]:
+def read_corpora(data: Iterable[Path], beyond: Mapping[str, str] = TAXONOMY_ONLY) -> list[Corpus]:
     """The corpora in these folders: each is a corpus (a ``labels.csv``, or a layout of ``DATASETS``), or contains several.
 
-    Raises ``ValueError`` for a folder that is neither, and for two corpora of the same name.
+    ``beyond`` names emotions outside the taxonomy, by label, for experiments that keep them. Raises ``ValueError`` for a
+    folder that is neither, and for two corpora of the same name.
     """
-    corpora = [corpus for folder in map(Path, data) for corpus in _read(folder)]
+    corpora = [corpus for folder in map(Path, data) for corpus in _read(folder, beyond)]
     names = [corpus.name for corpus in corpora]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Two corpora are named {', '.join(twice)}: give each folder once, and under different names.")
     return corpora
 
 
-def _read(folder: Path) -> list[Corpus]:
+def _read(folder: Path, beyond: Mapping[str, str]) -> list[Corpus]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}: give folders of labelled clips.")
     if (folder / "labels.csv").is_file():
-        return [read_labels_csv(folder)]
+        return [read_labels_csv(folder, beyond)]
     inside = {path: _reader(path) for path in sorted(folder.iterdir()) if path.is_dir()}
     kinds = set(filter(None, inside.values()))
     whole = _layout(folder)
     if whole and not (read_labels_csv in kinds or len(kinds) > 1):  # its subfolders are parts of one corpus
-        return [whole(folder)]
+        return [whole(folder, beyond)]
     if not kinds:
         raise ValueError(
             f"{folder} is no corpus and holds none: it needs a labels.csv (file, speaker, emotion), "
             f"or the file names of {', '.join(DATASETS)}."
         )
-    return [read(path) for path, read in inside.items() if read]
+    return [read(path, beyond) for path, read in inside.items() if read]
 
 
 def _reader(folder: Path) -> Reader | None:

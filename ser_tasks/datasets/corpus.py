@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from ser_tasks.datasets.credits import CREDITS, UNKNOWN
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT, OF_CORPUS
 from ser_tasks.schemas import EMOTIONS
 
+TAXONOMY_ONLY: Mapping[str, str] = MappingProxyType({})
 RATINGS = ("arousal", "valence", "dominance")
 """What listeners rated, in the corpus's own scale; null where they did not."""
 COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest", *RATINGS)
@@ -67,8 +69,8 @@ class Layout:
             return sum(match["file"] in notes for match in matches)
         return len(matches)
 
-    def read(self, folder: Path) -> Corpus:
-        """The corpus below the folder. Files that could not be read are counted in ``dropped``."""
+    def read(self, folder: Path, beyond: Mapping[str, str] = TAXONOMY_ONLY) -> Corpus:
+        """The corpus below the folder. Files that could not be read are counted in ``dropped``. ``beyond``: see ``corpus_of``."""
         folder = folder.resolve()
         notes, rows, dropped = self.notes(folder), [], Counter[str]()
         for path in audio_files(folder):
@@ -79,7 +81,7 @@ class Layout:
             else:
                 speaker = f"{self.name}_{facts['speaker']}"
                 rows.append({"language": self.language} | facts | {"file": str(path), "speaker": speaker})
-        return corpus_of(self.name, pd.DataFrame(rows, dtype=object), dropped)
+        return corpus_of(self.name, pd.DataFrame(rows, dtype=object), dropped, beyond)
 
     def _match(self, folder: Path, path: Path) -> re.Match[str] | None:
         name = path.relative_to(folder).with_suffix("").as_posix()
@@ -92,9 +94,9 @@ def speaker_ids(clips: pd.DataFrame) -> pd.Series:
 
 
 def emotions_of(clips: pd.DataFrame) -> tuple[str, ...]:
-    """The emotions that clips have, in the taxonomy's order."""
+    """The emotions that clips have, in the taxonomy's order; those that were read beyond it come last."""
     present = set(clips["emotion"])
-    return tuple(emotion for emotion in EMOTIONS if emotion in present)
+    return (*(emotion for emotion in EMOTIONS if emotion in present), *sorted(present.difference(EMOTIONS)))
 
 
 def audio_files(folder: Path) -> Iterator[Path]:
@@ -105,10 +107,11 @@ def audio_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
+def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str], beyond: Mapping[str, str] = TAXONOMY_ONLY) -> Corpus:
     """A corpus from rows of file, speaker, label and any other of ``COLUMNS``, without unusable rows.
 
-    Left out are clips without a file or a speaker, with a label outside the taxonomy, unreadable or silent ones, and duplicates: of
+    ``beyond`` names emotions outside the taxonomy by label, whose clips are to be kept. Left out are clips without a file or a speaker,
+    with a label outside the taxonomy, unreadable or silent ones, and duplicates: of
     a speaker's clips with the same samples the first is kept, or none where their emotions differ. Clips that two speakers share are
     kept: splits refuse them.
     """
@@ -128,7 +131,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str]) -> Corpus:
         rows = rows[wanted]
 
     keep(rows["file"].notna() & rows["speaker"].notna(), "file or speaker empty")
-    rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL | OF_CORPUS.get(name.lower(), {})))
+    rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL | OF_CORPUS.get(name.lower(), {}) | dict(beyond)))
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
     keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
     digests = [digest_of(file) for file in rows["file"]]

@@ -1,12 +1,13 @@
 """Folders of clips with a ``labels.csv``: your own labelled calls, or any corpus."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from ser_tasks.datasets.clip import clip_name
-from ser_tasks.datasets.corpus import Corpus, corpus_of
+from ser_tasks.datasets.corpus import TAXONOMY_ONLY, Corpus, corpus_of
 
 NEEDED = ("file", "speaker", "emotion")
 SENTENCE_COLUMNS = ("sentence", "sentence_id", "text")
@@ -14,10 +15,11 @@ SENTENCE_COLUMNS = ("sentence", "sentence_id", "text")
 PART = ("start_s", "end_s", "channel")
 
 
-def read_labels_csv(folder: Path) -> Corpus:
+def read_labels_csv(folder: Path, beyond: Mapping[str, str] = TAXONOMY_ONLY) -> Corpus:
     """The corpus in ``folder``, named after it, from its ``labels.csv``: columns file (relative to the folder), speaker, emotion,
     and optionally gender, language, licence, arousal, valence, dominance, and one of sentence, sentence_id or text. With any of
-    start_s, end_s (seconds from the start of the file) and channel (from 0) a row labels that part of a longer recording.
+    start_s, end_s (seconds from the start of the file) and channel (from 0) a row labels that part of a longer recording. ``beyond``: see
+    ``corpus_of``.
 
     Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` for a missing column or an invalid start, end or channel.
     """
@@ -35,7 +37,7 @@ def read_labels_csv(folder: Path) -> Corpus:
         for name, start_s, end_s, channel in _parts(rows, path)
     ]
     rows = rows.assign(sentence=rows[sentence] if sentence else None, file=pd.Series(files, index=rows.index, dtype=object))
-    return corpus_of(folder.name, rows, Counter())
+    return corpus_of(folder.name, rows, Counter(), beyond)
 
 
 def _parts(rows: pd.DataFrame, path: Path) -> list[tuple[str | None, float | None, float | None, int | None]]:

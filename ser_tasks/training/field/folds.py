@@ -16,6 +16,7 @@ from ser_tasks.datasets import emotions_of, read_corpora, refuse_leaks, speaker_
 from ser_tasks.datasets.leaks import named_corpus
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.models import MODELS
+from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
@@ -24,9 +25,11 @@ from ser_tasks.training.field.rows import System
 from ser_tasks.training.recipe import Recipe, recipe_of
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
-VERSION = 2
+VERSION = 3
 """Version of the protocols: raise it with every change of what is computed, so that no folds of before are taken."""
 SMALLEST_STD = 1e-6
+BEYOND_TAXONOMY = {"boredom": "boredom", "bored": "boredom"}
+"""Emotions that the field tells apart and the product's taxonomy lacks, by label: EMO-DB has seven with it, as papers count."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class Tested:
 
 def field_corpora(data: list[Path]) -> dict[str, pd.DataFrame]:
     """The clips of each corpus in ``data``, by its name. Folders that hold parts of one corpus (EMO-DB in two) are one, as their speakers'
-    names say; names that differ in case or surrounding spaces are one speaker."""
-    clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
+    names say. Emotions are the taxonomy's and ``BEYOND_TAXONOMY``. Names that differ in case or surrounding spaces are one speaker."""
+    clips = pd.concat([corpus.clips for corpus in read_corpora(data, BEYOND_TAXONOMY)], ignore_index=True)
     spelling: dict[tuple[str, str], str] = {}
     names = [named_corpus(speaker) or corpus for speaker, corpus in zip(clips["speaker"], clips["corpus"], strict=True)]
     keys = [(name, speaker.strip().casefold()) for name, speaker in zip(names, clips["speaker"], strict=True)]
@@ -80,12 +83,35 @@ def field_corpora(data: list[Path]) -> dict[str, pd.DataFrame]:
 
 
 def folds_of_system(system: System, protocol: str, clips: pd.DataFrame, folder: Path, plan: Plan) -> list[FoldWork]:
-    """The folds of a system on a corpus. Raises ``ValueError`` where a protocol by speaker would share a speaker between its sides."""
+    """The folds of a system on a corpus, or on as many of its clips as the system takes.
+
+    Raises ``ValueError`` where a protocol by speaker would share a speaker between its sides.
+    """
+    clips = drawn_evenly(clips, system.clips)
     if PROTOCOLS[protocol].by_speaker:
-        sides = honest_folds(clips, plan.seed).values()
+        sides = _enough(list(honest_folds(clips, plan.seed).values()), clips, system.tested)
         return [FoldWork(system, protocol, number, clips.assign(side=side), folder, plan) for number, side in enumerate(sides)]
     folds = 1 if system.is_network else len(random_folds(_truth(clips), plan.seed))
     return [FoldWork(system, protocol, number, clips, folder, plan) for number in range(folds)]
+
+
+def drawn_evenly(clips: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most that many clips, by turns of each speaker's each emotion, in the order given. What is drawn depends on the clips alone, and
+    fewer are among those of more."""
+    if len(clips) <= most:
+        return clips
+    ordered = clips.sort_values("digest", kind="stable")
+    turn = ordered.groupby(["speaker", "emotion"], sort=False).cumcount()
+    chosen = turn.sort_values(kind="stable").index[:most]
+    return clips.loc[sorted(chosen)].reset_index(drop=True)
+
+
+def _enough(sides: list[pd.Series], clips: pd.DataFrame, tested: int | None) -> list[pd.Series]:
+    """The first folds that test that many speakers together; all, where None is given."""
+    if tested is None:
+        return sides
+    speakers = np.cumsum([speaker_ids(clips)[(side == "test").to_numpy()].nunique() for side in sides])
+    return sides[: int(np.searchsorted(speakers, tested)) + 1]
 
 
 def run_fold(work: FoldWork) -> None:
@@ -95,6 +121,7 @@ def run_fold(work: FoldWork) -> None:
     train_and_test = _by_classifier
     if work.system.is_network:
         train_and_test = _by_states if is_pooled(work.system.learner) else _by_network
+    started = time.process_time()
     tested = train_and_test(work)
     labels, real = np.array(emotions_of(work.clips)), tested.clip >= 0
     clips = work.clips.iloc[np.maximum(tested.clip, 0)]
@@ -110,6 +137,7 @@ def run_fold(work: FoldWork) -> None:
             "emotion": labels[tested.truth],
             "predicted": labels[tested.predicted],
             "scoring_s": tested.scoring_s,
+            "fold_cpu_s": time.process_time() - started,
         }
     )
     work.folder.mkdir(parents=True, exist_ok=True)
@@ -199,7 +227,8 @@ def _by_states(work: FoldWork) -> Tested:
         clips = clips.assign(side=side)
     with Progress(disable=True) as silent:
         pool = prepare(clips, spec, replace(work.plan, workers=1), silent)
-    bundle, _ = learn(clips, pool, spec, work.plan)
+    names = {emotion: name for name, emotion in stand_ins(clips).items()}
+    bundle, _ = learn(clips.assign(emotion=clips["emotion"].map(names)), pool, spec, work.plan)
     test = np.flatnonzero((clips["side"] == "test").to_numpy())
     assert pool.states is not None
     predicted = logits_of_states(bundle, pool.states[0, test]).argmax(axis=1)
@@ -207,8 +236,20 @@ def _by_states(work: FoldWork) -> Tested:
 
 
 def spec_for(system: System, clips: pd.DataFrame) -> ModelSpec:
-    """The specification of a network, for all emotions of the clips."""
-    return ModelSpec(system.learner, emotions_of(clips), recipe_for(system), system.learner)
+    """The specification of a network, for all emotions of the clips; those beyond the taxonomy by their stand-ins."""
+    return ModelSpec(system.learner, tuple(stand_ins(clips)), recipe_for(system), system.learner)
+
+
+def stand_ins(clips: pd.DataFrame) -> dict[str, str]:
+    """The clips' emotions by the name that a specification takes for each: its own, or of one beyond the taxonomy an unused one.
+
+    Raises ``ValueError`` where there are more emotions than the taxonomy has names.
+    """
+    emotions = emotions_of(clips)
+    if len(emotions) > len(EMOTIONS):
+        raise ValueError(f"{clips['corpus'].iloc[0]} has {len(emotions)} emotions: networks are trained on {len(EMOTIONS)} at most.")
+    unused = iter([emotion for emotion in EMOTIONS if emotion not in emotions])
+    return {emotion if emotion in EMOTIONS else next(unused): emotion for emotion in emotions}
 
 
 def recipe_for(system: System) -> Recipe:

@@ -14,8 +14,8 @@ from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.recipe import Recipe
 
-BATCH = 32
-LONGEST_CROP_S = 3.0
+BATCH = 16
+LONGEST_CROP_S = 2.0
 """Of a training clip: a random piece of it, in every epoch another."""
 SMALLEST_STD = 1e-3
 EVALUATED = 64
@@ -56,7 +56,7 @@ def network_predictions(
 ) -> np.ndarray:
     """Classes int64 ``(test examples,)`` by the epoch of highest UA on the watched examples; of equal ones the earliest.
 
-    AdamW, one cycle of the recipe's learning rate, batches of 32 crops of 3 s at most, classes weighted to be equally frequent.
+    AdamW, one cycle of the recipe's learning rate, batches of 16 crops of 2 s at most, classes weighted to be equally frequent.
     """
     n_features = feature_set(recipe.feature_set).n_features(recipe.feature_params)
     mean, std = _mean_and_std(examples, sides.scaled_by)

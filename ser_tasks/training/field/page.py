@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ser_tasks.training.field.report import field_markdown
+from ser_tasks.html_page import svg_of
+from ser_tasks.training.field.report import field_chart, field_markdown
 from ser_tasks.training.field.rows import ROWS
 from ser_tasks.training.field.table import COLUMNS
 
@@ -21,7 +22,8 @@ test compares both. A leaky figure is no accuracy on new voices: it says what it
 
 def page(table: pd.DataFrame) -> str:
     """The page as Markdown, from the table."""
-    return f"{HEAD}\n{field_markdown(table, list(ROWS.values()), {})}\n"
+    picture = "\n![published, leaky and honest](field.svg)\n" if table["flattery"].notna().any() else ""
+    return f"{HEAD}{picture}\n{field_markdown(table, list(ROWS.values()), {})}\n"
 
 
 def merged(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -32,12 +34,14 @@ def merged(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def main(folders: list[str]) -> None:
-    """Adds the folders' tables to ``field.parquet`` and writes the page."""
+    """Adds the folders' tables to ``field.parquet``; writes the page and its chart."""
     stored = DOCS / "field.parquet"
     tables = [pd.read_parquet(stored)] if stored.exists() else []
     table = merged([*tables, *(pd.read_parquet(Path(folder) / "field.parquet") for folder in folders)])
     table.to_parquet(stored, index=False)
     (DOCS / "FIELD.md").write_text(page(table), encoding="utf-8")
+    if table["flattery"].notna().any():
+        (DOCS / "field.svg").write_text(svg_of(field_chart(table)), encoding="utf-8")
 
 
 if __name__ == "__main__":

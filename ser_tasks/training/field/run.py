@@ -15,6 +15,7 @@ from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import is_baseline, telephone_signals
+from ser_tasks.training.field.costs import cpu_s
 from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
 from ser_tasks.training.field.report import write_field_report
 from ser_tasks.training.field.rows import ROWS, FieldRow, System
@@ -27,13 +28,6 @@ NEEDED |= {"mfcc_wavelet_pitch": ("pywt",)}
 """Modules that functionals import, which the package does not install by itself."""
 NETWORK_PROTOCOLS = ("leaky", "honest")
 TIMED_CLIPS = 16
-EPOCH_S_PER_CLIP = 0.012
-"""CPU seconds of one epoch of an average network of the rows, for one clip of 2 s."""
-FIT_S_PER_CLIP = {"random_forest": 0.02, "gradient_boosting": 0.03, "svm": 0.01, "mlp": 0.01}
-"""CPU seconds to fit a classifier to one clip of some 100 functionals; 0.002 of the others."""
-PREPARE_S_PER_CLIP = {"selective_smote": 0.03, "genetic": 0.03, "forward": 0.05}
-FEATURES_S_PER_CLIP = {"egemaps": 0.15}
-"""CPU seconds; 0.03 of the others."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,11 @@ class Planned:
     works: list[FoldWork]
     missing: dict[str, str]
     """Why a system of the row cannot be run, by its name."""
+
+    @property
+    def pending(self) -> list[FoldWork]:
+        """The folds that are not done, each once."""
+        return list({work.file: work for work in self.works if not work.file.exists()}.values())
 
 
 def field(
@@ -68,12 +67,14 @@ def field(
     planned = [_plan_row(row, corpora, out / "folds", plan) for row in rows]
     for each in planned:
         announce(_estimate(each))
+    announce(f"{len(planned)} rows: {_minutes(cpu_s([work for each in planned for work in each.pending]))}, divided by --workers")
     table = pd.DataFrame()
     missing: dict[str, str] = {}
     for position, each in enumerate(planned):
-        _run_row(each, corpora, plan, f"{each.row.name} ({position + 1} of {len(planned)})")
         missing |= each.missing
-        table = _write(planned[: position + 1], corpora, out, plan, missing)
+        for system in {work.system: None for work in each.works} or [None]:
+            _run_system(system, each, plan, f"{each.row.name} ({position + 1} of {len(planned)})")
+            table = _write(planned[: position + 1], corpora, out, plan, missing)
     return table
 
 
@@ -106,34 +107,38 @@ def _plan_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, pla
     return Planned(row, works, missing)
 
 
-def _run_row(planned: Planned, corpora: dict[str, pd.DataFrame], plan: Plan, title: str) -> None:
-    pending = list({work.file: work for work in planned.works if not work.file.exists()}.values())
+def _run_system(system: System | None, planned: Planned, plan: Plan, title: str) -> None:
+    pending = [work for work in planned.pending if work.system == system]
     if not pending:
         return
     with TerminalProgress() as progress:
-        for system in {work.system: None for work in pending}:
-            for name, clips in corpora.items():
-                if any(work.system == system and work.clips["corpus"].iloc[0] == name for work in pending):
-                    prepare_features(system, clips, plan, progress)
+        for work in {work.clips["corpus"].iloc[0]: work for work in pending}.values():
+            prepare_features(work.system, work.clips, plan, progress)
         map_parallel(run_fold, pending, plan.workers, progress, title)
 
 
 def _write(planned: list[Planned], corpora: dict[str, pd.DataFrame], out: Path, plan: Plan, missing: dict[str, str]) -> pd.DataFrame:
-    """The table and report of the rows that are finished."""
+    """The table and report of the systems whose folds on a corpus are all finished."""
     read: dict[Path, pd.DataFrame] = {}
     tested, systems = [], {}
     for each in planned:
-        for work in each.works:
+        for work in _finished(each.works):
             systems[work.system.name] = work.system
             if work.file not in read:
                 read[work.file] = pd.read_parquet(work.file)
             tested.append(read[work.file].assign(row=each.row.name))
-    rows = pd.concat(tested, ignore_index=True) if tested else pd.DataFrame(columns=["row", "system", "corpus", "scoring_s"])
+    rows = pd.concat(tested, ignore_index=True) if tested else pd.DataFrame(columns=["row", "system", "corpus", "scoring_s", "fold_cpu_s"])
     clips = next(iter(corpora.values()))
     costs = [cost_of(system, clips, rows, out / "folds", plan) for system in systems.values()]
     table = field_table(rows, pd.DataFrame(costs, columns=["system", "parameters", "audio_h_per_h"]))
     write_field_report(table, rows, [each.row for each in planned], missing, out)
     return table
+
+
+def _finished(works: list[FoldWork]) -> list[FoldWork]:
+    """Folds of systems and corpora of which none is pending."""
+    pending = {(work.system, work.clips["corpus"].iloc[0]) for work in works if not work.file.exists()}
+    return [work for work in works if (work.system, work.clips["corpus"].iloc[0]) not in pending]
 
 
 def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Path, plan: Plan) -> dict[str, object]:
@@ -160,21 +165,12 @@ def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Pat
 
 
 def _estimate(planned: Planned) -> str:
-    """How much CPU time a row takes at most, for one line of text."""
-    pending = list({work.file: work for work in planned.works if not work.file.exists()}.values())
-    seconds = 0.0
-    for system, corpus in {(work.system, work.clips["corpus"].iloc[0]): None for work in pending}:
-        works = [work for work in pending if work.system == system and work.clips["corpus"].iloc[0] == corpus]
-        clips = len(works[0].clips)
-        classifier, functionals, *preparation = [*system.learner.split(":"), ""]
-        seconds += clips * (1 + system.copies) * FEATURES_S_PER_CLIP.get(functionals, 0.03)
-        fit = EPOCH_S_PER_CLIP * system.epochs * (1 + system.copies) if system.is_network else FIT_S_PER_CLIP.get(classifier, 0.002)
-        fit += sum(PREPARE_S_PER_CLIP.get(name, 0.0) for name in preparation)
-        seconds += len(works) * clips * fit
+    """How much CPU time a row takes, for one line of text."""
+    pending = planned.pending
     missing = "".join(f"; {name}: {reason}" for name, reason in planned.missing.items())
-    what = (
-        f"{len(pending)} folds to run, some {seconds / 60:.0f} min of one core"
-        if planned.works
-        else (planned.row.waits or "nothing to run")
-    )
+    what = f"{len(pending)} folds to run, {_minutes(cpu_s(pending))}" if planned.works else (planned.row.waits or "nothing to run")
     return f"{planned.row.name}: {what}{missing}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"some {seconds / 60:.0f} min of one core"
