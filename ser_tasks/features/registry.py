@@ -18,6 +18,7 @@ from ser_tasks.features import (
     short_term34,
     vector162,
     vector180,
+    wave16k,
     wavelet_packet,
     whisper80,
 )
@@ -92,6 +93,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("mel112", 1, mel112.mel112, mel112.FRAMING, "n_mels", mel112.bands_db, mel112.of_bands_db, scaled=True),
         FeatureSet("vector162", 1, vector162.vector162, vector162.FRAMING, vector162.SIZE),
         FeatureSet("vector180", 1, vector180.vector180, vector162.FRAMING, vector180.SIZE),
+        FeatureSet("wave16k", 1, wave16k.wave16k, wave16k.FRAMING, wave16k.SIZE, scaled=True),
         FeatureSet("short_term34", 1, short_term34.short_term34, short_term34.FRAMING, short_term34.SIZE),
         FeatureSet("pitch_formants", 1, pitch_formants.pitch_formants, pitch_formants.FRAMING, pitch_formants.SIZE),
         FeatureSet(

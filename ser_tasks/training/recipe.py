@@ -62,6 +62,9 @@ RECIPES = {
     "keyframe_cnn3d": Recipe("logmel8k", epochs=12),
     "two_way_dense": Recipe("vector180", epochs=40, learning_rate=3e-3),
     "two_way_image": Recipe("logmel8k", epochs=12, learning_rate=1e-3),
+} | {
+    name: Recipe("wave16k", epochs=40, learning_rate=1e-3, batch=64, copies=2, other_emotions=False)
+    for name in ("wav2vec2", "wavlm", "hubert", "emotion2vec")
 }
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""
 

@@ -15,11 +15,12 @@ from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
-from ser_tasks.models import MODELS, NoveltyAware, PooledLinear, make_model, only_classes
+from ser_tasks.models import MODELS, LayerSum, NoveltyAware, PooledLinear, make_model, only_classes
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.feature_cache import Pool, pool_of
 from ser_tasks.training.fit import Examples, Normalisation, OnStep, even_weights, fit, ignore_step
+from ser_tasks.training.fit_layer_sum import fit_layer_sum
 from ser_tasks.training.fit_pooled import fit_pooled
 from ser_tasks.training.pooled_states import copies_of
 from ser_tasks.training.recipe import Recipe
@@ -129,12 +130,16 @@ def _fitted(
 
 
 def _fitted_to_states(examples: Examples, classes: list[str], spec: ModelSpec) -> tuple[nn.Module, list[float]]:
-    """The same of a model on pooled states. Its loss is one number, for one epoch."""
+    """The same of a model on pooled states. The loss of a regression is one number, for one epoch."""
     n_features = feature_set(spec.recipe.feature_set).n_features(spec.recipe.feature_params)
     module = make_model(spec.model, examples.n_classes, n_features)
     assert isinstance(module, PooledLinear)
-    loss = fit_pooled(module, examples, classes.index("neutral") if "neutral" in classes else None, spec.recipe)
-    return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), [loss]
+    neutral = classes.index("neutral") if "neutral" in classes else None
+    if isinstance(module, LayerSum):
+        losses = fit_layer_sum(module, examples, neutral, spec.recipe)
+    else:
+        losses = [fit_pooled(module, examples, neutral, spec.recipe)]
+    return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), losses
 
 
 def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> Bundle:

@@ -255,7 +255,9 @@ def test_an_erasure_deletes_the_artifacts_that_name_the_call_and_no_other(calls,
     monkeypatch.setenv("SER_PSEUDONYM_KEY", "a key of the tests")
     monkeypatch.setenv("PREFECT_API_URL", PREFECT_API_URL.value())
     monkeypatch.setattr("ser_tasks.maintenance.erasure.erase.__defaults__", (0.0, 0.0))
-    write_call(tmp_path / "calls", "2026-11-20/b.wav", two_sided([("agent", 1, 4), ("customer", 5, 16)], 18), TWO_SIDED | {"call_id": "to-erase"})
+    write_call(
+        tmp_path / "calls", "2026-11-20/b.wav", two_sided([("agent", 1, 4), ("customer", 5, 16)], 18), TWO_SIDED | {"call_id": "to-erase"}
+    )
     nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), model=bundle, device="cpu", workers=1)
     report(str(tmp_path / "lake"))
 
