@@ -160,16 +160,7 @@ class Bundle:
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"Labels are {self.labels}: at least one is needed, and each only once.")
-        features = feature_set(self.feature_set)
-        if features.version != self.feature_set_version:
-            raise ValueError(
-                f"Bundle {self.name} was trained on {self.feature_set} version {self.feature_set_version}, this package "
-                f"computes version {features.version}: train the bundle again, or install the package it was trained with."
-            )
-        n_features = features.n_features(self.feature_params)
-        for attribute, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != n_features:
-                raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
+        self._check_features()
         self._check_priors()
         if unknown := [name for name in self.calibrations if name not in CALIBRATED]:
             raise ValueError(f"The calibration {unknown[0]!r} is of no score: there are {', '.join(CALIBRATED)}.")
@@ -180,6 +171,18 @@ class Bundle:
         for attribute, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{attribute} is {share}: it must be from 0 to 1.")
+
+    def _check_features(self) -> None:
+        features = feature_set(self.feature_set)
+        if features.version != self.feature_set_version:
+            raise ValueError(
+                f"Bundle {self.name} was trained on {self.feature_set} version {self.feature_set_version}, this package "
+                f"computes version {features.version}: train the bundle again, or install the package it was trained with."
+            )
+        n_features = features.n_features(self.feature_params)
+        for attribute, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != n_features:
+                raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
 
     def _check_priors(self) -> None:
         if not all(label in self.labels and 0 <= error <= 1 for label, error in self.base_rate_errors.items()):

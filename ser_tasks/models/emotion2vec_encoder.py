@@ -42,7 +42,7 @@ class Emotion2vecEncoder(nn.Module):
         """
         if self.normalise:
             signal = functional.layer_norm(signal, signal.shape[1:], eps=EPS)
-        audio = self.modality_encoders["AUDIO"]
+        audio: Any = self.modality_encoders["AUDIO"]
         x, biases = audio.embedded(signal)
         states = [x]
         for block, bias in zip((*audio.context_encoder["blocks"], *self.blocks), biases, strict=True):
@@ -96,12 +96,6 @@ def read_settings(folder: EncoderFolder) -> Settings:
         raise ValueError(f"{folder.files[0]} describes no emotion2vec encoder: {type(error).__name__}: {error}.") from error
 
 
-def shape_of(folder: EncoderFolder) -> tuple[int, int, list[tuple[int, int]]]:
-    """Layers of states, their width, and kernel and stride of each convolution of a folder's encoder, from its settings alone."""
-    settings = read_settings(folder)
-    return settings.prenet_depth + settings.depth + 1, settings.width, [(kernel, stride) for _, kernel, stride in settings.convolutions]
-
-
 def convolutions_of(text: str) -> list[tuple[int, int, int]]:
     """Channels, kernel and stride of each convolution, of a text as ``[(512, 10, 5)] + [(512, 3, 2)] * 4``. It is read, never run."""
 
@@ -125,7 +119,7 @@ def convolutions_of(text: str) -> list[tuple[int, int, int]]:
 
 
 def slopes(heads: int) -> list[float]:
-    """By how much each head's bias falls with distance: a geometric row, filled up from that of twice as many heads (Press et al., 2022)."""
+    """By how much each head's bias falls with distance: a geometric row, filled up from that of twice as many (Press et al., 2022)."""
     power = 2 ** math.floor(math.log2(heads))
     row = [2 ** (-8 / power * number) for number in range(1, power + 1)]
     return row if power == heads else row + slopes(2 * power)[::2][: heads - power]
@@ -134,20 +128,26 @@ def slopes(heads: int) -> list[float]:
 class _AudioEncoder(nn.Module):
     """From samples to the states that enter the blocks, and the attention biases of each block."""
 
+    local_encoder: Any
+    project_features: Any
+    relative_positional_encoder: Any
+    context_encoder: Any
+
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         width = settings.width
         channels = [1, *(channels for channels, _, _ in settings.convolutions)]
         self.n_extra = settings.extra
         self.n_blocks, self.alibi_heads = settings.prenet_depth + settings.depth, settings.alibi_heads if settings.alibi else 0
-        self.local_encoder = nn.ModuleDict({"conv_layers": nn.ModuleList()})
+        layers = nn.ModuleList()
         for number, (out, kernel, stride) in enumerate(settings.convolutions):
             layer = nn.ModuleDict({"0": nn.Conv1d(channels[number], out, kernel, stride, bias=False)})
             if settings.norm_of_convolutions == "layer_norm":
                 layer["2"] = nn.ModuleDict({"1": nn.LayerNorm(out)})
             elif number == 0:
                 layer["2"] = nn.GroupNorm(out, out)
-            self.local_encoder["conv_layers"].append(layer)
+            layers.append(layer)
+        self.local_encoder = nn.ModuleDict({"conv_layers": layers})
         self.project_features = nn.ModuleDict({"1": nn.LayerNorm(channels[-1]), "2": nn.Linear(channels[-1], width)})
         kernel = settings.position_kernel
         positions = nn.ModuleDict(
@@ -223,7 +223,8 @@ class _Block(nn.Module):
             x = self._mlp(self.norm2(x + self._attention(self.norm1(x), bias)))
             return x + x
         x = self.norm1(x + self._attention(x, bias))
-        return self.norm2(x + self._mlp(x))
+        normalised: torch.Tensor = self.norm2(x + self._mlp(x))
+        return normalised
 
     def _attention(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         batch, n_states, width = x.shape

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, WavLM and HuBERT in Hugging Face's layout, computed by ``transformers``. Nothing is fetched, and no code of a folder is run."""
+"""wav2vec 2.0, WavLM and HuBERT in Hugging Face's layout, computed by ``transformers``. Nothing is fetched, no code of a folder is run."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ser_tasks.models.encoder_folder import PICKLE, PREPROCESSOR, SAFETENSORS, EncoderFolder, load_tensors, read_checkpoint, read_map
+from ser_tasks.models.layer_sum import LayerSum, Shape
 
 CLASSES = {
     "wav2vec2": ("Wav2Vec2Config", "Wav2Vec2Model"),
@@ -43,14 +44,23 @@ class HuggingFaceEncoder(nn.Module):
         return list(self.model(signal, output_hidden_states=True).hidden_states)
 
 
-def shape_of(folder: EncoderFolder) -> tuple[int, int, list[tuple[int, int]]]:
-    """Layers of states, their width, and kernel and stride of each convolution of a folder's encoder, from its configuration alone."""
-    config = folder.config()
-    try:
-        convolutions = [(int(kernel), int(stride)) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)]
-        return int(config["num_hidden_layers"]) + 1, int(config["hidden_size"]), convolutions
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder.files[0]} describes no {folder.kind} encoder: {type(error).__name__}: {error}") from error
+class HuggingFaceSum(LayerSum):
+    """A model on the layers of an encoder in Hugging Face's layout."""
+
+    @staticmethod
+    def open_encoder(folder: EncoderFolder) -> nn.Module:
+        """As `LayerSum`'s. Raises ``ValueError`` for a folder that does not hold together."""
+        return HuggingFaceEncoder(folder)
+
+    @staticmethod
+    def shape_of(folder: EncoderFolder) -> Shape:
+        """As `LayerSum`'s. Raises ``ValueError`` where the configuration lacks them."""
+        config = folder.config()
+        try:
+            convolutions = [(int(kernel), int(stride)) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)]
+            return int(config["num_hidden_layers"]) + 1, int(config["hidden_size"]), convolutions
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{folder.files[0]} describes no {folder.kind} encoder: {type(error).__name__}: {error}") from error
 
 
 def _is_normalised(folder: EncoderFolder) -> bool:
@@ -58,7 +68,7 @@ def _is_normalised(folder: EncoderFolder) -> bool:
     file = folder.path / PREPROCESSOR
     if not file.is_file():
         raise FileNotFoundError(
-            f"There is no {PREPROCESSOR} in {folder.path}: whether signals are normalised is not known. Copy it from where it was published."
+            f"There is no {PREPROCESSOR} in {folder.path}: whether signals are normalised is not known. Copy it from its owner."
         )
     settings = read_map(file)
     if (rate := settings.get("sampling_rate", SAMPLING_RATE_HZ)) != SAMPLING_RATE_HZ:

@@ -66,8 +66,9 @@ class FrozenEncoder(nn.Module):
 
     def _apply(self, function: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "FrozenEncoder":
         for network in self._networks:
-            network._apply(function, recurse)
-        return super()._apply(function, recurse)
+            network._apply(function, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 class LayerSum(PooledLinear):
@@ -80,16 +81,23 @@ class LayerSum(PooledLinear):
 
     KIND: ClassVar[str]
     """Of the encoder."""
-    LOAD: ClassVar[Callable[[EncoderFolder], nn.Module]]
-    """The encoder in a folder."""
-    SHAPE: ClassVar[Callable[[EncoderFolder], Shape]]
+
+    @staticmethod
+    def open_encoder(folder: EncoderFolder) -> nn.Module:
+        """The encoder in a folder, which returns the states of each layer."""
+        raise NotImplementedError
+
+    @staticmethod
+    def shape_of(folder: EncoderFolder) -> Shape:
+        """Layers of states, their width, and kernel and stride of each convolution of a folder's encoder, from its settings alone."""
+        raise NotImplementedError
 
     def __init__(self, n_classes: int, n_features: int, encoder_sha256: str | None = None) -> None:
         folder = find_encoder(self.KIND, encoder_sha256)
-        shape = type(self).SHAPE(folder)
+        shape = self.shape_of(folder)
         self.N_POOLED = shape[0] * shape[1]
         super().__init__(n_classes, n_features)
-        self.encoder: FrozenEncoder = FrozenEncoder(folder, type(self).LOAD, shape)
+        self.encoder: FrozenEncoder = FrozenEncoder(folder, self.open_encoder, shape)
         self.layer_weights = nn.Parameter(torch.zeros(shape[0]))
         self.hidden = nn.Linear(shape[1], HIDDEN)
         self.logits = nn.Linear(HIDDEN, n_classes)
@@ -97,12 +105,13 @@ class LayerSum(PooledLinear):
     def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Mean over time of each layer's states, one layer after the other."""
         signals = [row[:length].flatten() for row, length in zip(x, lengths.tolist(), strict=True)]
-        return self.encoder([signal[signal != END] for signal in signals]).flatten(1)
+        means: torch.Tensor = self.encoder([signal[signal != END] for signal in signals])
+        return means.flatten(1)
 
     def classify(self, standardised: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, n_classes)`` of standardised pooled features ``(batch, N_POOLED)``, always in float32."""
         with torch.autocast(standardised.device.type, enabled=False):
-            layers = standardised.float().unflatten(1, (self.encoder.layers, self.encoder.width))
+            layers = standardised.float().view(-1, self.encoder.layers, self.encoder.width)
             summed = torch.einsum("l,blw->bw", self.layer_weights.softmax(dim=0), layers)
             logits: torch.Tensor = self.logits(torch.relu(self.hidden(summed)))
         return logits

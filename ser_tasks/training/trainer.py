@@ -1,7 +1,7 @@
 """Trains one model: clips with a side each → a bundle, fitted to the training side and calibrated on the calibration side."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
-from ser_tasks.models import MODELS, LayerSum, NoveltyAware, PooledLinear, make_model, only_classes
+from ser_tasks.models import MODELS, LayerSum, NoveltyAware, PooledLinear, encoder_of, make_model, needs_encoder, only_classes
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.feature_cache import Pool, pool_of
@@ -43,8 +43,12 @@ class ModelSpec:
     target_error: float = TARGET_ERROR
     priors: tuple[tuple[str, float], ...] = ()
     """Base rates of the bundle, by label; empty: all labels equally likely."""
+    encoder_sha256: str | None = field(init=False, default=None)
+    """Of the pretrained encoder that the model takes; None where it needs none. Raises what ``find_encoder`` raises."""
 
     def __post_init__(self) -> None:
+        if needs_encoder(self.model):
+            object.__setattr__(self, "encoder_sha256", encoder_of(self.model)["sha256"])
         if unknown := sorted(set(self.labels) - set(EMOTIONS)):
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
 

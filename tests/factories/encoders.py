@@ -94,7 +94,7 @@ def emotion2vec_encoder(folder: Path, seed: int = 0, layout: str = "funasr", pre
     return folder
 
 
-def emotion2vec_tensors(settings: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:
+def emotion2vec_tensors(settings: dict[str, Any], seed: int) -> dict[str, torch.Tensor]:  # noqa: PLR0915  one formula after the other
     """Random tensors under the names of the published checkpoint, with some of its training beside them."""
     audio, width, generator = settings["modalities"]["audio"], settings["embed_dim"], torch.Generator().manual_seed(seed)
     tensors: dict[str, torch.Tensor] = {}

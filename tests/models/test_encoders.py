@@ -151,7 +151,7 @@ def test_states_of_emotion2vec_are_those_of_its_definition(changes, layout, pref
 
 
 @torch.inference_mode()
-def emotion2vec_restated(settings, tensors, signal):
+def emotion2vec_restated(settings, tensors, signal):  # noqa: PLR0915  one formula after the other
     """States of one signal by the formulas of data2vec 2.0, one head and one position at a time; independent of the encoder's code."""
     audio, width, heads = settings["modalities"]["audio"], settings["embed_dim"], settings["num_heads"]
     at = "modality_encoders.AUDIO"

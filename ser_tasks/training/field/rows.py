@@ -124,7 +124,7 @@ ROWS: dict[str, FieldRow] = {
             'Pepino et al. (Interspeech 2021); Wagner et al., "Dawn of the transformer era", TPAMI 45(9), 2023, arXiv 2203.07378',
             "valence CCC 0.638 on MSP-Podcast",
             "abstract",
-            (System("wav2vec2"),),
+            (System("wav2vec2"), System("wavlm"), System("hubert")),
             leaks="nothing: MSP-Podcast is split by speaker",
             waits=WEIGHTS,
         ),
