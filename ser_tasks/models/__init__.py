@@ -31,6 +31,9 @@ from ser_tasks.models.keyframe_cnn3d import KeyframeCnn3d
 from ser_tasks.models.layer_sum import LayerSum
 from ser_tasks.models.lflb_lstm import LflbLstm
 from ser_tasks.models.lstm import Lstm
+from ser_tasks.models.mdre import Mdre
+from ser_tasks.models.mdre_audio import MdreAudio
+from ser_tasks.models.mdre_text import MdreText
 from ser_tasks.models.mean_cnn import MeanCnn
 from ser_tasks.models.pooled import PooledLinear
 from ser_tasks.models.two_way_dense import TwoWayDense
@@ -58,6 +61,9 @@ MODELS: dict[str, type[SegmentModel]] = {
     "keyframe_cnn3d": KeyframeCnn3d,
     "two_way_dense": TwoWayDense,
     "two_way_image": TwoWayImage,
+    "mdre": Mdre,
+    "mdre_audio": MdreAudio,
+    "mdre_text": MdreText,
     "wav2vec2": Wav2Vec2,
     "wavlm": WavLM,
     "hubert": HuBert,

@@ -87,7 +87,7 @@ def learn(
         n_features = features.n_features(spec.recipe.feature_params)
         normalisation = Normalisation(np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
     else:
-        normalisation = examples.normalisation()
+        normalisation = examples.normalisation(features.words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         if is_pooled(spec.model):

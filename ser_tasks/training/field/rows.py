@@ -146,7 +146,7 @@ ROWS: dict[str, FieldRow] = {
             "Yoon, Byun and Jung, SLT 2018, arXiv 1810.04635: IEMOCAP, 4 classes",
             "WAP 71.8 with the true text, 69.1 with recognised text",
             "read",
-            (System("mdre"),),
+            (System("mdre"), System("mdre_audio"), System("mdre_text")),
             (Published("iemocap", 0.718),),
             leaks="random fifths of utterances: all 10 speakers and their dialogues are on both sides",
             differs="acted sentences are the same for every emotion, so their words carry none",
