@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     )
     policy: str = Field("customers_only", description="Policy that decides whose emotion is scored: a name in ser_tasks/calls/policy.py.")
     model: str = Field("default", description="Model bundle: the name of a shipped bundle, a folder, or s3://bucket/prefix.")
+    encoders: str | None = Field(
+        None,
+        description="Folder of a pretrained encoder (wav2vec2, wavlm, hubert, emotion2vec) as its owner publishes it, or a folder of such "
+        "folders, for bundles that name one. Every machine that scores needs it. Unset: none.",
+    )
     priors: dict[str, float] = Field(
         {},
         description='Base rate of each emotion on these calls, as {"anger": 0.05, "happiness": 0.1, "neutral": 0.8, "sadness": 0.05}: '

@@ -29,6 +29,22 @@ def bundle(tmp_path_factory):
     return str(tiny_bundle(tmp_path_factory.mktemp("bundles")))
 
 
+@pytest.fixture(scope="session")
+def tiny_encoders(tmp_path_factory):
+    """A folder with a tiny encoder of each kind, which models that need one take (``SER_ENCODERS``) as long as a fixture says so."""
+    from tests.factories.encoders import encoders
+
+    return encoders(tmp_path_factory.mktemp("encoders"))
+
+
+@pytest.fixture(scope="module")
+def encoders_at_hand(tiny_encoders):
+    """Models that need an encoder find a tiny one throughout the test file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SER_ENCODERS", str(tiny_encoders))
+        yield
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A real S3 server on this machine, which runs as long as the tests."""

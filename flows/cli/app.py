@@ -87,6 +87,12 @@ Processes = Annotated[int | None, typer.Option(min=1, help="Processes; by defaul
 Cache = Annotated[Path | None, typer.Option(help="Folder for features and checkpoints; by default ser-nightly in the user's cache folder.")]
 
 
+Encoder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the pretrained encoder of wav2vec2, wavlm, hubert or emotion2vec, as published; by default SER_ENCODERS."),
+]
+
+
 class Device(StrEnum):
     auto, cpu, cuda = "auto", "cpu", "cuda"
 
@@ -102,6 +108,15 @@ Policy = Annotated[str | None, typer.Option(help="Whose emotion is scored: a nam
 
 class Format(StrEnum):
     table, vertical, csv, json, parquet = "table", "vertical", "csv", "json", "parquet"
+
+
+def use_encoder(folder: Path | None) -> None:
+    """Makes the folder of ``--encoder`` that of this process and of those that it starts. Raises FileNotFoundError where it is none."""
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}: --encoder names the folder of a pretrained encoder.")
+    os.environ["SER_ENCODERS"] = str(folder.resolve())
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.app import Cache, Corpora, Device, Model, Processes, RunsOn, failure
+from flows.cli.app import Cache, Corpora, Device, Encoder, Model, Processes, RunsOn, failure, use_encoder
 
 if TYPE_CHECKING:
     from ser_tasks.evaluation.plan import Plan
@@ -45,6 +45,7 @@ def train(
     device: Annotated[Device, typer.Option(help="Where to train; auto uses CUDA if available.")] = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
+    encoder: Encoder = None,
 ) -> None:
     """Train a bundle on labelled clips, split by speaker and calibrated. Its model card has its scores on unseen speakers.
 
@@ -52,8 +53,10 @@ def train(
     written, unless they are better on held-out callers.
 
     Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`,
-    or `ser train --on default --data reviews/ --out my-model`
+    or `ser train --on default --data reviews/ --out my-model`,
+    or `ser train --data emotion/ --model wav2vec2 --encoder wav2vec2-base/ --out my-model`
     """
+    use_encoder(encoder)
     if on is not None:
         given = {"--model": model, "--features": features, "--labels": labels, "--epochs": epochs, "--conditions": conditions}
         given |= {"--priors": priors, "--folds": folds or None, "--allow-leak": allow_leak or None}
@@ -153,6 +156,7 @@ def evaluate(
     device: RunsOn = Device.auto,
     workers: Processes = None,
     cache: Cache = None,
+    encoder: Encoder = None,
 ) -> None:
     """Evaluate a bundle on unseen speakers, on phone calls made of their clips, or a model by cross-validation: a report with intervals.
 
@@ -160,6 +164,7 @@ def evaluate(
     or `ser evaluate --calls --data mine/ --noise office/ --out report`,
     or `ser evaluate --split k-fold --model ge2e_tcn --data ravdess/ --out report`
     """
+    use_encoder(encoder)
     from ser_tasks.evaluation.report import write_report
     from ser_tasks.settings import Settings
 
@@ -229,11 +234,13 @@ def league(
     seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
     workers: Processes = None,
     cache: Cache = None,
+    encoder: Encoder = None,
 ) -> None:
     """Compare every model and classical baseline on every corpus, with the same folds by speaker: scores, size and speed.
 
     Example: `ser league --data emotion/ --out league`
     """
+    use_encoder(encoder)
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -258,6 +265,7 @@ def field(
     seed: Annotated[int, typer.Option(help="Seed of the folds and the weights.")] = 0,
     workers: Processes = None,
     cache: Cache = None,
+    encoder: Encoder = None,
 ) -> None:
     """Run the published systems of the field again: each by its paper's own protocol, which leaks, and by speaker, which does not.
 
@@ -265,6 +273,7 @@ def field(
 
     Example: `ser field --data emotion/ --out field`
     """
+    use_encoder(encoder)
     from ser_tasks.training.field.run import field as run_field
 
     names = [name.strip() for name in rows.split(",")] if rows else None
@@ -277,7 +286,7 @@ def field(
 
 
 def models() -> None:
-    """List the shipped model bundles with labels, scores, licence, and whether a company may use them.
+    """List the shipped model bundles with labels, scores, licence, and whether a company may use them; and what can be trained.
 
     Example: `ser models`
     """
@@ -286,6 +295,7 @@ def models() -> None:
 
     from ser_tasks.datasets.credits import permits_commercial_use
     from ser_tasks.inference.bundle import load_bundle, shipped_bundles
+    from ser_tasks.models import MODELS, needs_encoder
 
     table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence", "commercial use")
     for name in shipped_bundles():
@@ -302,6 +312,8 @@ def models() -> None:
             "yes" if permits_commercial_use(bundle.licence) else "no",
         )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+    typer.echo(f"ser train --model takes: {', '.join(name for name in MODELS if not needs_encoder(name))}")
+    typer.echo(f"With the folder of a pretrained encoder (--encoder): {', '.join(name for name in MODELS if needs_encoder(name))}")
 
 
 def bench(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.app import Device, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, of_nights, parse_day
+from flows.cli.app import Device, Encoder, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, of_nights, parse_day, use_encoder
 
 
 def demo(lake: Lake = "demo-lake") -> None:
@@ -62,6 +62,7 @@ def nightly(
             help="Folder or s3://bucket/prefix with the calls' transcripts; by default SER_TRANSCRIPTS, or beside the recordings."
         ),
     ] = None,
+    encoder: Encoder = None,
 ) -> None:
     """Score every recording that this model has not scored yet: the nightly run.
 
@@ -69,6 +70,7 @@ def nightly(
 
     Example: `ser nightly --recordings s3://calls --lake s3://lake/emotions --day 2026-11-20`
     """
+    use_encoder(encoder)
     options = {"model": model, "device": device.value, "workers": workers, "policy": policy, "transcripts": transcripts}
     _nightly(recordings, lake, day=day, retry_given_up=retry_given_up, adapt=not no_adapt, **options)
 
@@ -193,11 +195,13 @@ def backfill(
     device: RunsOn = Device.auto,
     workers: Processes = None,
     policy: Policy = None,
+    encoder: Encoder = None,
 ) -> None:
     """Run the night of each day in a range. A day that fails does not stop the others; the command names it at the end.
 
     Example: `ser backfill --recordings s3://calls --lake s3://lake/emotions --first 2026-11-01 --last 2026-11-07`
     """
+    use_encoder(encoder)
     from_day, to_day = parse_day(first), parse_day(last)
     if to_day < from_day:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
@@ -227,6 +231,7 @@ def adapt(
     device: RunsOn = Device.auto,
     workers: Processes = None,
     policy: Policy = None,
+    encoder: Encoder = None,
 ) -> None:
     """Adapt the model to your own lines, without labels: a sample of calls makes a line profile in the lake.
 
@@ -244,6 +249,7 @@ def adapt(
     from ser_tasks.query import formats
     from ser_tasks.settings import Settings, checked_line_facts
 
+    use_encoder(encoder)
     settings = run_settings(Settings(), model, policy, lake)
     if by is not None:
         facts = tuple(fact.strip() for fact in by.split(",") if fact.strip())
@@ -268,12 +274,14 @@ def rescore(
     workers: Processes = None,
     policy: Policy = None,
     profile: Annotated[str | None, typer.Option(help="Line profile that counts for all recordings: an id, or newest.")] = None,
+    encoder: Encoder = None,
 ) -> None:
     """Score the recordings in the lake's manifests with another model or line profile; the old scores stay. New recordings are left
     to the night.
 
     Example: `ser rescore --recordings s3://calls --lake s3://lake/emotions --model cnn_tcn`
     """
+    use_encoder(encoder)
     if model is None and profile is None:
         raise ValueError("Say what to score with: --model, --profile, or both.")
     with _prefect(lambda: _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)):

@@ -18,7 +18,7 @@ from ser_tasks.schemas import EMOTIONS
 TAXONOMY_ONLY: Mapping[str, str] = MappingProxyType({})
 RATINGS = ("arousal", "valence", "dominance")
 """What listeners rated, in the corpus's own scale; null where they did not."""
-COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "licence", "corpus", "digest", *RATINGS)
+COLUMNS = ("file", "speaker", "gender", "label", "emotion", "language", "sentence", "text", "licence", "corpus", "digest", *RATINGS)
 AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff", ".au", ".sph", ".webm", ".avi"}
 """Of files that hold clips; of videos, the sound is read."""
 
@@ -31,8 +31,8 @@ class Corpus:
     clips: pd.DataFrame
     """One row a clip: file (absolute path, with the stretch: ``clip.py``), speaker, gender (female, male or null),
     label (the corpus's own), emotion (taxonomy), language (ISO 639-1, null where unknown), sentence (an identifier of
-    the spoken words, null where unknown), licence, corpus, digest (of the samples: clips of the same digest are identical), and
-    ``RATINGS``."""
+    the spoken words, null where unknown), text (the words themselves, null where unknown), licence, corpus, digest (of the
+    samples: clips of the same digest are identical), and ``RATINGS``."""
     dropped: dict[str, int]
     """Number of files or rows left out, by reason."""
 

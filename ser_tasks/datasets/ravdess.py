@@ -14,13 +14,15 @@ LABELS = {
     "07": "disgust",
     "08": "surprised",
 }
+SENTENCES = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
 
 
 def _facts(name: re.Match[str], notes: None) -> dict[str, str | None] | str:
     if name["channel"] == "02":
         return "song, not speech"
     gender = "male" if int(name["speaker"]) % 2 else "female"
-    return {"speaker": name["speaker"], "gender": gender, "label": LABELS[name["label"]], "sentence": name["sentence"]}
+    words = {"sentence": name["sentence"], "text": SENTENCES[name["sentence"]]}
+    return {"speaker": name["speaker"], "gender": gender, "label": LABELS[name["label"]]} | words
 
 
 # modality, vocal channel, emotion, intensity, statement, repetition, actor

@@ -16,7 +16,9 @@ from ser_tasks.datasets.leaks import named_corpus, person_of
 from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.metrics import LOW_AROUSAL, auc, brier, ccc, ece, one_against_rest, risk_coverage, ua, wa
 from ser_tasks.evaluation.plan import Plan
-from ser_tasks.features import features_of
+from ser_tasks.evaluation.texts import text_of
+from ser_tasks.features import feature_set, features_of
+from ser_tasks.features.words import place_words
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle
 from ser_tasks.inference.line_profile import Line, Standards
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
@@ -56,6 +58,8 @@ class ClipToScore:
     """Hash of its samples: the seed of what is random about its conditions."""
     babble: list[str]
     """Clips of other speakers."""
+    text: str | None = None
+    """What is said in it, where its corpus states that, for models that read words."""
     line: int = -1
     """Row of the scorer's ``lines`` by which it is standardised; -1: none."""
 
@@ -286,8 +290,9 @@ def _batches(clips: list[ClipToScore]) -> list[list[ClipToScore]]:
 
 def clips_to_score(clips: pd.DataFrame, babble: Sequence[list[str]]) -> list[ClipToScore]:
     """The clips in their order, each with its files of babble."""
-    columns = zip(clips["file"].tolist(), clips["digest"].tolist(), babble, strict=True)
-    return [ClipToScore(file, digest, files) for file, digest, files in columns]
+    texts = clips["text"].tolist() if "text" in clips else [None] * len(clips)
+    columns = zip(clips["file"].tolist(), clips["digest"].tolist(), babble, texts, strict=True)
+    return [ClipToScore(file, digest, files, text) for file, digest, files, text in columns]
 
 
 def babblers(clips: pd.DataFrame, seed: int) -> list[list[str]]:
@@ -341,7 +346,7 @@ class ClipScorer:
         scorer = scorer_of(ScorerSpec(self.model, self.model_id, self.device))
         pieces = self._signals(clips, self.conditions)
         counts = np.array([len(of_signal) for of_signal in pieces])
-        frames, lengths = self._frames(pieces)
+        frames, lengths = self._frames(pieces, clips)
         line = np.repeat(np.repeat([clip.line for clip in clips], len(self.conditions)), counts)
         probabilities, _ = scorer.score_on_lines(frames, lengths, self._standards(line))
         probabilities = at_equal_rates(probabilities, scorer.bundle.priors, scorer.bundle.labels)
@@ -352,7 +357,7 @@ class ClipScorer:
     def pool(self, clips: list[ClipToScore]) -> Pooled:
         """Pooled features of the clips' pieces under the reference condition."""
         pieces = self._signals(clips, [REFERENCE])
-        features = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).pool(*self._frames(pieces))
+        features = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).pool(*self._frames(pieces, clips))
         seconds = [len(piece) / SAMPLING_RATE_HZ for of_clip in pieces for piece in of_clip]
         return Pooled(features, np.array(seconds), np.repeat(np.arange(len(clips)), [len(of_clip) for of_clip in pieces]))
 
@@ -367,10 +372,16 @@ class ClipScorer:
                 pieces.append(_pieces(signal))
         return pieces
 
-    def _frames(self, pieces: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    def _frames(self, pieces: list[list[np.ndarray]], clips: list[ClipToScore]) -> tuple[np.ndarray, np.ndarray]:
+        """Features of all pieces, and the frames of each. The words of a clip are spread over its pieces."""
         bundle = scorer_of(ScorerSpec(self.model, self.model_id, self.device)).bundle
         segments = [piece for of_signal in pieces for piece in of_signal]
-        return features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
+        frames, lengths = features_of(bundle.feature_set, bundle.feature_params, segments, SAMPLING_RATE_HZ)
+        if feature_set(bundle.feature_set).words:
+            texts = [text_of(clip.file, clip.text) for clip in clips for _ in range(len(pieces) // len(clips))]
+            parts = [np.array_split(text.split(), len(of_signal)) for text, of_signal in zip(texts, pieces, strict=True)]
+            place_words(frames, lengths, [" ".join(part) for of_signal in parts for part in of_signal])
+        return frames, lengths
 
     def _standards(self, line: np.ndarray) -> Standards | None:
         """By what pieces on these lines (pieces,) are standardised."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ser_tasks.features import (
     logmel8k,
+    mdre40,
     mel32,
     mel112,
     mfcc40,
@@ -18,6 +19,7 @@ from ser_tasks.features import (
     short_term34,
     vector162,
     vector180,
+    wave16k,
     wavelet_packet,
     whisper80,
 )
@@ -50,6 +52,8 @@ class FeatureSet:
     of_bands_db: Callable[[NDArray[np.float32], Params], NDArray[np.float32]] | None = None
     scaled: bool = False
     """Whether values have a mean of about 0 and a deviation of about 1 by definition: a bundle then does not normalise them."""
+    words: bool = False
+    """Whether the last feature is the number of a word (``place_words``), which is not normalised; signals alone leave it 0."""
     params: MappingProxyType[str, Any] = field(init=False)
     """Parameters and their defaults, from the function's signature."""
 
@@ -92,6 +96,8 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("mel112", 1, mel112.mel112, mel112.FRAMING, "n_mels", mel112.bands_db, mel112.of_bands_db, scaled=True),
         FeatureSet("vector162", 1, vector162.vector162, vector162.FRAMING, vector162.SIZE),
         FeatureSet("vector180", 1, vector180.vector180, vector162.FRAMING, vector180.SIZE),
+        FeatureSet("mdre40", 1, mdre40.mdre40, mdre40.FRAMING, mdre40.SIZE, words=True),
+        FeatureSet("wave16k", 1, wave16k.wave16k, wave16k.FRAMING, wave16k.SIZE, scaled=True),
         FeatureSet("short_term34", 1, short_term34.short_term34, short_term34.FRAMING, short_term34.SIZE),
         FeatureSet("pitch_formants", 1, pitch_formants.pitch_formants, pitch_formants.FRAMING, pitch_formants.SIZE),
         FeatureSet(

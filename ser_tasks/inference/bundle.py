@@ -22,7 +22,7 @@ from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
 from ser_tasks.inference.scores import Platt, shares_text
-from ser_tasks.models import LineModel, load_classic, make_model
+from ser_tasks.models import LayerSum, LineModel, load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, StoreAccessError, open_store
@@ -72,6 +72,11 @@ class _Sets(_Part):
     thresholds: dict[_Word, FiniteFloat]
 
 
+class _Encoder(_Part):
+    name: _Word
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
 class _Calibration(_Part):
     temperature: FiniteFloat
     unsure_below: FiniteFloat
@@ -92,6 +97,7 @@ class _Description(_Part):
     feature_set: _FeatureSetPart
     normalisation: _Normalisation
     calibration: _Calibration
+    encoder: _Encoder | None = None
     training_data: list[dict[str, Any]]
     scores: dict[str, Any]
     licence: str
@@ -133,6 +139,8 @@ class Bundle:
     base_rate_errors: dict[str, float] = field(default_factory=dict)
     """By how much estimated base rates miss the true share of each label, 0 to 1, as measured on corpora never heard. One that is missing
     is that of ser_tasks.inference.base_rates."""
+    encoder: dict[str, str] = field(default_factory=dict)
+    """Name and SHA-256 of the encoder that its states are of, where that is in a folder of its own. Empty: the model needs none."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
     training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -143,6 +151,8 @@ class Bundle:
     """Text of ``LICENSE``."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.module, LayerSum) and not self.encoder:
+            object.__setattr__(self, "encoder", self.module.encoder.folder.names)
         for attribute, value in (("name", self.name), ("version", self.version)):
             if not NAME.fullmatch(value):
                 raise ValueError(f"The bundle's {attribute} is {value!r}: use letters, digits and _ only.")
@@ -150,16 +160,7 @@ class Bundle:
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
         if not self.labels or len(set(self.labels)) != len(self.labels):
             raise ValueError(f"Labels are {self.labels}: at least one is needed, and each only once.")
-        features = feature_set(self.feature_set)
-        if features.version != self.feature_set_version:
-            raise ValueError(
-                f"Bundle {self.name} was trained on {self.feature_set} version {self.feature_set_version}, this package "
-                f"computes version {features.version}: train the bundle again, or install the package it was trained with."
-            )
-        n_features = features.n_features(self.feature_params)
-        for attribute, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) != n_features:
-                raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
+        self._check_features()
         self._check_priors()
         if unknown := [name for name in self.calibrations if name not in CALIBRATED]:
             raise ValueError(f"The calibration {unknown[0]!r} is of no score: there are {', '.join(CALIBRATED)}.")
@@ -170,6 +171,18 @@ class Bundle:
         for attribute, share in (("unsure_below", self.unsure_below), ("target_error", self.target_error)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{attribute} is {share}: it must be from 0 to 1.")
+
+    def _check_features(self) -> None:
+        features = feature_set(self.feature_set)
+        if features.version != self.feature_set_version:
+            raise ValueError(
+                f"Bundle {self.name} was trained on {self.feature_set} version {self.feature_set_version}, this package "
+                f"computes version {features.version}: train the bundle again, or install the package it was trained with."
+            )
+        n_features = features.n_features(self.feature_params)
+        for attribute, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != n_features:
+                raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
 
     def _check_priors(self) -> None:
         if not all(label in self.labels and 0 <= error <= 1 for label, error in self.base_rate_errors.items()):
@@ -262,6 +275,7 @@ class Bundle:
                 "priors": self.priors,
                 **optional,
             },
+            **({"encoder": self.encoder} if self.encoder else {}),
             "training_data": list(self.training_data),
             "scores": self.scores,
             "licence": self.licence,
@@ -299,7 +313,8 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
         n_features = _check_features(feature_set(features["name"]), features["version"], features["params"])
         if unknown := [label for label in labels if label not in EMOTIONS]:  # before so many outputs are made
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
-        module = make_model(description["model"], len(labels), n_features)
+        encoder = description.get("encoder") or {}
+        module = make_model(description["model"], len(labels), n_features, encoder.get("sha256"))
         _load_weights(module, tensors)
         return Bundle(
             name=description["name"],
@@ -320,6 +335,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             set_coverage=(description["calibration"].get("sets") or {}).get("coverage"),
             base_rate_errors=description["calibration"].get("base_rate_errors") or {},
             licence=description["licence"],
+            encoder=encoder,
             module=module.eval(),
             training_data=tuple(description["training_data"]),
             scores=description["scores"],

@@ -1,7 +1,5 @@
 """What models share that classify mean and deviation over time of a frozen encoder's states, standardised by the line of the calls."""
 
-from typing import ClassVar
-
 import torch
 from torch import nn
 
@@ -20,7 +18,8 @@ class PooledLinear(SegmentModel):
     """
 
     HEADS = ("logits",)
-    N_POOLED: ClassVar[int]
+    N_POOLED: int
+    """Pooled features; of the class, where it does not depend on a folder."""
 
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__(n_classes, n_features)

@@ -36,7 +36,8 @@ from ser_tasks.calls.metadata import PERSON_FACTS, SIDECAR_LIMIT_BYTES, CallMeta
 from ser_tasks.calls.policy import REMEDIES, policy_named
 from ser_tasks.calls.roles import ChannelMapError, channel_roles, unknown_roles_hint
 from ser_tasks.calls.turns import MonoFacts, mono_facts
-from ser_tasks.features import features_of
+from ser_tasks.features import feature_set, features_of
+from ser_tasks.features.words import place_words
 from ser_tasks.memory import is_out_of_memory, keep_freed_memory, limit_memory
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
@@ -49,6 +50,7 @@ from ser_tasks.transcripts.counts import COLUMNS as COUNTED
 from ser_tasks.transcripts.counts import counted, roles_of_turns
 from ser_tasks.transcripts.reader import LIMIT_BYTES, read_transcript
 from ser_tasks.transcripts.redaction import redacted
+from ser_tasks.transcripts.said import said
 from ser_tasks.transcripts.transcript import Transcript, TranscriptError
 from ser_tasks.voices.mono import attribute
 
@@ -389,7 +391,7 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard, spec)
     if to_score:
         with _Clock(result.seconds)("features"):
-            _write_frames(to_score, call, spec, frames_file)
+            _write_frames(to_score, call, spec, frames_file, heard.transcript if heard else None)
     else:
         _end_unscored(result, tracks, refusals, doubt, spec)
 
@@ -583,12 +585,17 @@ def _masks(spoken: list[list[Span]], detected: VadResult) -> np.ndarray:
     return np.array([acoustics.speech_mask(spans, detected.power.shape[1]) for spans in spoken])
 
 
-def _write_frames(to_score: list[tuple[Segment, Span]], call: Samples, spec: RunSpec, file: BinaryIO) -> None:
+def _write_frames(
+    to_score: list[tuple[Segment, Span]], call: Samples, spec: RunSpec, file: BinaryIO, transcript: Transcript | None
+) -> None:
     """Writes the segments' frames, float32, one segment after the other, and their number into each segment."""
     for first in range(0, len(to_score), SEGMENTS_AT_ONCE):
         group = to_score[first : first + SEGMENTS_AT_ONCE]
         cuts = [call.read(span.start, span.end)[segment.channel].astype(np.float32) / FULL_SCALE for segment, span in group]
         frames, lengths = features_of(spec.feature_set, spec.feature_params, cuts, SAMPLING_RATE_HZ)
+        if transcript and feature_set(spec.feature_set).words:
+            spoken = [said(transcript, segment.channel, segment.role, segment.start_s, segment.end_s) for segment, _ in group]
+            place_words(frames, lengths, spoken)
         for (segment, _), length in zip(group, lengths, strict=True):
             segment.frames = int(length)
         file.write(frames.data)

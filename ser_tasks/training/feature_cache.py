@@ -14,7 +14,9 @@ from rich.progress import Progress
 from ser_tasks.datasets.conditions import CONDITIONS, ConditionContext, a_law, band_limited, g711, room
 from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.plan import Plan
+from ser_tasks.evaluation.texts import texts_of
 from ser_tasks.features import feature_set, features_of
+from ser_tasks.features.words import place_words
 from ser_tasks.progress import map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_folder
@@ -89,13 +91,17 @@ def features_key(clips: pd.DataFrame, recipe: Recipe) -> str:
     """Identifies the features of one corpus's clips by all that they depend on; names their folder."""
     features = feature_set(recipe.feature_set)
     params = features.complete(recipe.feature_params)
-    content = json.dumps([VERSION, recipe.feature_set, features.version, params, recipe.copies, list(clips["digest"])])
-    return f"{clips['corpus'].iloc[0]}-{recipe.feature_set}-{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+    content: list[object] = [VERSION, recipe.feature_set, features.version, params, recipe.copies, list(clips["digest"])]
+    if features.words:
+        content.append(texts_of(clips))
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return f"{clips['corpus'].iloc[0]}-{recipe.feature_set}-{digest[:16]}"
 
 
 def compute_features(clips: pd.DataFrame, recipe: Recipe, stored: Path, workers: int, progress: Progress) -> None:
     """Writes the features of one corpus's clips as the folder ``stored``, atomically."""
-    whole = list(zip(clips["file"], clips["digest"], strict=True))
+    texts = texts_of(clips) if feature_set(recipe.feature_set).words else [""] * len(clips)
+    whole = list(zip(clips["file"], clips["digest"], texts, strict=True))
     batches = [whole[start : start + CLIPS_PER_TASK] for start in range(0, len(whole), CLIPS_PER_TASK)]
     compute = functools.partial(features_of_copies, recipe=recipe)
     computed = map_parallel(compute, batches, workers, progress, f"features of {clips['corpus'].iloc[0]}")
@@ -109,13 +115,15 @@ def compute_features(clips: pd.DataFrame, recipe: Recipe, stored: Path, workers:
             raise
 
 
-def features_of_copies(clips: list[tuple[str, str]], recipe: Recipe) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each copy, float16 features of all clips (file, digest) end to end, and the frames of each; in a worker process."""
-    signals = [read_trimmed(file)[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file, _ in clips]
+def features_of_copies(clips: list[tuple[str, str, str]], recipe: Recipe) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each copy, float16 features of all clips (file, digest, words) end to end, and the frames of each; in a worker process."""
+    signals = [read_trimmed(file)[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file, _, _ in clips]
     copies = []
     for copy in range(recipe.copies + 1):
-        altered = [_copy(signal, digest, copy) for signal, (_, digest) in zip(signals, clips, strict=True)]
+        altered = [_copy(signal, digest, copy) for signal, (_, digest, _) in zip(signals, clips, strict=True)]
         flat, lengths = features_of(recipe.feature_set, recipe.feature_params, altered, SAMPLING_RATE_HZ)
+        if feature_set(recipe.feature_set).words:
+            place_words(flat, lengths, [text for _, _, text in clips])
         copies.append((flat.clip(-LARGEST, LARGEST).astype(np.float16), lengths))
     return copies
 

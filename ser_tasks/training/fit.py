@@ -67,10 +67,13 @@ class Examples:
             shares[members] *= np.sqrt(members.sum()) / shares[members].sum()
         object.__setattr__(self, "shares", shares / shares.sum())
 
-    def normalisation(self) -> Normalisation:
-        """Mean and standard deviation of each feature over the clips without augmentation."""
+    def normalisation(self, words: bool = False) -> Normalisation:
+        """Mean and standard deviation of each feature over the clips without augmentation; 0 and 1 of the last where it is ``words``."""
         frames = np.concatenate([self.pool.features(clip).astype(np.float64) for clip in self.clips])
-        return Normalisation(frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), 1e-3).astype(np.float32))
+        mean, std = frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), 1e-3).astype(np.float32)
+        if words:
+            mean[-1], std[-1] = 0.0, 1.0
+        return Normalisation(mean, std)
 
     def smoothed_targets(self, smoothing: float) -> np.ndarray:
         """Target probabilities float64 ``(n, n_classes)``, ``smoothing`` of them spread evenly over the classes that occur."""

@@ -15,7 +15,7 @@ from ser_tasks.features import feature_set, features_of
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import load_bundle
 from ser_tasks.inference.scorer import FRAMES_PER_BATCH
-from ser_tasks.models import MODELS, make_model
+from ser_tasks.models import MODELS, encoder_of, make_model, needs_encoder
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import BASELINES, CHOICES, BaselineSpec, fitted_baseline, is_baseline, telephone_signals
@@ -42,7 +42,8 @@ def league(
     """The league table: one row a model and corpus, with UA, UA among the corpus's emotions, WA, ECE, clips, parameters and speed.
 
     All learners are trained on all corpora together, in the same folds by speaker; each clip counts in the fold it was tested in. A
-    learner's rows are kept in ``out/<learner>.parquet`` and are not computed again. Writes ``league.parquet`` and ``league.md``.
+    learner's rows are kept in ``out/<learner>.parquet`` and are not computed again. Models that need a pretrained encoder are compared
+    only where they are named. Writes ``league.parquet`` and ``league.md``.
     """
     if unknown := [name for name in learners or () if name not in MODELS and not is_baseline(name)]:
         raise ValueError(f"There is no model {', '.join(unknown)}: choose of {', '.join(LEARNERS)}, or any {CHOICES}.")
@@ -50,8 +51,9 @@ def league(
     clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
     labels = labels or emotions_of(clips)
     tables = []
-    for learner in learners or LEARNERS:
-        stored = out / f"{learner.replace(':', '-')}.parquet"
+    for learner in learners or [name for name in LEARNERS if not needs_encoder(name)]:
+        encoder = f"-{encoder_of(learner)['sha256'][:16]}" if needs_encoder(learner) else ""
+        stored = out / f"{learner.replace(':', '-')}{encoder}.parquet"
         if not stored.exists():
             spec = spec_of(learner, labels, epochs)
             evaluation = evaluate_across(spec, data, plan, Folding(n_folds=n_folds), robustness=False, beside_leaky=False)

@@ -19,7 +19,7 @@ from ser_tasks.evaluation.evaluate import measure, rows_of, used_in_training
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, load_bundle, save_bundle
 from ser_tasks.inference.line_profile import LEAST_SEGMENTS
-from ser_tasks.models import PooledLinear
+from ser_tasks.models import LayerSum, PooledLinear
 from ser_tasks.progress import TerminalProgress
 from ser_tasks.training.cross_validation import LINE_NEUTRAL
 from ser_tasks.training.feature_cache import Pool
@@ -65,8 +65,10 @@ def train_on_top(on: str, data: list[Path], out: Path, plan: Plan, name: str | N
     if Path(out).exists():
         raise FileExistsError(f"{out} exists: name another folder, or remove it.")
     old = load_bundle(on)
-    if not isinstance(old.module, PooledLinear):
-        raise ValueError(f"{old.model_id} has no heads on pooled states: train on top of default, fast or research, or without --on.")
+    if not isinstance(old.module, PooledLinear) or isinstance(old.module, LayerSum):
+        raise ValueError(
+            f"{old.model_id} has no regression on pooled states as its heads: train on top of default, fast or research, or without --on."
+        )
     corpora = read_corpora(data)
     clips = _clips_of(corpora, old)
     recipe = replace(recipe_of(old.model, old.feature_set, old.feature_params), other_emotions=False)

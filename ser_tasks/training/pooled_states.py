@@ -19,7 +19,7 @@ from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
 from ser_tasks.evaluation.evaluate import BABBLE_VOICES, ClipToScore, clip_rng, clips_to_score
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
-from ser_tasks.models import PooledLinear, make_model
+from ser_tasks.models import PooledLinear, encoder_of, make_model
 from ser_tasks.progress import map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
@@ -155,20 +155,28 @@ def _key(clips: list[ClipToScore], compute: StatesOfClips) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-@functools.lru_cache(maxsize=2)
 def _encoder(model: str, features: str, params: str) -> PooledLinear:
     """The model with its pretrained encoder; where its encoder is not pretrained, a random one, always the same."""
+    return _encoder_of(model, features, params, encoder_of(model).get("sha256"))
+
+
+@functools.lru_cache(maxsize=2)
+def _encoder_of(model: str, features: str, params: str, sha256: str | None) -> PooledLinear:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = make_model(model, 1, feature_set(features).n_features(json.loads(params)))
+        module = make_model(model, 1, feature_set(features).n_features(json.loads(params)), sha256)
     if not isinstance(module, PooledLinear):
         raise ValueError(f"Model {model!r} has no pooled states.")
     return module.eval()
 
 
-@functools.lru_cache(maxsize=2)
 def _encoder_digest(model: str, features: str, params: str) -> str:
-    tensors = _encoder(model, features, params).encoder.state_dict().values()
+    return _digest_of(_encoder(model, features, params))
+
+
+@functools.lru_cache(maxsize=2)
+def _digest_of(module: PooledLinear) -> str:
+    tensors = module.encoder.state_dict().values()
     return hashlib.sha256(b"".join(tensor.cpu().numpy().tobytes() for tensor in tensors)).hexdigest()
 
 

@@ -43,26 +43,36 @@ class Recipe:
     once with each of them."""
 
 
-RECIPES = {
-    "cnn_lstm": Recipe("mfcc40", epochs=16),
-    "crnn": Recipe("logmel8k", epochs=8),
-    "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
-    "ge2e_lr": Recipe("mel32", epochs=1, copies=2, other_emotions=False),
-    "whisper_lr": Recipe("whisper80", epochs=1, copies=2, other_emotions=False),
-    "joint_lr": Recipe("mel112", epochs=1, copies=2, other_emotions=False),
-    "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
-    "cnn": Recipe("mfcc40", epochs=16),
-    "lstm": Recipe("mfcc40", epochs=16),
-    "lflb_lstm": Recipe("logmel8k", epochs=12, feature_params={"n_mels": 128}),
-    "attention_gru": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
-    "attention_gru_one_step": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
-    "ensemble_1d": Recipe("vector162", epochs=40, batch=64, learning_rate=1e-3),
-    "mean_cnn": Recipe("mfcc40", epochs=40),
-    "clustered_bilstm": Recipe("logmel8k", epochs=12),
-    "keyframe_cnn3d": Recipe("logmel8k", epochs=12),
-    "two_way_dense": Recipe("vector180", epochs=40, learning_rate=3e-3),
-    "two_way_image": Recipe("logmel8k", epochs=12, learning_rate=1e-3),
-}
+RECIPES = (
+    {
+        "cnn_lstm": Recipe("mfcc40", epochs=16),
+        "crnn": Recipe("logmel8k", epochs=8),
+        "ge2e_tcn": Recipe("mel32", epochs=10, weight_decay=0.05, batch=32, offset_std=0.1),
+        "ge2e_lr": Recipe("mel32", epochs=1, copies=2, other_emotions=False),
+        "whisper_lr": Recipe("whisper80", epochs=1, copies=2, other_emotions=False),
+        "joint_lr": Recipe("mel112", epochs=1, copies=2, other_emotions=False),
+        "cnn_tcn": Recipe("logmel8k", epochs=18, feature_params={"per_band": True}),
+        "cnn": Recipe("mfcc40", epochs=16),
+        "lstm": Recipe("mfcc40", epochs=16),
+        "lflb_lstm": Recipe("logmel8k", epochs=12, feature_params={"n_mels": 128}),
+        "attention_gru": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
+        "attention_gru_one_step": Recipe("mfcc40", epochs=12, feature_params={"n_mfcc": 128}),
+        "ensemble_1d": Recipe("vector162", epochs=40, batch=64, learning_rate=1e-3),
+        "mean_cnn": Recipe("mfcc40", epochs=40),
+        "clustered_bilstm": Recipe("logmel8k", epochs=12),
+        "keyframe_cnn3d": Recipe("logmel8k", epochs=12),
+        "two_way_dense": Recipe("vector180", epochs=40, learning_rate=3e-3),
+        "two_way_image": Recipe("logmel8k", epochs=12, learning_rate=1e-3),
+    }
+    | {
+        name: Recipe("wave16k", epochs=40, learning_rate=1e-3, batch=64, copies=2, other_emotions=False)
+        for name in ("wav2vec2", "wavlm", "hubert", "emotion2vec")
+    }
+    | {
+        name: Recipe("mdre40", epochs=16, learning_rate=1e-3, batch=32, offset_std=0.0)  # an offset would make other words of the words
+        for name in ("mdre", "mdre_audio", "mdre_text")
+    }
+)
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""
 
 

@@ -1,7 +1,7 @@
 """Trains one model: clips with a side each → a bundle, fitted to the training side and calibrated on the calibration side."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,12 @@ from ser_tasks.datasets.credits import licence_of_weights
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
-from ser_tasks.models import MODELS, NoveltyAware, PooledLinear, make_model, only_classes
+from ser_tasks.models import MODELS, LayerSum, NoveltyAware, PooledLinear, encoder_of, make_model, needs_encoder, only_classes
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.feature_cache import Pool, pool_of
 from ser_tasks.training.fit import Examples, Normalisation, OnStep, even_weights, fit, ignore_step
+from ser_tasks.training.fit_layer_sum import fit_layer_sum
 from ser_tasks.training.fit_pooled import fit_pooled
 from ser_tasks.training.pooled_states import copies_of
 from ser_tasks.training.recipe import Recipe
@@ -42,8 +43,12 @@ class ModelSpec:
     target_error: float = TARGET_ERROR
     priors: tuple[tuple[str, float], ...] = ()
     """Base rates of the bundle, by label; empty: all labels equally likely."""
+    encoder_sha256: str | None = field(init=False, default=None)
+    """Of the pretrained encoder that the model takes; None where it needs none. Raises what ``find_encoder`` raises."""
 
     def __post_init__(self) -> None:
+        if needs_encoder(self.model):
+            object.__setattr__(self, "encoder_sha256", encoder_of(self.model)["sha256"])
         if unknown := sorted(set(self.labels) - set(EMOTIONS)):
             raise ValueError(f"Labels {', '.join(unknown)} are not in the taxonomy: it has {', '.join(EMOTIONS)}.")
 
@@ -82,7 +87,7 @@ def learn(
         n_features = features.n_features(spec.recipe.feature_params)
         normalisation = Normalisation(np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
     else:
-        normalisation = examples.normalisation()
+        normalisation = examples.normalisation(features.words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)
         if is_pooled(spec.model):
@@ -129,12 +134,16 @@ def _fitted(
 
 
 def _fitted_to_states(examples: Examples, classes: list[str], spec: ModelSpec) -> tuple[nn.Module, list[float]]:
-    """The same of a model on pooled states. Its loss is one number, for one epoch."""
+    """The same of a model on pooled states. The loss of a regression is one number, for one epoch."""
     n_features = feature_set(spec.recipe.feature_set).n_features(spec.recipe.feature_params)
     module = make_model(spec.model, examples.n_classes, n_features)
     assert isinstance(module, PooledLinear)
-    loss = fit_pooled(module, examples, classes.index("neutral") if "neutral" in classes else None, spec.recipe)
-    return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), [loss]
+    neutral = classes.index("neutral") if "neutral" in classes else None
+    if isinstance(module, LayerSum):
+        losses = fit_layer_sum(module, examples, neutral, spec.recipe)
+    else:
+        losses = [fit_pooled(module, examples, neutral, spec.recipe)]
+    return only_classes(spec.model, module, list(range(len(spec.labels))), n_features), losses
 
 
 def calibrated(bundle: Bundle, logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> Bundle:

@@ -13,7 +13,7 @@ from tests.factories.calls import tiny_bundle
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def bundle(request, tmp_path_factory):
+def bundle(request, tmp_path_factory, encoders_at_hand):
     return load_bundle(tiny_bundle(tmp_path_factory.mktemp("bundles"), model=request.param, temperature=1.0))
 
 

@@ -86,7 +86,7 @@ def test_the_field_has_7_kinds_of_model_and_the_16_rows_of_the_brief():
 def test_every_system_is_in_a_registry_or_the_row_says_what_it_waits_for():
     for row in ROWS.values():
         for system in row.systems:
-            assert row.waits or why_missing(system) is None or system.learner == "mdre", system
+            assert row.waits or why_missing(system) is None, system
 
 
 def test_the_table_follows_from_the_rows_of_tested_clips(out):

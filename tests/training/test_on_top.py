@@ -109,7 +109,7 @@ def test_labels_that_teach_nothing_are_refused_with_both_figures(reviews, cache,
 
 def test_what_cannot_be_trained_on_is_said(trained, reviews, cache, tmp_path):
     out, plan = tmp_path / "out", Plan(cache=cache)
-    with pytest.raises(ValueError, match="has no heads on pooled states: train on top of default, fast or research"):
+    with pytest.raises(ValueError, match="has no regression on pooled states as its heads: train on top of default, fast or research"):
         train_on_top(str(tiny_bundle(tmp_path)), [reviews], out, plan)
     with pytest.raises(ValueError, match="mine-2-.* was trained on 48 of these clips or on their speakers"):
         train_on_top(str(trained.folder), [reviews], out, plan)

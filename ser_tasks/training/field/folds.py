@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from ser_tasks.datasets import emotions_of, read_corpora, refuse_leaks, speaker_ids
 from ser_tasks.datasets.leaks import named_corpus
 from ser_tasks.evaluation.plan import Plan
-from ser_tasks.models import MODELS
+from ser_tasks.models import MODELS, encoder_of, needs_encoder
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
@@ -50,7 +50,10 @@ class FoldWork:
         """The fold's rows. A fold is done when this file exists."""
         sides = list(self.clips["side"]) if "side" in self.clips else None
         clips = list(zip(self.clips["digest"], self.clips["speaker"], self.clips["emotion"], strict=True))
-        key = hashlib.sha256(repr((VERSION, self.system, self.protocol, self.number, self.plan.seed, sides, clips)).encode()).hexdigest()
+        content: tuple[object, ...] = (VERSION, self.system, self.protocol, self.number, self.plan.seed, sides, clips)
+        if needs_encoder(self.system.learner):
+            content += (encoder_of(self.system.learner)["sha256"],)
+        key = hashlib.sha256(repr(content).encode()).hexdigest()
         name = f"{self.system.name} {self.clips['corpus'].iloc[0]} {self.protocol} {self.number + 1}"
         return self.folder / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)}-{key[:12]}.parquet"
 

@@ -60,6 +60,8 @@ def network_predictions(
     """
     n_features = feature_set(recipe.feature_set).n_features(recipe.feature_params)
     mean, std = _mean_and_std(examples, sides.scaled_by)
+    if feature_set(recipe.feature_set).words:
+        mean[-1], std[-1] = 0.0, 1.0
     rng = np.random.default_rng(seed)
     longest = max(1, round(LONGEST_CROP_S / feature_set(recipe.feature_set).hop_s))
     weight = torch.from_numpy(even_weights(np.zeros(len(sides.train), int), examples.truth[sides.train])).float()

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ser_tasks.evaluation.plan import Plan
-from ser_tasks.models import MODELS
+from ser_tasks.models import MODELS, encoder_of, needs_encoder
 from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
@@ -80,6 +80,8 @@ def field(
 
 def why_missing(system: System) -> str | None:
     """Why a system cannot be run; None where it can."""
+    if needs_encoder(system.learner):
+        return _why_no_encoder(system.learner)
     if system.learner in MODELS:
         return None
     if not is_baseline(system.learner):
@@ -88,6 +90,14 @@ def why_missing(system: System) -> str | None:
     modules = NEEDED.get(functionals, ()) + (("imblearn",) if preparation else ())
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     return f'needs {", ".join(missing)}: pip install -e ".[egemaps,field]"' if missing else None
+
+
+def _why_no_encoder(model: str) -> str | None:
+    try:
+        encoder_of(model)
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def _of_epochs(row: FieldRow, epochs: int | None) -> FieldRow:
@@ -146,7 +156,8 @@ def cost_of(system: System, clips: pd.DataFrame, rows: pd.DataFrame, folder: Pat
 
     Measured on clips of the first corpus once and kept in the folder.
     """
-    stored = folder / f"cost-{system.learner.replace(':', '-')}.parquet"
+    encoder = f"-{encoder_of(system.learner)['sha256'][:16]}" if needs_encoder(system.learner) else ""
+    stored = folder / f"cost-{system.learner.replace(':', '-')}{encoder}.parquet"
     if not stored.exists():
         if system.is_network:
             parameters, speed = size_and_speed(clips, spec_for(system, clips), plan)
