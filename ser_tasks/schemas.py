@@ -380,6 +380,13 @@ CALL_EMOTIONS = _schema(
         "where an escalated call turns: start of the segment that best separates lower from higher anger, seconds from the start of "
         "the recording; null where not escalated, and in older parts",
     ),
+    (
+        "call_anger_fused",
+        pa.float32(),
+        "call_anger by the voice, turn-taking and the customer's words together, 0 to 1, where one call in ten holds anger; call_anger "
+        "itself on a call without turn-taking and words. Null with a bundle without a fusion (ser fuse), unless a customer is scored, "
+        f"{_OLDER}",
+    ),
     *_PROVENANCE,
 )
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from ser_tasks.inference.bundle import load_bundle, save_bundle
+from ser_tasks.inference.fusion import Fusion, Weight
 from ser_tasks.lake.catalog import connect
 from ser_tasks.maintenance import retention, withdrawal
 from ser_tasks.settings import Settings
@@ -290,6 +293,22 @@ FELT = {  # the sidecar's facts, the transcript
 }  # fmt: skip
 
 
+FUSION = Fusion(
+    voice="",
+    intercept=-2.0,
+    weights={
+        "call_anger_logit": Weight(-1.0, 1.0, 0.7),
+        "talk_ratio": Weight(0.5, 0.2, -1.0),
+        "customer_words_sentiment": Weight(0.0, 0.2, -1.0),
+    },
+    parts={"voice": 0.2, "turn_taking": 0.4, "words": 0.4},
+    calls=40,
+    angry=20,
+    callers=40,
+    scores={},
+)
+
+
 @pytest.fixture(scope="module")
 def felt(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("felt")
@@ -297,7 +316,9 @@ def felt(tmp_path_factory) -> Path:
         path = write_call(folder / "calls", f"2026-11-20/{name}.wav", CALL, TWO_SIDED | facts)
         if text:
             path.with_suffix(".transcript.json").write_text(text)
-    assert run_night(folder / "calls", folder / "lake", tiny_bundle(folder), settings=Settings(words="keep"))["checks_failed"] == 0
+    voice = load_bundle(tiny_bundle(folder))
+    fused = save_bundle(replace(voice, name="fused", fusion=replace(FUSION, voice=voice.model_id)), folder / "fused")
+    assert run_night(folder / "calls", folder / "lake", fused, settings=Settings(words="keep"))["checks_failed"] == 0
     return folder
 
 
@@ -343,7 +364,7 @@ def test_agents_words_have_a_sentiment_only_where_the_policy_scores_agents(felt,
         tmp_path / "lake",
         "SELECT count(agent_words_sentiment), max(agent_words_sentiment) FROM call_emotions WHERE words_language = 'en-US'",
     )
-    assert found == [(1, pytest.approx(sentiment(SAID["agent"])))] and found[0][1] < 0
+    assert found == [(2, pytest.approx(sentiment(SAID["agent"])))] and found[0][1] < 0
 
 
 def test_a_turn_of_a_doubtful_role_is_nobodys():
@@ -364,3 +385,14 @@ def test_a_refusal_takes_the_sentiment_too(felt, tmp_path):
     found = [row for path in lake.rglob("call_emotions/**/*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
     mine = [row for row in found if row["key"].endswith("/english.wav")]
     assert mine and all(row[name] is None for row in mine for name in EMPTY)
+
+
+def test_a_fusion_takes_the_words_in_beside_the_voice(felt, night):
+    columns = "call_anger", "call_anger_fused", "emotion_role", "talk_ratio", "customer_words_sentiment"
+    words, none, german = (dict(zip(columns, row(felt, name, *columns), strict=True)) for name in ("english", "none", "german"))
+    for facts in (words, none, german):
+        assert facts["call_anger_fused"] == pytest.approx(FUSION.anger_of(facts), rel=1e-4)
+    assert words["customer_words_sentiment"] > 0 and words["call_anger"] == none["call_anger"] == german["call_anger"]
+    assert words["call_anger_fused"] < none["call_anger_fused"] == german["call_anger_fused"]
+    assert row(felt, "refused", "call_anger_fused") == (None,)
+    assert ask(night / "lake", "SELECT count(call_anger) > 0, count(call_anger_fused) FROM call_emotions") == [(True, 0)]
