@@ -207,6 +207,40 @@ _WORDS = [
         (f"{role}_questions", pa.int32(), f"question marks in the turns of {whose}; null without any turn")
         for role, whose in (("agent", "the agent"), ("customer", "the customer"), ("unattributed", "nobody known"))
     ],
+    (
+        "words_language",
+        pa.string(),
+        f"language of the words, as the transcript states it, or else the sidecar; null where neither does, without a transcript, {_OLDER}",
+    ),
+    (
+        "words_sentiment_reason",
+        pa.string(),
+        "why the words have no sentiment: not_scored (the call), language_unknown, language_contradicted, language_unsupported (only "
+        f"English is), not_english (stated as English) or no_words; null where they have, without a transcript, {_OLDER}",
+    ),
+    *[
+        column
+        for role, whose in (("agent", "the agent"), ("customer", "the customer"), ("unattributed", "nobody known"))
+        for column in (
+            (
+                f"{role}_words_sentiment",
+                pa.float64(),
+                f"mean sentiment of the turns of {whose} by what was said, not by the voice: -1 negative to 1 positive (VADER, English "
+                f"only); null where words_sentiment_reason says why, where the policy scores no such role, without such a turn, {_OLDER}",
+            ),
+            (
+                f"{role}_words_negative_share",
+                pa.float64(),
+                f"share of these turns with a sentiment of -0.05 or less, 0 to 1; null as {role}_words_sentiment",
+            ),
+            (
+                f"{role}_words_lowest_at_s",
+                pa.float64(),
+                "start of the most negative of these turns, seconds into the recording; null where none is negative, and as "
+                f"{role}_words_sentiment",
+            ),
+        )
+    ],
 ]
 
 CALL_EMOTIONS = _schema(
@@ -345,6 +379,13 @@ CALL_EMOTIONS = _schema(
         pa.float64(),
         "where an escalated call turns: start of the segment that best separates lower from higher anger, seconds from the start of "
         "the recording; null where not escalated, and in older parts",
+    ),
+    (
+        "call_anger_fused",
+        pa.float32(),
+        "call_anger by the voice, turn-taking and the customer's words together, 0 to 1, where one call in ten holds anger; call_anger "
+        "itself on a call without turn-taking and words. Null with a bundle without a fusion (ser fuse), unless a customer is scored, "
+        f"{_OLDER}",
     ),
     *_PROVENANCE,
 )

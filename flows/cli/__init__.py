@@ -11,6 +11,7 @@ COMMANDS = (
     lake.sql,
     lake.catalog,
     models.train,
+    models.fuse,
     models.evaluate,
     models.league,
     models.field,

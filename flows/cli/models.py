@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.cli.app import Cache, Corpora, Device, Encoder, Model, Processes, RunsOn, failure, use_encoder
+from flows.cli.app import Cache, Corpora, Device, Encoder, Lake, Model, Processes, RunsOn, failure, of_nights, use_encoder
 
 if TYPE_CHECKING:
     from ser_tasks.evaluation.plan import Plan
+    from ser_tasks.inference.bundle import Bundle
 
 
 def train(
@@ -92,6 +93,42 @@ def _train_on_top(on: str, data: list[Path], out: Path, name: str | None, plan: 
     typer.echo("\n".join(training.corpora))
     typer.echo(f"{training.comparison.summary()}.")
     typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Use it by --model {out}.")
+
+
+@of_nights
+def fuse(
+    lake: Lake,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
+    on: Annotated[
+        str | None, typer.Option(help="Bundle of the voice that scored the calls; by default that of the lake's nights, or SER_MODEL.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The bundle's name: letters, digits and _; by default the voice's and _fused.")] = None,
+) -> None:
+    """Fit a late fusion of voice, turn-taking and words to the whole calls that reviewers judged: the column call_anger_fused.
+
+    Exit code 1, and nothing written, unless it is better than the voice alone on held-out callers.
+
+    Example: `ser fuse --lake s3://lake/emotions --out fused`
+    """
+    from ser_tasks.evaluation.compare_bundles import NotBetterError
+    from ser_tasks.lake.promotions import chosen_model
+    from ser_tasks.settings import Settings
+    from ser_tasks.training.fuse import fuse as fit
+    from ser_tasks.training.fuse import summary
+
+    try:
+        fused = fit(lake, chosen_model(Settings(), lake, on), out, name)
+    except NotBetterError as error:
+        raise failure(error) from None
+    typer.echo("\n".join([*fused.left_out, f"{summary(fused.comparison)}."]))
+    typer.echo(f"Wrote {fused.folder} ({fused.bundle.model_id}; weights: {_parts(fused.bundle)}). Use it by --model {out}.")
+
+
+def _parts(bundle: "Bundle") -> str:
+    """The weights of a fusion's parts; of another bundle, the voice."""
+    if bundle.fusion is None:
+        return "voice"
+    return ", ".join(f"{part.replace('_', '-')} {weight:.2f}" for part, weight in bundle.fusion.parts.items())
 
 
 def plan_of(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":
@@ -285,10 +322,12 @@ def field(
     typer.echo(f"Report: {out / 'field.html'}")
 
 
-def models() -> None:
-    """List the shipped model bundles with labels, scores, licence, and whether a company may use them; and what can be trained.
+def models(
+    bundles: Annotated[list[str] | None, typer.Argument(help="More bundles to list: folders or s3://bucket/prefix.")] = None,
+) -> None:
+    """List the shipped model bundles with labels, parts, scores, licence, and whether a company may use them; and what can be trained.
 
-    Example: `ser models`
+    Of a fusion, `parts` has the weights. Example: `ser models`, or `ser models fused`
     """
     from rich.console import Console
     from rich.table import Table
@@ -297,16 +336,17 @@ def models() -> None:
     from ser_tasks.inference.bundle import load_bundle, shipped_bundles
     from ser_tasks.models import MODELS, needs_encoder
 
-    table = Table("name", "version", "labels", "features", "on unseen speakers", "not sure below", "licence", "commercial use")
-    for name in shipped_bundles():
+    table = Table("name", "version", "labels", "parts", "features", "on unseen speakers", "not sure below", "licence", "commercial use")
+    for name in [*shipped_bundles(), *(bundles or [])]:
         bundle = load_bundle(name)
-        scores = bundle.scores["test"]["all"]
+        scores = bundle.scores.get("test", {}).get("all")
         table.add_row(
             name,
             bundle.model_id,
             ", ".join(bundle.labels),
+            _parts(bundle),
             bundle.feature_set_id,
-            f"UA {scores['ua']:.2f}, WA {scores['wa']:.2f}, ECE {scores['ece']:.2f} over {scores['segments']} segments",
+            f"UA {scores['ua']:.2f}, WA {scores['wa']:.2f}, ECE {scores['ece']:.2f} over {scores['segments']} segments" if scores else "–",
             f"{bundle.unsure_below:.2f}",
             bundle.licence,
             "yes" if permits_commercial_use(bundle.licence) else "no",

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import safetensors.torch
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
+from ser_tasks.inference.fusion import Fusion, Weight
 from ser_tasks.inference.scores import Platt, shares_text
 from ser_tasks.models import LayerSum, LineModel, load_classic, make_model
 from ser_tasks.schemas import EMOTIONS
@@ -87,6 +88,23 @@ class _Calibration(_Part):
     base_rate_errors: dict[_Word, FiniteFloat] | None = None
 
 
+class _Weight(_Part):
+    mean: FiniteFloat
+    deviation: FiniteFloat
+    coefficient: FiniteFloat
+
+
+class _Fusion(_Part):
+    voice: _Word
+    intercept: FiniteFloat
+    weights: dict[_Word, _Weight]
+    parts: dict[_Word, FiniteFloat]
+    calls: int
+    angry: int
+    callers: int
+    scores: dict[str, Any]
+
+
 class _Description(_Part):
     """The keys and types of ``bundle.json``. Only for checks: the values are used as they are written, since the model's id hashes them."""
 
@@ -101,6 +119,8 @@ class _Description(_Part):
     training_data: list[dict[str, Any]]
     scores: dict[str, Any]
     licence: str
+    kind: Literal["fusion"] | None = None
+    fusion: _Fusion | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +161,8 @@ class Bundle:
     is that of ser_tasks.inference.base_rates."""
     encoder: dict[str, str] = field(default_factory=dict)
     """Name and SHA-256 of the encoder that its states are of, where that is in a folder of its own. Empty: the model needs none."""
+    fusion: Fusion | None = None
+    """What makes ``call_anger_fused`` of the voice, turn-taking and words; None for a bundle of the voice alone."""
     training_data: tuple[dict[str, Any], ...] = ()
     scores: dict[str, Any] = field(default_factory=dict)
     training_clips: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -261,6 +283,7 @@ class Bundle:
             optional["sets"] = {"coverage": self.set_coverage, "thresholds": self.set_thresholds}
         if self.base_rate_errors:
             optional["base_rate_errors"] = self.base_rate_errors
+        fusion = {"kind": "fusion", "fusion": dataclasses.asdict(self.fusion)} if self.fusion else {}
         return {
             "name": self.name,
             "version": self.version,
@@ -279,7 +302,16 @@ class Bundle:
             "training_data": list(self.training_data),
             "scores": self.scores,
             "licence": self.licence,
+            **fusion,
         }
+
+    @property
+    def voice_id(self) -> str:
+        """``model_id`` of the bundle of the voice below a fusion; the bundle's own without one."""
+        if self.fusion is None:
+            return self.model_id
+        name, version, _ = self.fusion.voice.split("-")
+        return dataclasses.replace(self, name=name, version=version, fusion=None).model_id
 
 
 def shipped_bundles() -> list[str]:
@@ -316,7 +348,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
         encoder = description.get("encoder") or {}
         module = make_model(description["model"], len(labels), n_features, encoder.get("sha256"))
         _load_weights(module, tensors)
-        return Bundle(
+        bundle = Bundle(
             name=description["name"],
             version=description["version"],
             model=description["model"],
@@ -329,7 +361,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             temperature=description["calibration"]["temperature"],
             unsure_below=description["calibration"]["unsure_below"],
             target_error=description["calibration"]["target_error"],
-            priors=priors or description["calibration"].get("priors") or {},
+            priors=description["calibration"].get("priors") or {},
             calibrations={name: Platt(**platt) for name, platt in (description["calibration"].get("scores") or {}).items()},
             set_thresholds=(description["calibration"].get("sets") or {}).get("thresholds") or {},
             set_coverage=(description["calibration"].get("sets") or {}).get("coverage"),
@@ -342,9 +374,24 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             training_clips=frozenset(_text(store, "training_clips.txt").split()),
             card=_text(store, "MODEL_CARD.md"),
             licence_text=_text(store, "LICENSE"),
+            fusion=_fusion(description),
         )
+        if bundle.fusion and bundle.voice_id != bundle.fusion.voice:
+            raise ValueError(f"Its fusion was fitted to {bundle.fusion.voice}, and these weights are of another voice. Copy it again.")
+        return dataclasses.replace(bundle, priors=priors) if priors else bundle
     except ValueError as error:
         raise ValueError(f"The bundle at {uri} does not load. {error}") from error
+
+
+def _fusion(description: dict[str, Any]) -> Fusion | None:
+    if ("kind" in description) != ("fusion" in description):
+        raise ValueError("A bundle of kind fusion has a fusion, and no other has: copy the bundle again.")
+    if "fusion" not in description:
+        return None
+    stated = description["fusion"]
+    if len(stated["voice"].split("-")) != 3:
+        raise ValueError(f"The voice of its fusion is {stated['voice']!r}: it must be a model's id, as default-3-0123abcd.")
+    return Fusion(**stated | {"weights": {name: Weight(**weight) for name, weight in stated["weights"].items()}})
 
 
 def _read_description(store: Store) -> dict[str, Any]:

@@ -106,8 +106,12 @@ def _withheld(table: str, row: dict[str, object], code: str) -> dict[str, object
         return row | dict.fromkeys(_columns("segments", "emotion", "unsure")) | {"not_scored_reason": code}
     if row["outcome"] != "scored" and row["emotion_role"] is None and row["words"] is None:
         return row
-    emptied = dict.fromkeys(_columns("call_emotions", "emotion_role", "onset_s"))
+    emptied = dict.fromkeys((*_columns("call_emotions", "emotion_role", "call_anger_fused"), *_columns("call_emotions", *SENTIMENT)))
     return row | emptied | {"words": None, "outcome": "withheld", "scored_speech_s": 0.0, "scored_segments": 0}
+
+
+SENTIMENT = ("agent_words_sentiment", "unattributed_words_lowest_at_s")
+"""The first and last column of the words' sentiment."""
 
 
 def _columns(table: str, first: str, last: str) -> list[str]:

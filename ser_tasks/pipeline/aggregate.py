@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ser_tasks.calls.metadata import pseudonym
+from ser_tasks.inference.fusion import Fusion
 from ser_tasks.inference.scores import (
     AROUSED,
     Platt,
@@ -120,6 +121,7 @@ class ScoreRules:
     """Base rates to which the probabilities were corrected."""
     calibrations: Mapping[str, Platt] = field(default_factory=dict)
     set_thresholds: Mapping[str, float] = field(default_factory=dict)
+    fusion: Fusion | None = None
 
     def segment_columns(self, probabilities: np.ndarray, even: np.ndarray) -> list[dict[str, Any]]:
         """The emotion columns of segments, from their probabilities (segments, labels), and those at equal base rates."""
@@ -161,7 +163,7 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
     assert result.info is not None
     facts, recording = result.facts, result.recording
     sources = {f"{name}_source": facts.sources.get(name) for name in CALL_FACTS} | {"roles_source": result.roles_source}
-    return {
+    row = {
         "call_id": _call_id(result),
         "recording_id": recording.recording_id,
         "etag": recording.etag,
@@ -196,6 +198,8 @@ def call_row(result: Extracted, scored: Scored, day: date, provenance: dict[str,
         **emotion_columns(scored, result.audio_s),
         **provenance,
     }
+    fusion = scored.rules.fusion
+    return row | {"call_anger_fused": fusion.anger_of(row) if fusion else None}
 
 
 def _kept_words(result: Extracted, day: date, settings: Settings) -> str | None:

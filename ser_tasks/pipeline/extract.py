@@ -45,9 +45,10 @@ from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectLockedError, ObjectUnusableError, Store, open_store
 from ser_tasks.transcripts import roles as stated
+from ser_tasks.transcripts import sentiment
 from ser_tasks.transcripts.align import align, shifted
 from ser_tasks.transcripts.counts import COLUMNS as COUNTED
-from ser_tasks.transcripts.counts import counted, roles_of_turns
+from ser_tasks.transcripts.counts import counted, roles_of_turns, sure_roles
 from ser_tasks.transcripts.reader import LIMIT_BYTES, read_transcript
 from ser_tasks.transcripts.redaction import redacted
 from ser_tasks.transcripts.said import said
@@ -388,7 +389,8 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
                 result.segments.append(segment)
                 if not refusals[role]:
                     to_score.append((segment, span))
-    result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard, spec)
+    felt_of = _roles_of_words(result, spec) if to_score else []
+    result.activity = _activity(result, call, tracks, detected) | _counted(result, tracks, detected, heard, spec, felt_of)
     if to_score:
         with _Clock(result.seconds)("features"):
             _write_frames(to_score, call, spec, frames_file, heard.transcript if heard else None)
@@ -515,24 +517,43 @@ def _with_transcript(result: Extracted, call: Samples, detected: VadResult, spec
     return _Aligned(transcript, fit.offset_s)
 
 
-def _counted(result: Extracted, tracks: list[_Track], detected: VadResult, heard: _Aligned | None, spec: RunSpec) -> dict[str, Any]:
-    """The columns that are counted of a transcript; null without one."""
+def _counted(
+    result: Extracted, tracks: list[_Track], detected: VadResult, heard: _Aligned | None, spec: RunSpec, felt_of: list[str]
+) -> dict[str, Any]:
+    """The columns that are counted of a transcript, and the sentiment of the words of roles in ``felt_of``; null without one."""
     if heard is None:
-        return {"words_source": None, "words_offset_s": None} | dict.fromkeys(COUNTED)
+        return {"words_source": None, "words_offset_s": None} | dict.fromkeys((*COUNTED, *sentiment.COLUMNS))
     windows, turns = detected.power.shape[1], heard.transcript.turns
     speech = {
         role: np.any([acoustics.speech_mask(track.spans, windows) for track in tracks if track.role == role], axis=0)
         for role in {track.role for track in tracks} & {"agent", "customer"}
     }
     roles = roles_of_turns(turns, speech, WINDOW_S, result.transcript_trusted)
+    audible = [not any(turn.start_s < end_s and turn.end_s > start_s for start_s, end_s in result.redact) for turn in turns]
+    sure = sure_roles(roles, turns, speech, WINDOW_S)
+    felt = sentiment.columns_of(
+        [turn for turn, use in zip(turns, audible, strict=True) if use],
+        [role for role, use in zip(sure, audible, strict=True) if use],
+        (heard.transcript.language, result.facts.get("language")),
+        felt_of,
+    )
     if spec.settings.words == "keep":
+        of_turns = iter(felt.of_turns)
         result.words = [
-            {"start_s": turn.start_s, "end_s": turn.end_s, "role": role, "said": redacted(turn.text)}
-            for turn, role in zip(turns, roles, strict=True)
-            if not any(turn.start_s < end_s and turn.end_s > start_s for start_s, end_s in result.redact)
+            {"start_s": turn.start_s, "end_s": turn.end_s, "role": role, "said": redacted(turn.text), "sentiment": next(of_turns)}
+            for turn, role, use in zip(turns, roles, audible, strict=True)
+            if use
         ]
     columns = {"words_source": heard.transcript.format, "words_offset_s": heard.offset_s}
-    return columns | counted(turns, roles, result.audio_s)
+    return columns | counted(turns, roles, result.audio_s) | felt.columns
+
+
+def _roles_of_words(result: Extracted, spec: RunSpec) -> list[str]:
+    """The roles whose words may have a sentiment: those whose emotion may be scored. Of nobody known, only where that may be anybody's."""
+    policy, facts = policy_named(spec.policy), result.facts
+    consent = facts.get("notice_given"), facts.notice_unclear, result.recording.opted_out
+    of_policy = {"agent": "agent", "customer": "customer", "unattributed": "unknown"}
+    return [role for role, whose in of_policy.items() if not policy.refusal(whose, *consent)]
 
 
 def _attributed_speech(result: Extracted, call: Samples, detected: VadResult) -> tuple[list[list[Span]], np.ndarray]:

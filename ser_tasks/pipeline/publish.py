@@ -97,7 +97,7 @@ def publish_chunk(
             "line_profile": on_line.profile_id,
             **of_run,
         }
-        rules = ScoreRules(bundle.labels, bundle.unsure_below, priors, bundle.calibrations, bundle.set_thresholds)
+        rules = ScoreRules(bundle.labels, bundle.unsure_below, priors, bundle.calibrations, bundle.set_thresholds, bundle.fusion)
         scores = Scored(result, probabilities, rules, on_line.name, distances)
         if result.outcome is None and len(scores.probabilities):
             result.outcome = "scored"

@@ -33,6 +33,7 @@ UNITS = {
     r"^(share|p|mean_p|peak)_|^usual_(anger|low|high)$|^(confidence|compared_anger|agreement|jensen_shannon)$|_share(_|$)": "0 to 1",
     r"^negativity_change|^change|^anger_per_call$|^rise|^correlation|^difference|^happiness_score$|^kappa$": "-1 to 1",
     r"^(mean_)?negativity|^anger_score$": "0 to 1",
+    r"(^|_words_)sentiment$": "-1 to 1",
     r"hour$": "hour of the day, 0 to 23",
     r"^weekday$": "day of the week, 1 to 7",
     r"^days_": "days",

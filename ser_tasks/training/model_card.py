@@ -7,6 +7,7 @@ from ser_tasks.evaluation.compare_bundles import Comparison
 from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
+from ser_tasks.inference.fusion import FIGURES
 from ser_tasks.models import MODELS
 from ser_tasks.training.calibrate import CAUTION, FOREIGN_SET_THRESHOLD, FOREIGN_TEMPERATURE
 from ser_tasks.training.cross_validation import LINE_NEUTRAL
@@ -114,6 +115,50 @@ Licence of the weights: {bundle.licence}. The labels' own licence and what calle
 ## The bundle below
 
 What follows is its card, word for word; scores and data in it are of the weights as they were before.
+
+{card_below}"""
+
+
+def fusion_card(bundle: Bundle, comparison: Comparison, card_below: str) -> str:
+    """The card of a bundle that ``fuse`` made of another, whose card follows."""
+    assert bundle.fusion is not None
+    fusion, (low, high) = bundle.fusion, comparison.gain_interval_95
+    weights = [
+        [FIGURES[name][0].replace("_", "-"), f"`{name}`", f"{weight.coefficient:+.3f}", f"{weight.mean:.3g}", f"{weight.deviation:.3g}"]
+        for name, weight in fusion.weights.items()
+    ]
+    parts = [[part.replace("_", "-"), f"{weight:.2f}"] for part, weight in fusion.parts.items()]
+    aucs = [[parts.replace("_", "-"), f"{value:.3f}"] for parts, value in fusion.scores["auc_anger"].items()]
+    return f"""# {bundle.name}, version {bundle.version}
+
+A late fusion of the voice of {fusion.voice}, turn-taking and the customer's words: the column `call_anger_fused`. All other columns are
+that bundle's. To fit it again:
+
+    ser fuse --lake LAKE --on {fusion.voice.partition("-")[0]} --name {bundle.name} --out {bundle.name}
+
+Fitted to {fusion.calls} calls of {fusion.callers} callers that reviewers judged, {fusion.angry} of them with anger.
+
+{markdown_table(["part", "weight"], parts)}
+
+The weight of a part is the standard deviation of what it adds to the log-odds over these calls, as a share of the three's sum. A figure
+that a call lacks adds nothing; a call without turn-taking and words keeps the voice's `call_anger`.
+
+On {comparison.clips} calls of {comparison.callers} callers, each scored by a regression that was fitted without its caller, the voice
+alone, fitted to the same labels, has UA {comparison.old.ua:.3f}, and the fusion {comparison.new.ua:.3f}: a gain of
+{comparison.new.ua - comparison.old.ua:+.3f} (95 % interval {low:+.3f} to {high:+.3f}); {comparison.callers_gaining} callers gain and
+{comparison.callers_losing} lose.
+
+{markdown_table(["parts", "AUC of anger"], aucs)}
+
+These calls were chosen for review, and reviewers may have read the words: other calls may differ.
+
+{markdown_table(["part", "figure", "log-odds a deviation", "mean", "deviation"], weights)}
+
+Licence of the weights: {bundle.licence}. What callers consented to is for those who fitted it to check.
+
+## The bundle below
+
+What follows is its card, word for word.
 
 {card_below}"""
 

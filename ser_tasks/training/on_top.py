@@ -65,6 +65,8 @@ def train_on_top(on: str, data: list[Path], out: Path, plan: Plan, name: str | N
     if Path(out).exists():
         raise FileExistsError(f"{out} exists: name another folder, or remove it.")
     old = load_bundle(on)
+    if old.fusion is not None:
+        raise ValueError(f"{old.model_id} is a fusion, fitted to its voice: train on {old.fusion.voice}, and fuse what comes of it.")
     if not isinstance(old.module, PooledLinear) or isinstance(old.module, LayerSum):
         raise ValueError(
             f"{old.model_id} has no regression on pooled states as its heads: train on top of default, fast or research, or without --on."

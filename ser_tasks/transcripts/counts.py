@@ -74,5 +74,11 @@ def roles_of_turns(turns: Sequence[Turn], speech: dict[str, NDArray[np.bool_]], 
     return roles
 
 
+def sure_roles(roles: Sequence[str], turns: Sequence[Turn], speech: dict[str, NDArray[np.bool_]], window_s: float) -> list[str]:
+    """The role of each turn where who speaks meanwhile agrees with it, else unattributed; as they are without ``speech`` by role."""
+    spoken = roles_of_turns(turns, speech, window_s, trusted=False) if speech else roles
+    return [role if role == by_voice else "unattributed" for role, by_voice in zip(roles, spoken, strict=True)]
+
+
 def _within(mask: NDArray[np.bool_], turn: Turn, window_s: float) -> float:
     return sum(float(mask[int(start / window_s) : int(np.ceil(end / window_s))].sum()) for start, end in spans_of([turn]))

@@ -22,11 +22,17 @@ WITH allowed(policy, role) AS (
     SELECT call_id, recording_id, emotion_role AS role, policy, 1 AS scored
     FROM call_emotions
     WHERE emotion_role IS NOT NULL
+    UNION ALL
+    SELECT call_id, recording_id, unnest(['customer', 'agent', 'unknown']) AS role, policy,
+        unnest([customer_words_sentiment, agent_words_sentiment, unattributed_words_sentiment]) AS scored
+    FROM call_emotions
+), scored_roles AS (
+    FROM emotions WHERE scored IS NOT NULL
 )
 SELECT
     'emotion of a role that the policy leaves out' AS what,
     call_id,
     format('role {} under policy {}, {} rows in {}', coalesce(role, 'null'), policy, max(scored), recording_id) AS detail
-FROM emotions
+FROM scored_roles
 ANTI JOIN allowed USING (policy, role)
 GROUP BY call_id, recording_id, role, policy

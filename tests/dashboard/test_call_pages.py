@@ -203,6 +203,22 @@ def test_what_was_said_is_shown_to_those_who_may_play_the_call(tmp_path):
         assert "talk" in text and "invoice" not in text
 
 
+def test_the_sentiment_of_the_callers_words_is_beside_the_voice(tmp_path):
+    lake, said = str(tmp_path / "lake"), [("customer", "No good.", -0.4), ("agent", "I am sorry.", -0.3), ("customer", "Fine.", 0.2)]
+    felt, plain = Call("felt", [segment(2, 8, ANGRY)]), Call("plain", [segment(2, 8, ANGRY)])
+    turns = [{"start_s": 2.0, "end_s": 4.0, "role": role, "said": text, "sentiment": value} for role, text, value in said]
+    felt.facts |= {"customer_words_sentiment": -0.1, "customer_words_lowest_at_s": 123.4, "call_anger_fused": 0.42}
+    felt.facts["words"] = json.dumps(turns)
+    plain.facts["words"] = json.dumps([{name: value for name, value in turn.items() if name != "sentiment"} for turn in turns])
+    write_calls(lake, [felt, plain])
+    with browser(lake) as page:
+        text = page.get("/calls/id-felt").text
+        assert '<a href="#t=123.4">negative at 2:03</a>' in text and "by voice, turns and words</dt><dd>42" in text
+        assert text.count("negative words") == 1, "neither of the agent nor of a turn that is not negative"
+        text = page.get("/calls/id-plain").text
+        assert "I am sorry." in text and "negative" not in text.replace("Negativity", "") and "by voice, turns" not in text
+
+
 def test_calls_that_are_not_scored_say_why(lake):
     with browser(lake) as page:
         assert "Not scored because agent and caller are on one channel." in page.get("/calls/id-mono").text

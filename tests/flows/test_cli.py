@@ -11,7 +11,7 @@ from flows.cli import app
 from flows.cli.app import _only_a_query
 from tests.factories.lakes import write_good_lake
 
-COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "evaluate", "league", "field", "models", "bench", "speech"]
+COMMANDS = ["demo", "nightly", "sql", "catalog", "train", "fuse", "evaluate", "league", "field", "models", "bench", "speech"]
 COMMANDS += [
     "backfill",
     "rescore",

@@ -1,17 +1,25 @@
 """Nights over recordings with transcripts: what is counted, whose roles are taken, and what is not used and says so."""
 
 import json
+import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from ser_tasks.inference.bundle import load_bundle, save_bundle
+from ser_tasks.inference.fusion import Fusion, Weight
 from ser_tasks.lake.catalog import connect
-from ser_tasks.maintenance import retention
+from ser_tasks.maintenance import retention, withdrawal
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
+from ser_tasks.transcripts.counts import sure_roles
 from ser_tasks.transcripts.redaction import redacted
+from ser_tasks.transcripts.sentiment import EMPTY, sentiment
+from ser_tasks.transcripts.transcript import Turn
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 
 SECRET = "Zanzibar"
@@ -257,3 +265,134 @@ def test_words_are_kept_on_request_redacted_until_their_retention_or_an_erasure(
 )
 def test_digits_and_addresses_are_taken_out(text, kept):
     assert redacted(text).replace("[e-mail]!", "[e-mail]") == kept
+
+
+SAID = {"agent": "I am sorry, that is a terrible mistake of my colleague.", "customer": "Thank you, that is very kind of you."}
+FURIOUS = "This is a disgrace, I hate it!"
+GERMAN = "Ich bin sehr wütend, die Rechnung war falsch."
+LOW = [number for number, (who, *_) in enumerate(TURNS) if who == "customer"][2]
+"""The turn in which the customer is furious."""
+
+
+def english(texts: dict[str, str] = SAID, language: str | None = "en-US", **facts) -> str:
+    said = [FURIOUS if number == LOW and texts is SAID else texts[who] for number, (who, *_) in enumerate(TURNS)]
+    turns = [{"start_s": s, "end_s": e, "role": who, "text": text} for (who, s, e), text in zip(TURNS, said, strict=True)]
+    return json.dumps({"turns": turns, "language": language} | facts)
+
+
+FELT = {  # the sidecar's facts, the transcript
+    "english": ({}, english()),
+    "of-sidecar": ({"language": "en"}, english(language=None)),
+    "unknown": ({}, english(language=None)),
+    "two-languages": ({"language": "de"}, english()),
+    "german": ({}, english(dict.fromkeys(SAID, GERMAN), "de-DE")),
+    "german-as-english": ({}, english(dict.fromkeys(SAID, GERMAN))),
+    "refused": ({"notice_given": False}, english()),
+    "muted": ({}, english(redact=[list(TURNS[LOW][1:])])),
+    "none": ({"language": "en"}, None),
+}  # fmt: skip
+
+
+FUSION = Fusion(
+    voice="",
+    intercept=-2.0,
+    weights={
+        "call_anger_logit": Weight(-1.0, 1.0, 0.7),
+        "talk_ratio": Weight(0.5, 0.2, -1.0),
+        "customer_words_sentiment": Weight(0.0, 0.2, -1.0),
+    },
+    parts={"voice": 0.2, "turn_taking": 0.4, "words": 0.4},
+    calls=40,
+    angry=20,
+    callers=40,
+    scores={},
+)
+
+
+@pytest.fixture(scope="module")
+def felt(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("felt")
+    for name, (facts, text) in FELT.items():
+        path = write_call(folder / "calls", f"2026-11-20/{name}.wav", CALL, TWO_SIDED | facts)
+        if text:
+            path.with_suffix(".transcript.json").write_text(text)
+    voice = load_bundle(tiny_bundle(folder))
+    fused = save_bundle(replace(voice, name="fused", fusion=replace(FUSION, voice=voice.model_id)), folder / "fused")
+    assert run_night(folder / "calls", folder / "lake", fused, settings=Settings(words="keep"))["checks_failed"] == 0
+    return folder
+
+
+def test_words_have_a_sentiment_beside_the_voice(felt):
+    customers = [number for number, (who, *_) in enumerate(TURNS) if who == "customer"]
+    for name in ("english", "of-sidecar"):
+        mean, share, at_s, agent, reason = row(felt, name, "customer_words_sentiment", "customer_words_negative_share",
+                                               "customer_words_lowest_at_s", "agent_words_sentiment", "words_sentiment_reason")  # fmt: skip
+        assert share == pytest.approx(1 / len(customers)) and at_s == TURNS[LOW][1] and (agent, reason) == (None, None)
+        assert mean == pytest.approx((sentiment(FURIOUS) + (len(customers) - 1) * sentiment(SAID["customer"])) / len(customers))
+    voice = "call_anger", "customer_loudness_dbfs", "share_anger", "words_turns"
+    assert row(felt, "english", *voice) == row(felt, "german", *voice), "what is said changes nothing of the voice"
+    turns = ask(felt / "lake", "SELECT role, sentiment FROM words WHERE call_id LIKE '%/english' ORDER BY start_s")
+    assert [value for role, value in turns if role == "agent"] == [None] * (len(TURNS) - len(customers))
+    assert turns[LOW][1] == pytest.approx(sentiment(FURIOUS))
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "reason"),
+    [
+        ("unknown", None, "language_unknown"),
+        ("two-languages", "en-US", "language_contradicted"),
+        ("german", "de-DE", "language_unsupported"),
+        ("german-as-english", "en-US", "not_english"),
+        ("refused", "en-US", "not_scored"),
+        ("none", None, None),
+    ],
+)
+def test_words_without_a_sentiment_say_why(felt, name, language, reason):
+    values = row(felt, name, "words_language", "words_sentiment_reason", *EMPTY)
+    assert values == (language, reason, *[None] * len(EMPTY))
+    assert ask(felt / "lake", f"SELECT count(sentiment) FROM words WHERE call_id LIKE '%/{name}'") == [(0,)]
+
+
+def test_words_that_nobody_may_hear_have_none(felt):
+    share, at_s = row(felt, "muted", "customer_words_negative_share", "customer_words_lowest_at_s")
+    assert (share, at_s) == (0, None)
+
+
+def test_agents_words_have_a_sentiment_only_where_the_policy_scores_agents(felt, tmp_path):
+    run_night(felt / "calls", tmp_path / "lake", tiny_bundle(tmp_path), policy="everyone")
+    found = ask(
+        tmp_path / "lake",
+        "SELECT count(agent_words_sentiment), max(agent_words_sentiment) FROM call_emotions WHERE words_language = 'en-US'",
+    )
+    assert found == [(2, pytest.approx(sentiment(SAID["agent"])))] and found[0][1] < 0
+
+
+def test_a_turn_of_a_doubtful_role_is_nobodys():
+    turns = [Turn(0, 4, None, "x"), Turn(4, 8, None, "x"), Turn(9, 9.5, None, "x")]
+    speech = {"agent": np.repeat([True, False, False], [40, 40, 20]), "customer": np.repeat([False, True, False], [40, 40, 20])}
+    assert sure_roles(["customer", "customer", "customer"], turns, speech, 0.1) == ["unattributed", "customer", "unattributed"]
+    assert sure_roles(["agent", "customer", "customer"], turns, {}, 0.1) == ["agent", "customer", "customer"]
+
+
+def test_a_refusal_takes_the_sentiment_too(felt, tmp_path):
+    lake, calls = tmp_path / "lake", tmp_path / "calls"
+    shutil.copytree(felt / "lake", lake)
+    shutil.copytree(felt / "calls", calls)
+    (calls / "2026-11-20/english.json").write_text(json.dumps(TWO_SIDED | {"notice_given": False}))
+    run_night(calls, lake, tiny_bundle(tmp_path))
+    store = open_store(str(lake))
+    withdrawal.withdraw(store, withdrawal.find(store), 0, 0)
+    found = [row for path in lake.rglob("call_emotions/**/*.parquet") for row in pq.ParquetFile(path).read().to_pylist()]
+    mine = [row for row in found if row["key"].endswith("/english.wav")]
+    assert mine and all(row[name] is None for row in mine for name in EMPTY)
+
+
+def test_a_fusion_takes_the_words_in_beside_the_voice(felt, night):
+    columns = "call_anger", "call_anger_fused", "emotion_role", "talk_ratio", "customer_words_sentiment"
+    words, none, german = (dict(zip(columns, row(felt, name, *columns), strict=True)) for name in ("english", "none", "german"))
+    for facts in (words, none, german):
+        assert facts["call_anger_fused"] == pytest.approx(FUSION.anger_of(facts), rel=1e-4)
+    assert words["customer_words_sentiment"] > 0 and words["call_anger"] == none["call_anger"] == german["call_anger"]
+    assert words["call_anger_fused"] < none["call_anger_fused"] == german["call_anger_fused"]
+    assert row(felt, "refused", "call_anger_fused") == (None,)
+    assert ask(night / "lake", "SELECT count(call_anger) > 0, count(call_anger_fused) FROM call_emotions") == [(True, 0)]

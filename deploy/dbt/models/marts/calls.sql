@@ -36,5 +36,7 @@ SELECT
     language,
     codec,
     customer_pseudonym,
-    recording_id
+    recording_id,
+    CASE WHEN not_agent THEN call_anger_fused END AS call_anger_fused,
+    CASE WHEN not_agent THEN customer_words_sentiment END AS customer_words_sentiment
 FROM shown
