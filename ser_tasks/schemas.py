@@ -59,6 +59,12 @@ _PROVENANCE = [
         pa.string(),
         "line profile by which the model's input was standardised, see profiles; null where it was scored raw, and in older parts",
     ),
+    (
+        "precision",
+        pa.string(),
+        "precision in which the model computed: float32, or bfloat16, float16 or int8, whose scores are within about 0.01 of float32's; "
+        "null where nothing of the call was scored, and in older parts",
+    ),
     ("policy", pa.string(), "policy that decided whose emotion is scored"),
     ("run_id", pa.string(), "run that wrote the row"),
     ("code_version", pa.string(), "version of this package"),
@@ -414,6 +420,7 @@ RUNS = _schema(
     ("policy", pa.string(), "policy that decided whose emotion is scored"),
     ("code_version", pa.string(), "version of this package"),
     ("device", pa.string(), "device that scored: cpu or cuda"),
+    ("precision", pa.string(), "precision in which it scored, see segments; null where nothing was scored, and in older parts"),
     ("workers", pa.int32(), "extraction processes"),
     ("listed", pa.int64(), "recordings listed in the store"),
     ("ignored_keys", pa.int64(), "keys listed that are neither recordings nor sidecars of one"),

@@ -297,11 +297,14 @@ class Settings(BaseSettings):
     )
 
     frames_per_batch: int | None = Field(
-        None, gt=0, description="Frames in one batch of the model. Unset: FRAMES_PER_BATCH in ser_tasks/inference/scorer.py, by device."
+        None,
+        gt=0,
+        description="Frames in one batch of the model in float32, and on CUDA. Unset: FRAMES_PER_BATCH in ser_tasks/inference/scorer.py.",
     )
     precision: str = Field(
-        "float32",
-        description="Precision of scoring: float32, bfloat16 or float16. The latter two are used if scores stay within 1e-2 of float32's.",
+        "auto",
+        description="Precision of scoring: auto (bfloat16 on a CPU that multiplies it, else float32), float32, bfloat16, float16, or int8 "
+        "on CPUs. All but float32 are used only where scores of a fixed input stay within 5e-3 of float32's.",
     )
     cluster: str | None = Field(
         None, description="Dask scheduler whose workers process the chunks, as tcp://scheduler:8786. Unset: the cores of this machine."
@@ -384,8 +387,8 @@ class Settings(BaseSettings):
     @field_validator("precision")
     @classmethod
     def _known_precision(cls, name: str) -> str:
-        if name not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"{name!r} is not a precision: choose float32, bfloat16 or float16.")
+        if name not in (known := ("auto", "float32", "bfloat16", "float16", "int8")):
+            raise ValueError(f"{name!r} is not a precision: choose {', '.join(known[:-1])} or {known[-1]}.")
         return name
 
 

@@ -21,6 +21,9 @@ from ser_tasks.storage import open_store
 from tests.support.faulty_s3 import FaultyS3
 
 
+os.environ.setdefault("SER_PRECISION", "float32")  # else the processor's instructions would decide what tests compare
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """The folder of a small model with random weights."""

@@ -172,7 +172,8 @@ def _print_run(run: dict[str, Any], lake: str) -> None:
     if handled:
         typer.echo(
             f"{run['audio_s'] / 3600:.2f} audio-hours in {run['wall_s']:.1f} s after {run['start_up_s']:.1f} s of start-up: "
-            f"{run['audio_h_per_h']:,.0f} audio-hours per hour on {run['workers']} workers, {run['device']}."
+            f"{run['audio_h_per_h']:,.0f} audio-hours per hour on {run['workers']} workers, {run['device']}"
+            + (f" in {run['precision']}." if run["precision"] else ".")
         )
     if run["quarantined"] or run["failed"]:
         typer.echo(f'What was not scored and why:  ser sql --lake {lake} "FROM outcomes_and_reasons"')

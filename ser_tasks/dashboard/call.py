@@ -39,6 +39,7 @@ PROVENANCE = (
     "priors",
     "priors_source",
     "line_profile",
+    "precision",
     "policy",
     "scored_at",
     "run_id",
@@ -59,7 +60,7 @@ def call_row(request: Request, recording_id: str) -> Row:
         request,
         """
         SELECT c.* EXCLUDE (outcome, call_id, recording_id, etag, key, chunk_id, model, feature_set, priors, priors_source, line_profile,
-            policy, run_id, code_version, scored_at, day, version), o.*
+            precision, policy, run_id, code_version, scored_at, day, version), o.*
         FROM outcomes AS o LEFT JOIN call_emotions AS c USING (recording_id) WHERE o.recording_id = $recording_id
         """,
         {"recording_id": recording_id},

@@ -1,5 +1,10 @@
-"""Score: frame features → calibrated probabilities, in batches sorted by length, on CUDA where there is one."""
+"""Score: frame features → calibrated probabilities, in batches sorted by length, on CUDA where there is one.
 
+A shorter precision rounds what float32 keeps, so that its scores would show the shape of their batch: on a CPU its batches have shapes
+that only a segment's own length chooses. A segment then has the same scores, bit by bit, in any company.
+"""
+
+import contextlib
 import copy
 import functools
 import logging
@@ -7,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +20,20 @@ from numpy.typing import NDArray
 
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.line_profile import Standards
+from ser_tasks.inference.precision import CHECK_LIMIT, Int8Products, check_frames, has_bfloat16
 from ser_tasks.memory import is_out_of_memory
 from ser_tasks.models import LineModel
-
-TOLERANCE = 1e-2
-"""Largest difference from float32's probabilities that a shorter precision may make."""
 
 FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
 """Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
 
 BATCHES_AT_ONCE = 16
 """Batches' worth of frames that are read from scratch at once."""
+
+WIDTH_STEP = 64
+"""Frames to a multiple of which segments are padded on a CPU in a shorter precision."""
+ROWS, ROWS_FRAMES = 16, 4096
+"""Segments in such a batch: so many, or fewer where they would hold more frames."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +59,51 @@ class ScorerSpec:
     frames_per_batch: int | None = None
     """Frames in one batch of the model; None: FRAMES_PER_BATCH of the device."""
     precision: str = "float32"
+    """float32, bfloat16, float16 or int8."""
     priors: tuple[tuple[str, float], ...] = ()
+
+
+def with_usable_precision(asked: ScorerSpec) -> ScorerSpec:
+    """The specification in a precision that this machine uses: ``auto`` is bfloat16 on a CPU that multiplies it, else float32.
+
+    A model that is not SAFE_IN_SHORT, and one whose scores of a fixed input move by more than CHECK_LIMIT, is scored in float32: a warning
+    says so where another was asked for.
+    """
+    return replace(asked, precision=_usable_precision(asked))
+
+
+@functools.lru_cache(maxsize=8)
+def _usable_precision(asked: ScorerSpec) -> str:
+    precision = asked.precision
+    if precision == "auto":
+        precision = "bfloat16" if asked.device == "cpu" and has_bfloat16() else "float32"
+    if precision == "float32":
+        return precision
+    scorer = scorer_of(replace(asked, precision=precision))
+    if precision == "int8" and asked.device != "cpu":
+        why = "is computed on a CPU alone"
+    elif not scorer.bundle.module.SAFE_IN_SHORT:
+        why = "moves some of its scores by more than is allowed"
+    elif (difference := precision_difference(scorer)) > CHECK_LIMIT:
+        why = f"moves its scores by {difference:.3g} at the start's check, more than {CHECK_LIMIT:g}"
+    else:
+        return precision
+    log.log(
+        logging.INFO if asked.precision == "auto" else logging.WARNING,
+        "The model %s is scored in float32: %s %s.",
+        asked.model_id,
+        precision,
+        why,
+    )
+    return "float32"
+
+
+def precision_difference(short: "Scorer") -> float:
+    """Largest difference of a probability from float32's on ``check_frames``; infinity where one is not finite."""
+    exact = Scorer(short.bundle, short.device, short.frames_per_batch)
+    frames, lengths = check_frames(short.bundle)
+    difference = np.abs(short.score(frames, lengths) - exact.score(frames, lengths)).max()
+    return float(difference) if np.isfinite(difference) else float("inf")
 
 
 @dataclass(frozen=True)
@@ -60,6 +113,8 @@ class ScoredFile:
     distances: NDArray[np.float32]
     """(segments,): mean square of each segment's standardised pooled features; NaN where it is scored raw."""
     seconds: float
+    precision: str | None = None
+    """None where there was nothing to score."""
 
 
 @functools.lru_cache(maxsize=2)
@@ -85,7 +140,7 @@ def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec, 
         for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)
     ]
     probabilities, distances = (np.concatenate(each) for each in zip(*scored, strict=True))
-    return ScoredFile(probabilities, distances, time.perf_counter() - started)
+    return ScoredFile(probabilities, distances, time.perf_counter() - started, scorer.precision)
 
 
 def pool_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -> NDArray[np.float32]:
@@ -122,7 +177,8 @@ class Scorer:
 
     def __post_init__(self) -> None:
         self.bundle.module.to(self.device).eval()
-        self._checked = self.precision == "float32"
+        self._same_shapes = self.precision != "float32" and self.device.type == "cpu"
+        self._int8 = Int8Products()
 
     def score(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Probabilities, float32 (segments, labels), of segments that are scored raw. Otherwise as ``score_on_lines``."""
@@ -132,50 +188,67 @@ class Scorer:
         """Probabilities, float32 (segments, labels), and distances (segments,), as in ``ScoredFile``, in the order of the segments.
 
         ``frames``, float32 (sum of lengths, features), holds the segments one after the other. A segment that is not finite gets NaN.
-        Batches hold at most ``frames_per_batch`` frames, padding included; a batch that does not fit into memory is halved.
+        Batches hold at most ``frames_per_batch`` frames, padding included, or in a shorter precision on a CPU have the shape that
+        ``shaped_batches`` states; a batch that does not fit into memory is halved.
         """
         n_labels = len(self.bundle.labels)
+        batches = self.shaped_batches if self._same_shapes else self.batches
         results = self._in_batches(
-            frames, lengths, n_labels + 1, lambda x, counts, members: self._probabilities(x, counts, standards and standards.of(members))
+            frames,
+            lengths,
+            n_labels + 1,
+            lambda x, counts, members: self._probabilities(x, counts, standards and standards.of(members)),
+            batches,
         )
         return results[:, :n_labels], results[:, n_labels]
 
     def pool(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Pooled features, float32 (segments, pooled), of frames as in ``score``. Raises TypeError where the model has none."""
         model = self._line_model()
-        return self._in_batches(frames, lengths, len(model.line_mean), lambda x, counts, _: self._pooled(x, counts))
+        return self._in_batches(frames, lengths, len(model.line_mean), lambda x, counts, _: self._pooled(x, counts), self.batches)
 
-    def _in_batches(self, frames: np.ndarray, lengths: np.ndarray, width: int, run: "Run") -> np.ndarray:
+    def _in_batches(self, frames: np.ndarray, lengths: np.ndarray, width: int, run: "Run", batches: "Batches") -> np.ndarray:
         """What ``run`` returns of each segment, float32 (segments, width), NaN where the segment's frames are not finite."""
         results = np.full((len(lengths), width), np.nan, np.float32)
         if len(lengths) == 0:
             return results
         starts = np.cumsum(lengths) - lengths
         finite = np.logical_and.reduceat(np.isfinite(frames).all(axis=1), starts) & (lengths > 0)
-        for members in self.batches(lengths, np.flatnonzero(finite)):
-            for part, values in self._run(frames, starts, lengths, members, run):
+        for members, shape in batches(lengths, np.flatnonzero(finite)):
+            for part, values in self._run(frames, starts, lengths, members, shape, run):
                 results[part] = values
         return results
 
-    def batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator[np.ndarray]:
-        """Indices of the segments in each batch, of the segments ``members``, by rising length."""
+    def batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator["Batch"]:
+        """Batches of the segments ``members``, by rising length."""
         ordered = members[np.argsort(lengths[members], kind="stable")]
         first = 0
         while first < len(ordered):
             # Lengths rise, so the last segment sets the width of a batch: the largest batch that fits is found by bisection.
             widths = lengths[ordered[first:]] * np.arange(1, len(ordered) - first + 1)
             count = max(1, int(np.searchsorted(widths, self.frames_per_batch, side="right")))
-            yield ordered[first : first + count]
+            batch = ordered[first : first + count]
+            yield batch, (count, int(lengths[batch[-1]]))
             first += count
 
+    def shaped_batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator["Batch"]:
+        """Batches of the segments ``members``, in shapes that each segment's own length chooses, whatever it is scored with."""
+        widths = -(-lengths[members] // WIDTH_STEP) * WIDTH_STEP
+        for width in np.unique(widths).tolist():
+            alike, rows = members[widths == width], max(1, min(ROWS, ROWS_FRAMES // width))
+            for first in range(0, len(alike), rows):
+                yield alike[first : first + rows], (rows, width)
+
     def _run(
-        self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray, run: "Run"
+        self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray, shape: tuple[int, int], run: "Run"
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        rows, width = shape
         try:
-            counts = lengths[members]
-            index = starts[members, None] + np.minimum(np.arange(counts.max()), counts[:, None] - 1)
+            filled = np.resize(members, rows)  # the members again, where they are fewer
+            counts = lengths[filled]
+            index = starts[filled, None] + np.minimum(np.arange(width), counts[:, None] - 1)
             x = torch.from_numpy(frames[index]).to(self.device)
-            yield members, run(x, torch.from_numpy(counts), members).float().cpu().numpy()
+            yield members, run(x, torch.from_numpy(counts), filled).float().cpu().numpy()[: len(members)]
         except (MemoryError, RuntimeError) as error:
             if len(members) == 1 or not (isinstance(error, torch.OutOfMemoryError) or is_out_of_memory(error)):
                 raise
@@ -183,25 +256,21 @@ class Scorer:
                 torch.cuda.empty_cache()
             log.warning("A batch of %d segments does not fit into memory: halved.", len(members))
             middle = len(members) // 2
-            yield from self._run(frames, starts, lengths, members[:middle], run)
-            yield from self._run(frames, starts, lengths, members[middle:], run)
+            for half in (members[:middle], members[middle:]):
+                yield from self._run(frames, starts, lengths, half, (len(half), width), run)
 
     @torch.inference_mode()
     def _probabilities(self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards | None) -> torch.Tensor:
         """Probabilities, and the distance as a last column, (batch, labels + 1)."""
-        run: Callable[[], torch.Tensor] = lambda: self._scores(x, lengths, standards)  # noqa: E731
+        with self._in_precision():
+            return self._scores(x, lengths, standards).float()
+
+    def _in_precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "float32":
-            return run()
-        with torch.autocast(self.device.type, dtype=getattr(torch, self.precision)):
-            short = run().float()
-        if not self._checked:
-            self._checked = True
-            difference = float((short - run())[:, :-1].abs().max())
-            if difference > TOLERANCE:
-                log.warning("%s moves scores by %.3g, more than %g: float32 is used.", self.precision, difference, TOLERANCE)
-                self.precision = "float32"
-                return run()
-        return short
+            return contextlib.nullcontext()
+        if self.precision == "int8":
+            return self._int8
+        return torch.autocast(self.device.type, dtype=getattr(torch, self.precision))
 
     def _scores(self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards | None) -> torch.Tensor:
         bundle = self.bundle
@@ -231,5 +300,9 @@ class Scorer:
         return model
 
 
+Batch = tuple[np.ndarray, tuple[int, int]]
+"""(indices of segments, (rows, frames)): the segments of a batch, and its shape."""
+Batches = Callable[[np.ndarray, np.ndarray], Iterator[Batch]]
+"""(lengths of all segments, indices of those that are scored) -> their batches."""
 Run = Callable[[torch.Tensor, torch.Tensor, np.ndarray], torch.Tensor]
 """(frames of a batch, their lengths, the segments' indices) -> (batch, width)."""

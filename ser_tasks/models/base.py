@@ -14,6 +14,9 @@ class SegmentModel(nn.Module):
     ORIGIN: ClassVar[str] = ""
     """Source and licence of weights that this project did not train, for model cards and licence notices."""
 
+    SAFE_IN_SHORT: ClassVar[bool] = True
+    """False where a shorter precision is known to move some scores of speech too far (ser_tasks.inference.precision.TOLERANCE)."""
+
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__()
 

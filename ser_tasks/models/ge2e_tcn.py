@@ -38,6 +38,7 @@ class Ge2eTcn(SegmentModel):
 
     HEADS = tuple(f"logits.{group}" for group in range(GROUPS))
     ORIGIN = ORIGIN
+    SAFE_IN_SHORT = False  # bfloat16 moved 1 % of 200 clips by more than 0.01, 0.015 at most: novelty to the power of CAUTION amplifies it
 
     def __init__(self, n_classes: int, n_features: int) -> None:
         super().__init__(n_classes, n_features)

@@ -88,7 +88,8 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
     sections = [
         f"# Night {run['run_id']}",
         f"{run['model']} under the policy {run['policy']}, {_minute(run['started_at'])} to {_minute(run['ended_at'])} (UTC), "
-        f"{run['workers']} workers, {run['device']}. {run['listed']} recordings listed, {run['planned']} of them new{_ignored(run)}.",
+        f"{run['workers']} workers, {run['device']}{_precision(run)}. "
+        f"{run['listed']} recordings listed, {run['planned']} of them new{_ignored(run)}.",
         summary(run, failed, given_up, unusual),
         "## How the recordings ended\n\n" + markdown_table(outcome_rows(run)),
         "## Recordings not scored, and why\n\n"
@@ -101,6 +102,10 @@ def _report(lake: str, run: Row, settings: Settings) -> tuple[str, list[Row]]:
         f"## Failed checks, over the days from {first_day}\n\n" + markdown_table(failed),
     ]
     return "\n\n".join(sections) + "\n", [*reversed(before), *([run] if run["audio_s"] else [])]
+
+
+def _precision(run: dict[str, Any]) -> str:
+    return f" in {run['precision']}" if run["precision"] else ""
 
 
 def given_up_recordings(connection: duckdb.DuckDBPyConnection, run_id: str, settings: Settings) -> int:

@@ -50,6 +50,8 @@ class ChunkHandler:
         self.lake = open_store(spec.lake_uri)
         of_model = [load_profile(spec.lake_uri, key) for key in spec.profiles]
         self.profiles = ProfileBook(of_model, spec.of_profile)
+        self.precision: str | None = None
+        """That of the scores; None before something is scored."""
 
     def extract(self, chunk: Chunk, progress: Callable[[Batch], None] = lambda batch: None) -> ExtractedChunk:
         """The first stage, in the worker processes."""
@@ -61,6 +63,7 @@ class ChunkHandler:
         """The second stage: scores the chunk, writes its parts, and removes its frames."""
         batches = [without_opted_out(batch, self.spec.opt_out, self.settings) for batch in extracted.batches]
         scored, score_s = self._score(batches)
+        self.precision = next((scores.precision for _, scores in scored if scores.precision), self.precision)
         report = publish_chunk(self.lake, extracted.chunk, scored, self.bundle, self.profiles, self.spec, self.settings)
         shutil.rmtree(extracted.folder, ignore_errors=True)
         return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})

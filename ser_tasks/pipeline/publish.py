@@ -30,11 +30,13 @@ from ser_tasks.storage import Store
 
 @dataclass(frozen=True)
 class Machine:
-    """A process that handled chunks: ``name`` as host:pid, its extraction processes, and the device that scored."""
+    """A process that handled chunks: ``name`` as host:pid, its extraction processes, and what scored: the device, and its precision."""
 
     name: str
     processes: int
     device: str
+    precision: str | None = None
+    """None where nothing was scored."""
 
     @property
     def host(self) -> str:
@@ -86,7 +88,7 @@ def publish_chunk(
         "scored_at": manifest.after(before.last_scored_at),
     }
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
-    for result, probabilities, distances in results:
+    for result, probabilities, distances, precision in results:
         on_line = profiles.line_of(result) if result.scored_segments else RAW
         priors, source = _base_rates(bundle, on_line, settings)
         if source == "line":
@@ -95,6 +97,7 @@ def publish_chunk(
             "priors": shares_text({label: priors[label] for label in bundle.labels}) if priors else None,
             "priors_source": source,
             "line_profile": on_line.profile_id,
+            "precision": precision if result.scored_segments else None,
             **of_run,
         }
         rules = ScoreRules(bundle.labels, bundle.unsure_below, priors, bundle.calibrations, bundle.set_thresholds, bundle.fusion)
@@ -140,14 +143,14 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     return Batch(results, None)
 
 
-def _in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[tuple[Extracted, NDArray[np.float32], NDArray[np.float32]]]:
-    """Each result with its own probabilities and distances, in the order of their keys, whichever worker made them."""
+def _in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[tuple[Extracted, NDArray[np.float32], NDArray[np.float32], str | None]]:
+    """Each result with its own probabilities and distances, and their precision, in the order of their keys, whichever worker made them."""
     results = []
     for batch, scores in scored:
         first = 0
         for result in batch.extracted:
             last = first + len(result.scored_segments)
-            results.append((result, scores.probabilities[first:last], scores.distances[first:last]))
+            results.append((result, scores.probabilities[first:last], scores.distances[first:last], scores.precision))
             first = last
     return sorted(results, key=lambda each: (each[0].recording.masked_key, each[0].recording.recording_id))
 

@@ -85,6 +85,7 @@ class RunRecord:
             "policy": spec.policy,
             "code_version": code_version(),
             "device": "+".join(sorted({machine.device for machine in machines})),
+            "precision": "+".join(sorted({machine.precision for machine in machines if machine.precision})) or None,
             "workers": sum(machine.processes for machine in machines),
             "listed": self.plan.listed,
             "ignored_keys": self.plan.ignored_keys,

@@ -40,7 +40,8 @@ def handle_chunk(spec: RunSpec, chunk: Chunk) -> ChunkReport:
     with scratch_folder(local.scratch) as scratch:
         handler = ChunkHandler(spec, lake_keys, workers, scratch)
         report = handler.publish(handler.extract(chunk))
-    return dataclasses.replace(report, machine=Machine(f"{host}:{os.getpid()}", workers.count, handler.device))
+    machine = Machine(f"{host}:{os.getpid()}", workers.count, handler.device, handler.precision)
+    return dataclasses.replace(report, machine=machine)
 
 
 _lock = threading.Lock()

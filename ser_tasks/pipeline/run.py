@@ -169,7 +169,7 @@ class Night:
         return self.record.row(self.handler.bundle, self._machine(), {})
 
     def _machine(self) -> Machine:
-        return Machine("", self.workers.count, self.handler.device)
+        return Machine("", self.workers.count, self.handler.device, self.handler.precision)
 
     def forbidden_use(self) -> str | None:
         """One line on what the licence of the model forbids; None where a company may use it."""

@@ -13,7 +13,7 @@ from ser_tasks.calls.opt_out import OptOut
 from ser_tasks.calls.opt_out import read as read_opt_out
 from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import Bundle, shared_bundle
-from ser_tasks.inference.scorer import ScorerSpec, choose_device
+from ser_tasks.inference.scorer import ScorerSpec, choose_device, with_usable_precision
 from ser_tasks.lake import key_chain, manifest
 from ser_tasks.lake import profiles as lake_profiles
 from ser_tasks.lake.key_chain import LakeKeys
@@ -71,10 +71,11 @@ class RunSpec:
         return manifest.version_of(self.model_id, self.policy, self.of_profile)
 
     def scorer(self, device: str) -> ScorerSpec:
-        """The scorer of this run on a device, cpu or cuda."""
+        """The scorer of this run on a device of this machine, cpu or cuda, in the precision that it uses."""
         settings = self.settings
         priors = tuple(settings.priors.items())
-        return ScorerSpec(self.model, self.model_id, device, settings.frames_per_batch, settings.precision, priors)
+        asked = ScorerSpec(self.model, self.model_id, device, settings.frames_per_batch, settings.precision, priors)
+        return with_usable_precision(asked)
 
 
 def run_settings(

@@ -80,6 +80,7 @@ class Call:
             "feature_set": "mfcc40-1",
             "priors": None,
             "line_profile": None,
+            "precision": "float32",
             "run_id": "r1",
             "code_version": "0",
             "scored_at": scored_at,
