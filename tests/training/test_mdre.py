@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def test_texts_come_from_the_labels_the_name_and_a_transcript(telling, tmp_path)
     unknown = clips.head(1).assign(text=None)
     assert texts_of(unknown) == [""]
     copy = tmp_path / "call.wav"
-    copy.write_bytes(open(clips["file"].iloc[0], "rb").read())
+    copy.write_bytes(Path(clips["file"].iloc[0]).read_bytes())
     copy.with_suffix(".vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.000\nhello there\n\n00:02.000 --> 00:03.000\ngood bye\n")
     spans = pd.DataFrame({"file": [str(copy), f"{copy}#t=1.5,9"], "text": [None, None]})
     assert texts_of(spans) == ["hello there good bye", "good bye"]
