@@ -20,7 +20,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ser_tasks.storage import open_store
 from tests.support.faulty_s3 import FaultyS3
 
-
 os.environ.setdefault("SER_PRECISION", "float32")  # else the processor's instructions would decide what tests compare
 
 
