@@ -143,7 +143,7 @@ def _say(line: str) -> None:
 
 def _adapted(bundle: Bundle, calls: pd.DataFrame, run: dict[str, Any]) -> str:
     """How the calls were standardised, in words."""
-    if bundle.line_model is None:
+    if not bundle.takes_lines:
         return "scored raw: the model takes no line profile"
     if calls["line"].isna().all():
         return "scored raw" + (f": {run['refused']}" if run["refused"] else "")

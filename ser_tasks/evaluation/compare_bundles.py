@@ -95,7 +95,7 @@ def compare_bundles(old: str, new: str, data: list[Path], plan: Plan | None = No
     scored = []
     for uri, bundle in zip((old, new), bundles, strict=True):
         scorer = ClipScorer(uri, bundle.model_id, plan.device, [REFERENCE], plan.seed)
-        lines = corpus_lines(clips, scorer, plan) if adapt and bundle.line_model is not None else []
+        lines = corpus_lines(clips, scorer, plan) if adapt and bundle.takes_lines else []
         scorer = scorer.on_lines(lines)
         probabilities = score_clips(scorer.placed(clips, clips_to_score(clips, [[]] * len(clips))), scorer, plan)[:, 0]
         scored.append(probabilities[:, [bundle.labels.index(label) for label in labels]])

@@ -115,7 +115,7 @@ def evaluate(
     """
     plan = plan or Plan()
     bundle = load_bundle(model)
-    if adapt and bundle.line_model is None:
+    if adapt and not bundle.takes_lines:
         raise ValueError(f"The model {bundle.model_id} takes no line profile: leave --adapt out, or choose another --model.")
     chosen = clips_of_model(bundle, data, plan.allow_leak, unheard_only)
     clips = chosen.clips

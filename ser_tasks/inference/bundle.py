@@ -23,7 +23,7 @@ from torch import nn
 from ser_tasks.features import FeatureSet, feature_set
 from ser_tasks.inference.fusion import Fusion, Weight
 from ser_tasks.inference.scores import Platt, shares_text
-from ser_tasks.models import LayerSum, LineModel, load_classic, make_model
+from ser_tasks.models import LayerSum, LineModel, load_classic, make_model, mean_and_deviation
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, StoreAccessError, open_store
@@ -60,6 +60,7 @@ class _FeatureSetPart(_Part):
 class _Normalisation(_Part):
     mean: list[FiniteFloat]
     std: list[FiniteFloat]
+    by_line: bool | None = None
 
 
 class _Platt(_Part):
@@ -148,6 +149,8 @@ class Bundle:
     """Highest share of wrong labels, 0 to 1, among segments of the calibration speakers that are not unsure."""
     licence: str
     module: nn.Module = field(repr=False, compare=False)
+    by_line: bool = False
+    """Whether the statistics of a line may replace this normalisation, as the module was trained on features normalised so."""
     priors: dict[str, float] = field(default_factory=dict)
     """Base rates of the emotions, to which probabilities are corrected. Empty: as trained, all equally frequent."""
     calibrations: dict[str, Platt] = field(default_factory=dict)
@@ -205,6 +208,9 @@ class Bundle:
         for attribute, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != n_features:
                 raise ValueError(f"Normalisation and features differ in length: {attribute} has {len(values)} != {n_features}.")
+        if self.by_line and (self.line_model is not None or features.words):
+            what = "standardises its own pooled states" if self.line_model is not None else "takes words, which are not normalised"
+            raise ValueError(f"{self.model} {what}: by_line is for models whose features are normalised.")
 
     def _check_priors(self) -> None:
         if not all(label in self.labels and 0 <= error <= 1 for label, error in self.base_rate_errors.items()):
@@ -240,8 +246,34 @@ class Bundle:
 
     @property
     def line_model(self) -> LineModel | None:
-        """The module, where it can be standardised to a line; None for any other."""
+        """The module, where it standardises its own pooled states; None for any other."""
         return self.module if isinstance(self.module, LineModel) else None
+
+    @property
+    def takes_lines(self) -> bool:
+        """Whether it can be standardised to the lines of calls: its pooled states, or its features (``by_line``)."""
+        return self.by_line or self.line_model is not None
+
+    @property
+    def n_pooled(self) -> int:
+        """Number of pooled features of a segment, by which it is standardised. Raises TypeError for a bundle that takes no lines."""
+        if self.line_model is not None:
+            return len(self.line_model.line_mean)
+        self._require_lines()
+        return 2 * len(self.mean)
+
+    def pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Pooled features of raw features ``(batch, frames, features)``, float32 ``(batch, n_pooled)``: the module's, or mean and deviation
+        over time of each feature as the bundle normalises it. Raises TypeError for a bundle that takes no lines."""
+        x = self.normalised(x)
+        if self.line_model is not None:
+            return self.line_model.pooled(x, lengths).float()
+        self._require_lines()
+        return mean_and_deviation(x, lengths.to(x.device))
+
+    def _require_lines(self) -> None:
+        if not self.takes_lines:
+            raise TypeError(f"The model of {self.model_id} has no pooled features: it cannot be standardised to a line.")
 
     def normalised(self, x: torch.Tensor) -> torch.Tensor:
         """Raw features ``(batch, frames, features)`` as the module takes them."""
@@ -290,7 +322,7 @@ class Bundle:
             "model": self.model,
             "labels": list(self.labels),
             "feature_set": {"name": self.feature_set, "version": self.feature_set_version, "params": self.feature_params},
-            "normalisation": {"mean": list(self.mean), "std": list(self.std)},
+            "normalisation": {"mean": list(self.mean), "std": list(self.std)} | ({"by_line": True} if self.by_line else {}),
             "calibration": {
                 "temperature": self.temperature,
                 "unsure_below": self.unsure_below,
@@ -358,6 +390,7 @@ def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None)
             feature_params=features["params"],
             mean=tuple(description["normalisation"]["mean"]),
             std=tuple(description["normalisation"]["std"]),
+            by_line=bool(description["normalisation"].get("by_line")),
             temperature=description["calibration"]["temperature"],
             unsure_below=description["calibration"]["unsure_below"],
             target_error=description["calibration"]["target_error"],

@@ -1,7 +1,8 @@
 """Line profiles: what speech on one's own lines is like, by which a model's input is standardised.
 
-A line is a kind of call, such as one language over one codec. Its statistics are mean and deviation of the model's pooled features over
-segments of many callers, without labels. A caller is never standardised by himself: an angry caller would vanish.
+A line is a kind of call, such as one language over one codec. Its statistics are mean and deviation of pooled features over segments of
+many callers, without labels: of a model's pooled states, or of means and deviations of the features that a network takes, from which those
+of its frames follow (``line_statistics.frame_statistics``). A caller is never standardised by himself: an angry caller would vanish.
 """
 
 import hashlib
@@ -84,6 +85,11 @@ def line_names(facts: Mapping[str, Any], by: tuple[str, ...]) -> Iterator[str]:
     for count in range(len(known), 0, -1):
         yield ",".join(known[:count])
     yield ALL
+
+
+def facts_in(name: str) -> int:
+    """The number of facts that name a line."""
+    return 0 if name == ALL else name.count(",") + 1
 
 
 def profile_id(model_id: str, by: tuple[str, ...], lines: Mapping[str, Line]) -> str:

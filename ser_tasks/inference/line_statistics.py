@@ -31,14 +31,19 @@ class Sample:
         return Sample(self.pooled[chosen], self.call[chosen], self.caller[chosen], self.seconds[chosen])
 
     def evened(self) -> "Sample":
-        """At most MOST_OF_A_CALLER segments of each caller, evenly spaced over what there is; segments that are not finite are left out."""
+        """The segments that count."""
+        return self.of(self.counted())
+
+    def counted(self) -> NDArray[np.int64]:
+        """Indices of the segments that count: at most MOST_OF_A_CALLER of each caller, evenly spaced over what there is. Segments that are
+        not finite are left out."""
         finite = np.isfinite(self.pooled).all(axis=1)
         kept = []
         for caller in np.unique(self.caller):
             members = np.flatnonzero((self.caller == caller) & finite)
             if len(members):
                 kept.append(members[np.unique(np.linspace(0, len(members) - 1, MOST_OF_A_CALLER).round().astype(int))])
-        return self.of(np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64))
+        return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 
 def line_of_sample(name: str, sample: Sample) -> Line:
@@ -60,3 +65,15 @@ def line_of_sample(name: str, sample: Sample) -> Line:
         usual_distance=float(np.median(by_call)),
         high_distance=float(np.quantile(by_call, 0.9)),
     )
+
+
+def frame_statistics(mean: NDArray[np.float32], deviation: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation (lines, features) of the frames of lines, from those of their segments' pooled features (lines, 2 * features).
+
+    The first half of the pooled features are a segment's means over time, the second its deviations, so that no more is kept of a line
+    of which features are standardised than of one with pooled states. Every segment has the same weight, whatever its length: the
+    variance of the frames is that of the means, and the mean square of the deviations.
+    """
+    (means, deviations), (spread, spread_of_deviations) = np.split(mean, 2, axis=1), np.split(deviation, 2, axis=1)
+    variance = np.square(spread) + np.square(deviations) + np.square(spread_of_deviations)
+    return means, np.maximum(np.sqrt(variance), LEAST_DEVIATION)

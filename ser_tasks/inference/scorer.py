@@ -9,7 +9,7 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.line_profile import Standards
+from ser_tasks.inference.line_statistics import frame_statistics
 from ser_tasks.inference.precision import CHECK_LIMIT, Int8Products, check_frames, has_bfloat16
 from ser_tasks.memory import is_out_of_memory
-from ser_tasks.models import LineModel
 
 FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
 """Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
@@ -204,8 +204,7 @@ class Scorer:
 
     def pool(self, frames: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Pooled features, float32 (segments, pooled), of frames as in ``score``. Raises TypeError where the model has none."""
-        model = self._line_model()
-        return self._in_batches(frames, lengths, len(model.line_mean), lambda x, counts, _: self._pooled(x, counts), self.batches)
+        return self._in_batches(frames, lengths, self.bundle.n_pooled, lambda x, counts, _: self._pooled(x, counts), self.batches)
 
     def _in_batches(self, frames: np.ndarray, lengths: np.ndarray, width: int, run: "Run", batches: "Batches") -> np.ndarray:
         """What ``run`` returns of each segment, float32 (segments, width), NaN where the segment's frames are not finite."""
@@ -277,27 +276,45 @@ class Scorer:
         if standards is None:
             probabilities = bundle.probabilities(x, lengths)
             return torch.cat([probabilities, torch.full_like(probabilities[:, :1], torch.nan)], dim=1)
-        model = self._line_model()
-        pooled = model.pooled(bundle.normalised(x), lengths).float()
         raw = torch.from_numpy(standards.index < 0).to(x.device)
-        row = torch.from_numpy(standards.index).clamp(min=0).to(x.device)
-        mean, deviation = (torch.from_numpy(values).to(x.device)[row] for values in (standards.mean, standards.deviation))
+        logits, standardised = (
+            self._pooled_on_lines(x, lengths, standards, raw) if bundle.line_model else self._frames_on_lines(x, lengths, standards, raw)
+        )
+        distance = standardised.square().mean(dim=1).masked_fill(raw, torch.nan)
+        return torch.cat([bundle.calibrated(logits), distance[:, None]], dim=1)
+
+    def _pooled_on_lines(
+        self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards, raw: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of pooled states that are standardised by the segments' lines, and these states."""
+        model = self.bundle.line_model
+        assert model is not None
+        mean, deviation = _of_segments(standards, (standards.mean, standards.deviation), x.device)
         mean = torch.where(raw[:, None], model.line_mean, mean)
         deviation = torch.where(raw[:, None], model.line_scale, deviation)
-        standardised = (pooled - mean) / deviation
-        probabilities = bundle.calibrated(model.classify(standardised))
-        distance = standardised.square().mean(dim=1).masked_fill(raw, torch.nan)
-        return torch.cat([probabilities, distance[:, None]], dim=1)
+        standardised = (self.bundle.pooled(x, lengths) - mean) / deviation
+        return model.classify(standardised), standardised
+
+    def _frames_on_lines(
+        self, x: torch.Tensor, lengths: torch.Tensor, standards: Standards, raw: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of features that are standardised by the segments' lines, and the segments' standardised means and deviations."""
+        mean, deviation = _of_segments(standards, (standards.mean, standards.deviation), x.device)
+        standardised = (self.bundle.pooled(x, lengths) - mean) / deviation
+        mean, deviation = _of_segments(standards, frame_statistics(standards.mean, standards.deviation), x.device)
+        mean, deviation = mean.masked_fill(raw[:, None], 0), deviation.masked_fill(raw[:, None], 1)
+        logits: torch.Tensor = self.bundle.module((self.bundle.normalised(x) - mean[:, None]) / deviation[:, None], lengths)
+        return logits, standardised
 
     @torch.inference_mode()
     def _pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        return self._line_model().pooled(self.bundle.normalised(x), lengths)
+        return self.bundle.pooled(x, lengths)
 
-    def _line_model(self) -> LineModel:
-        model = self.bundle.line_model
-        if model is None:
-            raise TypeError(f"The model of {self.bundle.model_id} has no pooled features: it cannot be standardised to a line.")
-        return model
+
+def _of_segments(standards: Standards, values: Iterable[NDArray[np.float32]], device: torch.device) -> list[torch.Tensor]:
+    """Each of the values (lines, n) as (segments, n), by the segments' lines. What a segment without a line gets means nothing."""
+    row = torch.from_numpy(standards.index).clamp(min=0).to(device)
+    return [torch.from_numpy(each).to(device)[row] for each in values]
 
 
 Batch = tuple[np.ndarray, tuple[int, int]]

@@ -35,7 +35,7 @@ from ser_tasks.models.mdre import Mdre
 from ser_tasks.models.mdre_audio import MdreAudio
 from ser_tasks.models.mdre_text import MdreText
 from ser_tasks.models.mean_cnn import MeanCnn
-from ser_tasks.models.pooled import PooledLinear
+from ser_tasks.models.pooled import PooledLinear, mean_and_deviation
 from ser_tasks.models.two_way_dense import TwoWayDense
 from ser_tasks.models.two_way_image import TwoWayImage
 from ser_tasks.models.wav2vec2 import Wav2Vec2
@@ -136,6 +136,7 @@ __all__ = [
     "encoder_of",
     "load_classic",
     "make_model",
+    "mean_and_deviation",
     "needs_encoder",
     "only_classes",
 ]

@@ -1,7 +1,7 @@
 """Which line profile counts for a recording, and by what its segments are standardised."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,25 +50,29 @@ class ProfileBook:
 
     def standards(self, batch: Batch) -> Standards | None:
         """By what each segment of a batch that has frames is standardised; None where all are scored raw."""
-        rows: dict[tuple[str | None, str | None], int] = {}
-        lines: list[Line] = []
-        index: list[int] = []
-        for result in batch.extracted:
-            count = len(result.scored_segments)
-            on_line = self.line_of(result)
-            row = -1
-            if count and on_line.line is not None:
-                row = rows.setdefault((on_line.profile_id, on_line.name), len(rows))
-                if row == len(lines):
-                    lines.append(on_line.line)
-            index += [row] * count
-        if not lines:
-            return None
-        return Standards(
-            np.array(index, np.int64),
-            np.array([line.mean for line in lines], np.float32),
-            np.array([line.deviation for line in lines], np.float32),
-        )
+        return standards_of(batch, [self.line_of(result).line for result in batch.extracted])
+
+
+def standards_of(batch: Batch, line_of_each: Sequence[Line | None]) -> Standards | None:
+    """By what each segment of a batch that has frames is standardised, given the line of each recording; None where all are scored raw."""
+    rows: dict[int, int] = {}
+    lines: list[Line] = []
+    index: list[int] = []
+    for result, line in zip(batch.extracted, line_of_each, strict=True):
+        count = len(result.scored_segments)
+        row = -1
+        if count and line is not None:
+            row = rows.setdefault(id(line), len(rows))
+            if row == len(lines):
+                lines.append(line)
+        index += [row] * count
+    if not lines:
+        return None
+    return Standards(
+        np.array(index, np.int64),
+        np.array([line.mean for line in lines], np.float32),
+        np.array([line.deviation for line in lines], np.float32),
+    )
 
 
 def line_facts(result: Extracted) -> dict[str, Any]:

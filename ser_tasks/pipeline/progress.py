@@ -79,6 +79,10 @@ class SampleProgress:
         """The recordings are extracted; their features go through the encoder next."""
         self._stage("files pooled", files)
 
+    def begin_scoring(self, files: int) -> None:
+        """Statistics are made; files of features are scored by them next, for base rates."""
+        self._stage("files scored by their line", files)
+
     def file_done(self) -> None:
         self._advance(1)
 

@@ -91,7 +91,7 @@ class Night:
 
     def lacks_profile(self) -> bool:
         """Whether the model can be standardised to the lines of this lake, and the lake has no profile for it yet."""
-        return self.handler.bundle.line_model is not None and not self.spec.profiles
+        return self.handler.bundle.takes_lines and not self.spec.profiles
 
     def adapt(self, progress: SampleProgress | None = None) -> LineProfile:
         """Makes a line profile of a sample of the recordings that wait, writes it, and scores this run by it.

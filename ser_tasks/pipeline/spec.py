@@ -155,7 +155,7 @@ def make_spec(
         keyed_recordings=bool(lake_keys.recordings),
         preparation_s=time.perf_counter() - begun,
         opt_out=opt_out,
-        profiles=tuple(lake_profiles.keys(open_store(lake), bundle.model_id)) if bundle.line_model else (),
+        profiles=tuple(lake_profiles.keys(open_store(lake), bundle.model_id)) if bundle.takes_lines else (),
     )
 
 
@@ -169,7 +169,7 @@ def with_profile(spec: RunSpec, profile: str) -> RunSpec:
 
     Raises ValueError where there is no such profile, or the model takes none.
     """
-    if shared_bundle(spec.model, spec.settings.priors).line_model is None:
+    if not shared_bundle(spec.model, spec.settings.priors).takes_lines:
         raise ValueError(f"The model {spec.model_id} takes no line profile: leave --profile out, or choose another --model.")
     ids = [lake_profiles.id_of(key) for key in spec.profiles]
     chosen = ids[-1:] if profile == "newest" else [each for each in ids if each.startswith(profile)]

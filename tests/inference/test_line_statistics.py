@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ser_tasks.inference.line_profile import LEAST_CALLERS, LEAST_SEGMENTS, MOST_OF_A_CALLER, line_names
-from ser_tasks.inference.line_statistics import Sample, line_of_sample
+from ser_tasks.inference.line_statistics import Sample, frame_statistics, line_of_sample
 
 
 def sample(callers: list[int], seed: int = 0, features: int = 3) -> Sample:
@@ -62,3 +62,18 @@ def test_lines_go_from_narrow_to_wide():
     assert list(line_names({"language": None, "codec": "ULAW"}, by)) == ["codec=ULAW", "all"]
     assert list(line_names({"language": "a,b=c", "codec": ""}, by)) == ["language=a_b_c", "all"]
     assert list(line_names({"language": "de"}, ())) == ["all"]
+
+
+def test_statistics_of_frames_follow_from_those_of_segments():
+    """Each segment has the same weight, whatever its length: no frame is kept for that."""
+    rng = np.random.default_rng(0)
+    segments = [rng.normal(rng.normal(3, 2, 4), rng.uniform(0.5, 2, 4), (length, 4)) for length in rng.integers(20, 400, 60)]
+    pooled = np.array([np.concatenate([each.mean(axis=0), each.std(axis=0)]) for each in segments])
+    line = line_of_sample("all", Sample(pooled.astype(np.float32), *[np.repeat(np.arange(6), 10)] * 2, np.ones(60)))
+    mean, deviation = frame_statistics(line.mean[None], line.deviation[None])
+    expected = np.mean([each.mean(axis=0) for each in segments], axis=0)
+    np.testing.assert_allclose(mean[0], expected, rtol=1e-5)
+    squares = np.mean([np.square(each - expected).mean(axis=0) for each in segments], axis=0)
+    np.testing.assert_allclose(deviation[0], np.sqrt(squares), rtol=1e-4)
+    _, constant = frame_statistics(np.zeros((1, 2), np.float32), np.zeros((1, 2), np.float32))
+    assert constant[0, 0] > 0  # a feature that never changes is divided by something

@@ -85,7 +85,8 @@ def test_the_first_night_adapts_to_its_own_calls(adapted, calls, line_bundle, wo
     assert np.abs(np.subtract(ask(adapted, query), ask(tmp_path / "raw", query))).max() > 0.05
 
 
-def test_adapting_says_how_far_it_is(calls, line_bundle, tmp_path):
+def test_adapting_says_how_far_it_is(calls, line_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr("ser_tasks.pipeline.progress.LINE_EVERY_S", 1e9)  # a slow machine adds lines
     lines = []
     adapt(str(calls), str(tmp_path / "lake"), Settings(model=line_bundle), device="cpu", workers=1, progress=SampleProgress(lines.append))
     assert lines[0].startswith(f"adapting to a sample of {CALLERS} recordings, about 0.0")
@@ -204,6 +205,42 @@ def test_base_rates_that_are_certain_are_used_and_named(calls, workers, tmp_path
     run(calls, tmp_path / "given", certain, workers, settings=given)
     assert ask(tmp_path / "given", query) == [("anger=0.1,happiness=0.2,neutral=0.5,sadness=0.2", "settings")]
     assert ask(tmp_path / "given", "SELECT DISTINCT base_rates_used FROM profiles WHERE line = 'all'") == [(True,)]
+
+
+def test_features_of_a_network_are_standardised_by_the_first_night_as_pooled_states_are(calls, workers, tmp_path):
+    """From the same sample: same lines, fallback and refusals; base rates by scores of each line; the same rows from other batches."""
+    labels = ("anger", "happiness", "neutral", "sadness")
+    priors = {"anger": 0.1, "happiness": 0.2, "neutral": 0.5, "sadness": 0.2}
+    network = str(tiny_bundle(tmp_path, "network", by_line=True, priors=priors))
+    lake, again = tmp_path / "lake", tmp_path / "again"
+    run(calls, lake, network, workers)
+    [(profile_id,)] = ask(lake, "SELECT DISTINCT profile_id FROM profiles")
+    rows = ask(lake, "SELECT line_profile, line, line_distance FROM call_emotions ORDER BY key")
+    assert [(row[0], row[1]) for row in rows] == [(profile_id, "language=de,codec=ULAW")] * 5 + [(profile_id, ALL)]
+    assert all(0.3 < distance < 2 for *_, distance in rows)
+    refused = dict(ask(lake, "SELECT line, refused IS NOT NULL FROM profiles"))
+    assert refused == {
+        ALL: False,
+        "language=de": False,
+        "language=de,codec=ULAW": False,
+        "language=en": True,
+        "language=en,codec=ULAW": True,
+    }
+    [(mean, deviation)] = ask(lake, "SELECT len(mean), len(deviation) FROM profiles WHERE line = 'all'")
+    assert mean == deviation == 2 * 40  # no frame, no segment
+    for rates, refusal in ask(lake, "SELECT base_rates, refused FROM profiles"):
+        assert (rates is None) == (refusal is not None) and (rates is None or set(shares_of(rates)) == set(labels))
+
+    run(calls, again, network, workers, settings=Settings(chunk_recordings=1, frames_per_batch=300))
+    query = "SELECT p_anger, p_happiness, p_neutral, p_sadness FROM segments WHERE emotion IS NOT NULL ORDER BY call_id, start_s"
+    np.testing.assert_allclose(ask(again, query), ask(lake, query), atol=1e-3)
+
+    run(calls, tmp_path / "raw", network, workers, adapting=False)
+    assert np.abs(np.array(ask(tmp_path / "raw", query)) - ask(lake, query)).max() > 0.01
+    adapt(str(calls), str(tmp_path / "raw"), Settings(model=network), device="cpu", workers=1)
+    report = run(calls, tmp_path / "raw", network, workers, profile="newest", only_planned=True)
+    assert report["scored"] == CALLERS
+    np.testing.assert_allclose(ask(tmp_path / "raw", query), ask(lake, query), atol=1e-3)
 
 
 def test_a_model_without_pooled_features_takes_no_profile(calls, bundle, tmp_path):
