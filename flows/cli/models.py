@@ -41,6 +41,13 @@ def train(
     priors: Annotated[
         str | None, typer.Option(help="Base rates of the bundle, as anger=0.1,happiness=0.2,neutral=0.5,sadness=0.2; by default even.")
     ] = None,
+    by_line: Annotated[
+        bool,
+        typer.Option("--by-line", help="Train a network on features standardised by their corpus, so that its bundle takes line profiles."),
+    ] = False,
+    voices: Annotated[
+        int, typer.Option(min=0, help="Copies of each training clip in other voices: speed, pitch and formants shifted.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the split, the weights and the order of clips.")] = 0,
     allow_leak: Annotated[bool, typer.Option(help="Continue where the sides of a split share speakers or clips.")] = False,
     device: Annotated[Device, typer.Option(help="Where to train; auto uses CUDA if available.")] = Device.auto,
@@ -61,6 +68,7 @@ def train(
     if on is not None:
         given = {"--model": model, "--features": features, "--labels": labels, "--epochs": epochs, "--conditions": conditions}
         given |= {"--priors": priors, "--folds": folds or None, "--allow-leak": allow_leak or None}
+        given |= {"--by-line": by_line or None, "--voices": voices or None}
         if ignored := [option for option, value in given.items() if value is not None]:
             raise ValueError(f"{', '.join(ignored)} would be ignored: --on keeps all of a bundle but its heads. Leave it out.")
         _train_on_top(on, data, out, name, plan_of(seed, device, workers, cache))
@@ -73,7 +81,8 @@ def train(
 
     model, emotions = model or "ge2e_tcn", _emotions("anger,happiness,neutral,sadness" if labels is None else labels) or ()
     scored = _emotions(conditions) or tuple(CONDITIONS)
-    spec = ModelSpec(model, emotions, recipe_of(model, features, epochs=epochs), name or model, priors=_shares(priors))
+    recipe = recipe_of(model, features, epochs=epochs, by_line=by_line, voices=voices)
+    spec = ModelSpec(model, emotions, recipe, name or model, priors=_shares(priors))
     training = train_bundle(data, spec, out, plan_of(seed, device, workers, cache, allow_leak), folds, scored)
     write_history(training.history, out / "history.svg")
     training.rows.to_parquet(out / "rows.parquet", index=False)

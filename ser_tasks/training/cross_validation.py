@@ -21,24 +21,24 @@ from scipy.special import softmax
 from ser_tasks.datasets import SPLITS, Leak, emotions_of, folds_of, read_corpora, refuse_leaks
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.leaks import LEAKING
-from ser_tasks.evaluation.evaluate import ClipScorer, Evaluation, babblers, clips_to_score, measure, rows_of
+from ser_tasks.evaluation.evaluate import ClipScorer, ClipToScore, Evaluation, babblers, clips_to_score, measure, rows_of
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.inference.bundle import save_bundle
+from ser_tasks.inference.line_profile import Line
 from ser_tasks.progress import TerminalProgress
 from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
 from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, functionals_for
-from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit_pooled import reference_statistics
 from ser_tasks.training.pooled_states import states_under
 from ser_tasks.training.ratings import predicted_ratings
-from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
+from ser_tasks.training.trainer import ModelSpec, index_of, is_pooled, learn, logits_of_states, pooled_features, prepare
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
 
 LEAKY = "random-clips"
 ON_LINE = "mu-law, by its line"
-"""Condition of clips standardised by their corpus's statistics, as calls are by those of their line (models on pooled states)."""
+"""Condition of clips standardised by their corpus's statistics, as calls are by those of their line (models that take line profiles)."""
 LINE_NEUTRAL = 0.8
 """Share of neutral clips in these statistics, as calls are mostly neutral."""
 POLL_S = 0.5
@@ -194,7 +194,7 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
         conditions = [*fold.conditions, ON_LINE]
     elif isinstance(fold.spec, ModelSpec):
         probabilities, temperature, unsure_below = _by_model(fold, fold.spec, tested, on_progress)
-        conditions = fold.conditions
+        conditions = [*fold.conditions, ON_LINE] if fold.spec.recipe.by_line else fold.conditions
     else:
         of_reference, temperature, unsure_below = baseline_probabilities(fold.clips, fold.spec, fold.plan)
         probabilities, conditions = of_reference[:, None], [REFERENCE]
@@ -215,7 +215,8 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
 
 
 def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: OnProgress) -> tuple[np.ndarray, float, float]:
-    """Probabilities ``(tested clips, conditions, labels)``, temperature and threshold of the fold's own model."""
+    """Probabilities ``(tested clips, conditions, labels)``, temperature and threshold of the fold's own model. Of one that is trained
+    ``by_line``, the last condition is ``ON_LINE``."""
     last_report = 0.0
 
     def on_step(step: int, steps: int, loss: float) -> None:
@@ -231,11 +232,27 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
     folder = save_bundle(bundle, fold.folder / "bundle")
     scorer = ClipScorer(str(folder), bundle.model_id, fold.plan.device, fold.conditions, fold.plan.seed)
     whole = clips_to_score(tested, [fold.babble[position] for position in fold.clips.index.get_indexer(tested.index)])
-    scores = []
-    for start in range(0, len(whole), CLIPS_PER_BATCH):
-        on_progress("scoring", start, len(whole))
-        scores.append(scorer(whole[start : start + CLIPS_PER_BATCH]))
-    return np.concatenate(scores), bundle.temperature, bundle.unsure_below
+
+    def scored(scorer: ClipScorer, clips: list[ClipToScore]) -> np.ndarray:
+        scores = []
+        for start in range(0, len(clips), CLIPS_PER_BATCH):
+            on_progress("scoring", start, len(clips))
+            scores.append(scorer(clips[start : start + CLIPS_PER_BATCH]))
+        return np.concatenate(scores)
+
+    probabilities = scored(scorer, whole)
+    if bundle.by_line:
+        means_and_deviations = pooled_features(bundle, pool)
+        lines = [_as_line(corpus, fold.clips, means_and_deviations, labels=spec.labels) for corpus in tested["corpus"].unique()]
+        scorer = replace(scorer, conditions=[REFERENCE]).on_lines(lines)
+        probabilities = np.concatenate([probabilities, scored(scorer, scorer.placed(tested, whole))], axis=1)
+    return probabilities, bundle.temperature, bundle.unsure_below
+
+
+def _as_line(corpus: str, clips: pd.DataFrame, pooled: np.ndarray, labels: Sequence[str]) -> Line:
+    """A corpus as a line, from the pooled features of all clips (clips, features)."""
+    mean, deviation = _line_of(corpus, clips, pooled, labels)
+    return Line(corpus, 0, 0, 0, 0.0, mean=mean.astype(np.float32), deviation=deviation.astype(np.float32))
 
 
 def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.ndarray, float, float, dict[str, np.ndarray]]:
@@ -250,26 +267,26 @@ def _by_states(fold: Fold, spec: ModelSpec, tested: pd.DataFrame) -> tuple[np.nd
     bundle, _ = learn(clips, pool, spec, fold.plan)
     logits = [logits_of_states(bundle, under) for under in states]
     on_line = np.empty_like(logits[0])
+    assert pool.states is not None
     for corpus in tested["corpus"].unique():
         members = (tested["corpus"] == corpus).to_numpy()
-        on_line[members] = logits_of_states(bundle, states[0][members], _line_of(corpus, clips, pool, spec.labels))
-    assert pool.states is not None
+        on_line[members] = logits_of_states(bundle, states[0][members], _line_of(corpus, clips, pool.states[0], spec.labels))
     probabilities = softmax(np.stack([*logits, on_line], axis=1) / bundle.temperature, axis=2)
     return probabilities, bundle.temperature, bundle.unsure_below, predicted_ratings(clips, pool.states[0], tested)
 
 
-def _line_of(corpus: str, clips: pd.DataFrame, pool: Pool, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics of a corpus as if it were a line: of its clips on the training side, or of all of a corpus that has none there.
+def _line_of(corpus: str, clips: pd.DataFrame, pooled: np.ndarray, labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of a corpus as if it were a line, of pooled features ``(clips, n)`` of all clips.
 
-    The tested speakers' own clips are no line where others of their corpus are known: that would centre each speaker on himself.
+    They are of its clips on the training side, or of all of a corpus that has none there: the tested speakers' own clips are no line where
+    others of their corpus are known, as that would centre each speaker on himself.
     """
     own = (clips["corpus"] == corpus) & clips["emotion"].isin(labels)
     trained = own & (clips["side"] == "train")
     members = (trained if trained.any() else own).to_numpy()
     truth = clips["emotion"][members].map(list(labels).index).to_numpy()
-    neutral = list(labels).index("neutral") if "neutral" in labels else None
-    assert pool.states is not None
-    return reference_statistics(pool.states[0, members].astype(np.float64), truth, neutral, LINE_NEUTRAL)
+    neutral = index_of(labels, "neutral")
+    return reference_statistics(pooled[members].astype(np.float64), truth, neutral, LINE_NEUTRAL)
 
 
 def _file_name(text: str) -> str:

@@ -21,11 +21,11 @@ from ser_tasks.progress import map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.training.recipe import Recipe
+from ser_tasks.training.voices import SPEED, other_voice
 
 VERSION = 2
 """Version of the copies' processing: raise it with every change here, so that no training uses features computed before."""
 SILENCE_S = 0.4
-SPEED = (0.85, 1.18)
 GAIN_DB = (-18.0, 12.0)
 ROOM_SHARE = 0.3
 """Share of the augmented copies with the echo of a room."""
@@ -64,14 +64,14 @@ class Pool:
 
 
 def pool_of(clips: pd.DataFrame, recipe: Recipe, plan: Plan, progress: Progress) -> Pool:
-    """The recipe's features of all clips, in their order, and of ``recipe.copies`` augmented copies of each.
+    """The recipe's features of all clips, in their order, and of all augmented copies of each.
 
     They are kept in ``plan.cache``, corpus by corpus, so that a corpus's features are computed once whatever it is combined with. Speech
     can be reconstructed from them: the folder has mode 0700. A copy depends on the clip and the copy's number, not on the other clips.
     """
     plan.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     names = sorted(clips["corpus"].unique())
-    starts = np.zeros((recipe.copies + 1, len(clips)), np.int64)
+    starts = np.zeros((recipe.all_copies + 1, len(clips)), np.int64)
     lengths, corpus, frames = starts.copy(), np.zeros(len(clips), np.int64), []
     for number, name in enumerate(names):
         chosen = (clips["corpus"] == name).to_numpy()
@@ -91,7 +91,8 @@ def features_key(clips: pd.DataFrame, recipe: Recipe) -> str:
     """Identifies the features of one corpus's clips by all that they depend on; names their folder."""
     features = feature_set(recipe.feature_set)
     params = features.complete(recipe.feature_params)
-    content: list[object] = [VERSION, recipe.feature_set, features.version, params, recipe.copies, list(clips["digest"])]
+    copies = [recipe.copies, recipe.voices] if recipe.voices else recipe.copies
+    content: list[object] = [VERSION, recipe.feature_set, features.version, params, copies, list(clips["digest"])]
     if features.words:
         content.append(texts_of(clips))
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -105,7 +106,7 @@ def compute_features(clips: pd.DataFrame, recipe: Recipe, stored: Path, workers:
     batches = [whole[start : start + CLIPS_PER_TASK] for start in range(0, len(whole), CLIPS_PER_TASK)]
     compute = functools.partial(features_of_copies, recipe=recipe)
     computed = map_parallel(compute, batches, workers, progress, f"features of {clips['corpus'].iloc[0]}")
-    copies = range(recipe.copies + 1)
+    copies = range(recipe.all_copies + 1)
     try:
         with atomic_folder(stored) as temporary:
             np.save(temporary / "frames.npy", np.concatenate([batch[copy][0] for copy in copies for batch in computed]))
@@ -119,8 +120,8 @@ def features_of_copies(clips: list[tuple[str, str, str]], recipe: Recipe) -> lis
     """For each copy, float16 features of all clips (file, digest, words) end to end, and the frames of each; in a worker process."""
     signals = [read_trimmed(file)[: int(LONGEST_S * SAMPLING_RATE_HZ)] for file, _, _ in clips]
     copies = []
-    for copy in range(recipe.copies + 1):
-        altered = [_copy(signal, digest, copy) for signal, (_, digest, _) in zip(signals, clips, strict=True)]
+    for copy in range(recipe.all_copies + 1):
+        altered = [_copy(signal, digest, copy, copy > recipe.copies) for signal, (_, digest, _) in zip(signals, clips, strict=True)]
         flat, lengths = features_of(recipe.feature_set, recipe.feature_params, altered, SAMPLING_RATE_HZ)
         if feature_set(recipe.feature_set).words:
             place_words(flat, lengths, [text for _, _, text in clips])
@@ -128,13 +129,14 @@ def features_of_copies(clips: list[tuple[str, str, str]], recipe: Recipe) -> lis
     return copies
 
 
-def _copy(signal: np.ndarray, digest: str, copy: int) -> np.ndarray:
-    """The signal at another speed (which shifts pitch and formants), padded with silence, at another level, under a random condition."""
+def _copy(signal: np.ndarray, digest: str, copy: int, voice: bool) -> np.ndarray:
+    """The signal at another speed (which shifts pitch and formants) or in another voice, padded with silence, at another level, under a
+    random condition."""
     if copy == 0:
         return g711(signal, ConditionContext(np.random.default_rng(0), []))
     rng = np.random.default_rng([copy, int(digest[:16], 16)])
     context = ConditionContext(rng, [])
-    signal = soxr.resample(signal, SAMPLING_RATE_HZ * rng.uniform(*SPEED), SAMPLING_RATE_HZ, "HQ")
+    signal = other_voice(signal, rng) if voice else soxr.resample(signal, SAMPLING_RATE_HZ * rng.uniform(*SPEED), SAMPLING_RATE_HZ, "HQ")
     if rng.random() < ROOM_SHARE:
         signal = room(signal, context)
     signal = np.pad(signal, rng.integers(0, int(SILENCE_S * SAMPLING_RATE_HZ), 2)) * np.float32(10 ** (rng.uniform(*GAIN_DB) / 20))

@@ -2,7 +2,7 @@
 
 import ast
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ser_tasks.training.recipe import Recipe
 WARM_UP = 0.15
 """Share of the steps in which the learning rate rises."""
 MAX_GRADIENT_NORM = 5.0
+LEAST_STD = 1e-3
 
 OnStep = Callable[[int, int, float], None]
 """Called after each step with the steps done, the steps in all, and the step's loss."""
@@ -44,6 +45,21 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
+class LineNormalisation:
+    """Normalisations of training clips by statistics of their corpora, as if these were lines of calls."""
+
+    by_corpus: Mapping[str, Sequence[Normalisation]]
+    """For each corpus, one for each of a recipe's shares of neutral speech."""
+    corpus: np.ndarray
+    """``(n,)``: corpus of each of the examples."""
+
+    def apply(self, features: np.ndarray, members: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """``features (clips, frames, features)`` of some examples, each by its corpus with one of the shares, drawn at random."""
+        drawn = [self.by_corpus[corpus][int(rng.integers(len(self.by_corpus[corpus])))] for corpus in self.corpus[members]]
+        return np.stack([normalisation.apply(clip) for normalisation, clip in zip(drawn, features, strict=True)])
+
+
+@dataclass(frozen=True)
 class Examples:
     """The clips of a training side."""
 
@@ -60,26 +76,69 @@ class Examples:
     proportion to the square root of its number of clips, so that a large one does not outweigh the others."""
 
     def __post_init__(self) -> None:
-        corpora = np.array([speaker.partition("/")[0] for speaker in self.speakers])
+        corpora = self.corpora
         shares = even_weights(corpora, self.truth)
         for corpus in np.unique(corpora):
             members = corpora == corpus
             shares[members] *= np.sqrt(members.sum()) / shares[members].sum()
         object.__setattr__(self, "shares", shares / shares.sum())
 
+    @property
+    def corpora(self) -> np.ndarray:
+        """``(n,)``: corpus of each clip."""
+        return np.array([speaker.partition("/")[0] for speaker in self.speakers])
+
     def normalisation(self, words: bool = False) -> Normalisation:
         """Mean and standard deviation of each feature over the clips without augmentation; 0 and 1 of the last where it is ``words``."""
         frames = np.concatenate([self.pool.features(clip).astype(np.float64) for clip in self.clips])
-        mean, std = frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), 1e-3).astype(np.float32)
+        mean, std = frames.mean(axis=0).astype(np.float32), np.maximum(frames.std(axis=0), LEAST_STD).astype(np.float32)
         if words:
             mean[-1], std[-1] = 0.0, 1.0
         return Normalisation(mean, std)
+
+    def line_normalisation(self, neutral: int | None, neutral_shares: Sequence[float]) -> tuple[Normalisation, LineNormalisation]:
+        """The normalisation over all corpora and shares, and those of each corpus, of the clips without augmentation.
+
+        Each clip has the same weight within its emotion, whatever its length, as a segment has in the statistics of a line.
+        """
+        moments = self._moments()
+        corpora, by_corpus, weights = self.corpora, {}, []
+        for corpus in np.unique(corpora):
+            members = corpora == corpus
+            own = [share_weights(self.truth[members], neutral, share) @ moments[members] for share in neutral_shares]
+            by_corpus[str(corpus)] = [_normalisation(*np.split(each, 2)) for each in own]
+            weights += [(self.shares[members].sum(), each) for each in own]
+        overall = np.average([each for _, each in weights], axis=0, weights=[weight for weight, _ in weights])
+        return _normalisation(*np.split(overall, 2)), LineNormalisation(by_corpus, corpora)
+
+    def _moments(self) -> np.ndarray:
+        """Mean and mean square of each feature over each clip's frames, float64 ``(n, 2 * features)``."""
+        frames = (self.pool.features(clip).astype(np.float64) for clip in self.clips)
+        return np.stack([np.concatenate([clip.mean(axis=0), np.square(clip).mean(axis=0)]) for clip in frames])
 
     def smoothed_targets(self, smoothing: float) -> np.ndarray:
         """Target probabilities float64 ``(n, n_classes)``, ``smoothing`` of them spread evenly over the classes that occur."""
         present = np.bincount(self.truth, minlength=self.n_classes) > 0
         targets: np.ndarray = (1 - smoothing) * np.eye(self.n_classes)[self.truth] + smoothing * present / present.sum()
         return targets
+
+
+def _normalisation(mean: np.ndarray, mean_square: np.ndarray) -> Normalisation:
+    variance = np.maximum(mean_square - np.square(mean), 0)
+    return Normalisation(mean.astype(np.float32), np.maximum(np.sqrt(variance), LEAST_STD).astype(np.float32))
+
+
+def share_weights(truth: np.ndarray, neutral: int | None, neutral_share: float) -> np.ndarray:
+    """Weights of clips, which add up to 1, with which ``neutral_share`` of them are neutral.
+
+    Other classes have equal weights; so have all where no clip is neutral, or all are.
+    """
+    present = np.unique(truth)
+    shares = np.full(len(present), 1 / len(present))
+    if neutral in present and len(present) > 1:
+        shares = np.where(present == neutral, neutral_share, (1 - neutral_share) / (len(present) - 1))
+    weights: np.ndarray = (shares / np.array([(truth == each).sum() for each in present]))[np.searchsorted(present, truth)]
+    return weights
 
 
 def even_weights(speakers: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -151,7 +210,7 @@ class _Trainee:
 def fit(
     module: nn.Module,
     examples: Examples,
-    normalisation: Normalisation,
+    normalisation: Normalisation | LineNormalisation,
     recipe: Recipe,
     plan: Plan,
     checkpoint: Path | None = None,
@@ -174,7 +233,8 @@ def fit(
         for batch in range(batches):
             members = order[batch * recipe.batch : (batch + 1) * recipe.batch]
             x, lengths = _batch(examples, members, recipe, rng)
-            x = mask(add_offset(normalisation.apply(x), recipe.offset_std, rng), lengths, rng)
+            x = normalisation.apply(x, members, rng) if isinstance(normalisation, LineNormalisation) else normalisation.apply(x)
+            x = mask(add_offset(x, recipe.offset_std, rng), lengths, rng)
             x, lengths, target = mix_up(x, lengths, targets[members].astype(np.float32), recipe.mixup, rng)
             step = epoch * batches + batch + 1
             loss = trainee.step(x, lengths, target, step)

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from ser_tasks.models import PooledLinear
-from ser_tasks.training.fit import Examples
+from ser_tasks.training.fit import Examples, share_weights
 from ser_tasks.training.recipe import Recipe
 
 SMALLEST_SCALE = 1e-3
@@ -56,7 +56,7 @@ def standardise(examples: Examples, neutral: int | None, recipe: Recipe) -> Stan
     assert examples.pool.states is not None
     truth, shares = examples.truth, recipe.neutral_shares
     copies = [copy[examples.clips] for copy in examples.pool.states]
-    corpora = np.array([speaker.partition("/")[0] for speaker in examples.speakers])
+    corpora = examples.corpora
     given = [(copies[0], number) for number in range(len(shares))] + [
         (copy, number % len(shares)) for number, copy in enumerate(copies[1:])
     ]
@@ -82,15 +82,8 @@ def standardise(examples: Examples, neutral: int | None, recipe: Recipe) -> Stan
 
 
 def reference_statistics(states: np.ndarray, truth: np.ndarray, neutral: int | None, neutral_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation float64 ``(n_pooled,)`` of clips weighted so that ``neutral_share`` of them are neutral.
-
-    Other classes have equal weights; so have all where no clip is neutral, or all are.
-    """
-    present = np.unique(truth)
-    shares = np.full(len(present), 1 / len(present))
-    if neutral in present and len(present) > 1:
-        shares = np.where(present == neutral, neutral_share, (1 - neutral_share) / (len(present) - 1))
-    weights = (shares / np.array([(truth == each).sum() for each in present]))[np.searchsorted(present, truth)]
+    """Mean and deviation float64 ``(n_pooled,)`` of clips weighted so that ``neutral_share`` of them are neutral."""
+    weights = share_weights(truth, neutral, neutral_share)
     mean = weights @ states
     return mean, np.maximum(np.sqrt(weights @ np.square(states - mean)), SMALLEST_SCALE)
 

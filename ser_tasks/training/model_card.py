@@ -202,10 +202,16 @@ def _length(bundle: Bundle) -> str:
 
 
 def _augmentation(bundle: Bundle) -> str:
+    voices = bundle.scores.get("voices", 0)
+    in_voices = f"\n{voices} further copies of each are in other voices: speed, pitch and formants shifted." if voices else ""
     if not is_pooled(bundle.model):
+        by_line = (
+            "\nEach was standardised by the statistics of its corpus with 25 or 80 % of neutral speech, by turns." if bundle.by_line else ""
+        )
         return (
             "Training clips were augmented: speed, level, pauses,\n"
             "other codecs, reverberation, packet loss, noise and babble. The emotions of a corpus were sampled equally often."
+            f"{by_line}{in_voices}"
         )
     low, high = COPY_SNR_DB
     copies = bundle.scores.get("copies", 0)
@@ -215,7 +221,7 @@ def _augmentation(bundle: Bundle) -> str:
         if copies
         else "There were no augmented copies."
     )
-    return f"{noisy}\nNo other augmentation was used. The emotions of a corpus have equal weights."
+    return f"{noisy}{in_voices}\nNo other augmentation was used. The emotions of a corpus have equal weights."
 
 
 def _about_the_data(bundle: Bundle) -> str:
@@ -246,6 +252,10 @@ def _params(bundle: Bundle) -> str:
 def _command(bundle: Bundle) -> str:
     scores, data = bundle.scores, " ".join(f"--data {entry['corpus']}/" for entry in bundle.training_data)
     options = f"--labels {','.join(bundle.labels)} --epochs {scores['epochs']} --folds {scores['folds']} --seed {scores['seed']}"
+    if bundle.by_line:
+        options += " --by-line"
+    if voices := scores.get("voices"):
+        options += f" --voices {voices}"
     if bundle.priors:
         options += " --priors " + ",".join(f"{label}={share:g}" for label, share in bundle.priors.items())
     return f"ser train --model {bundle.model} {data} {options} --name {bundle.name} --out {bundle.name}"
@@ -290,12 +300,13 @@ def _table(scores: Scores) -> str:
 
 
 def _unseen_corpora(bundle: Bundle) -> str:
-    parts = []
+    parts: list[str] = []
+    what, neutral = "Features" if bundle.by_line else "States", f"{LINE_NEUTRAL:.0%}"
     if scores := bundle.scores.get("test_on_line"):
         parts.append(f"""
 ## Scores on unseen speakers, by their line
 
-States are standardised by those of the training side's clips of the same corpus, {LINE_NEUTRAL:.0%} of them neutral, as calls are by the
+{what} are standardised by those of the training side's clips of the same corpus, {neutral} of them neutral, as calls are by the
 other calls of their line (`ser adapt`).
 
 {_table(scores)}
@@ -311,7 +322,7 @@ than those above.
 """)
     if scores := bundle.scores.get("unheard_corpora_on_line"):
         parts.append(f"""
-The same, with states standardised by those of the corpus itself, weighted so that {LINE_NEUTRAL:.0%} are neutral, as after `ser adapt`:
+The same, with {what.lower()} standardised by those of the corpus itself, weighted so that {neutral} are neutral, as after `ser adapt`:
 
 {_table(scores)}
 """)

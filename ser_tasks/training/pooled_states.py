@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from rich.progress import Progress
 
 from ser_tasks.datasets import speaker_ids
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE, ConditionContext, babble, noise
-from ser_tasks.datasets.telephone import LONGEST_S, read_trimmed
+from ser_tasks.datasets.telephone import LONGEST_S, mu_law, read_trimmed
 from ser_tasks.evaluation.evaluate import BABBLE_VOICES, ClipToScore, clip_rng, clips_to_score
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import feature_set, features_of
@@ -26,6 +27,7 @@ from ser_tasks.scratch import atomic_write
 from ser_tasks.training.feature_cache import CLIPS_PER_TASK
 from ser_tasks.training.fit import half_precision
 from ser_tasks.training.recipe import Recipe
+from ser_tasks.training.voices import other_voice
 
 VERSION = 2
 """Version of the processing here: raise it with every change, so that no training uses states computed before."""
@@ -44,9 +46,16 @@ def _babble_copy(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
     return babble(signal, ConditionContext(context.rng, voices), context.rng.uniform(*COPY_SNR_DB))
 
 
-COPIES: dict[str, Callable[[np.ndarray, ConditionContext], np.ndarray]] = {"noise copy": _noise_copy, "babble copy": _babble_copy}
+def _voice_copy(signal: np.ndarray, context: ConditionContext) -> np.ndarray:
+    return mu_law(other_voice(signal, context.rng))
+
+
+Alter: TypeAlias = Callable[[np.ndarray, ConditionContext], np.ndarray]
+COPIES: dict[str, Alter] = {"noise copy": _noise_copy, "babble copy": _babble_copy}
 """Augmented copies for training, by name. The voices of a babble copy are other clips of the clip's own speaker at other speeds, so that
 no speaker of another side of a split enters it."""
+VOICE_COPIES: dict[str, Alter] = {"voice copy": _voice_copy}
+"""The same of a recipe's ``voices``."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,13 @@ class StatesOfClips:
     model: str
     recipe: Recipe
     condition: str
-    """Name in ``CONDITIONS`` or ``COPIES``."""
+    """Name in ``CONDITIONS``, ``COPIES`` or ``VOICE_COPIES``."""
     seed: int
     device: str
 
     def __call__(self, clips: list[ClipToScore]) -> np.ndarray:
         """Pooled states float32 ``(clips, n_pooled)`` of the first 6 s of each clip, in bfloat16 where that is faster."""
-        alter = (CONDITIONS | COPIES)[self.condition]
+        alter = (CONDITIONS | COPIES | VOICE_COPIES)[self.condition]
         read = functools.lru_cache(maxsize=256)(read_trimmed)
         longest = int(LONGEST_S * SAMPLING_RATE_HZ)
         signals = [
@@ -115,10 +124,12 @@ def states_under(
 
 
 def copies_of(clips: pd.DataFrame, model: str, recipe: Recipe, plan: Plan, progress: Progress) -> np.ndarray:
-    """States float32 ``(1 + recipe.copies, clips, n_pooled)``: of the clips over mu-law, then of noise and babble copies by turns."""
+    """States float32 ``(1 + recipe.all_copies, clips, n_pooled)``: of the clips over mu-law, of noise and babble copies by turns, and of
+    copies in other voices."""
     own_voices = own_clips(clips, plan.seed)
-    names = [REFERENCE, *(list(COPIES)[number % len(COPIES)] for number in range(recipe.copies))]
+    names = [REFERENCE, *(list(COPIES)[number % len(COPIES)] for number in range(recipe.copies)), *["voice copy"] * recipe.voices]
     seeds = [0, *(1000 * plan.seed + number // len(COPIES) for number in range(recipe.copies))]
+    seeds += [1000 * plan.seed + number for number in range(recipe.voices)]
     return np.stack(
         [
             states_under(clips, model, recipe, name, own_voices, Plan(seed, plan.device, plan.workers, plan.cache), progress)

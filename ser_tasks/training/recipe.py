@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ser_tasks.features import feature_set
-from ser_tasks.models import MODELS
+from ser_tasks.models import MODELS, PooledLinear
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Recipe:
     """Shortest and longest random crop of a clip; one length for all clips of a batch."""
     copies: int = 7
     """Augmented copies of each clip; every epoch takes one of them or the clip itself, at random. Models on pooled states take all."""
+    voices: int = 0
+    """Further copies of each clip, in other voices (``voices.py``)."""
     babble_share: float = 0.25
     """Share of a batch's clips that are mixed with speech of other training speakers; none, for features that are no levels of bands."""
     babble_snr_db: tuple[float, float] = (0.0, 22.0)
@@ -39,8 +41,16 @@ class Recipe:
     """Of models on pooled states (`PooledLinear`), which are trained without epochs and batches, and whose copies are in noise and in
     babble by turns (`pooled_states.py`): weight of the squared coefficients."""
     neutral_shares: tuple[float, ...] = (0.25, 0.8)
-    """Of models on pooled states: shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Each clip is trained on
-    once with each of them."""
+    """Shares of neutral speech, 0 to 1, for which a corpus's statistics are computed. Models on pooled states are trained on each clip once
+    with each of them; others that are trained ``by_line`` draw one for each crop."""
+    by_line: bool = False
+    """Standardise the features of each training clip by the statistics of its corpus, as those of a call are by its line's, and make a
+    bundle that takes line profiles. Of models without pooled states."""
+
+    @property
+    def all_copies(self) -> int:
+        """Copies of each clip, of both kinds."""
+        return self.copies + self.voices
 
 
 RECIPES = (
@@ -76,9 +86,16 @@ RECIPES = (
 """By model. A model that is not here needs a feature set, and takes the hyperparameters of the first."""
 
 
-def recipe_of(model: str, feature_name: str | None = None, params: dict[str, Any] | None = None, epochs: int | None = None) -> Recipe:
-    """The model's recipe with the given values in place of its own. Raises ``ValueError`` for an unknown model, and for one that has
-    no recipe where no feature set is given."""
+def recipe_of(
+    model: str,
+    feature_name: str | None = None,
+    params: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    by_line: bool = False,
+    voices: int = 0,
+) -> Recipe:
+    """The model's recipe with the given values in place of its own. Raises ``ValueError`` for an unknown model, for one that has no recipe
+    where no feature set is given, and for a model on pooled states ``by_line``, as these standardise their states anyway."""
     if model not in MODELS:
         raise ValueError(f"Model {model!r} is unknown: choose one of {', '.join(MODELS)}.")
     recipe = RECIPES.get(model)
@@ -86,7 +103,12 @@ def recipe_of(model: str, feature_name: str | None = None, params: dict[str, Any
         if not feature_name:
             raise ValueError(f"Model {model!r} has no feature set of its own ({', '.join(RECIPES)} have): name one.")
         recipe = replace(next(iter(RECIPES.values())), feature_set=feature_name, feature_params={})
+    if by_line and issubclass(MODELS[model], PooledLinear):
+        raise ValueError(f"Model {model!r} takes line profiles anyway, by its pooled states: leave --by-line out.")
     feature_name = feature_name or recipe.feature_set
     given = params if params is not None else (recipe.feature_params if feature_name == recipe.feature_set else {})
     complete = feature_set(feature_name).complete(given)
-    return replace(recipe, feature_set=feature_name, feature_params=complete, epochs=epochs or recipe.epochs)
+    if by_line and feature_set(feature_name).words:
+        raise ValueError(f"{feature_name} holds numbers of words, which no line standardises: leave --by-line out.")
+    given_values = {"feature_set": feature_name, "feature_params": complete, "epochs": epochs or recipe.epochs}
+    return replace(recipe, **given_values, by_line=by_line or recipe.by_line, voices=voices or recipe.voices)

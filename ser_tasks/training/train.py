@@ -42,6 +42,7 @@ from ser_tasks.training.cross_validation import ON_LINE, Folding, cross_validate
 from ser_tasks.training.feature_cache import Pool
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.model_card import licence_notice, model_card
+from ser_tasks.training.recipe import Recipe
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of, prepare
 
 SET_CONDITIONS = (REFERENCE, "noise 10 dB", "babble 10 dB")
@@ -126,13 +127,18 @@ def train_bundle(
         training_data=tuple(_corpus_entry(corpus, used[used["corpus"] == corpus.name], leak) for corpus in corpora),
         training_clips=frozenset(used["digest"][used["side"] != "test"].str[:DIGEST_HEX_DIGITS]),
         priors=dict(spec.priors),
-        scores={"epochs": spec.recipe.epochs, "seed": plan.seed, "folds": folds, "copies": spec.recipe.copies, **scores},
+        scores=_length_of(spec.recipe, plan.seed, folds) | scores,
     )
     bundle = replace(bundle, card=model_card(bundle), licence_text=licence_notice(bundle))
     folder = save_bundle(bundle, out)
     shutil.rmtree(work, ignore_errors=True)
     summaries = [corpus.summary() for corpus in corpora]
     return Training(folder, bundle, history, summaries, rows, time.perf_counter() - started)
+
+
+def _length_of(recipe: Recipe, seed: int, folds: int) -> dict[str, Any]:
+    voices = {"voices": recipe.voices} if recipe.voices else {}
+    return {"epochs": recipe.epochs, "seed": seed, "folds": folds, "copies": recipe.copies, **voices}
 
 
 def _cross_validated(clips: pd.DataFrame, spec: ModelSpec, plan: Plan, folds: int, work: Path, conditions: Sequence[str]) -> Validation:

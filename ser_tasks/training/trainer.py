@@ -1,6 +1,6 @@
 """Trains one model: clips with a side each → a bundle, fitted to the training side and calibrated on the calibration side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ser_tasks.models import MODELS, LayerSum, NoveltyAware, PooledLinear, encod
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
 from ser_tasks.training.feature_cache import Pool, pool_of
-from ser_tasks.training.fit import Examples, Normalisation, OnStep, even_weights, fit, ignore_step
+from ser_tasks.training.fit import Examples, LineNormalisation, Normalisation, OnStep, even_weights, fit, ignore_step
 from ser_tasks.training.fit_layer_sum import fit_layer_sum
 from ser_tasks.training.fit_pooled import fit_pooled
 from ser_tasks.training.pooled_states import copies_of
@@ -57,8 +57,13 @@ def prepare(clips: pd.DataFrame, spec: ModelSpec, plan: Plan, progress: Progress
     """Features of all clips, or their pooled states, which trainings on any of them share: computed once and kept in ``plan.cache``."""
     if not is_pooled(spec.model):
         return pool_of(clips, spec.recipe, plan, progress)
-    none = np.zeros((spec.recipe.copies + 1, len(clips)), np.int64)
+    none = np.zeros((spec.recipe.all_copies + 1, len(clips)), np.int64)
     return Pool([], none, none, none[0], copies_of(clips, spec.model, spec.recipe, plan, progress))
+
+
+def index_of(classes: Sequence[str], emotion: str) -> int | None:
+    """The emotion's index; None where it is no class."""
+    return list(classes).index(emotion) if emotion in classes else None
 
 
 def is_pooled(model: str) -> bool:
@@ -83,7 +88,10 @@ def learn(
     train = np.flatnonzero((clips["side"] == "train") & (truth >= 0))
     examples = Examples(pool, train, truth[train], speakers[train], len(classes))
     features = feature_set(spec.recipe.feature_set)
-    if features.scaled or is_pooled(spec.model):  # pooled states are standardised themselves
+    lines: LineNormalisation | None = None
+    if spec.recipe.by_line and not is_pooled(spec.model):
+        normalisation, lines = examples.line_normalisation(index_of(classes, "neutral"), spec.recipe.neutral_shares)
+    elif features.scaled or is_pooled(spec.model):  # pooled states are standardised themselves
         n_features = features.n_features(spec.recipe.feature_params)
         normalisation = Normalisation(np.zeros(n_features, np.float32), np.ones(n_features, np.float32))
     else:
@@ -93,7 +101,7 @@ def learn(
         if is_pooled(spec.model):
             module, losses = _fitted_to_states(examples, classes, spec)
         else:
-            module, losses = _fitted(examples, normalisation, spec, plan, checkpoint, on_step)
+            module, losses = _fitted(examples, normalisation, lines, spec, plan, checkpoint, on_step)
     bundle = Bundle(
         name=spec.name,
         version=spec.version,
@@ -104,6 +112,7 @@ def learn(
         feature_params=features.complete(spec.recipe.feature_params),
         mean=tuple(normalisation.mean.tolist()),
         std=tuple(normalisation.std.tolist()),
+        by_line=lines is not None,
         temperature=1.0,
         unsure_below=ALL_UNSURE,
         target_error=spec.target_error,
@@ -118,12 +127,18 @@ def learn(
 
 
 def _fitted(
-    examples: Examples, normalisation: Normalisation, spec: ModelSpec, plan: Plan, checkpoint: Path | None, on_step: OnStep
+    examples: Examples,
+    normalisation: Normalisation,
+    lines: LineNormalisation | None,
+    spec: ModelSpec,
+    plan: Plan,
+    checkpoint: Path | None,
+    on_step: OnStep,
 ) -> tuple[nn.Module, list[float]]:
     """The trained module with outputs for ``spec.labels`` alone, on the CPU, and the mean loss of each epoch."""
     n_features = len(normalisation.mean)
     module = make_model(spec.model, examples.n_classes, n_features)
-    losses = fit(module, examples, normalisation, spec.recipe, plan, checkpoint, on_step)
+    losses = fit(module, examples, lines or normalisation, spec.recipe, plan, checkpoint, on_step)
     if isinstance(module, NoveltyAware):
         mean, std = torch.from_numpy(normalisation.mean), torch.from_numpy(normalisation.std)
         summaries = [
@@ -138,7 +153,7 @@ def _fitted_to_states(examples: Examples, classes: list[str], spec: ModelSpec) -
     n_features = feature_set(spec.recipe.feature_set).n_features(spec.recipe.feature_params)
     module = make_model(spec.model, examples.n_classes, n_features)
     assert isinstance(module, PooledLinear)
-    neutral = classes.index("neutral") if "neutral" in classes else None
+    neutral = index_of(classes, "neutral")
     if isinstance(module, LayerSum):
         losses = fit_layer_sum(module, examples, neutral, spec.recipe)
     else:
@@ -176,6 +191,15 @@ def logits_of_states(bundle: Bundle, states: np.ndarray, line: tuple[np.ndarray,
     mean, scale = line if line is not None else (module.line_mean.numpy(), module.line_scale.numpy())
     logits: np.ndarray = module.classify(torch.from_numpy((states - mean) / scale)).double().numpy()
     return logits
+
+
+@torch.inference_mode()
+def pooled_features(bundle: Bundle, pool: Pool) -> np.ndarray:
+    """Pooled features float32 ``(clips, n_pooled)`` of all clips without augmentation, of a bundle that takes lines."""
+    pooled = np.empty((len(pool.corpus), bundle.n_pooled), np.float32)
+    for members, x, lengths in whole_clips(pool, np.arange(len(pooled))):
+        pooled[members] = bundle.pooled(x, lengths).numpy()
+    return pooled
 
 
 def whole_clips(pool: Pool, clips: np.ndarray) -> Iterator[tuple[np.ndarray, torch.Tensor, torch.Tensor]]:
