@@ -45,4 +45,5 @@ def shift_formants(signal: NDArray[np.float32], factor: float) -> NDArray[np.flo
     shifted = np.stack([np.interp(bins / factor, bins, envelope) for envelope in envelopes.T], axis=1)
     altered = transform.istft(spectra * np.exp(shifted - envelopes), k1=len(padded))[: len(signal)]
     level, before = np.sqrt(np.mean(np.square(altered))), np.sqrt(np.mean(np.square(signal)))
-    return (altered * (before / level if level > 0 else 1.0)).astype(np.float32)
+    leveled: NDArray[np.float32] = (altered * (before / level if level > 0 else 1.0)).astype(np.float32)
+    return leveled
