@@ -53,9 +53,10 @@ def test_one_made_up_call_in_ten_is_angry_and_they_are_of_one_speaker():
     assert len(made_up_calls(logits, np.zeros(180, bool), neutral, speakers)[0]) == 0
 
 
-def made_up_probabilities(rng, truth, separation, classes=3):
-    scores = rng.normal(0, 1, (len(truth), classes)) + separation * np.eye(classes)[truth]
-    return np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+def made_up_probabilities(rng: np.random.Generator, truth: np.ndarray, separation: float) -> np.ndarray:
+    scores = rng.normal(0, 1, (len(truth), 3)) + separation * np.eye(3)[truth]
+    raised: np.ndarray = np.exp(scores)
+    return raised / raised.sum(axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9])
