@@ -22,7 +22,7 @@ LEAST_CALLS = 20
 """Reviewed calls with anger, and as many without, below which nothing is fitted."""
 MOST_FOLDS = 5
 C = 0.1
-"""Inverse of the ridge."""
+"""Inverse of the ridge. Of 0.03, 0.1, 0.3 and 1, within 0.01 of the best AUC of anger on each set of 60 to 400 made-up calls."""
 LABELS = """
     WITH votes AS (
         SELECT recording_id, etag, count(*) FILTER (emotion = 'anger') AS angry, count(*) FILTER (emotion <> 'anger') AS others
