@@ -66,8 +66,8 @@ class ScorerSpec:
 def with_usable_precision(asked: ScorerSpec) -> ScorerSpec:
     """The specification in a precision that this machine uses: ``auto`` is bfloat16 on a CPU that multiplies it, else float32.
 
-    A model that is not SAFE_IN_SHORT, and one whose scores of a fixed input move by more than CHECK_LIMIT, is scored in float32: a warning
-    says so where another was asked for.
+    Without these instructions bfloat16 is float32, as it would take many times as long. So is a model that is not SAFE_IN_SHORT, and one
+    whose scores of a fixed input move by more than CHECK_LIMIT. A warning says so where another precision was asked for.
     """
     return replace(asked, precision=_usable_precision(asked))
 
@@ -79,14 +79,8 @@ def _usable_precision(asked: ScorerSpec) -> str:
         precision = "bfloat16" if asked.device == "cpu" and has_bfloat16() else "float32"
     if precision == "float32":
         return precision
-    scorer = scorer_of(replace(asked, precision=precision))
-    if precision == "int8" and asked.device != "cpu":
-        why = "is computed on a CPU alone"
-    elif not scorer.bundle.module.SAFE_IN_SHORT:
-        why = "moves some of its scores by more than is allowed"
-    elif (difference := precision_difference(scorer)) > CHECK_LIMIT:
-        why = f"moves its scores by {difference:.3g} at the start's check, more than {CHECK_LIMIT:g}"
-    else:
+    why = _unsafe(asked, precision)
+    if why is None:
         return precision
     log.log(
         logging.INFO if asked.precision == "auto" else logging.WARNING,
@@ -96,6 +90,21 @@ def _usable_precision(asked: ScorerSpec) -> str:
         why,
     )
     return "float32"
+
+
+def _unsafe(asked: ScorerSpec, precision: str) -> str | None:
+    """Why a precision is not used; None where it may be."""
+    if precision == "int8" and asked.device != "cpu":
+        return "is computed on a CPU alone"
+    if precision == "bfloat16" and asked.device == "cpu" and not has_bfloat16():
+        return "needs a processor with AMX or AVX512-BF16"
+    scorer = scorer_of(replace(asked, precision=precision))
+    if not scorer.bundle.module.SAFE_IN_SHORT:
+        return "moves some of its scores by more than is allowed"
+    difference = precision_difference(scorer)
+    if difference > CHECK_LIMIT:
+        return f"moves its scores by {difference:.3g} at the start's check, more than {CHECK_LIMIT:g}"
+    return None
 
 
 def precision_difference(short: "Scorer") -> float:

@@ -6,22 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn import functional
 
 from ser_tasks.inference import scorer as scoring
 from ser_tasks.inference.bundle import load_bundle, shared_bundle
-from ser_tasks.inference.precision import CHECK_LIMIT, TOLERANCE, Int8Products, check_input
+from ser_tasks.inference.precision import CHECK_LIMIT, TOLERANCE, Int8Products, check_input, has_bfloat16
 from ser_tasks.inference.scorer import ROWS, ROWS_FRAMES, Scorer, ScorerSpec, precision_difference, with_usable_precision
-from ser_tasks.models import MODELS
 from ser_tasks.settings import Settings
 from tests.factories.calls import tiny_bundle, two_sided, write_call
 
 SHORT = ("bfloat16", "int8")
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=["cnn_lstm", "ge2e_lr"])
 def bundle(request, tmp_path_factory):
     return load_bundle(tiny_bundle(tmp_path_factory.mktemp("bundles"), model=request.param, temperature=1.0))
 
@@ -42,14 +39,14 @@ def scorer(bundle, precision: str, frames_per_batch: int = 2000) -> Scorer:
 
 
 @pytest.mark.parametrize("precision", SHORT)
-@settings(max_examples=8, deadline=None)
-@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=40), budget=st.integers(1, 3000), seed=st.integers(0, 9))
-def test_a_segment_has_the_same_scores_bit_by_bit_in_any_company(bundle, precision, lengths, budget, seed):
-    frames, counts = segments(lengths)
-    together = scorer(bundle, precision, budget).score(frames, counts)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_segment_has_the_same_scores_bit_by_bit_in_any_company(bundle, precision, seed):
+    rng = np.random.default_rng(seed)
+    frames, counts = segments(rng.integers(1, 300, 20).tolist())
+    together = scorer(bundle, precision, int(rng.integers(1, 3000))).score(frames, counts)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
     starts = np.cumsum(counts) - counts
-    order = np.random.default_rng(seed).permutation(len(counts))[: max(1, len(counts) // 2)]  # half of them, in another order
+    order = rng.permutation(20)[:10]  # half of them, in another order
     rows = np.concatenate([np.arange(starts[one], starts[one] + counts[one]) for one in order])
     np.testing.assert_array_equal(scorer(bundle, precision).score(frames[rows], counts[order]), together[order])
     one = order[0]
@@ -77,6 +74,7 @@ def test_shapes_follow_from_a_segments_own_length(bundle):
     assert len(shapes) == 46 and len({shapes[member] for member in range(6, 46)}) == 1
 
 
+@pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 here")
 @pytest.mark.parametrize("name", ["fast", "cnn_tcn", "cnn_lstm"])
 def test_shipped_models_pass_the_check_in_bfloat16(name):
     assert 0 < precision_difference(scorer(shared_bundle(name, {}), "bfloat16")) <= CHECK_LIMIT < TOLERANCE
@@ -97,7 +95,9 @@ def asked(name: str, precision: str, device: str = "cpu") -> ScorerSpec:
 @pytest.mark.parametrize(("has", "expected"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, has, expected):
     monkeypatch.setattr(scoring, "has_bfloat16", lambda: has)
+    monkeypatch.setattr(scoring, "precision_difference", lambda short: CHECK_LIMIT)
     assert with_usable_precision(asked("cnn_tcn", "auto")).precision == expected
+    assert with_usable_precision(asked("cnn_tcn", "bfloat16")).precision == expected
     assert with_usable_precision(asked("cnn_tcn", "float32")).precision == "float32"
 
 
@@ -108,19 +108,21 @@ def test_auto_on_cuda_is_float32(monkeypatch):
 
 @pytest.mark.parametrize("precision", SHORT)
 def test_a_precision_that_fails_the_check_is_float32_with_a_warning(monkeypatch, caplog, precision):
+    monkeypatch.setattr(scoring, "has_bfloat16", lambda: True)
     monkeypatch.setattr(scoring, "precision_difference", lambda short: CHECK_LIMIT * 1.01)
     assert with_usable_precision(asked("cnn_tcn", precision)).precision == "float32"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "is scored in float32" in caplog.text and precision in caplog.text
 
 
-def test_a_model_whose_scores_move_too_far_is_float32(caplog):
+def test_a_model_whose_scores_move_too_far_is_float32(monkeypatch, caplog):
+    monkeypatch.setattr(scoring, "has_bfloat16", lambda: True)
     assert with_usable_precision(asked("ge2e_tcn", "bfloat16")).precision == "float32"
     assert "moves some of its scores" in caplog.text
 
 
 def test_the_check_sees_a_network_that_does_not_bear_rounding(monkeypatch):
-    bundle = shared_bundle("cnn_tcn", {})
+    bundle = shared_bundle("cnn_lstm", {})
     real = type(bundle).probabilities
     wild = lambda self, x, n: real(self, x, n) + (0.5 if torch.is_autocast_enabled("cpu") else 0)  # noqa: E731
     monkeypatch.setattr(type(bundle), "probabilities", wild)
@@ -158,10 +160,11 @@ def test_rows_and_run_say_the_precision(tmp_path, monkeypatch, precision):
     from tests.factories.calls import run_night
 
     calls = tmp_path / "calls"
+    monkeypatch.setattr(scoring, "has_bfloat16", lambda: True)
     monkeypatch.setattr(scoring, "precision_difference", lambda short: 0.0)
     write_call(calls / "2026-11-20", "one.wav", two_sided([("agent", 0.2, 3.0), ("customer", 4.0, 9.0)], 10))
-    write_call(calls / "2026-11-20", "quiet.wav", np.zeros((1, 40_000), np.float32))
-    given = replace_precision(precision)
+    write_call(calls / "2026-11-20", "quiet.wav", np.zeros((40_000, 1), np.float32))
+    given = Settings().model_copy(update={"precision": precision})
     row = run_night(calls, tmp_path / "lake", tiny_bundle(tmp_path), settings=given, policy="everyone")
     assert row["precision"] == precision
     with catalog.connect(str(tmp_path / "lake")) as connection:
@@ -169,10 +172,6 @@ def test_rows_and_run_say_the_precision(tmp_path, monkeypatch, precision):
         of_segments = read_only.query(connection, "SELECT DISTINCT precision FROM segments").to_pylist()
     assert rows == {("scored", precision), ("no_speech", None)}
     assert of_segments == [{"precision": precision}]
-
-
-def replace_precision(precision: str) -> Settings:
-    return Settings().model_copy(update={"precision": precision})
 
 
 def test_a_specification_keeps_everything_else():
