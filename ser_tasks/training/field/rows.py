@@ -112,6 +112,10 @@ class FieldRow:
 
 LINE = "telephone speech (8 kHz, mu-law) in place of 16 to 48 kHz"
 CLIPS_SHARED = "random clips: every tested speaker is trained on"
+FUNCTIONALS_COUNT = (
+    "measured with a plain SVM on EMO-DB's 7 emotions, random folds: WA 77.6 % with eGeMAPS over the telephone line and 76.3 % at 16 kHz, "
+    "so the line takes nothing; 85.6 % with the 1,582 of IS10 over the line, so the number of functionals takes 8 points"
+)
 WEIGHTS = "waits for weights: no checkpoint can be had here"
 
 ROWS: dict[str, FieldRow] = {
@@ -250,6 +254,7 @@ ROWS: dict[str, FieldRow] = {
             (Published("emodb", 0.8582), Published("savee", 0.75), Published("casia", 0.9028)),
             leaks="random clips, as it says; clips are made up before the split between clips of both sides; selection on all clips",
             differs=f"{LINE}, eGeMAPS' 88 functionals in place of 1,582",
+            evidence=FUNCTIONALS_COUNT,
         ),
         FieldRow(
             "two_way",
@@ -296,6 +301,7 @@ ROWS: dict[str, FieldRow] = {
             (Published("emodb", 0.896), Published("ravdess", 0.825), Published("savee", 0.778)),
             leaks="folds of clips; the genetic algorithm's fitness is the accuracy that is reported",
             differs=f"{LINE}, eGeMAPS' 88 functionals in place of 1,582",
+            evidence=FUNCTIONALS_COUNT,
         ),
         FieldRow(
             "clustered_bilstm",
