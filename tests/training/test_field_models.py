@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from rich.progress import Progress
+from typer.testing import CliRunner
 
+from flows.cli import app
 from ser_tasks.datasets import read_corpora
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import features_of
@@ -65,6 +67,19 @@ def test_each_is_trained_with_its_own_features_and_scores_from_its_bundle(name, 
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
     loaded = load_bundle(save_bundle(bundle, tmp_path / name))
     np.testing.assert_array_equal(scores_of(loaded, clips), scores)
+
+
+def test_the_league_takes_networks_and_preparations_of_the_field_by_name(cache, tmp_path):
+    folder = made_corpus(tmp_path / "made", speakers=6)
+    names = ["mean_cnn", "two_way_dense", "lda:mfcc39", "svm:mfcc39:forward"]
+    command = ["league", "--data", str(folder), "--out", str(tmp_path / "league"), "--models", ",".join(names), "--folds", "3"]
+    command += ["--labels", ",".join(LABELS), "--epochs", "1", "--workers", "1", "--cache", str(cache)]
+    answer = CliRunner().invoke(app, command)
+    assert answer.exit_code == 0, answer.output
+    table = pd.read_parquet(tmp_path / "league" / "league.parquet").set_index(["model", "corpus"])
+    assert sorted(table.index) == sorted((name, corpus) for name in names for corpus in ("all", "made"))
+    assert table["ua"].between(0, 1).all() and table.loc[("lda:mfcc39", "all"), "ua"] > 0.9
+    assert table["parameters"].notna().groupby("model").all().to_dict() == {name: ":" not in name for name in names}
 
 
 @pytest.mark.slow

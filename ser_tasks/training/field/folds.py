@@ -234,7 +234,8 @@ def _by_states(work: FoldWork) -> Tested:
     bundle, _ = learn(clips.assign(emotion=clips["emotion"].map(names)), pool, spec, work.plan)
     test = np.flatnonzero((clips["side"] == "test").to_numpy())
     assert pool.states is not None
-    predicted = logits_of_states(bundle, pool.states[0, test]).argmax(axis=1)
+    of_output = np.array([emotions_of(clips).index(stand_ins(clips)[label]) for label in bundle.labels])
+    predicted = of_output[logits_of_states(bundle, pool.states[0, test]).argmax(axis=1)]
     return Tested(test, _truth(clips)[test], predicted, float("nan"))
 
 

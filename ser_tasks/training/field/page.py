@@ -8,7 +8,7 @@ import pandas as pd
 from ser_tasks.html_page import svg_of
 from ser_tasks.training.field.report import field_chart, field_markdown
 from ser_tasks.training.field.rows import ROWS
-from ser_tasks.training.field.table import COLUMNS
+from ser_tasks.training.field.table import COLUMNS, published_of, why_not
 
 DOCS = Path(__file__).parents[3] / "deploy" / "docs"
 HEAD = """# The field, run again
@@ -27,9 +27,14 @@ def page(table: pd.DataFrame) -> str:
 
 
 def merged(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table of several: of a row, system and corpus in two of them, the last. In the order of the field's rows."""
+    """One table of several: of a row, system and corpus in two of them, the last. In the order of the field's rows, with their reasons."""
     table = pd.concat(tables, ignore_index=True).drop_duplicates(["row", "system", "corpus"], keep="last")
     order = table["row"].map(list(ROWS).index)
+    reasons = [
+        why_not(ROWS[line["row"]], published_of(ROWS[line["row"]], line["system"], line["corpus"]), line)
+        for line in table.to_dict("records")
+    ]
+    table["why_not"] = pd.array(reasons, dtype="string")
     return table.assign(order=order).sort_values(["order", "system", "corpus"], kind="stable")[list(COLUMNS)].reset_index(drop=True)
 
 

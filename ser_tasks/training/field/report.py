@@ -72,7 +72,7 @@ def field_markdown(table: pd.DataFrame, chosen: list[FieldRow], missing: dict[st
 
 def finding(table: pd.DataFrame) -> str:
     """How much of the leaky figures, and of published ones of 90 % and more, is leak."""
-    both = table.dropna(subset=["flattery"])
+    both = table.dropna(subset=["flattery"]).drop_duplicates(["system", "corpus"])
     if both.empty:
         return "Nothing is measured yet."
     text = [
@@ -80,7 +80,14 @@ def finding(table: pd.DataFrame) -> str:
         f"{100 * both['flattery'].mean():.0f} points of UA in the mean (from {100 * both['flattery'].min():.0f} "
         f"to {100 * both['flattery'].max():.0f})."
     ]
-    published = both[both["published"].notna()]
+    own = both[both["leaky_wa"] >= NINETIES]
+    if len(own):
+        twin, new = (100 * own[name].mean() for name in ("leaky_wa", "honest_wa"))
+        text.append(
+            f"Of our own twins {len(own)} reach {100 * NINETIES:.0f} % and more ({twin:.1f} % in the mean); on new speakers the same systems "
+            f"have {new:.1f} % (WA)."
+        )
+    published = table.dropna(subset=["flattery", "published"])
     text += [
         _share_of_leak(chosen, what)
         for chosen, what in (

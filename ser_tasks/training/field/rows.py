@@ -116,6 +116,10 @@ ACTED = (
     "acted sentences are the same for every emotion, so their words carry none; telephone speech, 8 epochs, frames every 20 ms, words "
     "embedded here in place of GloVe's vectors, and no prosodic values"
 )
+FUNCTIONALS_COUNT = (
+    "measured with a plain SVM on EMO-DB's 7 emotions, random folds: WA 77.6 % with eGeMAPS over the telephone line and 76.3 % at 16 kHz, "
+    "so the line takes nothing; 85.6 % with the 1,582 of IS10 over the line, so the number of functionals takes 8 points"
+)
 WEIGHTS = "waits for weights: no checkpoint can be had here"
 
 ROWS: dict[str, FieldRow] = {
@@ -254,6 +258,7 @@ ROWS: dict[str, FieldRow] = {
             (Published("emodb", 0.8582), Published("savee", 0.75), Published("casia", 0.9028)),
             leaks="random clips, as it says; clips are made up before the split between clips of both sides; selection on all clips",
             differs=f"{LINE}, eGeMAPS' 88 functionals in place of 1,582",
+            evidence=FUNCTIONALS_COUNT,
         ),
         FieldRow(
             "two_way",
@@ -300,6 +305,7 @@ ROWS: dict[str, FieldRow] = {
             (Published("emodb", 0.896), Published("ravdess", 0.825), Published("savee", 0.778)),
             leaks="folds of clips; the genetic algorithm's fitness is the accuracy that is reported",
             differs=f"{LINE}, eGeMAPS' 88 functionals in place of 1,582",
+            evidence=FUNCTIONALS_COUNT,
         ),
         FieldRow(
             "clustered_bilstm",

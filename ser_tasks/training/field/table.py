@@ -111,7 +111,7 @@ def published_of(row: FieldRow, system: str, corpus: str) -> Published | None:
 def why_not(row: FieldRow, published: Published | None, line: dict[str, Any]) -> str | None:
     """Why the leaky twin is more than 5 points off the published figure; None where it is not."""
     twin = line.get(f"leaky_{published.metric}") if published else None
-    if published is None or not isinstance(twin, float) or abs(twin - published.figure) <= FAIR:
+    if published is None or twin is None or np.isnan(twin) or abs(twin - published.figure) <= FAIR:
         return None
     gap = f"{100 * (twin - published.figure):+.0f} points"
     if twin > published.figure:
