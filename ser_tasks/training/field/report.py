@@ -84,8 +84,8 @@ def finding(table: pd.DataFrame) -> str:
     if len(own):
         twin, new = (100 * own[name].mean() for name in ("leaky_wa", "honest_wa"))
         text.append(
-            f"Of our own twins {len(own)} reach {100 * NINETIES:.0f} % and more ({twin:.1f} % in the mean); on new speakers the same systems "
-            f"have {new:.1f} % (WA)."
+            f"Of our own twins {len(own)} reach {100 * NINETIES:.0f} % and more ({twin:.1f} % in the mean); on new speakers the same "
+            f"systems have {new:.1f} % (WA)."
         )
     published = table.dropna(subset=["flattery", "published"])
     text += [
