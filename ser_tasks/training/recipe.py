@@ -110,5 +110,11 @@ def recipe_of(
     complete = feature_set(feature_name).complete(given)
     if by_line and feature_set(feature_name).words:
         raise ValueError(f"{feature_name} holds numbers of words, which no line standardises: leave --by-line out.")
-    given_values = {"feature_set": feature_name, "feature_params": complete, "epochs": epochs or recipe.epochs}
-    return replace(recipe, **given_values, by_line=by_line or recipe.by_line, voices=voices or recipe.voices)
+    return replace(
+        recipe,
+        feature_set=feature_name,
+        feature_params=complete,
+        epochs=epochs or recipe.epochs,
+        by_line=by_line or recipe.by_line,
+        voices=voices or recipe.voices,
+    )
