@@ -38,8 +38,8 @@ class MonoFacts:
     prompt_end_s: float | None = None
     """Until when nobody but a machine speaks, in seconds."""
     turns: tuple[RoleTurn, ...] = ()
-    turns_source: str | None = None
-    """Where turns come from: sidecar, or the name of a transcript's format."""
+    turns_source: str = "turns"
+    """Where turns come from, as the column ``roles_source`` has it: turns (the sidecar's) or transcript."""
     problem: str | None = None
     """What could not be read: the call is then withheld."""
 
@@ -106,4 +106,4 @@ def mono_facts(sidecar: bytes | None) -> MonoFacts:
         for index, turn in enumerate(turns)
     ]
     spoken.sort(key=lambda turn: (turn.start_s, turn.end_s))
-    return MonoFacts(read.speakers, read.direction, read.prompt_end_s, tuple(spoken), "sidecar" if turns else None)
+    return MonoFacts(read.speakers, read.direction, read.prompt_end_s, tuple(spoken))

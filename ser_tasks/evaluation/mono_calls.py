@@ -208,15 +208,20 @@ def errors(truth: Mask, stated: Mask) -> tuple[int, int]:
 
 def measure(call: MonoCall, noise: Signal | None, folder: Path) -> dict[str, Any]:
     """One row of figures of a call, in seconds; ``cpu_s`` is that of detection and of all that tells voices apart."""
-    truth = reference(call)
+    line = {"corpus": call.corpus, "condition": call.condition, "number": call.number, "one_gender": call.one_gender, "leak": call.leak}
+    return line | measure_mix(samples_of(call, noise), reference(call), MonoFacts(direction="inbound"), folder)
+
+
+def measure_mix(mix: Signal, truth: Mask, facts: MonoFacts, folder: Path) -> dict[str, Any]:
+    """Figures of a mono mix (samples,) of agent and customer, of whom ``truth`` (2, frames of 10 ms) says when they speak."""
     with Samples(1, folder) as samples:
-        samples.push(samples_of(call, noise)[None])
+        samples.push(mix[None])
         begun = time.process_time()
         probabilities = detect_speech([samples])[0].probabilities[0]
         spans = speech_spans(probabilities, samples.samples)
         found = [window for span in spans for window in windows(span, probabilities)]
         vectors = voice_vectors(samples, 0, found)
-        result = attribute(samples, 0, spans, probabilities, MonoFacts(direction="inbound"), encode=lambda *_: vectors)
+        result = attribute(samples, 0, spans, probabilities, facts, encode=lambda *_: vectors)
         cpu_s = time.process_time() - begun
         person = split(found, vectors, PEOPLE).person
         audio_s = samples.samples / SAMPLING_RATE_HZ
@@ -225,11 +230,6 @@ def measure(call: MonoCall, noise: Signal | None, folder: Path) -> dict[str, Any
     customer = [span for stretch in result.spans["customer"] for span in segments(stretch, probabilities, MIN_SEGMENT_S, MAX_SEGMENT_S)]
     released = _frames(customer, truth)
     return {
-        "corpus": call.corpus,
-        "condition": call.condition,
-        "number": call.number,
-        "one_gender": call.one_gender,
-        "leak": call.leak,
         "audio_s": audio_s,
         "cpu_s": cpu_s,
         "error_s": wrong * FRAME_S,

@@ -67,7 +67,7 @@ def with_turns(facts: MonoFacts, transcript: Transcript) -> MonoFacts:
     if facts.problem or not {"agent", "customer"} <= {turn.role for turn in turns}:
         return facts
     if not facts.turns:
-        return replace(facts, turns=turns, turns_source=transcript.format)
+        return replace(facts, turns=turns, turns_source=SOURCE)
     apart = _disagreement(facts.turns, turns)
     if apart <= DISAGREE:
         return facts

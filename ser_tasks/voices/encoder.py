@@ -26,14 +26,21 @@ RATE_HZ = 16_000
 FRAME, HOP, FFT = 400, 160, 512
 LOWEST_HZ, HIGHEST_HZ = 20.0, 8_000.0
 PRE_EMPHASIS = 0.97
+FRAMES = 100
+"""Every window goes through the encoder as so many frames of 10 ms: a longer one's middle, a shorter one repeated."""
+HEARD = (FRAME + HOP * (FRAMES - 1)) * SAMPLING_RATE_HZ // RATE_HZ
+"""Samples of these frames."""
 AT_ONCE = 16
-"""Windows of one length that go through the encoder together: 10 MB of its inner states."""
+"""Windows that go through the encoder together, 10 MB of its inner states: always as many, as other shapes are rounded otherwise."""
 READ_AT_ONCE = 256
 """Windows whose samples are held in memory, at most some nine minutes."""
 
 
 def voice_vectors(call: Samples, channel: int, windows: list[Span]) -> Floats:
-    """One vector of length 1 a window, (windows, 192). Windows are at their own length, never filled up. A row depends on no other."""
+    """One vector of length 1 a window, (windows, 192). Windows are never filled up with zeros. A row depends on no other.
+
+    On processors without AMX rows differ in the third place (`computed_in` of campplus).
+    """
     return in_space(raw_vectors(call, channel, windows))
 
 
@@ -42,15 +49,26 @@ def raw_vectors(call: Samples, channel: int, windows: list[Span]) -> Floats:
     states = np.zeros((len(windows), STATES), np.float32)
     for first in range(0, len(windows), READ_AT_ONCE):
         part = windows[first : first + READ_AT_ONCE]
-        bands = [log_mel(call.read(span.start, span.end)[channel].astype(np.float32) / np.float32(FULL_SCALE)) for span in part]
-        by_length: dict[int, list[int]] = {}
-        for index, each in enumerate(bands):
-            by_length.setdefault(len(each), []).append(index)
-        for same in by_length.values():
-            for start in range(0, len(same), AT_ONCE):
-                group = same[start : start + AT_ONCE]
-                states[[first + index for index in group]] = voice_states(torch.from_numpy(np.stack([bands[i] for i in group]))).numpy()
+        bands = [_at_length(log_mel(_middle(call, channel, span))) for span in part]
+        for start in range(0, len(part), AT_ONCE):
+            group = np.arange(start, min(start + AT_ONCE, len(part)))
+            batch = np.stack([bands[index] for index in np.resize(group, AT_ONCE)])
+            states[first + group] = voice_states(torch.from_numpy(batch)).numpy()[: len(group)]
     return states
+
+
+def _middle(call: Samples, channel: int, span: Span) -> Floats:
+    """The HEARD samples in the middle of a window, or all of a shorter one."""
+    start = span.start + max(0, span.end - span.start - HEARD) // 2
+    middle: Floats = call.read(start, min(span.end, start + HEARD))[channel].astype(np.float32) / np.float32(FULL_SCALE)
+    return middle
+
+
+def _at_length(bands: Floats) -> Floats:
+    """FRAMES frames of at most so many (frames, 80), each band's mean over time removed."""
+    repeated = bands[np.arange(FRAMES) % len(bands)]
+    centred: Floats = repeated - repeated.mean(axis=0)
+    return centred
 
 
 def in_space(states: Floats) -> Floats:

@@ -78,11 +78,16 @@ def attribute(
     try:
         if facts.problem:
             raise _DoubtError(f"{facts.problem}: correct it")
+        number = facts.speakers or PEOPLE
+        if facts.turns:
+            known = _stated(people, facts, call.samples / SAMPLING_RATE_HZ)
+        else:
+            _check_evidence(number, facts.direction)
         vectors = encode(call, channel, people)
         if facts.turns:
-            roles, verdict = _by_turns(people, split(people, vectors, facts.speakers or PEOPLE), facts, call.samples / SAMPLING_RATE_HZ)
+            roles, verdict = _by_turns(people, split(people, vectors, number), known, facts.turns_source)
         else:
-            roles, verdict = _by_voices(people, vectors, facts.speakers or PEOPLE, facts.direction)
+            roles, verdict = _by_voices(people, vectors, number, facts.direction)
     except _DoubtError as doubt:
         return Attribution({"agent": [], "customer": [], "unknown": list(spans)}, str(doubt))
     main = max(verdict.evidence, key=lambda each: abs(each.confidence - 0.5))
@@ -93,15 +98,22 @@ class _DoubtError(Exception):
     """A reason not to say who speaks."""
 
 
-def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, direction: str | None) -> tuple[Roles, Verdict]:
+def _check_evidence(number: int, direction: str | None) -> None:
+    """Calls without turns that no split could help end here, before their voices are compared: that takes most of the time."""
+    if number not in (PEOPLE, PEOPLE + 1):
+        speak = "1 person speaks" if number == 1 else f"{number} people speak"
+        raise _DoubtError(f"{speak} by the sidecar, and only turns say who is the agent: {TURNS_HELP}")
+    if direction is None:
+        raise _DoubtError(f"nothing says safely which of two voices is the agent's (the share of talk is not enough): {DIRECTION_HELP}")
+
+
+def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, direction: str) -> tuple[Roles, Verdict]:
     """The role of each window by two voices, beside which there may be a prompt's, and by who speaks first."""
     shared = split(found, vectors, number)
     person, keep = shared.person, np.ones(len(found), bool)
     if number == PEOPLE + 1:
         keep = ~_prompt(shared)
         person = np.unique(person[keep], return_inverse=True)[1]
-    elif number != PEOPLE:
-        raise _DoubtError(f"{number} people speak by the sidecar, and only turns say who of them is the agent: {TURNS_HELP}")
     rest, part = [window for window, kept in zip(found, keep, strict=True) if kept], vectors[keep]
     seconds, margin = _check(rest, part, person)
     certainty = np.where(margin >= LEAST_MARGIN, shared.certainty[keep], 0)
@@ -143,13 +155,13 @@ def _check(found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.i
 
 
 def _first(
-    found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp], certainty: NDArray[np.floating], direction: str | None
+    found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp], certainty: NDArray[np.floating], direction: str
 ) -> agent.Evidence | None:
     """Who speaks first, if the first turn is long enough and of a voice that is heard again."""
     changes = np.flatnonzero(person != person[0])
     end = int(changes[0])
     length_s = sum(window.seconds for window in found[:end])
-    if direction is None or length_s < FIRST_TURN_S or certainty[:end].max() < CERTAIN:
+    if length_s < FIRST_TURN_S or certainty[:end].max() < CERTAIN:
         return None
     first, later, other = vectors[:end].sum(axis=0), vectors[end:][person[end:] == person[0]], vectors[person != person[0]]
     if not len(later) or _cosine(first, later.sum(axis=0)) - _cosine(first, other.sum(axis=0)) < FIRST_TURN_MARGIN:
@@ -157,8 +169,8 @@ def _first(
     return agent.first_speaker(int(person[0]), direction)
 
 
-def _by_turns(found: list[Span], shared: Split, facts: MonoFacts, duration_s: float) -> tuple[Roles, Verdict]:
-    """Roles by stated turns, held against the speech and the voices."""
+def _stated(found: list[Span], facts: MonoFacts, duration_s: float) -> Roles:
+    """The role of each window by stated turns, which are held against the speech."""
     if facts.turns[-1].end_s > duration_s + 1:
         raise _DoubtError(
             f"turns go on to {facts.turns[-1].end_s:,.1f} s, and the recording lasts {duration_s:,.1f} s: they may be another call's"
@@ -169,7 +181,11 @@ def _by_turns(found: list[Span], shared: Split, facts: MonoFacts, duration_s: fl
             f"turns cover {covered:.0%} of the speech (of at least {agent.COVERED:.0%}), and speech fills {spoken:.0%} of them (of at "
             f"least {agent.SPOKEN:.0%}): they may be another call's, or shifted"
         )
-    roles = agent.stated_roles(found, facts.turns)
+    return agent.stated_roles(found, facts.turns)
+
+
+def _by_turns(found: list[Span], shared: Split, roles: Roles, source: str) -> tuple[Roles, Verdict]:
+    """Roles by stated turns, held against the voices."""
     lengths, known = np.array([window.seconds for window in found]), roles != "unknown"
     of_person = {}
     for person in np.unique(shared.person):
@@ -180,7 +196,6 @@ def _by_turns(found: list[Span], shared: Split, facts: MonoFacts, duration_s: fl
     if agreed < agent.AGREED or len(set(of_person.values())) < min(2, len(of_person)) and set(roles[known]) == {"agent", "customer"}:
         raise _DoubtError(f"voices agree with the turns in {agreed:.0%} of the speech (of at least {agent.AGREED:.0%}): correct the turns")
     roles[(by_voice != roles) & (shared.certainty >= CERTAIN)] = "unknown"
-    source = "turns" if facts.turns_source == "sidecar" else "transcript"
     return roles, Verdict((), agreed, (agent.Evidence(source, agreed, 0),))
 
 

@@ -23,9 +23,7 @@ def test_facts_are_read_in_any_spelling():
 def test_turns_are_in_order_of_time_and_words_mean_roles():
     turns = [{"start_s": 5, "end_s": 6, "role": "Caller"}, {"start_s": "1.5", "end_s": 4, "role": "CSR", "text": "hello"},
              {"start_s": 7, "end_s": 8, "role": "bot"}]  # fmt: skip
-    assert read(turns=turns) == MonoFacts(
-        turns=(RoleTurn(1.5, 4, "agent"), RoleTurn(5, 6, "customer"), RoleTurn(7, 8, "unknown")), turns_source="sidecar"
-    )
+    assert read(turns=turns) == MonoFacts(turns=(RoleTurn(1.5, 4, "agent"), RoleTurn(5, 6, "customer"), RoleTurn(7, 8, "unknown")))
 
 
 def test_a_caller_is_no_customer_without_an_agent():

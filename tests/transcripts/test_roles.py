@@ -50,9 +50,9 @@ def test_contradictions_are_found():
 
 def test_mono_calls_get_turns_with_their_source():
     found = with_turns(MonoFacts(), transcript(*RIGHT))
-    assert found.turns_source == "made" and found.turns[0] == RoleTurn(0.2, 4.2, "agent")
+    assert found.turns_source == "transcript" and found.turns[0] == RoleTurn(0.2, 4.2, "agent")
     assert with_turns(MonoFacts(), transcript("agent", None, None, None)) == MonoFacts()
-    own = MonoFacts(turns=tuple(RoleTurn(s, e, role) for (s, e), role in zip(SPANS, RIGHT, strict=True)), turns_source="sidecar")
+    own = MonoFacts(turns=tuple(RoleTurn(s, e, role) for (s, e), role in zip(SPANS, RIGHT, strict=True)))
     assert with_turns(own, transcript(*RIGHT)) is own
     problem = with_turns(own, transcript("agent", "customer", "customer", "agent")).problem
     assert problem == "the turns of sidecar and transcript disagree on who speaks in 46% of the time"

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from ser_tasks.audio.samples import Samples
 from ser_tasks.audio.vad import Span
-from ser_tasks.voices.encoder import log_mel, mood_free, voice_vectors
+from ser_tasks.models.campplus import BANDS, MOST_FRAMES, voice_states
+from ser_tasks.voices.encoder import AT_ONCE, FRAMES, HEARD, log_mel, mood_free, voice_vectors
 from tests.factories.mono import mixed, voice
 
 
@@ -23,7 +25,31 @@ def test_a_window_does_not_depend_on_others(call):
     together = voice_vectors(call, 0, SPANS)
     alone = np.concatenate([voice_vectors(call, 0, [span]) for span in SPANS])
     assert together.shape == (4, 192) and np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
-    assert np.abs(together - alone).max() < 1e-4
+    assert np.abs(together - alone).max() < 1e-5
+
+
+def test_a_window_does_not_depend_on_how_many_there_are(call):
+    """More than go through the encoder together, in another order."""
+    many = [Span(6000 + 1600 * index, 14000 + 1600 * index + 640 * (index % 9)) for index in range(2 * AT_ONCE + 5)]
+    forwards, backwards = voice_vectors(call, 0, many), voice_vectors(call, 0, many[::-1])[::-1]
+    assert np.abs(forwards - backwards).max() < 1e-5
+    assert np.abs(forwards[: AT_ONCE - 3] - voice_vectors(call, 0, many[: AT_ONCE - 3])).max() < 1e-5
+
+
+def test_a_long_window_is_its_middle(call):
+    long, middle, edge = voice_vectors(call, 0, [Span(70000, 84000), Span(77000 - HEARD // 2, 77000 + HEARD // 2), Span(70000, 78120)])
+    assert np.abs(long - middle).max() < 1e-5 < np.abs(long - edge).max()
+
+
+def test_both_precisions_give_the_same_voice():
+    bands = torch.randn(AT_ONCE, FRAMES, BANDS, generator=torch.Generator().manual_seed(4)) * 3
+    exact, rounded = voice_states(bands, torch.float32), voice_states(bands, torch.bfloat16)
+    assert torch.nn.functional.cosine_similarity(exact, rounded).min() > 0.998
+
+
+def test_a_stretch_too_long_for_the_encoder_is_an_error():
+    with pytest.raises(ValueError, match="201 frames are more than 200"):
+        voice_states(torch.zeros(1, MOST_FRAMES + 1, BANDS))
 
 
 def test_voices_differ_more_than_their_words(call):
