@@ -586,7 +586,7 @@ REVIEW_SAMPLES = _schema(
     ("code_version", pa.string(), "version of this package"),
 )
 
-WORD_COLUMNS = (*[name for name, *_ in _WORDS], "words", *[name for name in ("call_anger_fused",) if name in CALL_EMOTIONS.names])
+WORD_COLUMNS = (*[name for name, *_ in _WORDS], "words", "call_anger_fused")
 """Columns of call_emotions that depend on a transcript."""
 
 TABLES: dict[str, pa.Schema] = {
