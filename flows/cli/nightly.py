@@ -306,7 +306,7 @@ def transcribe(
 
     Calls that have words are skipped. The next run completes a run that was killed.
 
-    Example: `SER_ASR_MODEL=/srv/whisper ser transcribe --recordings s3://calls --lake s3://lake/emotions`
+    Example: `ser transcribe --recordings s3://calls --lake s3://lake/emotions`
     """
     from ser_tasks.schemas import OUTCOMES
 
