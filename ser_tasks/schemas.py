@@ -586,6 +586,9 @@ REVIEW_SAMPLES = _schema(
     ("code_version", pa.string(), "version of this package"),
 )
 
+WORD_COLUMNS = (*[name for name, *_ in _WORDS], "words", "call_anger_fused")
+"""Columns of call_emotions that depend on a transcript."""
+
 TABLES: dict[str, pa.Schema] = {
     "recordings": RECORDINGS,
     "outcomes": OUTCOME_ROWS,

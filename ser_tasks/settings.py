@@ -151,6 +151,11 @@ class Settings(BaseSettings):
         description="Regular expression of whole keys of transcripts under other names; its group stem is the recording's key, with or "
         r"without its suffix, as (?P<stem>.+)_analytics\.json.",
     )
+    asr_model: str | None = Field(
+        None,
+        description="Folder of a Whisper model in CTranslate2's format, on every machine, with which `ser transcribe` makes transcripts. "
+        "Nothing is downloaded. Unset: none are made.",
+    )
     words: Literal["count", "keep"] = Field(
         "count",
         description="What is kept of transcripts: count (nothing that was said), or keep (the turns, without e-mail addresses and digits).",

@@ -21,6 +21,7 @@ COMMANDS = (
     nightly.backfill,
     nightly.rescore,
     nightly.adapt,
+    nightly.transcribe,
     lake.retention,
     lake.rollback,
     lake.erase,

@@ -290,3 +290,49 @@ def rescore(
         from flows.rescore import rescore as run_rescore
 
         _finish(lambda: run_rescore(recordings, lake, model, device.value, workers, policy, profile), lake, describe)
+
+
+@of_nights
+def transcribe(
+    recordings: Recordings,
+    lake: Lake,
+    day: Annotated[str | None, typer.Option(help="Only calls of this day's folder in the lake, YYYY-MM-DD.")] = None,
+    model: Model = None,
+    device: RunsOn = Device.auto,
+    workers: Processes = None,
+    policy: Policy = None,
+) -> None:
+    """Make transcripts of scored calls that have none, with the model in the folder SER_ASR_MODEL: off unless that is set.
+
+    Calls that have words are skipped. The next run completes a run that was killed.
+
+    Example: `ser transcribe --recordings s3://calls --lake s3://lake/emotions`
+    """
+    from ser_tasks.schemas import OUTCOMES
+
+    of_day = parse_day(day) if day else None
+    with _prefect(lambda: _preflight_words(recordings, lake, model, device.value, policy)):
+        from flows.nightly import IncompleteNightError
+        from flows.transcribe import transcribe as run_transcribe
+
+        incomplete = None
+        try:
+            run = run_transcribe(recordings, lake, of_day, model, device.value, workers, policy)
+        except IncompleteNightError as error:
+            run, incomplete = error.run, error
+    ended = ", ".join(f"{run[outcome]} {outcome}" for outcome in OUTCOMES if run[outcome])
+    typer.echo(
+        f"{run['audio_s'] / 3600:.2f} audio-hours ({ended or 'no calls'}) in {run['wall_s']:.1f} s: {run['audio_h_per_h']:,.1f} "
+        f"audio-hours per hour on {run['workers']} workers, {run['device']}."
+    )
+    if incomplete:
+        raise failure(incomplete)
+
+
+def _preflight_words(recordings: str, lake: str, model: str | None, device: str, policy: str | None) -> None:
+    from ser_tasks.pipeline.spec import make_spec, run_settings
+    from ser_tasks.pipeline.transcription import with_recogniser
+    from ser_tasks.settings import Settings
+
+    with_recogniser(make_spec(recordings, lake, run_settings(Settings(), model, policy, lake), device))
+    import flows.transcribe  # noqa: F401

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -50,6 +50,7 @@ from ser_tasks.transcripts.align import align, shifted
 from ser_tasks.transcripts.counts import COLUMNS as COUNTED
 from ser_tasks.transcripts.counts import counted, roles_of_turns, sure_roles
 from ser_tasks.transcripts.reader import LIMIT_BYTES, read_transcript
+from ser_tasks.transcripts.recognition import recognised
 from ser_tasks.transcripts.redaction import redacted
 from ser_tasks.transcripts.said import said
 from ser_tasks.transcripts.transcript import Transcript, TranscriptError
@@ -116,7 +117,7 @@ class Extracted:
     activity: dict[str, Any] = field(default_factory=dict)
     segments: list[Segment] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    """Worker seconds by stage: fetch, decode, speech, features."""
+    """Worker seconds by stage: fetch, decode, speech, features; words, where they are recognised."""
 
     @property
     def scored_segments(self) -> list[Segment]:
@@ -370,6 +371,10 @@ def _analyse(result: Extracted, call: Samples, detected: VadResult, spec: RunSpe
     result.roles, result.roles_source = channel_roles(call.channels, facts.get("channels"), facts.sources.get("channels"), settings)
     with _Clock(result.seconds)("speech"):
         heard = _with_transcript(result, call, detected, spec) if result.transcript else None
+    if heard is None and spec.recogniser:
+        with _Clock(result.seconds)("words"):
+            heard = _recognised(result, call, detected, spec)
+    with _Clock(result.seconds)("speech"):
         spoken, probabilities = _attributed_speech(result, call, detected)
         tracks, doubt = _tracks(result, call, spoken, probabilities, spec)
     refusals = _refusals(result, tracks, spec)
@@ -513,8 +518,33 @@ def _with_transcript(result: Extracted, call: Samples, detected: VadResult, spec
     elif set(result.roles) == {"unknown"} and (roles := stated.channel_roles(transcript, speech, WINDOW_S)):
         result.roles, result.roles_source = roles, stated.SOURCE
     if policy_named(spec.policy).splits_mono:
-        result.mono = stated.with_turns(result.mono, transcript)
+        result.mono = _with_words(result.mono, transcript, spec)
     return _Aligned(transcript, fit.offset_s)
+
+
+def _recognised(result: Extracted, call: Samples, detected: VadResult, spec: RunSpec) -> _Aligned | None:
+    """The words of a call without a transcript, recognised on channels' own speech; None where the call may not be scored.
+
+    They are this call's, and their times its own: nothing is held against the speech. Roles are those of the channels.
+    """
+    assert spec.recogniser is not None
+    if _refusals(result, [_Track(0, "customer", [])], spec)["customer"]:
+        return None
+    unmixed = replace(result, roles=list(result.roles))  # what is found of the channels is noted once, by _analyse
+    spoken, probabilities = _attributed_speech(unmixed, call, detected)
+    found = recognised(call, spoken, probabilities, result.facts.get("language"), spec.recogniser)
+    known = [role if role in ("agent", "customer") else None for role in unmixed.roles]
+    turns = tuple(replace(turn, role=known[turn.channel or 0]) for turn in found.turns)
+    transcript = replace(found, turns=turns)
+    if policy_named(spec.policy).splits_mono:
+        result.mono = _with_words(result.mono, transcript, spec)
+    return _Aligned(transcript, 0.0)
+
+
+def _with_words(facts: MonoFacts, transcript: Transcript, spec: RunSpec) -> MonoFacts:
+    """The facts of a mono call with what a transcript says of its people: its turns, else who called by its greeting."""
+    facts = stated.with_turns(facts, transcript)
+    return facts if spec.settings.call_direction else stated.with_greeting(facts, transcript)
 
 
 def _counted(

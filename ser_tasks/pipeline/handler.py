@@ -18,6 +18,7 @@ from ser_tasks.pipeline.lines import ProfileBook, load_profile
 from ser_tasks.pipeline.opt_out import without_opted_out
 from ser_tasks.pipeline.publish import ChunkReport, failed_batch, publish_chunk
 from ser_tasks.pipeline.spec import RunSpec
+from ser_tasks.pipeline.words import publish_words
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.storage import open_store
 
@@ -64,7 +65,8 @@ class ChunkHandler:
         batches = [without_opted_out(batch, self.spec.opt_out, self.settings) for batch in extracted.batches]
         scored, score_s = self._score(batches)
         self.precision = next((scores.precision for _, scores in scored if scores.precision), self.precision)
-        report = publish_chunk(self.lake, extracted.chunk, scored, self.bundle, self.profiles, self.spec, self.settings)
+        publish = publish_words if self.spec.recogniser else publish_chunk
+        report = publish(self.lake, extracted.chunk, scored, self.bundle, self.profiles, self.spec, self.settings)
         shutil.rmtree(extracted.folder, ignore_errors=True)
         return dataclasses.replace(report, seconds=report.seconds | {"score": score_s})
 

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ from ser_tasks.pipeline.spec import RunSpec
 from ser_tasks.schemas import OUTCOMES, WORKER_STAGES
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store
+
+ScoredResult = tuple[Extracted, NDArray[np.float32], NDArray[np.float32], str | None]
+"""A recording with its own probabilities and distances, and their precision."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def publish_chunk(
     before = ledger.read_chunk(lake, chunk.day, spec.version, chunk.chunk_id)
     gone = erased.read(lake, *settings.pseudonym_keys())
     waiting = {recording for recording in ingest.waiting_recordings(chunk, before.outcomes, settings) if recording not in gone}
-    results = [each for each in _in_order(scored) if each[0].recording.recording_id in waiting]
+    results = [each for each in in_order(scored) if each[0].recording.recording_id in waiting]
     of_run = {
         "model": bundle.model_id,
         "feature_set": bundle.feature_set_id,
@@ -87,6 +91,33 @@ def publish_chunk(
         "code_version": code_version(),
         "scored_at": manifest.after(before.last_scored_at),
     }
+    rows = rows_of(results, chunk.day, bundle, profiles, spec, settings, of_run)
+    extracted = [result for result, *_ in results]
+    written_bytes = _write(lake, chunk, spec.version, rows, before.held_by, gone) if extracted else 0
+    ended = Counter(result.outcome for result in extracted)
+    for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
+        if row["run_id"] == spec.run_id and row["recording_id"] not in waiting:
+            ended[row["outcome"]] += 1
+    seconds = {stage: sum(result.seconds.get(stage, 0.0) for result in extracted) for stage in WORKER_STAGES}
+    return ChunkReport(
+        outcomes={outcome: ended[outcome] for outcome in OUTCOMES},
+        seconds=seconds | {"write": time.perf_counter() - started},
+        audio_s=sum(result.audio_s for result in extracted),
+        written_bytes=written_bytes,
+        refusals=tuple(result.reason_code or "" for result in extracted if result.outcome == "withheld"),
+    )
+
+
+def rows_of(
+    results: list[ScoredResult],
+    day: date,
+    bundle: Bundle,
+    profiles: ProfileBook,
+    spec: RunSpec,
+    settings: Settings,
+    of_run: dict[str, Any],
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of recordings, by table; those without an outcome get theirs. ``of_run`` are the columns of the run that makes them."""
     rows: dict[str, list[dict[str, Any]]] = {"segments": [], "call_emotions": [], "outcomes": []}
     for result, probabilities, distances, precision in results:
         on_line = profiles.line_of(result) if result.scored_segments else RAW
@@ -107,23 +138,10 @@ def publish_chunk(
         elif result.outcome is None:
             result.end("failed", "not_finite", f"The model {bundle.model_id} gave no finite score for any segment.")
         if result.outcome in ("scored", "no_speech", "withheld"):
-            rows["segments"] += segment_rows(result, scores, chunk.day, provenance)
-            rows["call_emotions"].append(call_row(result, scores, chunk.day, provenance, settings))
+            rows["segments"] += segment_rows(result, scores, day, provenance)
+            rows["call_emotions"].append(call_row(result, scores, day, provenance, settings))
         rows["outcomes"].append(outcome_row(result, provenance))
-    extracted = [result for result, *_ in results]
-    written_bytes = _write(lake, chunk, spec.version, rows, before.held_by, gone) if extracted else 0
-    ended = Counter(result.outcome for result in extracted)
-    for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
-        if row["run_id"] == spec.run_id and row["recording_id"] not in waiting:
-            ended[row["outcome"]] += 1
-    seconds = {stage: sum(result.seconds.get(stage, 0.0) for result in extracted) for stage in WORKER_STAGES}
-    return ChunkReport(
-        outcomes={outcome: ended[outcome] for outcome in OUTCOMES},
-        seconds=seconds | {"write": time.perf_counter() - started},
-        audio_s=sum(result.audio_s for result in extracted),
-        written_bytes=written_bytes,
-        refusals=tuple(result.reason_code or "" for result in extracted if result.outcome == "withheld"),
-    )
+    return rows
 
 
 def _base_rates(bundle: Bundle, on_line: OnLine, settings: Settings) -> tuple[Mapping[str, float], str | None]:
@@ -143,7 +161,7 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     return Batch(results, None)
 
 
-def _in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[tuple[Extracted, NDArray[np.float32], NDArray[np.float32], str | None]]:
+def in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[ScoredResult]:
     """Each result with its own probabilities and distances, and their precision, in the order of their keys, whichever worker made them."""
     results = []
     for batch, scores in scored:

@@ -20,6 +20,7 @@ from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.lake.promotions import chosen_model
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
+from ser_tasks.transcripts.recognition import RecogniserSpec
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class RunSpec:
     """The only profile that is used, by its id, for recordings of any time: of a re-score. Its scores lie beside those of the nights."""
     opt_out: OptOut = OptOut()
     """Who is never scored, as the list was when the run started."""
+    recogniser: RecogniserSpec | None = None
+    """What makes transcripts of calls that have none; None but in the stage that does that."""
 
     @property
     def model(self) -> str:

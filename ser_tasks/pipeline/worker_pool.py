@@ -34,6 +34,8 @@ START_LIMIT_S = 300.0
 """A worker that takes longer to start is given up."""
 LIMIT_PER_AUDIO_S = 0.1
 """Seconds that a batch may take for each second of its audio, on top of the settings' recording_limit_s: 20 times what is usual."""
+LIMIT_PER_RECOGNISED_S = 10.0
+"""The same, of audio whose words are recognised: a large model on a CPU is slower than the audio."""
 
 
 def cores() -> int:
@@ -188,7 +190,8 @@ class WorkerPool:
 
         def submit(batch: list[Recording]) -> Future[Batch]:
             files = folder / f"frames-{uuid.uuid4().hex}"
-            limit_s = spec.settings.recording_limit_s + LIMIT_PER_AUDIO_S * sum(recording.estimated_s for recording in batch)
+            per_audio_s = LIMIT_PER_RECOGNISED_S if spec.recogniser else LIMIT_PER_AUDIO_S
+            limit_s = spec.settings.recording_limit_s + per_audio_s * sum(recording.estimated_s for recording in batch)
             future = self._threads.submit(self._call, extract_batch, (batch, spec, files), limit_s)
             futures[future] = batch, files
             return future

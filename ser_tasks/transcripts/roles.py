@@ -1,5 +1,6 @@
 """Roles by a transcript: who is on which channel, and who speaks when on a mono mix. Contradictions leave roles unknown."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,6 +22,15 @@ CONTRADICTED_ALONE = 0.2
 DISAGREE = 0.1
 """Share of the time in turns of both that sidecar and transcript may give to different people."""
 STEP_S = 0.05
+
+BREATH_S = 0.3
+"""Words further apart may be two people's: the detector's shortest silence."""
+_GREETING = re.compile(
+    r"(?:(?:hello|hi|good (?:morning|afternoon|evening|day)|and|um|uh)[,.! ]+){0,3}"
+    r"(?:thanks?(?: you)?(?: very much| so much)? for (?:calling|contacting)(?! me| us| back)|welcome to"
+    r"|how (?:can|may) (?:i|we) (?:help|assist)|you(?:'re| are) through to)\b"
+)
+"""What agents say first when they answer, in English. A name alone is none: customers say theirs, too; who is called back thanks for it."""
 
 Mask = NDArray[np.bool_]
 OTHER = {"agent": "customer", "customer": "agent"}
@@ -72,6 +82,23 @@ def with_turns(facts: MonoFacts, transcript: Transcript) -> MonoFacts:
     if apart <= DISAGREE:
         return facts
     return replace(facts, problem=f"the turns of sidecar and transcript disagree on who speaks in {apart:.0%} of the time")
+
+
+def with_greeting(facts: MonoFacts, transcript: Transcript) -> MonoFacts:
+    """The facts of a mono call with the direction inbound, where they state none and the call opens, in one breath, as an agent answers it.
+
+    Whose voice that is, and that it is heard again, is for the voices to say: a prompt's greeting is not the agent's.
+    """
+    if facts.direction or facts.turns or not transcript.turns:
+        return facts
+    opening: list[str] = []
+    end_s: float | None = None
+    for word in transcript.turns[0].words:
+        if word.start_s is None or word.end_s is None or (end_s is not None and word.start_s - end_s >= BREATH_S):
+            break
+        opening.append(word.text)
+        end_s = word.end_s
+    return replace(facts, direction="inbound") if _GREETING.match(" ".join(opening).lower()) else facts
 
 
 def _disagreement(one: Sequence[RoleTurn], other: Sequence[RoleTurn]) -> float:

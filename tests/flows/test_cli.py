@@ -16,6 +16,7 @@ COMMANDS += [
     "backfill",
     "rescore",
     "adapt",
+    "transcribe",
     "retention",
     "rollback",
     "erase",

@@ -6,7 +6,7 @@ import pytest
 from ser_tasks.calls.turns import MonoFacts, RoleTurn
 from ser_tasks.transcripts import Transcript, Turn
 from ser_tasks.transcripts.counts import counted, roles_of_turns, words_in
-from ser_tasks.transcripts.roles import channel_roles, contradicted, with_turns
+from ser_tasks.transcripts.roles import channel_roles, contradicted, with_greeting, with_turns
 from ser_tasks.transcripts.transcript import Word
 
 SPANS = [(0, 4), (5, 8), (9, 12), (13, 16)]
@@ -56,6 +56,38 @@ def test_mono_calls_get_turns_with_their_source():
     assert with_turns(own, transcript(*RIGHT)) is own
     problem = with_turns(own, transcript("agent", "customer", "customer", "agent")).problem
     assert problem == "the turns of sidecar and transcript disagree on who speaks in 46% of the time"
+
+
+def opening(said, gap_s=0.1):
+    words, at_s = [], 0.5
+    for word in said.split():
+        words.append(Word(word, at_s, at_s + 0.2))
+        at_s += 0.2 + gap_s
+    return Transcript("asr:made", (Turn(0.5, at_s, None, said, tuple(words)),))
+
+
+@pytest.mark.parametrize(
+    ("said", "direction"),
+    [
+        ("Hello and welcome to Callytics! My name is Emily.", "inbound"),
+        ("Thank you for calling Super Awesome Company.", "inbound"),
+        ("Good morning, how can I help you?", "inbound"),
+        ("Hi, thanks for calling me back.", None),
+        ("Hello, this is Emily, I have a question.", None),
+        ("Yes, I was told to say welcome to you.", None),
+        ("", None),
+    ],
+)
+def test_a_greeting_says_who_called(said, direction):
+    assert with_greeting(MonoFacts(), opening(said)).direction == direction
+
+
+def test_a_greeting_counts_in_one_breath_and_only_where_nothing_is_stated():
+    greeting = opening("Hello, thank you for calling.")
+    assert with_greeting(MonoFacts(), opening("Hello, thank you for calling.", gap_s=0.5)).direction is None, "two people may have spoken"
+    assert with_greeting(MonoFacts(direction="outbound"), greeting).direction == "outbound"
+    turns = MonoFacts(turns=(RoleTurn(0, 1, "customer"),), turns_source="sidecar")
+    assert with_greeting(turns, greeting) is turns and with_greeting(MonoFacts(), Transcript("made", ())) == MonoFacts()
 
 
 def test_turns_without_a_role_have_that_of_who_speaks():
