@@ -31,8 +31,8 @@ def merged(tables: list[pd.DataFrame]) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True).drop_duplicates(["row", "system", "corpus"], keep="last")
     order = table["row"].map(list(ROWS).index)
     reasons = [
-        why_not(ROWS[line["row"]], published_of(ROWS[line["row"]], line["system"], line["corpus"]), line)
-        for line in table.to_dict("records")
+        why_not(ROWS[row], published_of(ROWS[row], system, corpus), dict(zip(table.columns, values, strict=True)))
+        for values, row, system, corpus in zip(table.itertuples(index=False), table["row"], table["system"], table["corpus"], strict=True)
     ]
     table["why_not"] = pd.array(reasons, dtype="string")
     return table.assign(order=order).sort_values(["order", "system", "corpus"], kind="stable")[list(COLUMNS)].reset_index(drop=True)
