@@ -28,7 +28,7 @@ MOST_FRAMES = 200
 
 def computed_in() -> torch.dtype:
     """What this processor computes in: bfloat16 or float32."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if capabilities.get("amx_bf16") else torch.float32
 
 

@@ -107,7 +107,7 @@ def _check_evidence(number: int, direction: str | None) -> None:
         raise _DoubtError(f"nothing says safely which of two voices is the agent's (the share of talk is not enough): {DIRECTION_HELP}")
 
 
-def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, direction: str) -> tuple[Roles, Verdict]:
+def _by_voices(found: list[Span], vectors: NDArray[np.float32], number: int, direction: str | None) -> tuple[Roles, Verdict]:
     """The role of each window by two voices, beside which there may be a prompt's, and by who speaks first."""
     shared = split(found, vectors, number)
     person, keep = shared.person, np.ones(len(found), bool)
@@ -155,7 +155,7 @@ def _check(found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.i
 
 
 def _first(
-    found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp], certainty: NDArray[np.floating], direction: str
+    found: list[Span], vectors: NDArray[np.float32], person: NDArray[np.intp], certainty: NDArray[np.floating], direction: str | None
 ) -> agent.Evidence | None:
     """Who speaks first, if the first turn is long enough and of a voice that is heard again."""
     changes = np.flatnonzero(person != person[0])
