@@ -69,6 +69,7 @@ def test_each_is_trained_with_its_own_features_and_scores_from_its_bundle(name, 
     np.testing.assert_array_equal(scores_of(loaded, clips), scores)
 
 
+@pytest.mark.slow
 def test_the_league_takes_networks_and_preparations_of_the_field_by_name(cache, tmp_path):
     folder = made_corpus(tmp_path / "made", speakers=6)
     names = ["mean_cnn", "two_way_dense", "lda:mfcc39", "svm:mfcc39:forward"]
