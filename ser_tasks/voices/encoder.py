@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ser_tasks.audio.samples import FULL_SCALE, Samples
 from ser_tasks.audio.vad import Span
-from ser_tasks.models.campplus import BANDS, STATES, voice_states
+from ser_tasks.models.campplus import BANDS, STATES, computed_in, voice_states
 from ser_tasks.schemas import SAMPLING_RATE_HZ
+from ser_tasks.settings import Settings
 
 Floats = NDArray[np.float32]
 
@@ -39,13 +40,14 @@ READ_AT_ONCE = 256
 def voice_vectors(call: Samples, channel: int, windows: list[Span]) -> Floats:
     """One vector of length 1 a window, (windows, 192). Windows are never filled up with zeros. A row depends on no other.
 
-    On processors without AMX rows differ in the third place (`computed_in` of campplus).
+    On processors with AMX rows differ in the third place, unless SER_PRECISION is float32 (`computed_in` of campplus).
     """
     return in_space(raw_vectors(call, channel, windows))
 
 
 def raw_vectors(call: Samples, channel: int, windows: list[Span]) -> Floats:
     """The encoder's own vectors, (windows, 192), before `in_space`."""
+    dtype = torch.float32 if Settings().precision == "float32" else computed_in()
     states = np.zeros((len(windows), STATES), np.float32)
     for first in range(0, len(windows), READ_AT_ONCE):
         part = windows[first : first + READ_AT_ONCE]
@@ -53,7 +55,7 @@ def raw_vectors(call: Samples, channel: int, windows: list[Span]) -> Floats:
         for start in range(0, len(part), AT_ONCE):
             group = np.arange(start, min(start + AT_ONCE, len(part)))
             batch = np.stack([bands[index] for index in np.resize(group, AT_ONCE)])
-            states[first + group] = voice_states(torch.from_numpy(batch)).numpy()[: len(group)]
+            states[first + group] = voice_states(torch.from_numpy(batch), dtype).numpy()[: len(group)]
     return states
 
 

@@ -7,6 +7,7 @@ import torch
 from ser_tasks.audio.samples import Samples
 from ser_tasks.audio.vad import Span
 from ser_tasks.models.campplus import BANDS, MOST_FRAMES, voice_states
+from ser_tasks.voices import encoder
 from ser_tasks.voices.encoder import AT_ONCE, FRAMES, HEARD, log_mel, mood_free, voice_vectors
 from tests.factories.mono import mixed, voice
 
@@ -45,6 +46,16 @@ def test_both_precisions_give_the_same_voice():
     bands = torch.randn(AT_ONCE, FRAMES, BANDS, generator=torch.Generator().manual_seed(4)) * 3
     exact, rounded = voice_states(bands, torch.float32), voice_states(bands, torch.bfloat16)
     assert torch.nn.functional.cosine_similarity(exact, rounded).min() > 0.998
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", torch.float32), ("auto", torch.bfloat16)])
+def test_the_setting_decides_where_the_processor_has_both(call, monkeypatch, precision, expected):
+    used = []
+    monkeypatch.setenv("SER_PRECISION", precision)
+    monkeypatch.setattr(encoder, "computed_in", lambda: torch.bfloat16)
+    monkeypatch.setattr(encoder, "voice_states", lambda bands, dtype: used.append(dtype) or torch.ones(len(bands), 192))
+    voice_vectors(call, 0, SPANS)
+    assert used == [expected]
 
 
 def test_a_stretch_too_long_for_the_encoder_is_an_error():
