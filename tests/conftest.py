@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ser_tasks.storage import open_store
 from tests.support.faulty_s3 import FaultyS3
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes of tests share the cores: threads of each would wait for one another
 os.environ.setdefault("SER_PRECISION", "float32")  # else the processor's instructions would decide what tests compare
 
 
