@@ -31,8 +31,8 @@ MORE = {
 """Arguments beside the required options."""
 VALUES = {"out": "out/file", "recordings": "calls", "to": "out/lake", "version": "a-1-b.customers_only"}
 VALUES |= {"first": "2026-11-01", "last": "2026-11-28"}
-NEED_A_RUN = ["report", "rescore", "rollback", "reviews draw", "reviews export"]
-"""Commands that need what a night wrote, and say so with --empty-ok, too."""
+NEED_A_RUN = ["report", "rescore", "rollback", "reviews draw", "reviews export", "fuse", "transcribe"]
+"""Commands that need what a night wrote, reviewers judged or a recogniser, and say so with --empty-ok, too."""
 
 
 def command_line(name: str, lake: str, *more: str) -> list[str]:

@@ -450,8 +450,8 @@ def test_worst_calls(over, lake):
 
 def test_words_are_a_row_a_turn(over):
     turns = [
-        {"start_s": 0.5, "end_s": 2.25, "role": "agent", "said": "How can I help?"},
-        {"start_s": 63.0, "end_s": 64.5, "role": "customer", "said": "Where is invoice #?"},
+        {"start_s": 0.5, "end_s": 2.25, "role": "agent", "said": "How can I help?", "sentiment": None},
+        {"start_s": 63.0, "end_s": 64.5, "role": "customer", "said": "Where is invoice #?", "sentiment": -0.3},
     ]
     moments = ("00:00", "01:03")
     connection = over([call("kept", words=json.dumps(turns), words_source="webvtt", queue="billing"), call("not kept")])

@@ -36,7 +36,5 @@ SELECT
     language,
     codec,
     customer_pseudonym,
-    recording_id,
-    CASE WHEN not_agent THEN call_anger_fused END AS call_anger_fused,
-    CASE WHEN not_agent THEN customer_words_sentiment END AS customer_words_sentiment
+    recording_id
 FROM shown
