@@ -293,6 +293,7 @@ def test_settings_do_not_show_their_secrets():
 
 
 def test_an_empty_variable_is_unset(monkeypatch):
+    monkeypatch.delenv("SER_PRECISION", raising=False)
     for name in names_of((DEPLOY / "env.example").read_text()):
         if name.startswith("SER_"):
             monkeypatch.setenv(name, "")
