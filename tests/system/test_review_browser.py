@@ -11,7 +11,7 @@ from ser_tasks.lake import catalog
 from ser_tasks.monitoring import access_log
 from ser_tasks.settings import Settings
 from tests.factories.lakes import write_calls
-from tests.system.test_browser import DESK, FLAC, PHONE, chromium, made_calls, obstacles, served, sounds, tab_to, visiting, wait, watch
+from tests.system.test_browser import DESK, FLAC, PHONE, chromium, made_calls, obstacles, served, tab_to, visiting, wait
 
 __all__ = ["chromium"]
 
@@ -106,8 +106,15 @@ def test_from_an_empty_queue_to_a_measured_precision_by_keyboard(chromium, site)
     assert ask(lake, "SELECT sum(judged_calls) FROM measured_precision WHERE list = 'all calls'") == [(6,)]
 
 
-def pause(page, player: str) -> None:
-    """Pauses, and waits until the server has answered the report of what was played."""
+def count_updates(page, player: str) -> None:
+    page.evaluate(
+        f"window.heard = 0; {player}.addEventListener('timeupdate', () => {{ if (!{player}.paused && !{player}.seeking) heard++; }})"
+    )
+
+
+def play_and_pause(page, player: str) -> None:
+    """Waits until some of it is heard, pauses, and waits until the server has answered the report. Call ``count_updates`` before."""
+    wait(page, f"window.heard >= 3 && !{player}.seeking")
     with page.expect_response("**/listened") as answered:
         page.evaluate(f"{player}.pause()")
     assert answered.value.status == 204
@@ -117,10 +124,9 @@ def test_what_was_played_is_in_the_listening_log(chromium, site):
     address, lake = site
     with visiting(chromium, address) as page:
         page.goto(f"/calls/{CALL}/review")
-        watch(page)
+        count_updates(page, "audio")
         page.evaluate("go(4, true)")
-        sounds(page)
-        pause(page, "audio")
+        play_and_pause(page, "audio")
     [entry] = [each for each in access_log.read(access_log.folder_of(lake, Settings())) if each.kind == "listened"]
     assert entry.call == CALL
     assert 3.5 <= float(entry.from_s) < float(entry.to_s) < 23.6
@@ -168,9 +174,8 @@ def test_what_is_played_on_the_first_page_is_in_the_listening_log_too(chromium, 
     address, lake = site
     with visiting(chromium, address) as page:
         page.goto("/")
-        page.evaluate("window.began = null; sound.addEventListener('playing', () => window.began ??= sound.currentTime)")
+        count_updates(page, "sound")
         page.locator(f'a.play[data-src*="{CALL}"]').first.click()
-        wait(page, "window.began !== null && sound.currentTime > window.began + 0.3")
-        pause(page, "sound")
+        play_and_pause(page, "sound")
     kinds = {each.kind for each in access_log.read(access_log.folder_of(lake, Settings())) if each.call == CALL}
     assert {"listening", "listened"} <= kinds

@@ -55,7 +55,7 @@ def _traces(vectors: list[np.ndarray]) -> list[bytes]:
 
 def _night(folder: Path, name: str = "calls") -> None:
     write_call(folder / name, "2026-11-20/mix.wav", mixed(), {"direction": "inbound"})
-    write_call(folder / name, "2026-11-20/unsure.wav", mixed(seed=5), None)
+    write_call(folder / name, "2026-11-20/second.wav", mixed(seed=5), {"direction": "inbound"})
     (folder / "scratch").mkdir(exist_ok=True)
     settings = Settings(scratch=str(folder / "scratch"))
     run_night(folder / name, folder / "lake", tiny_bundle(folder), InProcess(), policy="customers_mono", settings=settings)

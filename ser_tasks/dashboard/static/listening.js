@@ -11,9 +11,9 @@
     if (begun === null) return;
     const elapsed_s = (Date.now() - begun.at) / 1000;
     const fields = { token: token.content, from_s: begun.from_s.toFixed(1), to_s: begun.to_s.toFixed(1), elapsed_s: elapsed_s.toFixed(1) };
-    const { address } = begun;
+    const { address, from_s, to_s } = begun;
     begun = null;
-    fetch(address, { method: "POST", body: new URLSearchParams(fields), keepalive: true }).catch(() => {});
+    if (to_s > from_s) fetch(address, { method: "POST", body: new URLSearchParams(fields), keepalive: true }).catch(() => {});
   };
 
   if (audio && token) {
@@ -23,11 +23,18 @@
     };
     audio.addEventListener("playing", () => { if (begun === null) begin(); });
     audio.addEventListener("timeupdate", () => {
-      if (begun === null || audio.paused || audio.seeking) return;
+      if (audio.paused || audio.seeking) return;
+      if (begun === null) begin();  // after a jump within what is loaded no "playing" follows
       begun.to_s = audio.currentTime;
       if (Date.now() - begun.at > REPORT_EVERY_MS) { report(); begin(); }
     });
-    for (const event of ["pause", "ended", "seeking", "emptied"]) audio.addEventListener(event, report);
+    for (const event of ["pause", "ended"]) {
+      audio.addEventListener(event, () => {
+        if (begun !== null && !audio.seeking) begun.to_s = audio.currentTime;
+        report();
+      });
+    }
+    for (const event of ["seeking", "emptied"]) audio.addEventListener(event, report);
     window.addEventListener("pagehide", report);
   }
 }
