@@ -83,8 +83,9 @@ def finding(table: pd.DataFrame) -> str:
     own = both[both["leaky_wa"] >= NINETIES]
     if len(own):
         twin, new = (100 * own[name].mean() for name in ("leaky_wa", "honest_wa"))
+        reach = "reaches" if len(own) == 1 else "reach"
         text.append(
-            f"Of our own twins {len(own)} reach {100 * NINETIES:.0f} % and more ({twin:.1f} % in the mean); on new speakers the same "
+            f"{len(own)} of our own twins {reach} {100 * NINETIES:.0f} % and more ({twin:.1f} % in the mean); on new speakers the same "
             f"systems have {new:.1f} % (WA)."
         )
     published = table.dropna(subset=["flattery", "published"])
