@@ -219,7 +219,7 @@ def wait_for(what: Callable[[], Any], limit_s: float, awaited: str) -> Any:
 def system(tmp_path_factory):
     folder = tmp_path_factory.mktemp("deployed")
     system = System(folder)
-    call = two_sided([("agent", 1, 4), ("customer", 5, 11)], 13)
+    call = two_sided([("agent", 1, 4), ("customer", 5, 15)], 17)
     for name in ("a", "b", "c"):
         write_call(system.calls, f"2026-11-20/{name}.wav", call, TWO_SIDED | {"call_id": name, "queue": "sales"})
     write_call(system.calls, "2026-11-20/mono.wav", call.sum(axis=1))
