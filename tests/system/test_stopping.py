@@ -49,6 +49,10 @@ def processes_of(folder: Path) -> dict[int, str]:
     return found
 
 
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+"""Whoever runs the tests in the background may have told their processes to ignore Ctrl-C and a hang-up."""
+
+
 @dataclass
 class Started:
     """A night in a process group of its own."""
@@ -94,7 +98,7 @@ def start(calls, bundle, tmp_path):
     started = []
 
     def start_night(recordings: Path = calls, **variables: str) -> Started:
-        command = [sys.executable, "-c", "from flows.cli import app; app()", "nightly", "--recordings", str(recordings)]
+        command = [sys.executable, "-c", f"{HEARS}; from flows.cli import app; app()", "nightly", "--recordings", str(recordings)]
         command += ["--lake", str(tmp_path / "lake"), "--model", bundle, "--workers", "1", "--device", "cpu"]
         (tmp_path / "scratch").mkdir()
         environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_SCRATCH": str(tmp_path / "scratch")} | variables
