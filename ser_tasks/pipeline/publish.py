@@ -98,14 +98,18 @@ def publish_chunk(
     for row in before.outcomes.to_pylist():  # what this run had published before, when its answer was lost
         if row["run_id"] == spec.run_id and row["recording_id"] not in waiting:
             ended[row["outcome"]] += 1
-    seconds = {stage: sum(result.seconds.get(stage, 0.0) for result in extracted) for stage in WORKER_STAGES}
     return ChunkReport(
         outcomes={outcome: ended[outcome] for outcome in OUTCOMES},
-        seconds=seconds | {"write": time.perf_counter() - started},
+        seconds=worker_seconds(extracted) | {"write": time.perf_counter() - started},
         audio_s=sum(result.audio_s for result in extracted),
         written_bytes=written_bytes,
         refusals=tuple(result.reason_code or "" for result in extracted if result.outcome == "withheld"),
     )
+
+
+def worker_seconds(extracted: list[Extracted]) -> dict[str, float]:
+    """The seconds of each stage in the workers, over a chunk's recordings."""
+    return {stage: sum(result.seconds.get(stage, 0.0) for result in extracted) for stage in WORKER_STAGES}
 
 
 def rows_of(

@@ -18,9 +18,9 @@ from ser_tasks.lake import erased, ledger, manifest, parts
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.lines import ProfileBook
-from ser_tasks.pipeline.publish import ChunkReport, in_order, rows_of
+from ser_tasks.pipeline.publish import ChunkReport, in_order, rows_of, worker_seconds
 from ser_tasks.pipeline.spec import RunSpec
-from ser_tasks.schemas import OUTCOMES, WORD_COLUMNS, WORKER_STAGES
+from ser_tasks.schemas import OUTCOMES, WORD_COLUMNS
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import Store
 
@@ -64,8 +64,7 @@ def publish_words(
     extracted = [result for result, *_ in results]
     return ChunkReport(
         outcomes={outcome: done[outcome] for outcome in OUTCOMES} | {"failed": sum(each.outcome == "failed" for each in extracted)},
-        seconds={stage: sum(each.seconds.get(stage, 0.0) for each in extracted) for stage in WORKER_STAGES}
-        | {"write": time.perf_counter() - started},
+        seconds=worker_seconds(extracted) | {"write": time.perf_counter() - started},
         audio_s=sum(each.audio_s for each in extracted),
         written_bytes=written_bytes,
         refusals=(),
