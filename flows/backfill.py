@@ -15,9 +15,12 @@ class IncompleteBackfillError(RuntimeError):
     """Days of the range need a person; all others are done. ``days`` says for each what happened."""
 
     def __init__(self, days: dict[date, str]):
-        lines = first_ten([f"{day}: {what}" for day, what in days.items()], "days")
-        super().__init__(f"{len(days)} days are not in order: " + "; ".join(lines))
+        super().__init__(days)
         self.days = days
+
+    def __str__(self) -> str:
+        lines = first_ten([f"{day}: {what}" for day, what in self.days.items()], "days")
+        return f"{len(self.days)} days are not in order: " + "; ".join(lines)
 
 
 @flow(name="backfill", persist_result=False)

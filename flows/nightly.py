@@ -34,11 +34,14 @@ NIGHTS_SEARCHED = 31
 
 
 class IncompleteNightError(RuntimeError):
-    """The night ended and its parts are published, but something needs a person. ``run`` is the run's row."""
+    """The night ended and its parts are published, but ``troubles`` need a person. ``run`` is the run's row."""
 
-    def __init__(self, message: str, run: dict[str, Any]):
-        super().__init__(message)
-        self.run = run
+    def __init__(self, troubles: list[str], run: dict[str, Any]):
+        super().__init__(troubles, run)
+        self.troubles, self.run = troubles, run
+
+    def __str__(self) -> str:
+        return "The parts are published, but " + "; ".join(self.troubles)
 
 
 EXTRACTION: Any = ThreadPoolTaskRunner(max_workers=AHEAD)  # its type parameter does not fit the decorator's
@@ -124,7 +127,7 @@ def nightly(  # noqa: PLR0913, PLR0917 - the parameters of its deployments
         if run["failed"] and run["failed"] == sum(run[outcome] for outcome in OUTCOMES):
             troubles.append(f"all {run['failed']} recordings failed: outcomes_and_reasons says why")
         if troubles:
-            raise IncompleteNightError("The parts are published, but " + "; ".join(troubles), run)
+            raise IncompleteNightError(troubles, run)
     return run
 
 

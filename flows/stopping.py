@@ -52,8 +52,11 @@ class StoppedError(KeyboardInterrupt):
     """The run was stopped. ``exit_code`` is 128 + the signal, or 1. No ``except Exception`` takes it for an error of a chunk."""
 
     def __init__(self, reason: str, exit_code: int):
-        super().__init__(reason)
+        super().__init__(reason, exit_code)
         self.reason, self.exit_code = reason, exit_code
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 @contextlib.contextmanager

@@ -43,5 +43,5 @@ def transcribe(
             row = run.row_so_far()
             troubles = [f"chunk {chunk_id}: {error}" for chunk_id, error in run.record.failed_chunks.items()]
     if troubles:
-        raise IncompleteNightError("; ".join(first_ten(troubles, "failed chunks")), row)
+        raise IncompleteNightError(first_ten(troubles, "failed chunks"), row)
     return row

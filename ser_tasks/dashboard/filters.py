@@ -54,7 +54,7 @@ class FilterError(HTTPException):
 
     def __init__(self, message: str, filters: Filters):
         super().__init__(400, message)
-        self.filters = filters
+        self.args, self.filters = (message, filters), filters
 
 
 def default_filters(last_day: date | None) -> Filters:

@@ -24,8 +24,11 @@ class FormError(Exception):
     """A form that is not read. ``status`` is the HTTP status of the response."""
 
     def __init__(self, why: str, status: int):
-        super().__init__(why)
+        super().__init__(why, status)
         self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def is_form_path(path: str) -> bool:

@@ -64,8 +64,11 @@ class PlaybackError(Exception):
     """A recording cannot be played. The text is shown to the visitor; ``status`` is the HTTP status of the response."""
 
     def __init__(self, why: str, status: int = 403):
-        super().__init__(why)
+        super().__init__(why, status)
         self.status = status
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Playback:

@@ -31,8 +31,11 @@ class BrokenPartError(ValueError):
     """A part that cannot be read: truncated, overwritten, or not Parquet. ``key`` is the part's key."""
 
     def __init__(self, key: str, why: object):
-        super().__init__(f"The part {key} cannot be read ({str(why).splitlines()[0][:200]}): ser doctor says what to do.")
+        super().__init__(key, "".join(str(why).splitlines()[:1])[:200])
         self.key = key
+
+    def __str__(self) -> str:
+        return f"The part {self.key} cannot be read ({self.args[1]}): ser doctor says what to do."
 
 
 @dataclass(frozen=True, slots=True)

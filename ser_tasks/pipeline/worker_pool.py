@@ -47,9 +47,13 @@ class WorkerLostError(Exception):
     """A worker did not return its answer. ``exitcode`` is negative for a signal, None where it hung and was killed."""
 
     def __init__(self, exitcode: int | None, limit_s: float | None):
-        how = f"took longer than {limit_s:,.0f} s and was killed" if exitcode is None else f"ended with exit code {exitcode}"
-        super().__init__(f"A worker process {how}.")
+        super().__init__(exitcode, limit_s)
         self.exitcode, self.limit_s = exitcode, limit_s
+
+    def __str__(self) -> str:
+        if self.exitcode is not None:
+            return f"A worker process ended with exit code {self.exitcode}."
+        return f"A worker process took longer than {self.limit_s:,.0f} s and was killed."
 
 
 class _Worker:

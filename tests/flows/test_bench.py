@@ -14,7 +14,8 @@ from tests.factories.calls import TWO_SIDED, two_sided, write_call
 @pytest.mark.slow
 @pytest.mark.parametrize("model", shipped_bundles())
 def test_all_three_ways_handle_the_same_audio(model, tmp_path):
-    write_call(tmp_path, "2026-11-20/call.wav", two_sided([("customer", 1, 6), ("agent", 7, 9)], 10), TWO_SIDED)
+    call = two_sided([("customer", 1, 6), ("agent", 7, 9)], 10)
+    write_call(tmp_path, "2026-11-20/call.wav", call, TWO_SIDED | {"call_id": "c-1", "started_at": "2026-11-20T09:00:00Z"})
     timings = bench(str(tmp_path), model, "cpu", 1, "everyone", 30 / 3600)
     assert timings["a"].audio_s == pytest.approx(10) and timings["b"].audio_s == pytest.approx(30) == timings["c"].audio_s
     for way in "ab":
