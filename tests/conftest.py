@@ -48,6 +48,25 @@ def encoders_at_hand(tiny_encoders):
         yield
 
 
+@pytest.fixture(scope="session")
+def idle_workers():
+    """Worker processes that wait for a test file that asks for ``kept_workers``."""
+    from tests.support import kept_workers
+
+    kept: kept_workers.Kept = []
+    yield kept
+    kept_workers.end(kept)
+
+
+@pytest.fixture(scope="module")
+def kept_workers(idle_workers):
+    """The nights of a test file share worker processes, which take long to start."""
+    from tests.support.kept_workers import keeping_workers
+
+    with keeping_workers(idle_workers):
+        yield
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A real S3 server on this machine, which runs as long as the tests."""
