@@ -33,6 +33,16 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def planted_year(tmp_path_factory):
+    """The folder of a lake with a year of 30,000 calls, in which stories are planted; without segments. Nothing may change it."""
+    from tests.factories.year import make_year
+
+    lake = tmp_path_factory.mktemp("year") / "lake"
+    make_year(lake, segments=False)
+    return lake
+
+
+@pytest.fixture(scope="session")
 def tiny_encoders(tmp_path_factory):
     """A folder with a tiny encoder of each kind, which models that need one take (``SER_ENCODERS``) as long as a fixture says so."""
     from tests.factories.encoders import encoders

@@ -19,10 +19,9 @@ from ser_tasks.dashboard.queries import OVERVIEW, QUERIES
 from ser_tasks.dashboard.snapshot import Snapshot
 from ser_tasks.dashboard.viewers import OWNER
 from ser_tasks.dashboard.words import OUTCOMES
-from ser_tasks.lake import catalog
 from ser_tasks.settings import Settings
 from tests.factories.lakes import Call, good_calls, segment, write_calls
-from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, MISSING_NIGHT, QUEUES, make_year
+from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, MISSING_NIGHT, QUEUES, read_once
 
 AROUND_ANGER = {"first": ANGRY_FROM - timedelta(days=7), "last": ANGRY_FROM + timedelta(days=13)}
 AROUND_CODEC = {"first": CODEC_FROM - timedelta(days=7), "last": CODEC_FROM + timedelta(days=13)}
@@ -36,10 +35,8 @@ def browser(lake):
 
 
 @pytest.fixture(scope="module")
-def year(tmp_path_factory):
-    lake = tmp_path_factory.mktemp("year")
-    make_year(lake, segments=False)
-    return lake
+def year(planted_year):
+    return planted_year
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +46,7 @@ def page(year):
 
 @pytest.fixture(scope="module")
 def lake_itself(year):
-    with catalog.connect(str(year)) as connection:
+    with read_once(year) as connection:
         yield connection
 
 

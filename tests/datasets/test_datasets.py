@@ -348,11 +348,11 @@ def test_every_label_maps_to_the_taxonomy_or_is_left_out_with_a_reason():
 
 
 REAL = [
-    ("emotion/ravdess", 1439, 24, 1),
+    pytest.param("emotion/ravdess", 1439, 24, 1, marks=pytest.mark.slow),
     ("emotion/emodb", 339, 10, 0),
-    ("emotion/nemo", 2863, 6, 0),
-    ("emotion/emospeech_india", 945, 84, 0),
-    ("emotion_bursts/emogator", 1894, 320, 0),
+    pytest.param("emotion/nemo", 2863, 6, 0, marks=pytest.mark.slow),
+    pytest.param("emotion/emospeech_india", 945, 84, 0, marks=pytest.mark.slow),
+    pytest.param("emotion_bursts/emogator", 1894, 320, 0, marks=pytest.mark.slow),
 ]
 
 

@@ -13,6 +13,8 @@ The stories, on a background of queues in which nothing happens (callers, days a
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,16 @@ _GIVEN: dict[str, dict[str, str]] = {
 def escalating() -> str:
     """The pseudonym of the customer who escalates."""
     return duckdb.sql("SELECT md5('customer escalating')").fetchone()[0]  # type: ignore[index]
+
+
+@contextmanager
+def read_once(lake: Path | str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The views of a lake without segments, over its parts as they are now: they are read once, into memory."""
+    with catalog.connect(str(lake)) as connection:
+        for table in ("outcomes", "call_emotions", "runs"):
+            connection.execute(f"CREATE TABLE read_{table} AS FROM parts.{table}")
+            connection.execute(f"CREATE OR REPLACE VIEW parts.{table} AS FROM read_{table}")
+        yield connection
 
 
 def make_year(lake: Path | str, calls: int = 30_000, seed: int = 7, segments: bool = True, stories: bool = True) -> dict[str, int]:

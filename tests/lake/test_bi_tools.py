@@ -110,7 +110,7 @@ def read_while(lake, path, *work):
                 process.join()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def lake(request, tmp_path):
     if request.param == "s3":
         return f"s3://{request.getfixturevalue('s3').bucket('lake')}/emotions"

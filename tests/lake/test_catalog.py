@@ -361,7 +361,7 @@ def test_a_faulty_file_is_named(tmp_path, monkeypatch):
 # S3
 
 
-@pytest.mark.parametrize("prefix", ["", "/a lake/it's [1]"])
+@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.slow), "/a lake/it's [1]"])
 def test_a_lake_on_s3_answers_as_a_folder_does(s3, tmp_path, prefix):
     lake = f"s3://{s3.bucket('lake')}{prefix}"
     write_good_lake(lake)

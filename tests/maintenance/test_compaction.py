@@ -351,7 +351,9 @@ def test_a_night_may_be_at_work(bundle, workers, calls, tmp_path, monkeypatch):
     assert doctor.examine(lake, str(mine)).findings == []
 
 
-@pytest.mark.parametrize("table", ["outcomes", "segments", "call_emotions"])
+@pytest.mark.parametrize(
+    "table", [pytest.param("outcomes", marks=pytest.mark.slow), "segments", pytest.param("call_emotions", marks=pytest.mark.slow)]
+)
 def test_the_doctor_finds_a_merged_lake_healthy_and_mends_a_broken_merged_part(table, bundle, workers, calls, tmp_path):
     lake, one_each = tmp_path / "lake", Settings(chunk_recordings=1)
     run_night(calls, lake, bundle, workers, settings=one_each)

@@ -348,6 +348,7 @@ class MadeUpStore:
             yield StoredObject(f"2026-11-20/call-{number:07}.wav", f"{number:x}", 1_000_000, datetime(2026, 11, 20, tzinfo=UTC))
 
 
+@pytest.mark.slow
 def test_listing_a_hundred_thousand_keys_takes_bounded_memory(folders):
     """Memory is read in a fresh process: 10,000 keys first, then ten times as many may add 100 MB at most."""
     code = (

@@ -221,6 +221,7 @@ def ser(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     return subprocess.run(call, check=False, capture_output=True, text=True, env=environment, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_night_that_can_not_start_says_why_and_writes_nothing(faulty_s3, s3, calls, bundle, tmp_path):
     """Exit code 2 and one line. Neither the lake nor the message, nor any log, holds the secret."""
     source, lakes = s3.bucket("calls"), s3.bucket("lake")
@@ -321,6 +322,7 @@ def test_ser_sql_names_what_is_wrong_with_s3(s3):
     assert answer.returncode == 2 and "check AWS_SECRET_ACCESS_KEY" in answer.stderr
 
 
+@pytest.mark.slow
 def test_one_slow_down_in_every_kind_of_request_costs_nothing(faulty_s3, s3, calls, bundle, workers, tmp_path):
     """Each request of a night is told once to slow down."""
     source, lakes = s3.bucket("calls"), s3.bucket("lake")

@@ -967,7 +967,8 @@ def test_every_mart_knows_only_what_was_known_then(odd, lake, tmp_path):
     now = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
     odd.execute(f"SET VARIABLE as_of = TIMESTAMPTZ '{moment}'")
     then = {mart: rows(odd, f"FROM {mart}") for mart in MARTS}
-    assert then == {mart: rows(views_over(early), f"FROM {mart}") for mart in MARTS}
+    views = views_over(early)
+    assert then == {mart: rows(views, f"FROM {mart}") for mart in MARTS}
     assert sum(then[mart] != now[mart] for mart in MARTS) > len(MARTS) / 2
 
 

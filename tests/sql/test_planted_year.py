@@ -4,7 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from ser_tasks.lake import catalog, read_only
+from ser_tasks.lake import read_only
 from tests.factories import year as making_year
 from tests.factories.year import ANGRY_FROM, ANGRY_QUEUE, CODEC_FROM, CODEC_QUEUE, QUEUES
 
@@ -12,14 +12,9 @@ WEEK = timedelta(days=7)
 
 
 @pytest.fixture(scope="module")
-def year(tmp_path_factory):
-    """Its views, over 30,000 calls without their segments; the parts are read once, into memory."""
-    lake = str(tmp_path_factory.mktemp("year"))
-    making_year.make_year(lake, segments=False)
-    with catalog.connect(lake) as connection:
-        for table in ("outcomes", "call_emotions", "runs"):
-            connection.execute(f"CREATE TABLE read_{table} AS FROM parts.{table}")
-            connection.execute(f"CREATE OR REPLACE VIEW parts.{table} AS FROM read_{table}")
+def year(planted_year):
+    """Its views, over 30,000 calls without their segments."""
+    with making_year.read_once(planted_year) as connection:
         yield connection
 
 

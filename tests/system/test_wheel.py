@@ -73,15 +73,18 @@ def test_the_code_is_the_wheels(ser):
     assert all(Path(file).is_relative_to(ser.parents[1]) for file in found.stdout.split())
 
 
+@pytest.mark.slow
 def test_sql_answers_over_the_demo(ser, lake):
     answer = run(ser, "sql", "--lake", str(lake), "--format", "csv", "SELECT count(*) AS calls FROM call_emotions", cwd=lake.parent)
     assert answer.split() == ["calls", "12"]
 
 
+@pytest.mark.slow
 def test_the_shipped_alert_rules_are_found(ser, lake):
     assert run(ser, "alerts", "--lake", str(lake), "--dry-run", cwd=lake.parent)
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_the_demo(ser, lake):
     with free_port() as port:
         pass

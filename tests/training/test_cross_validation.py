@@ -39,7 +39,7 @@ def cache(tmp_path_factory) -> Path:
 THREE_FOLDS = Folding(n_folds=3)
 
 
-def spec(epochs: int = 6):
+def spec(epochs: int = 2):
     return spec_of("cnn_lstm", LABELS, epochs)
 
 
@@ -69,6 +69,7 @@ def test_the_report_shows_honest_and_leaky_side_by_side_and_follows_from_its_row
         assert again == {name: given[name] for name in again}
 
 
+@pytest.mark.slow
 def test_a_killed_cross_validation_does_not_train_its_finished_folds_again(data, tmp_path, monkeypatch):
     clips = pd.concat([corpus.clips for corpus in read_corpora(data)], ignore_index=True)
     arguments = (clips, spec(1), tmp_path / "w", Plan(cache=tmp_path / "c"), THREE_FOLDS)
@@ -89,6 +90,7 @@ def test_a_killed_cross_validation_does_not_train_its_finished_folds_again(data,
     assert len(learned) == 4 and rows["fold"].nunique() == 3
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(data, cache, evaluation):
     again = evaluate_across(spec(), data, Plan(cache=cache, workers=2), THREE_FOLDS, robustness=False, beside_leaky=False).rows
     first = evaluation.rows[(evaluation.rows.split == "k-fold") & (evaluation.rows.condition == "mu-law")]
@@ -98,6 +100,7 @@ def test_workers_change_nothing(data, cache, evaluation):
         np.testing.assert_allclose(joined[f"p_{label}"], joined[f"p_{label}_first"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_corpora_can_be_left_out_and_leaks_are_refused(data, cache, tmp_path):
     plan, without_two = Plan(cache=cache), Folding("leave-one-corpus-out", tested=("two",))
     left_out = evaluate_across(spec(1), data, plan, without_two, robustness=False, beside_leaky=False)
@@ -158,6 +161,7 @@ def test_functionals_do_not_depend_on_the_other_clips(name, data):
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_league_prints_every_model_on_every_corpus(data, cache, tmp_path):
     names = ["cnn_lstm", "svm:logmel", "soft_vote:egemaps"]
     out = tmp_path / "league"
@@ -194,7 +198,9 @@ def test_ratings_are_predicted_for_unseen_speakers_where_listeners_gave_some(tmp
     labels["valence"] = rng.uniform(1, 5, len(labels))
     labels.loc[0, "arousal"] = np.nan
     labels.to_csv(rated / "labels.csv", index=False)
-    evaluation = evaluate_across(spec_of("naive_bayes:logmel", None), [rated], Plan(cache=cache), THREE_FOLDS, beside_leaky=False)
+    evaluation = evaluate_across(
+        spec_of("naive_bayes:logmel", None), [rated], Plan(cache=cache), THREE_FOLDS, robustness=False, beside_leaky=False
+    )
     ratings, rows = evaluation.metrics["ratings"], evaluation.rows
     assert set(ratings) == {"arousal", "valence"} and ratings["arousal"]["n"] == 71 and ratings["valence"]["n"] == 72
     assert ratings["arousal"]["ccc"] > 0.7 and abs(ratings["valence"]["ccc"]) < 0.4

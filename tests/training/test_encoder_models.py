@@ -59,7 +59,9 @@ def trained(corpus, tiny_encoders, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("wav2vec2", "emotion2vec") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_a_bundle_names_its_encoder_and_holds_nothing_of_it(kind, trained, tiny_encoders, corpus, monkeypatch):
     folder = trained / kind
     description = json.loads((folder / "bundle.json").read_text())

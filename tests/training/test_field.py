@@ -352,6 +352,7 @@ def test_the_estimate_counts_each_fold_and_each_feature_once(data, tmp_path):
     assert cpu_s(twin) == pytest.approx(40 * 2 * 5 / 1000 + 32 * 2 * 10 * 95 * 1.15 / 1000)
 
 
+@pytest.mark.slow
 def test_the_whole_table_takes_less_than_6_hours_of_one_core_by_the_estimate(tmp_path):
     """The three corpora of the page, as large as they are: 3 hours of two cores."""
     sizes = {"emodb": (10, 7, 535), "ravdess": (24, 8, 1439), "nemo": (6, 6, 2863)}

@@ -52,6 +52,7 @@ def test_states_are_computed_once_for_each_condition(clips, tmp_path):
     assert len(list(tmp_path.iterdir())) == len(stored) + 1
 
 
+@pytest.mark.slow
 def test_a_cross_validated_bundle_is_calibrated_and_scored_by_its_line(tmp_path):
     """Every calibration is there, and rows have the line's condition for every clip."""
     corpus = made_corpus(tmp_path / "data" / "made")

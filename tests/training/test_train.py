@@ -162,6 +162,7 @@ def test_features_are_computed_once_and_a_corpus_keeps_them_in_any_mix(corpus, t
     assert first.lengths[1, 5] != first.lengths[0, 5]
 
 
+@pytest.mark.slow
 def test_cross_validated_training_scores_and_trains_on_every_speaker(corpus, cache, tmp_path):
     training = train_bundle([corpus], spec_of("cnn_lstm", 8), tmp_path / "b", Plan(seed=1, cache=cache), folds=3)
     bundle = load_bundle(tmp_path / "b")
