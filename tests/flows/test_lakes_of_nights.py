@@ -103,7 +103,9 @@ def test_with_empty_ok_what_needs_a_run_still_says_so(name, place):
     assert not (place / "lake-2025").exists()
 
 
-@pytest.mark.parametrize("name", ["catalog", "sql", "access", "alerts", "weekly", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["sql", "doctor", *(pytest.param(name, marks=pytest.mark.slow) for name in ("catalog", "access", "alerts", "weekly"))]
+)
 def test_a_lake_on_s3_follows_the_same_rule(name, s3, place):
     bucket = s3.bucket()
     write_good_lake(f"s3://{bucket}/team/emotions")

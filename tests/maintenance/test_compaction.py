@@ -117,13 +117,14 @@ def stopped_at(monkeypatch, count: int):
         monkeypatch.setattr(LocalStore, name, stopping(getattr(LocalStore, name)))
 
 
-def test_wherever_it_is_killed_readers_see_the_same_and_a_rerun_completes(tmp_path):
+@pytest.mark.parametrize("stops", [range(1, 21, 5), pytest.param(range(21), marks=pytest.mark.faults)], ids=["some", "all"])
+def test_wherever_it_is_killed_readers_see_the_same_and_a_rerun_completes(tmp_path, stops):
     made, lake = tmp_path / "made", str(tmp_path / "lake")
     small_parts(str(made), days=2, chunks=2)
     shutil.copytree(made, lake)
     with catalog.connect(lake) as connection:
         before = seen(connection)
-        for stop in range(6 + 15):  # two days: 6 writes, 15 deletions
+        for stop in stops:  # two days: 6 writes, 15 deletions
             shutil.rmtree(lake)
             shutil.copytree(made, lake)
             with pytest.MonkeyPatch.context() as patch:

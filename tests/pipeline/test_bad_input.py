@@ -89,7 +89,7 @@ json_value = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.dictionaries(st.sampled_from(FACTS) | st.text(max_size=9), json_value, max_size=9), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
 )
@@ -97,13 +97,13 @@ def test_any_sidecar_is_facts_of_the_right_types_or_bad_facts(value, encoding):
     check_facts("x.wav", json.dumps(value).encode(encoding), {})
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(FACTS) | st.sampled_from(["Notice-Given", "call-id"]), st.text(max_size=700), max_size=6))
 def test_any_metadata_is_facts_of_the_right_types_or_bad_facts(metadata):
     check_facts("x.wav", None, metadata)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(min_size=1, max_size=200).filter(lambda name: not {0, 47} & {*name}), st.text("CUSTG 9-\n", min_size=1, max_size=60))
 def test_any_name_is_facts_and_a_masked_key(name, more):
     key = f"{os.fsdecode(name)}_CUST_4711secret_GUID_{more}_AGENT_x_DT_2026-11-20T06-01-22.wav"

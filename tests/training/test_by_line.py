@@ -59,7 +59,7 @@ def test_each_clip_is_standardised_by_its_own_corpus_and_one_of_the_shares(examp
 
 def test_a_network_trained_by_line_is_scored_and_calibrated_by_its_line(tmp_path):
     corpus = made_corpus(tmp_path / "data" / "made")
-    spec = ModelSpec("cnn_lstm", LABELS, replace(recipe_of("cnn_lstm", epochs=6, by_line=True), copies=1), name="mine")
+    spec = ModelSpec("cnn_lstm", LABELS, replace(recipe_of("cnn_lstm", epochs=2, by_line=True), copies=1), name="mine")
     plan = Plan(cache=tmp_path / "cache", workers=1)
     training = train_bundle([corpus], spec, tmp_path / "out", plan, folds=2, conditions=["GSM"])
     bundle = load_bundle(tmp_path / "out")
