@@ -24,6 +24,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes of tests shar
 os.environ.setdefault("SER_PRECISION", "float32")  # else the processor's instructions would decide what tests compare
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_sync():
+    """Tests end processes, not the machine: nothing need reach the disk, which may be a slow one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """The folder of a small model with random weights."""

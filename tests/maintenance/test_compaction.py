@@ -29,12 +29,6 @@ ANY_DAY = -36_500
 """Days younger than which none is, whatever the clock says."""
 
 
-@pytest.fixture(autouse=True)
-def no_sync(monkeypatch):
-    """What is killed here is a process, not the machine: nothing need reach the disk, which may be a slow one."""
-    monkeypatch.setattr("os.fsync", lambda file: None)
-
-
 def small_parts(lake: str, days: int = 3, chunks: int = 6) -> None:
     """Days with a chunk for each call, and one recording uploaded again."""
     for day in range(days):

@@ -32,14 +32,6 @@ HERS = {f"{day}/{name}.wav": f"hers-{day}-{name}" for day in DAYS for name in ("
 ANY_DAY = -36_500
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_sync():
-    """What is killed here is a process, not the machine: nothing need reach the disk, which may be a slow one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda file: None)
-        yield
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Recordings of two people over two days, and a lake: two model versions, compacted, with quarantine, a report and an alert."""
