@@ -85,6 +85,12 @@ def kept_workers(idle_workers):
         yield
 
 
+@pytest.fixture
+def without_comments(monkeypatch):
+    """Catalogue files get no comment on each of their 1,500 columns, which take most of the time of writing one."""
+    monkeypatch.setattr("ser_tasks.lake.sql_views.comment_on_columns", lambda connection: None)
+
+
 @dataclass(frozen=True)
 class S3Server:
     """A real S3 server on this machine, which runs as long as the tests."""

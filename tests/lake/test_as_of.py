@@ -83,6 +83,7 @@ def test_a_moment_without_a_zone_is_utc_and_one_with_a_zone_is_its_own(lake):
     assert believed(catalog.connect(lake, as_of=elsewhere - timedelta(hours=3, seconds=1)))[0] == MODEL
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_a_bi_tool_sets_the_variable_in_the_catalogue_file(lake, tmp_path):
     out = catalog.write_catalog(lake, tmp_path / "warehouse.duckdb")
     with duckdb.connect(out, read_only=True) as connection:

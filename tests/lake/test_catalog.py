@@ -134,6 +134,7 @@ def test_since_reads_only_parts_of_later_days(tmp_path):
     assert sum(catalog.run_checks(connection).values()) == 0
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_cursors_and_readers_in_other_time_zones_see_the_same_dates(tmp_path):
     lake, asked = str(tmp_path / "lake"), "SELECT night, (SELECT min(started_at)::VARCHAR FROM call_emotions) AS start FROM nights"
     write_good_lake(lake)
@@ -202,6 +203,7 @@ def read_catalog(path, barrier, results):
         results.put(connection.sql("SELECT count(*) FROM call_emotions").fetchone()[0])
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_the_catalogue_file_opens_in_several_processes_and_sees_later_parts(tmp_path):
     lake, out = str(tmp_path / "lake"), tmp_path / "new folder" / "lake.duckdb"
     write_calls(lake, [angry()])
@@ -217,6 +219,7 @@ def test_the_catalogue_file_opens_in_several_processes_and_sees_later_parts(tmp_
         reader.join()
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_the_catalogue_file_is_replaced_under_a_reader(tmp_path):
     lake, out = str(tmp_path / "lake"), tmp_path / "warehouse.duckdb"
     write_good_lake(lake)
@@ -229,6 +232,7 @@ def test_the_catalogue_file_is_replaced_under_a_reader(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["warehouse.duckdb"]
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_the_catalogue_file_works_from_any_folder_and_under_any_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_good_lake("a lake/it's")
@@ -389,6 +393,7 @@ def test_an_empty_bucket_has_empty_views(s3):
     assert {count(connection, view.name) for view in sql_views.all_views()} == {0}
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_no_credentials_reach_the_catalogue_file(s3, tmp_path):
     lake = f"s3://{s3.bucket('lake')}"
     write_good_lake(lake)
@@ -451,6 +456,7 @@ def test_a_part_replaced_while_it_is_read_is_read_again(tmp_path, failure, monke
 # For one viewer
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_a_catalogue_of_some_queues_shows_their_calls_in_every_view(tmp_path):
     lake, speech = str(tmp_path / "lake"), [segment(0, 2, (0.9, 0.0, 0.1, 0.0))]
     moved = {"planned_at": NIGHT + timedelta(days=1), "scored_at": NIGHT + timedelta(days=1, minutes=5), "etag": "e2", "chunk": "c2"}

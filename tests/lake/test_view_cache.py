@@ -79,6 +79,7 @@ def test_copied_views_are_the_created_ones(expected, cache, built):
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.usefixtures("without_comments")
 def test_answers_of_a_lake_are_those_of_created_views(cache, tmp_path):
     write_good_lake(str(tmp_path / "lake"))
     warehouse = catalog.write_catalog(str(tmp_path / "lake"), tmp_path / "warehouse.duckdb")  # made without the cache

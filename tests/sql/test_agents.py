@@ -65,6 +65,7 @@ def test_no_emotion_is_grouped_by_agent(lake):
     assert not [column for column in columns if any(word in column for word in ("anger", "emotion", "negativ", "unsure", "happi", "sad"))]
 
 
+@pytest.mark.usefixtures("without_comments")
 @pytest.mark.parametrize(("minimum", "shown"), [(5, {"agent-of-9", "agent-of-10", "agent-of-40"}), (11, {"agent-of-40"}), (41, set())])
 def test_the_setting_moves_the_minimum_in_every_connection(lake, tmp_path, monkeypatch, minimum, shown):
     import duckdb
