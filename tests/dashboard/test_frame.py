@@ -117,7 +117,9 @@ def links(text: str) -> set[str]:
     return {found for found in re.findall(r'(?:href|src|action|data-check)="([^"]*)"', text) if not found.startswith("#")}
 
 
-@pytest.mark.parametrize("prefix", ["/moods", "/a/b.c", "/calls"])
+@pytest.mark.parametrize(
+    "prefix", [pytest.param("/moods", marks=pytest.mark.slow), "/a/b.c", pytest.param("/calls", marks=pytest.mark.slow)]
+)
 def test_a_prefix_that_a_proxy_removes_is_in_every_link(app, prefix):
     client, headers = browser(app), {"X-Forwarded-Prefix": prefix}
     call = re.search(r'href="(/calls/[^?"]*)', client.get("/calls").text)[1]

@@ -152,6 +152,7 @@ def test_the_letter_has_the_same_list_with_links(lake):
     assert "<script" not in made.html
 
 
+@pytest.mark.slow
 def test_of_a_year_without_stories_nothing_is_told(tmp_path):
     make_year(tmp_path, segments=False, stories=False)
     with browser(tmp_path) as page:

@@ -73,7 +73,7 @@ def leaks(lake: Path) -> list[str]:
     return [path.name for path in lake.rglob("*") if path.is_file() and LISTED.encode() in path.read_bytes()]
 
 
-@pytest.mark.parametrize("settings", [KEYED, Settings()], ids=["key", "no key"])
+@pytest.mark.parametrize("settings", [KEYED, pytest.param(Settings(), marks=pytest.mark.slow)], ids=["key", "no key"])
 def test_new_calls_are_withheld_once_and_for_ever(made, workers, tmp_path, settings):
     folder, bundles = made
     lake, listed = tmp_path / "lake", opting_out(tmp_path, LISTED, settings=settings)

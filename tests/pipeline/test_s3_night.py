@@ -103,7 +103,7 @@ def test_a_night_with_the_storage_policy_s_rights_writes_the_lake_and_nothing_el
             ask_for()
 
 
-@pytest.mark.parametrize("where", ["recordings", "lake"])
+@pytest.mark.parametrize("where", ["recordings", pytest.param("lake", marks=pytest.mark.slow)])
 def test_one_side_on_s3_and_the_other_a_folder_gives_the_same_rows(where, s3, calls, bundle, workers, tmp_path):
     run_night(calls, tmp_path / "here", bundle, workers)
     bucket = s3.bucket(where)
@@ -164,8 +164,11 @@ def test_a_long_call_uploaded_in_pieces_is_scored(s3, bundle, workers, tmp_path)
     assert run_night(f"s3://{source}", lake, bundle, workers)["planned"] == 0
 
 
-@pytest.mark.parametrize("what", ["recording", "sidecar"])
-@pytest.mark.parametrize("becomes", ["gone", "another"])
+@pytest.mark.parametrize(
+    ("what", "becomes"),
+    [("recording", "gone"), ("sidecar", "another")]
+    + [pytest.param(*both, marks=pytest.mark.slow) for both in (("recording", "another"), ("sidecar", "gone"))],
+)
 def test_what_vanishes_or_changes_after_the_listing_is_decided_by_the_next(what, becomes, s3, calls, bundle, workers, tmp_path):
     source, lake = s3.bucket("calls"), str(tmp_path / "lake")
     upload(s3, calls, source)
@@ -290,6 +293,7 @@ def documented_sql_for_bi_tools(**values: str) -> str:
     return sql.replace("LOAD httpfs", f"LOAD '{values['httpfs']}'").replace("FROM call_emotions LIMIT 10", values["query"])
 
 
+@pytest.mark.slow
 def test_a_lake_on_s3_is_read_by_ser_sql_and_by_plain_duckdb_from_the_catalogue_file(s3, calls, bundle, workers, tmp_path):
     import duckdb
     import duckdb_extension_httpfs

@@ -14,6 +14,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_answer_is_what_the_lake_gives(folder):
     page = PAGE.read_text(encoding="utf-8")
     assert answered(folder, page) == page, "python -m tests.support.cookbook writes the answers anew: read what changed"

@@ -149,6 +149,7 @@ def test_words_that_say_the_emotion_are_read_also_from_a_bundle_on_other_speaker
     assert torch.equal(alike[0], alike[1]), "without words, the text branch says the same of everything"
 
 
+@pytest.mark.slow
 def test_the_fields_row_has_both_encoders_and_each_alone_and_acted_sentences_say_nothing(acted, tmp_path):
     """Sentences that every emotion has in equal numbers leave the text alone at chance, by speaker."""
     table = field(
