@@ -26,7 +26,7 @@ CALLERS = 6
 
 @pytest.fixture(scope="module")
 def workers():
-    with WorkerPool(2) as pool:
+    with WorkerPool(1) as pool:
         pool.start()
         yield pool
 
@@ -181,6 +181,7 @@ def test_base_rates_of_a_line_are_shown_and_not_used_where_the_model_may_miss_th
     assert ask(adapted, "SELECT DISTINCT priors, priors_source FROM call_emotions") == [(None, None)]
 
 
+@pytest.mark.slow
 def test_base_rates_that_are_certain_are_used_and_named(calls, workers, tmp_path, monkeypatch):
     """A bundle that states smaller errors has narrower intervals; six callers alone are too few, so the bound is raised here."""
     labels = ("anger", "happiness", "neutral", "sadness")
