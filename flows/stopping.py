@@ -4,10 +4,12 @@ A night at work does not need a server that is away (``at_work``). Where the ser
 
 Python's own handlers can't bound that: Prefect replaces the one of SIGTERM while a flow runs, and then retries each message to its
 server. So a thread reads the signals from the descriptor that the interpreter writes them to, and ends the process where the
-main thread has not ended it in time.
+main thread has not ended it in time. That thread interrupts the main thread by a signal that nobody ignores: a shell's background jobs
+ignore Ctrl-C, and what nohup starts ignores a hang-up.
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import select
@@ -18,11 +20,12 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any
 
 import httpx
 
 from flows.server import TemporaryServer, kill_servers
-from ser_tasks import logs
+from ser_tasks import logs, scratch
 
 STOP_LIMIT_S = 8.0
 """From the signal to the end of the process: time to stop the workers, remove scratch and say so to Prefect."""
@@ -33,6 +36,8 @@ LOST_STOP_LIMIT_S = 3.0
 """From then to the end of the process: there is nobody to say it to."""
 HEALTH_LIMIT_S = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPT = signal.SIGUSR1
+"""What the thread sends to the main thread."""
 
 
 _working = threading.Event()
@@ -63,12 +68,14 @@ class StoppedError(KeyboardInterrupt):
 def stoppable() -> Iterator["Watch"]:
     """Raises StoppedError in the block where a signal comes or the watched server ends, and ends the process ``STOP_LIMIT_S`` later.
 
-    Only in the main thread, since that is where signals are handled.
+    Signals are seen in the main thread alone, where Python handles them; the end of the server in any.
     """
     watch = Watch()
     try:
         yield watch
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception):
+            watch.see_server()  # its end may be the error's cause, and be seen a moment later
         if watch.stopped:
             raise watch.stopped from None
         raise
@@ -91,18 +98,35 @@ class Watch:
         self._asked_at = self._answered_at = time.monotonic()
         self._signals, self._interpreter = socket.socketpair()
         self._interpreter.setblocking(False)
-        self._handlers = {each: signal.signal(each, self._handle) for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
-        self._wakeup = signal.set_wakeup_fd(self._interpreter.fileno(), warn_on_full_buffer=False)
+        self._thread = threading.current_thread()
+        self._handlers: dict[signal.Signals, Any] = {}
+        if self._in_main_thread():
+            heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+            self._handlers = {each: signal.signal(each, self._handle) for each in (*heeded, INTERRUPT)}
+            self._wakeup = signal.set_wakeup_fd(self._interpreter.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="stopping", daemon=True).start()
 
     def close(self) -> None:
         """The handlers of before are back. A run that was stopped is still ended in time."""
         self._closed = True
+        if not self._in_main_thread():
+            return
         signal.set_wakeup_fd(self._wakeup)
         for each, handler in self._handlers.items():
-            signal.signal(each, signal.SIG_IGN if self.stopped else handler)
+            late = each == INTERRUPT and not callable(handler)  # by default it would end the process
+            signal.signal(each, signal.SIG_IGN if self.stopped or late else handler)
+
+    def _in_main_thread(self) -> bool:
+        return self._thread is threading.main_thread()
+
+    def see_server(self) -> None:
+        """Stops the run where the watched temporary server has ended."""
+        if self.server and self.server.process.poll() is not None:
+            self._stop(f"stopped, since the temporary Prefect server ended (exit code {self.server.process.returncode})", 1)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == INTERRUPT and self.stopped is None:
+            return  # another process sent it
         raise self.stopped or self._stop(f"stopped by {signal.Signals(number).name}", 128 + number)
 
     def _stop(self, reason: str, exit_code: int) -> StoppedError:
@@ -121,9 +145,13 @@ class Watch:
         return time.monotonic() - self._answered_at > LOST_AFTER_S
 
     def _interrupt(self) -> None:
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)
+        """Raises StoppedError in the watched thread: at once in the main thread, in another one as soon as it runs Python's code."""
+        assert self._thread.ident is not None and self.stopped is not None
+        if self._in_main_thread():
+            signal.pthread_kill(self._thread.ident, INTERRUPT)
+        else:
+            of_this = type("StoppedError", (StoppedError,), {"__init__": lambda error: None})  # made without arguments
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(of_this))
 
     def _run(self) -> None:
         limit_s = STOP_LIMIT_S
@@ -131,11 +159,11 @@ class Watch:
             if self._closed:
                 return
             if select.select([self._signals], [], [], POLL_S)[0]:
-                numbers = [number for number in self._signals.recv(64) if number in self._handlers]
+                numbers = [number for number in self._signals.recv(64) if number in self._handlers and number != INTERRUPT]
                 if numbers:
                     self._stop(f"stopped by {signal.Signals(numbers[0]).name}", 128 + numbers[0])
             elif self.server and self.server.process.poll() is not None:
-                self._stop(f"stopped, since the temporary Prefect server ended (exit code {self.server.process.returncode})", 1)
+                self.see_server()
                 self._interrupt()
             elif _working.is_set():
                 self._answered_at = time.monotonic()
@@ -154,5 +182,7 @@ def end_now(exit_code: int) -> None:
     """Ends this process and those that it started, without waiting for anything."""
     for child in multiprocessing.active_children():
         child.kill()
+        child.join(1)  # or it might write to scratch again
     kill_servers()
+    scratch.remove_held()
     os._exit(exit_code)

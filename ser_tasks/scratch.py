@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PREFIX = "ser-scratch-"
+_held: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -29,11 +30,23 @@ def scratch_folder(parent: str | None) -> Iterator[Path]:
 
     with FileLock(f"{folder}.lock"):  # held before there is anything to remove
         folder.mkdir(mode=0o700)
+        _held.add(folder)
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            Path(f"{folder}.lock").unlink(missing_ok=True)
+            _remove(folder)
+            _held.discard(folder)
+
+
+def remove_held() -> None:
+    """Removes the scratch folders of this process, which is about to end without ending their blocks."""
+    for folder in list(_held):
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(f"{folder}.lock").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -341,8 +341,9 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    from ser_tasks.datasets.credits import permits_commercial_use
-    from ser_tasks.inference.bundle import load_bundle, shipped_bundles
+    from ser_tasks.inference.bundle import load_bundle
+    from ser_tasks.inference.bundle_files import shipped_bundles
+    from ser_tasks.licences import permits_commercial_use
     from ser_tasks.models import MODELS, needs_encoder
 
     table = Table("name", "version", "labels", "parts", "features", "on unseen speakers", "not sure below", "licence", "commercial use")

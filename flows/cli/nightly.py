@@ -79,7 +79,7 @@ def _nightly(recordings: str, lake: str, **options: Any) -> None:
     """Runs the flow in this process and prints how it ended. Exit code 1 if a person must act."""
     if options.get("day"):
         options["day"] = parse_day(options["day"])
-    with _prefect(lambda: _preflight(recordings, lake, **options)):
+    with _prefect(lambda: _check(recordings, lake, **options), lambda: _preflight(recordings, lake, **options)):
         from flows.nightly import nightly
 
         _finish(lambda: nightly(recordings, lake, **options), lake)
@@ -110,6 +110,22 @@ def _finish(night: Callable[[], dict[str, Any]], lake: str, describe: Callable[[
         raise failure(incomplete)
 
 
+def _check(
+    recordings: str,
+    lake: str,
+    model: str | None = None,
+    device: str = "auto",
+    policy: str | None = None,
+    transcripts: str | None = None,
+    **_: Any,
+) -> None:
+    """Raises what can be known to be wrong before anything large is loaded."""
+    from ser_tasks.pipeline.start_checks import check_start, run_settings
+    from ser_tasks.settings import Settings
+
+    check_start(recordings, lake, run_settings(Settings(), model, policy, lake, transcripts), device)
+
+
 def _preflight(
     recordings: str,
     lake: str,
@@ -132,11 +148,15 @@ def _preflight(
 
 
 @contextlib.contextmanager
-def _prefect(meanwhile: Callable[[], None]) -> Iterator[None]:
+def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterator[None]:
     """A Prefect server for the block, which ends soon after a signal. Exit code 128 + the signal, or 1 where the server is lost.
 
-    ``meanwhile`` is called while it starts.
+    ``check`` is called before anything is started, ``meanwhile`` while the server starts, and what workers need is loaded.
     """
+    check()
+    from ser_tasks.pipeline import fork_server
+
+    fork_server.start()
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
     import httpx
@@ -206,7 +226,8 @@ def backfill(
     from_day, to_day = parse_day(first), parse_day(last)
     if to_day < from_day:
         raise ValueError(f"The range is empty: its first day {first} comes after its last day {last}.")
-    with _prefect(lambda: _preflight(recordings, lake, model=model, device=device.value, policy=policy)):
+    asked: dict[str, Any] = {"model": model, "device": device.value, "policy": policy}
+    with _prefect(lambda: _check(recordings, lake, **asked), lambda: _preflight(recordings, lake, **asked)):
         from flows.backfill import IncompleteBackfillError
         from flows.backfill import backfill as run_backfill
 
@@ -285,7 +306,8 @@ def rescore(
     use_encoder(encoder)
     if model is None and profile is None:
         raise ValueError("Say what to score with: --model, --profile, or both.")
-    with _prefect(lambda: _preflight(recordings, lake, model=model, device=device.value, policy=policy, profile=profile)):
+    asked: dict[str, Any] = {"model": model, "device": device.value, "policy": policy, "profile": profile}
+    with _prefect(lambda: _check(recordings, lake, **asked), lambda: _preflight(recordings, lake, **asked)):
         from flows.rescore import describe
         from flows.rescore import rescore as run_rescore
 
@@ -311,7 +333,8 @@ def transcribe(
     from ser_tasks.schemas import OUTCOMES
 
     of_day = parse_day(day) if day else None
-    with _prefect(lambda: _preflight_words(recordings, lake, model, device.value, policy)):
+    asked = (recordings, lake, model, device.value, policy)
+    with _prefect(lambda: _check(*asked), lambda: _preflight_words(*asked)):
         from flows.nightly import IncompleteNightError
         from flows.transcribe import transcribe as run_transcribe
 

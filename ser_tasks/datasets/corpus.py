@@ -11,8 +11,9 @@ from typing import Any
 import pandas as pd
 
 from ser_tasks.datasets.clip import digest_of, file_of
-from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.datasets.credits import CREDITS
 from ser_tasks.datasets.labels import EMOTION_OF_LABEL, LEFT_OUT, OF_CORPUS
+from ser_tasks.licences import UNKNOWN
 from ser_tasks.schemas import EMOTIONS
 
 TAXONOMY_ONLY: Mapping[str, str] = MappingProxyType({})

@@ -1,13 +1,10 @@
 """The audio features of MDRE, and a column of words, which the signal itself leaves empty."""
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
-from scipy.signal import get_window, savgol_filter
 
-from ser_tasks.features.rows import framed, row_by_row
+from ser_tasks.features.rows import framed, row_by_row, window
 from ser_tasks.features.spectrum import Framing, mel_filterbank
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -27,8 +24,10 @@ def mdre40(signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.
 
 
 def _row(samples: NDArray[np.float32]) -> NDArray[np.floating]:
+    from scipy.signal import savgol_filter
+
     frames = framed(samples.astype(np.float64), FRAMING)
-    power = np.abs(np.fft.rfft(frames * _window())) ** 2
+    power = np.abs(np.fft.rfft(frames * window("hamming", FRAMING.n_fft))) ** 2
     mel = power @ mel_filterbank(SAMPLING_RATE_HZ, FRAMING.n_fft, N_MELS, 0.0, SAMPLING_RATE_HZ / 2).T
     mfcc = dct(np.log(np.maximum(mel, SMALLEST)), type=2, norm="ortho", axis=1)[:, 1 : N_MFCC + 1]
     static = np.column_stack([mfcc, np.log(np.maximum((frames**2).sum(axis=1), SMALLEST))])
@@ -36,9 +35,3 @@ def _row(samples: NDArray[np.float32]) -> NDArray[np.floating]:
     half = slice(DELTA_FRAMES // 2, DELTA_FRAMES // 2 + len(static))
     slopes = [savgol_filter(padded, DELTA_FRAMES, order, deriv=order, axis=0)[half] for order in (1, 2)]
     return np.column_stack([static, *slopes, np.zeros(len(static))])
-
-
-@lru_cache(maxsize=1)
-def _window() -> NDArray[np.float64]:
-    window: NDArray[np.float64] = get_window("hamming", FRAMING.n_fft)
-    return window

@@ -2,9 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import get_window
 
-from ser_tasks.features.rows import framed, row_by_row
+from ser_tasks.features.rows import framed, row_by_row, window
 from ser_tasks.features.spectrum import Framing
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -44,14 +43,14 @@ def _row(samples: NDArray[np.float32]) -> NDArray[np.floating]:
     pitch_hz, voicing = _pitch(frames)
     level_db = 10 * np.log10(np.maximum((frames**2).mean(axis=1), SMALLEST))
     emphasised = framed(np.append(samples[:1], samples[1:] - PRE_EMPHASIS * samples[:-1]), FRAMING)
-    formants_hz, widths_hz = _formants(emphasised * get_window("hamming", FRAMING.n_fft))
+    formants_hz, widths_hz = _formants(emphasised * window("hamming", FRAMING.n_fft))
     return np.column_stack([pitch_hz, voicing, level_db, formants_hz, widths_hz])
 
 
 def _pitch(frames: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Pitch in Hz and the autocorrelation at its period, each ``(frames,)``."""
-    window = get_window("hann", FRAMING.n_fft)
-    own, of_window = _autocorrelation((frames - frames.mean(axis=1, keepdims=True)) * window), _autocorrelation(window)
+    hann = window("hann", FRAMING.n_fft)
+    own, of_window = _autocorrelation((frames - frames.mean(axis=1, keepdims=True)) * hann), _autocorrelation(hann)
     shortest, longest = int(SAMPLING_RATE_HZ / HIGHEST_HZ), int(SAMPLING_RATE_HZ / LOWEST_HZ)
     lags = np.arange(shortest, longest + 1)
     normalised = own[:, lags] / np.maximum(own[:, :1], SMALLEST) / (of_window[lags] / of_window[0])

@@ -51,3 +51,13 @@ def chroma_filters(framing: Framing) -> NDArray[np.float32]:
 
     filters: NDArray[np.float32] = librosa.filters.chroma(sr=framing.sampling_rate_hz, n_fft=framing.n_fft, tuning=0.0)
     return filters
+
+
+@lru_cache(maxsize=4)
+def window(name: str, samples: int) -> NDArray[np.float64]:
+    """A periodic window ``(samples,)`` by SciPy's name for it."""
+    from scipy.signal import get_window  # takes as long to load as all of NumPy and the rest of SciPy
+
+    values: NDArray[np.float64] = get_window(name, samples)
+    values.setflags(write=False)
+    return values

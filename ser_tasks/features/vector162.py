@@ -3,9 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
-from scipy.signal import get_window
 
-from ser_tasks.features.rows import chroma_filters, framed, row_by_row
+from ser_tasks.features.rows import chroma_filters, framed, row_by_row, window
 from ser_tasks.features.spectrum import Framing, mel_filterbank
 
 FRAMING = Framing(sampling_rate_hz=22_050, n_fft=2048, hop=512)
@@ -25,7 +24,7 @@ def vector162(signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[
 
 def chroma_mfcc_mel(samples: NDArray[np.float32], n_mfcc: int) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
     """Chroma ``(frames, 12)``, MFCC ``(frames, n_mfcc)`` and mel power ``(frames, 128)`` of samples at 22,050 Hz."""
-    amplitude = np.abs(np.fft.rfft(framed(samples, FRAMING) * get_window("hann", FRAMING.n_fft)))
+    amplitude = np.abs(np.fft.rfft(framed(samples, FRAMING) * window("hann", FRAMING.n_fft)))
     chroma = amplitude @ chroma_filters(FRAMING).T
     highest = chroma.max(axis=1, keepdims=True)
     mel = amplitude**2 @ mel_filterbank(FRAMING.sampling_rate_hz, FRAMING.n_fft, N_MELS, 0.0, FRAMING.sampling_rate_hz / 2).T

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 NARROW = 0.2
 """Widest interval of any emotion with which estimated base rates are used."""
@@ -48,7 +48,7 @@ def estimated(
     rates = np.maximum(most_likely(even), SMALLEST_RATE)
     rates /= rates.sum()
     count = len(members)
-    sampling = student_t.ppf(0.975, count - 1) * np.sqrt(count / (count - 1)) * drawn.std(axis=0) if count > 1 else 1.0
+    sampling = stdtrit(count - 1, 0.975) * np.sqrt(count / (count - 1)) * drawn.std(axis=0) if count > 1 else 1.0
     half = sampling + np.array([model_error(label, errors) for label in labels])
     low, high = np.maximum(rates - half, 0), np.minimum(rates + half, 1)
     return BaseRates(*({label: round(float(value), 4) for label, value in zip(labels, each, strict=True)} for each in (rates, low, high)))

@@ -11,7 +11,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, StringConstraints, Vali
 from torch import nn
 
 from ser_tasks.features import FeatureSet, feature_set
+from ser_tasks.inference.bundle_files import store_of_bundle, uri_of_bundle
 from ser_tasks.inference.fusion import Fusion, Weight
 from ser_tasks.inference.scores import Platt, shares_text
 from ser_tasks.models import LayerSum, LineModel, load_classic, make_model, mean_and_deviation
@@ -28,8 +29,6 @@ from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_folder
 from ser_tasks.storage import Store, StoreAccessError, open_store
 
-SHIPPED = Path(__file__).parent / "bundles"
-PICKLE_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 NAME = re.compile(r"[A-Za-z0-9_]+")
 """Allowed names and versions of a bundle, which become part of folder names in the lake."""
 DIGEST_HEX_DIGITS = 16
@@ -346,26 +345,14 @@ class Bundle:
         return dataclasses.replace(self, name=name, version=version, fusion=None).model_id
 
 
-def shipped_bundles() -> list[str]:
-    """Names of the bundles in the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
-
-
 def load_bundle(name_or_uri: str | Path, priors: dict[str, float] | None = None) -> Bundle:
     """Loads a shipped bundle by its name, or the bundle in a folder or at ``s3://bucket/prefix``, on the CPU.
 
     ``priors`` replace the bundle's own, which gives it another ``model_id``.
     Raises ``FileNotFoundError`` for a missing file, and ``ValueError`` for pickled weights and for parts that do not fit together.
     """
-    uri = str(SHIPPED / str(name_or_uri)) if str(name_or_uri) in shipped_bundles() else str(name_or_uri)
-    store = open_store(uri)
-    if not store.exists("bundle.json"):
-        _refuse_pickles(store)
-        shipped = ", ".join(shipped_bundles())
-        raise FileNotFoundError(f"There is no bundle.json at {uri}: give a shipped bundle ({shipped}), a folder, or s3://bucket/prefix.")
-    if not store.exists("model.safetensors"):
-        _refuse_pickles(store)
-        raise FileNotFoundError(f"There is no model.safetensors at {uri}: the bundle is incomplete, copy it again.")
+    uri = uri_of_bundle(name_or_uri)
+    store = store_of_bundle(uri)
     description = _read_description(store)
     data = store.read_bytes("model.safetensors")
     try:
@@ -473,9 +460,8 @@ def shared_bundle(name_or_uri: str, priors: dict[str, float]) -> Bundle:
 
     Where the store refuses to list the files, changes of them are not seen.
     """
-    uri = str(SHIPPED / name_or_uri) if name_or_uri in shipped_bundles() else name_or_uri
     try:
-        files = tuple((file.key, file.etag) for file in itertools.islice(open_store(uri).list(), 1000))
+        files = tuple((file.key, file.etag) for file in itertools.islice(open_store(uri_of_bundle(name_or_uri)).list(), 1000))
     except StoreAccessError:
         files = ()
     return _shared(name_or_uri, tuple(priors.items()), files)
@@ -514,15 +500,6 @@ def _load_weights(module: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in module.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"Tensor {name!r} holds values that are not finite.")
-
-
-def _refuse_pickles(store: Store) -> None:
-    for stored in itertools.islice(store.list(), 1000):
-        if PurePosixPath(stored.key).suffix.lower() in PICKLE_SUFFIXES:
-            raise ValueError(
-                f"{stored.key} at {store.uri} is refused: such files are pickles, which can run code when they are loaded. "
-                "Convert the weights to model.safetensors (safetensors.torch.save_file) where you trust them."
-            )
 
 
 def _text(store: Store, key: str) -> str:

@@ -12,10 +12,10 @@ import duckdb
 from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
-from ser_tasks.datasets.credits import forbidden_use
 from ser_tasks.inference.line_profile import ALL, LineProfile
 from ser_tasks.lake import catalog, erased, key_chain, manifest, parts, profiles
 from ser_tasks.lake.sql_text import literal
+from ser_tasks.licences import forbidden_use
 from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch

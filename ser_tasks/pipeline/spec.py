@@ -1,26 +1,24 @@
 """What a run is: its stores, model, policy and settings. Sent as it is to worker processes and to the machines of a cluster."""
 
-import contextlib
 import secrets
-import tempfile
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from ser_tasks.calls.opt_out import OptOut
 from ser_tasks.calls.opt_out import read as read_opt_out
-from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.scorer import ScorerSpec, choose_device, with_usable_precision
 from ser_tasks.lake import key_chain, manifest
 from ser_tasks.lake import profiles as lake_profiles
 from ser_tasks.lake.key_chain import LakeKeys
-from ser_tasks.lake.promotions import chosen_model
+from ser_tasks.pipeline.start_checks import check_start, run_settings
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from ser_tasks.transcripts.recognition import RecogniserSpec
+
+__all__ = ["RunSpec", "key_fingerprint", "make_spec", "preflight", "run_settings", "with_profile"]
 
 
 @dataclass(frozen=True)
@@ -81,16 +79,6 @@ class RunSpec:
         return with_usable_precision(asked)
 
 
-def run_settings(
-    settings: Settings, model: str | None, policy: str | None, lake: str | None = None, transcripts: str | None = None
-) -> Settings:
-    """Settings with a run's own policy and store of transcripts, where they are given, and its model: the one given, SER_MODEL, or the
-    lake's default."""
-    chosen = chosen_model(settings, lake, model) if lake else model or settings.model
-    given = {"model": chosen, "policy": policy or settings.policy, "transcripts": transcripts or settings.transcripts}
-    return settings.model_copy(update=given)
-
-
 def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     """The bundle of a run, after everything was checked that is needed to start it.
 
@@ -98,33 +86,13 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     the settings', and for an opt-out list that can't be read; FileNotFoundError where there is no folder of recordings; StoreAccessError
     or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
-    read_opt_out(settings)
     return _bundle(recordings, lake, settings, device)
 
 
 def _bundle(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
-    policy_named(settings.policy)
+    check_start(recordings, lake, settings, device)
     choose_device(device)
-    open_store(recordings).check()
-    if settings.transcripts:
-        open_store(settings.transcripts).check()
-    with contextlib.suppress(FileNotFoundError):  # the first write makes the lake's folder
-        open_store(lake).check()
-    if (folder := open_store(lake).local_root) is not None:
-        check_writable(folder, "lake", "give a folder that this user may write to")
-    check_writable(Path(settings.scratch or tempfile.gettempdir()), "scratch folder", "set SER_SCRATCH to one that this user may write to")
-    key_chain.check(open_store(lake), settings)
     return shared_bundle(settings.model, settings.priors)
-
-
-def check_writable(folder: Path, what: str, advice: str) -> None:
-    """Raises OSError where a folder, or the nearest one above it that exists, can't be written. Leaves nothing there."""
-    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    try:
-        with tempfile.TemporaryFile(prefix=".ser-", dir=nearest) as file:
-            file.write(b"-")
-    except OSError as error:
-        raise OSError(f"The {what} {folder} can't be written ({error.strerror}): {advice}.") from None
 
 
 def make_spec(

@@ -1,11 +1,10 @@
-"""Worker processes: spawned once for a run, one thread each. They extract, and where there is no GPU they score.
+"""Worker processes: started once for a run, one thread each. They extract, and where there is no GPU they score.
 
 Each process has a pipe of its own, so one that dies, hangs or runs out of memory costs its own batch and no other. The progress
 marker that it left in scratch says which recording it was at: that one is tried once more, alone, and the rest of the batch again.
 """
 
 import contextlib
-import multiprocessing
 import os
 import pickle
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks import logs
+from ser_tasks.pipeline import fork_server
 from ser_tasks.pipeline.extract import Batch, Extracted, ProgressMarker, extract_batch, start_worker
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import RunSpec
@@ -60,9 +60,9 @@ class _Worker:
     """One process and the pipe to it: a task goes in, an answer or an error comes out."""
 
     def __init__(self, memory_mb: int | None):
-        context = multiprocessing.get_context("spawn")  # a forked torch or boto3 may hang
+        context = fork_server.context()
         self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, memory_mb), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, memory_mb, dict(os.environ)), daemon=True)  # type: ignore[attr-defined]
         self.process.start()
         theirs.close()  # or its end would not be seen
 
@@ -94,8 +94,10 @@ class _Worker:
         self._pipe.close()
 
 
-def _serve(pipe: Connection, memory_mb: int | None) -> None:
-    """A worker's life: answers one task after the other until its pipe is closed."""
+def _serve(pipe: Connection, memory_mb: int | None, environment: dict[str, str]) -> None:
+    """A worker's life: answers one task after the other until its pipe is closed. ``environment`` is the pool's."""
+    os.environ.clear()  # that of the process it was forked from is older
+    os.environ.update(environment)
     logs.configure()
     start_worker(memory_mb)
     pipe.send_bytes(pickle.dumps((None, None)))

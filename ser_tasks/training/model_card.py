@@ -2,12 +2,13 @@
 
 from typing import Any, TypeAlias
 
-from ser_tasks.datasets.credits import CREDITS, UNKNOWN, permits_commercial_use
+from ser_tasks.datasets.credits import CREDITS
 from ser_tasks.evaluation.compare_bundles import Comparison
 from ser_tasks.evaluation.metrics import ECE_BINS
 from ser_tasks.html_page import markdown_table
 from ser_tasks.inference.bundle import ALL_UNSURE, Bundle
 from ser_tasks.inference.fusion import FIGURES
+from ser_tasks.licences import UNKNOWN, permits_commercial_use
 from ser_tasks.models import MODELS
 from ser_tasks.training.calibrate import CAUTION, FOREIGN_SET_THRESHOLD, FOREIGN_TEMPERATURE
 from ser_tasks.training.cross_validation import LINE_NEUTRAL

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ser_tasks.evaluation.compare_bundles import Comparison, compare_bundles
 from ser_tasks.evaluation.plan import Plan
-from ser_tasks.inference.bundle import SHIPPED, Bundle, load_bundle, shipped_bundles
+from ser_tasks.inference.bundle import Bundle, load_bundle
+from ser_tasks.inference.bundle_files import uri_of_bundle
 from ser_tasks.lake import promotions
 from ser_tasks.lake.promotions import Promotion
 from ser_tasks.storage import Store, open_store
@@ -20,7 +21,7 @@ def promote(lake: Store, model: str, data: list[Path], by: str, plan: Plan | Non
     Raises NotBetterError where it is not; ValueError where it is the default already, and where the data have too few callers whom neither
     heard; and the errors of a bundle that does not load.
     """
-    old_uri = _stored(promotions.default_model(lake) or "default")
+    old_uri = uri_of_bundle(promotions.default_model(lake) or "default")
     old, new = load_bundle(old_uri), load_bundle(model)
     if old.model_id == new.model_id:
         raise ValueError(f"{new.model_id} is the default of {lake.uri} already.")
@@ -53,10 +54,6 @@ ROLLED_BACK = "rolled back"
 """``why`` of a promotion that undoes another."""
 
 
-def _stored(model: str) -> str:
-    return str(SHIPPED / model) if model in shipped_bundles() else model
-
-
 def _keep(lake: Store, bundle: Bundle, uri: str) -> None:
-    if open_store(_stored(uri)).uri != open_store(promotions.uri_of(lake, bundle.model_id)).uri:
-        promotions.copy_bundle(open_store(_stored(uri)), lake, bundle.model_id)
+    if open_store(uri_of_bundle(uri)).uri != open_store(promotions.uri_of(lake, bundle.model_id)).uri:
+        promotions.copy_bundle(open_store(uri_of_bundle(uri)), lake, bundle.model_id)

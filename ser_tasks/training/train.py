@@ -17,11 +17,12 @@ from sklearn.metrics import roc_auc_score
 
 from ser_tasks.datasets import SIDES, Corpus, Leak, read_corpora, refuse_leaks, speaker_ids, split_by_speaker
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
-from ser_tasks.datasets.credits import CREDITS, UNKNOWN
+from ser_tasks.datasets.credits import CREDITS
 from ser_tasks.evaluation.evaluate import measure, rows_of
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.inference.bundle import DIGEST_HEX_DIGITS, Bundle, save_bundle
 from ser_tasks.inference.scores import AROUSED, Platt, logit_of
+from ser_tasks.licences import UNKNOWN
 from ser_tasks.progress import TerminalProgress
 from ser_tasks.settings import code_version
 from ser_tasks.training.calibrate import (

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.cluster import KMeans, SpectralClustering
 
 from ser_tasks.audio.vad import Span
 
@@ -68,6 +66,9 @@ def margins(x: Floats, weights: Floats, person: Ints, people: int) -> Floats:
 
 def _starts(x: Floats, weights: Floats, people: int) -> list[Ints]:
     """Persons of all windows by three clusterings of the longest."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from sklearn.cluster import KMeans, SpectralClustering  # a second to load, for mono calls alone
+
     chosen = np.sort(np.argsort(-weights, kind="stable")[:CLUSTERED])
     part = x[chosen]
     starts = [

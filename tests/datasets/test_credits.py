@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ser_tasks.datasets import DATASETS
-from ser_tasks.datasets.credits import CREDITS, UNKNOWN, forbidden_use, licence_of_weights, permits_commercial_use
+from ser_tasks.datasets.credits import CREDITS, licence_of_weights
+from ser_tasks.licences import UNKNOWN, forbidden_use, permits_commercial_use
 
 
 @pytest.mark.parametrize(

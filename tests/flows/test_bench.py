@@ -7,7 +7,7 @@ import pytest
 
 from flows import bench as bench_module
 from flows.bench import BusyMachineError, Timing, bench, busy_share, report
-from ser_tasks.inference.bundle import shipped_bundles
+from ser_tasks.inference.bundle_files import shipped_bundles
 from tests.factories.calls import TWO_SIDED, two_sided, write_call
 
 

@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 
 from ser_tasks.features import FEATURE_SETS, features_of
-from ser_tasks.inference.bundle import PICKLE_SUFFIXES, SHIPPED, Bundle, load_bundle, save_bundle, shipped_bundles
+from ser_tasks.inference.bundle import Bundle, load_bundle, save_bundle
+from ser_tasks.inference.bundle_files import PICKLE_SUFFIXES, SHIPPED, shipped_bundles
 from ser_tasks.models import make_model
 from ser_tasks.storage import open_store
 

@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from ser_tasks.calls.policy import POLICIES
-from ser_tasks.inference.bundle import load_bundle, shipped_bundles
+from ser_tasks.inference.bundle import load_bundle
+from ser_tasks.inference.bundle_files import shipped_bundles
 from ser_tasks.maintenance.compliance import SHEETS, gather, texts
 from ser_tasks.maintenance.compliance import write as write_sheets
 from ser_tasks.maintenance.compliance.sheet import Row

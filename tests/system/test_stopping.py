@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -97,8 +98,8 @@ class Started:
 def start(calls, bundle, tmp_path):
     started = []
 
-    def start_night(recordings: Path = calls, **variables: str) -> Started:
-        command = [sys.executable, "-c", f"{HEARS}; from flows.cli import app; app()", "nightly", "--recordings", str(recordings)]
+    def start_night(recordings: Path = calls, program: str = f"{HEARS}; from flows.cli import app; app()", **variables: str) -> Started:
+        command = [sys.executable, "-c", program, "nightly", "--recordings", str(recordings)]
         command += ["--lake", str(tmp_path / "lake"), "--model", bundle, "--workers", "1", "--device", "cpu"]
         (tmp_path / "scratch").mkdir()
         environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_SCRATCH": str(tmp_path / "scratch")} | variables
@@ -149,6 +150,37 @@ def test_the_end_of_the_temporary_server_ends_the_night(number, start):
     night.wait_for(night.is_extracting)
     os.kill(night.server(), number)
     assert night.ends(1).startswith("ser: stopped, since the temporary Prefect server ended")
+
+
+IGNORES = "import signal; [signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]"
+"""As a shell's background job, what nohup starts, and what some supervisors start ignore signals."""
+IN_A_THREAD = f"""
+{IGNORES}
+import os, threading
+from flows.cli import app
+def night():
+    try:
+        app()
+    except SystemExit as end:
+        os._exit(end.code)
+threading.Thread(target=night).start()
+"""
+
+
+@pytest.mark.parametrize("program", [f"{IGNORES}; from flows.cli import app; app()", IN_A_THREAD], ids=["in the background", "in a thread"])
+def test_the_end_of_the_temporary_server_ends_a_night_that_ignores_signals(program, start):
+    night = start(program=program)
+    night.wait_for(night.is_extracting)
+    os.kill(night.server(), signal.SIGKILL)
+    assert "ser: stopped, since the temporary Prefect server ended (exit code -9)" in night.ends(1)
+
+
+def test_a_temporary_server_that_ends_before_it_is_up_ends_the_night(start):
+    night = start(program=f"{IGNORES}; from flows.cli import app; app()")
+    night.wait_for(lambda: any("flows.server" in command for command in processes_of(night.folder).values()))
+    os.kill(night.server(), signal.SIGKILL)
+    assert re.search(r"ser: .*the temporary prefect server ended \(?(with )?exit code -9", night.ends(night.process.wait(LIMIT_S)).lower())
+    assert night.process.returncode in (1, 2)
 
 
 def test_a_hung_temporary_server_does_not_hold_up_a_signal(start):
