@@ -4,7 +4,7 @@ Silero's 8 kHz network is used with its own weights and its windows of 256 sampl
 windows of a block in one batch, and the recurrent layer runs over them in one call. The probabilities equal those of the package's
 own loop, window by window (a test allows 1e-4), and are computed about 30 times as fast.
 
-No window is left out of the recurrent layer, and none has less than float32: its state drifts in silence for a minute and more, so
+No window is left out of the recurrent layer, and none has less than float32: its state drifts in silence for half an hour, so
 that a gate moves the next onset (deploy/GROWTH.md has the figures). Digital silence alone has one encoding, computed once.
 """
 
@@ -32,7 +32,9 @@ _FRAME = 128
 _MIRRORED = 32
 """Samples after a window's end that its last frame covers: mirrored at the end."""
 _STEP = 256
-"""Windows of each channel in one step: 8 s."""
+"""Windows of each channel in one step: 8 s. Where a channel ends within a step, zeros follow."""
+_SHORTEST_STEP = 64
+"""Windows to a multiple of which the last step is cut: each length has a primitive of its own in oneDNN's cache."""
 _WINDOWS_AT_ONCE = 512
 _MIN_ROWS = 2
 """A single row is multiplied by another routine, whose results differ in the last digits: it gets a row of zeros beside it."""
@@ -62,7 +64,7 @@ class Detector(nn.Module):
         from silero_vad import load_silero_vad
 
         weights = {name: tensor.detach() for name, tensor in load_silero_vad()._model_8k.state_dict().items()}
-        self.hann = torch.hann_window(_FRAME)
+        self.hann = torch.hann_window(_FRAME) / FULL_SCALE
         kernels = [weights[f"encoder.{layer}.reparam_conv.weight"].permute(2, 1, 0) for layer in range(4)]
         self.kernels = [kernel.flatten(0, 1).contiguous() for kernel in kernels]  # (taps * channels in, channels out)
         self.biases = [weights[f"encoder.{layer}.reparam_conv.bias"] for layer in range(4)]
@@ -75,56 +77,64 @@ class Detector(nn.Module):
         self.output.bias.data = weights["decoder.decoder.2.bias"]
         self.eval().requires_grad_(False)
         with torch.inference_mode():
-            self.silent = self._encode(torch.zeros(_MIN_ROWS, _CONTEXT + WINDOW))[0]
+            self.silent = self._encode(torch.zeros(1, _MIN_ROWS, _CONTEXT + WINDOW), torch.empty(_MIN_ROWS, 128))[0]
 
-    def forward(self, samples: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
+    def forward(self, samples: torch.Tensor, sounding: NDArray[np.bool_], state: State | None) -> tuple[torch.Tensor, State]:
         """Probabilities of speech (channels, windows) of float32 samples (channels, 32 + windows * 256), and the recurrent state.
 
-        The first 32 samples are the end of the block before. ``state`` is what the call for that block returned.
+        Samples have 16-bit values: full scale is FULL_SCALE. The first 32 are the end of the block before. ``sounding`` (channels,
+        windows) is false only where a window and the samples before it are zero. ``state`` is what the call for the block before returned.
         """
-        windows = samples.unfold(1, _CONTEXT + WINDOW, WINDOW)
-        encoded = self.encode(windows.flatten(0, 1))
-        rows = encoded.view(*windows.shape[:2], -1).transpose(0, 1)
         missing = max(0, _MIN_ROWS - len(samples))
-        hidden, state = self.lstm(functional.pad(rows, (0, 0, 0, missing)), state)
-        return torch.sigmoid(self.output(functional.relu(hidden))).squeeze(-1).T[: len(samples)], state
+        encoded = self.encode(samples, sounding)
+        if missing:
+            encoded = functional.pad(encoded, (0, 0, 0, 0, 0, missing))
+        hidden, state = self.lstm(encoded.transpose(0, 1), state)
+        return torch.sigmoid_(self.output(hidden.relu_())).squeeze(-1).T[: len(samples)], state
 
-    def encode(self, windows: torch.Tensor) -> torch.Tensor:
-        """The input of the recurrent layer (windows, 128), of windows with the 32 samples before them (windows, 288)."""
-        return torch.cat([self._encode_but_silence(part) for part in torch.split(windows, _WINDOWS_AT_ONCE)])
-
-    def _encode_but_silence(self, windows: torch.Tensor) -> torch.Tensor:
-        sounding = torch.from_numpy(windows.numpy().any(axis=1))
-        count = int(sounding.sum())
-        if count == len(windows) >= _MIN_ROWS:
-            return self._encode(windows)
-        encoded = self.silent.repeat(len(windows), 1)
-        if count:
-            encoded[sounding] = self._encode(functional.pad(windows[sounding], (0, 0, 0, max(0, _MIN_ROWS - count))))[:count]
+    def encode(self, samples: torch.Tensor, sounding: NDArray[np.bool_]) -> torch.Tensor:
+        """The input of the recurrent layer (channels, windows, 128). Windows are read where they are, unless one is digital silence."""
+        windows = samples.unfold(1, _CONTEXT + WINDOW, WINDOW)
+        channels, count, _ = windows.shape
+        encoded = torch.empty(channels, count, 128)
+        at_once = max(1, _WINDOWS_AT_ONCE // count)
+        for first in range(0, channels, at_once):
+            rows = slice(first, first + at_once)
+            part, out, sound = windows[rows], encoded[rows], sounding[rows]
+            if sound.all() and sound.size >= _MIN_ROWS:
+                self._encode(part, out.flatten(0, 1))
+            else:
+                out[:] = self.silent
+                if here := int(sound.sum()):
+                    chosen = functional.pad(part[torch.from_numpy(sound)], (0, 0, 0, max(0, _MIN_ROWS - here)))
+                    out[torch.from_numpy(sound)] = self._encode(chosen[None], torch.empty(len(chosen), 128))[:here]
         return encoded
 
-    def _encode(self, windows: torch.Tensor) -> torch.Tensor:
-        count = len(windows)
-        frames = torch.empty(count, 4, _FRAME)
-        torch.mul(windows.unfold(1, _FRAME, _FRAME // 2), self.hann, out=frames[:, :3])
-        torch.mul(windows[:, 3 * _FRAME // 2 :], self.hann[:-_MIRRORED], out=frames[:, 3, :-_MIRRORED])
-        torch.mul(windows[:, -_MIRRORED - 1 : -1].flip(1), self.hann[-_MIRRORED:], out=frames[:, 3, -_MIRRORED:])
+    def _encode(self, windows: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Fills and returns ``out`` (channels * windows, 128), for windows with the 32 samples before them (channels, windows, 288)."""
+        channels, count, _ = windows.shape
+        frames = torch.empty(channels, count, 4, _FRAME)
+        torch.mul(windows.unfold(2, _FRAME, _FRAME // 2), self.hann, out=frames[:, :, :3])
+        torch.mul(windows[:, :, 3 * _FRAME // 2 :], self.hann[:-_MIRRORED], out=frames[:, :, 3, :-_MIRRORED])
+        torch.mul(windows[:, :, -_MIRRORED - 1 : -1].flip(2), self.hann[-_MIRRORED:], out=frames[:, :, 3, -_MIRRORED:])
         spectrum = torch.fft.rfft(frames).numpy()
-        magnitude = torch.from_numpy(np.abs(spectrum)).view(count, 4 * 65)  # NumPy's takes a tenth of the time of torch's
-        four = torch.empty(count, 4 * 128)
+        magnitude = torch.from_numpy(np.abs(spectrum)).view(channels * count, 4 * 65)  # NumPy's takes a tenth of the time of torch's
+        four = torch.empty(len(magnitude), 4 * 128)
         for place in range(4):  # the first and the last cover two frames, and padding
             first, last = max(0, place - 1), min(4, place + 2)
-            self._layer(0, magnitude[:, first * 65 : last * 65], first_tap=int(place == 0), out=four[:, place * 128 : (place + 1) * 128])
-        two = torch.empty(count, 2 * 64)
-        self._layer(1, four[:, : 2 * 128], first_tap=1, out=two[:, :64])
-        self._layer(1, four[:, 128:], out=two[:, 64:])
-        return self._layer(3, self._layer(2, two, first_tap=1), first_tap=1)
+            self._layer(0, magnitude[:, first * 65 : last * 65], four[:, place * 128 : (place + 1) * 128], first_tap=int(place == 0))
+        four.relu_()
+        two = torch.empty(len(magnitude), 2 * 64)
+        self._layer(1, four[:, : 2 * 128], two[:, :64], first_tap=1)
+        self._layer(1, four[:, 128:], two[:, 64:])
+        one = self._layer(2, two.relu_(), torch.empty(len(magnitude), 64), first_tap=1)
+        return self._layer(3, one.relu_(), out, first_tap=1).relu_()
 
-    def _layer(self, layer: int, x: torch.Tensor, first_tap: int = 0, out: torch.Tensor | None = None) -> torch.Tensor:
+    def _layer(self, layer: int, x: torch.Tensor, out: torch.Tensor, first_tap: int = 0) -> torch.Tensor:
         """A convolution at one place: ``x`` holds the inputs of its taps from ``first_tap`` on, side by side; earlier taps meet padding."""
         taps = self.kernels[layer]
         first = first_tap * (len(taps) // 3)
-        return torch.addmm(self.biases[layer], x, taps[first : first + x.shape[1]], out=out).relu_()
+        return torch.addmm(self.biases[layer], x, taps[first : first + x.shape[1]], out=out)
 
 
 @functools.cache
@@ -158,33 +168,38 @@ def detect_speech(calls: Sequence[Samples]) -> list[VadResult]:
     ]
     differences = np.zeros(len(calls))
     longest_first = sorted(range(len(calls)), key=lambda index: -windows[index])  # finished calls leave at the end
-    context: NDArray[np.float32] | None = None
+    buffer = np.zeros((sum(call.channels for call in calls), _CONTEXT + _STEP * WINDOW), np.float32)
     state: State | None = None
-    for first in range(0, max(windows, default=0), _STEP):
+    longest = max(windows, default=0)
+    for first in range(0, longest, _STEP):
+        step = min(_STEP, -(-(longest - first) // _SHORTEST_STEP) * _SHORTEST_STEP)
         active = [index for index in longest_first if windows[index] > first]
         n_rows = sum(calls[index].channels for index in active)
-        samples = np.zeros((n_rows, _CONTEXT + _STEP * WINDOW), np.float32)
-        if context is not None:
-            samples[:, :_CONTEXT] = context[:n_rows]
+        samples = buffer[:n_rows, : _CONTEXT + step * WINDOW]
+        samples[:, :_CONTEXT] = buffer[:n_rows, -_CONTEXT:]
         fresh = samples[:, _CONTEXT:]
         rows_of: dict[int, slice] = {}
         row = 0
         for index in active:
             rows_of[index] = slice(row, row := row + calls[index].channels)
-            block = calls[index].read(first * WINDOW, (first + _STEP) * WINDOW)
-            scaled = fresh[rows_of[index], : block.shape[1]]
-            np.multiply(block, np.float32(1 / FULL_SCALE), out=scaled)
-            differences[index] += np.square(scaled[1:] - scaled[0]).sum()
+            block = calls[index].read(first * WINDOW, (first + step) * WINDOW)
+            own = fresh[rows_of[index]]
+            own[:, : block.shape[1]] = block
+            own[:, block.shape[1] :] = 0
+            differences[index] += sum(float(np.vdot(other, other)) for other in own[1:] - own[0])
         if state is not None:
             hidden, cell = state
             state = hidden[:, : max(n_rows, _MIN_ROWS)], cell[:, : max(n_rows, _MIN_ROWS)]
-        probabilities, state = detector()(torch.from_numpy(samples), state)
-        power = window_power(fresh)
-        context = samples[:, -_CONTEXT:]
+        power = window_power(fresh) / np.float32(FULL_SCALE**2)
+        sounding = power > 0
+        sounding[:, 1:] |= power[:, :-1] > 0
+        sounding[:, 0] |= samples[:, :_CONTEXT].any(axis=1)
+        probabilities, state = detector()(torch.from_numpy(samples), sounding, state)
         for index in active:
-            count = min(_STEP, windows[index] - first)
+            count = min(step, windows[index] - first)
             results[index].probabilities[:, first : first + count] = probabilities[rows_of[index], :count]
             results[index].power[:, first : first + count] = power[rows_of[index], :count]
+    differences /= FULL_SCALE**2
     return [_finished(result, call.samples, float(diff)) for result, call, diff in zip(results, calls, differences, strict=True)]
 
 

@@ -9,9 +9,11 @@ import soundfile as sf
 import soxr
 import torch
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from silero_vad import get_speech_timestamps, load_silero_vad
 
+from ser_tasks.audio import vad
 from ser_tasks.audio.samples import Samples
 from ser_tasks.audio.vad import WINDOW, Span, detect_speech, segments, speech_spans
 from ser_tasks.schemas import SAMPLING_RATE_HZ
@@ -69,6 +71,37 @@ def test_a_call_is_heard_alike_alone_and_in_any_company(call):
     np.testing.assert_array_equal(together[1].probabilities, together[0].probabilities[1:])
 
 
+def test_digital_silence_in_other_channels_changes_no_bit(call):
+    """Windows beside digital silence are gathered before they are encoded; the others are read where they are."""
+    muted = call.copy()
+    muted[0, 30_000:] = 0
+    muted[1, :90_000] = 0
+    muted[1, 90_300:] = 0  # one window of sound
+    pieces = [call, muted, muted[:1], np.concatenate([muted[1:], call[:1]])]
+    for piece, result in zip(pieces, detect_speech([sound(piece) for piece in pieces]), strict=True):
+        np.testing.assert_array_equal(result.probabilities, detect_speech([sound(piece)])[0].probabilities)
+    beside = detect_speech([sound(pieces[3])])[0].probabilities[1]
+    np.testing.assert_array_equal(beside, probabilities(call)[0])
+
+
+@pytest.mark.parametrize("step", [64, 192, 1024])
+def test_the_length_of_a_step_changes_no_bit(call, step, monkeypatch):
+    usual = detect_speech([sound(call), sound(call[:1, :50_000])])
+    monkeypatch.setattr(vad, "_STEP", step)
+    for result, expected in zip(detect_speech([sound(call), sound(call[:1, :50_000])]), usual, strict=True):
+        np.testing.assert_array_equal(result.probabilities, expected.probabilities)
+        np.testing.assert_array_equal(result.power, expected.power)
+        assert result.same_signal == expected.same_signal
+
+
+@pytest.mark.parametrize("windows", [1, 3, 63, 64, 65, 255, 256, 257, 300, 513])
+def test_calls_end_anywhere_in_a_step(call, windows):
+    """A step is cut to the longest call, and the samples before a window are those of the step before."""
+    samples = call[:, : windows * WINDOW - 100]
+    np.testing.assert_array_equal(probabilities(samples)[:, :-1], probabilities(call)[:, : windows - 1])
+    assert probabilities(samples).shape == (2, windows)
+
+
 def test_the_power_of_a_window_is_its_mean_square_also_of_the_last_short_one():
     tone = np.full((1, WINDOW + 10), 0.5, np.float32)
     np.testing.assert_allclose(detect_speech([sound(tone)])[0].power, 0.25, rtol=1e-6)
@@ -110,6 +143,7 @@ def test_hysteresis_pauses_and_short_bursts():
     assert speech_spans(np.zeros(0), 0) == []
 
 
+@hypothesis_settings(deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.1, 200), st.floats(0.2, 3), st.floats(0, 20), st.randoms(use_true_random=False))
 def test_segments_tile_their_stretch_within_their_limits(start, seconds, min_s, more_s, random):
     max_s = 2 * min_s + more_s
