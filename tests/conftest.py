@@ -66,25 +66,6 @@ def encoders_at_hand(tiny_encoders):
         yield
 
 
-@pytest.fixture(scope="session")
-def idle_workers():
-    """Worker processes that wait for a test file that asks for ``kept_workers``."""
-    from tests.support import kept_workers
-
-    kept: kept_workers.Kept = []
-    yield kept
-    kept_workers.end(kept)
-
-
-@pytest.fixture(scope="module")
-def kept_workers(idle_workers):
-    """The nights of a test file share worker processes, which take long to start."""
-    from tests.support.kept_workers import keeping_workers
-
-    with keeping_workers(idle_workers):
-        yield
-
-
 @pytest.fixture
 def without_comments(monkeypatch):
     """Catalogue files get no comment on each of their 1,500 columns, which take most of the time of writing one."""

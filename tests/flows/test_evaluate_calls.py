@@ -20,8 +20,6 @@ from ser_tasks.inference.bundle import load_bundle, save_bundle
 from tests.factories.calls import tiny_bundle
 from tests.factories.speakers import speechlike_corpus
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 CALLS = 18
 
 

@@ -33,8 +33,6 @@ from ser_tasks.lake import catalog
 from ser_tasks.pipeline.run import Night
 from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 run = CliRunner().invoke
 
 

@@ -14,8 +14,6 @@ from ser_tasks.settings import Settings
 from tests.factories.calls import TWO_SIDED, night_of, two_sided, write_call
 from tests.monitoring.test_night_metrics import samples
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 
 @pytest.fixture
 def night(tmp_path, bundle, monkeypatch):

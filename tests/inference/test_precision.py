@@ -15,8 +15,6 @@ from ser_tasks.inference.scorer import ROWS, ROWS_FRAMES, Scorer, ScorerSpec, pr
 from ser_tasks.settings import Settings
 from tests.factories.calls import tiny_bundle, two_sided, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 SHORT = ("bfloat16", "int8")
 
 

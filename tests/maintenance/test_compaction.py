@@ -22,8 +22,6 @@ from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, 
 from tests.factories.lakes import DAY, Call, angry, segment, worse, write_calls
 from tests.factories.nights import VOLATILE
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 VIEWS = ("outcomes", "outcomes_all", "call_emotions", "call_emotions_all", "segments", "segments_all")
 ANY_DAY = -36_500
 """Days younger than which none is, whatever the clock says."""

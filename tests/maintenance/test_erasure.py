@@ -23,8 +23,6 @@ from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, 
 from tests.factories.lakes import row, write
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 SETTINGS = Settings(pseudonym_key="a key of the tests")
 PERSON, OTHER = "c-4711", "c-0815"
 DAYS = (date(2026, 11, 20), date(2026, 11, 21))

@@ -22,8 +22,6 @@ from tests.factories.calls import TWO_SIDED, night_of, run_night, tiny_bundle, t
 from tests.factories.lakes import row, write
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 OLD, NEW, NEWEST = (f"the {which} key of the tests" for which in ("first", "second", "third"))
 BEFORE = Settings(pseudonym_key=OLD, chunk_recordings=1)
 AFTER = Settings(pseudonym_key=NEW, old_pseudonym_keys=(OLD,), chunk_recordings=1)

@@ -16,8 +16,6 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 TODAY = datetime.now(UTC).date()
 OLD, NEW = TODAY - timedelta(days=40), TODAY - timedelta(days=10)
 SETTINGS = Settings(keep_segments_days=30, keep_calls_days=90)

@@ -18,8 +18,6 @@ from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 KEYS = ("a", "b")
 EMOTION = "emotion_role IS NOT NULL OR outcome = 'scored' OR share_anger IS NOT NULL OR peak_anger IS NOT NULL OR onset_s IS NOT NULL"
 

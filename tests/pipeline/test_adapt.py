@@ -19,8 +19,6 @@ from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, night_of, tiny_bundle, two_sided, write_call
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 CALLERS = 6
 
 

@@ -9,8 +9,6 @@ from ser_tasks.lake.catalog import connect
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 from tests.factories.crosstalk import late, with_echo, with_noise
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 CALL = two_sided([("agent", 0.5, 5), ("customer", 5.5, 8), ("customer", 9, 12)], 13, seed=4).T
 MIX = CALL.sum(axis=0)
 ECHO = "all speech on channel 1 is an echo of another channel: it is left out"

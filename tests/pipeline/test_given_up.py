@@ -11,8 +11,6 @@ from ser_tasks.settings import Settings
 from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 CALL = two_sided([("agent", 0.5, 3), ("customer", 4, 9)], 10, seed=3)
 
 

@@ -17,8 +17,6 @@ from ser_tasks.storage import open_store
 from tests.factories.calls import TWO_SIDED, night_of, run_night, tiny_bundle, two_sided, write_call
 from tests.factories.nights import ask
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 KEYED = Settings(pseudonym_key="a key of the tests")
 UNKEYED = Settings()
 NUMBER = "2026-11-20/+49170123{:04}.wav"

@@ -11,8 +11,6 @@ from ser_tasks.datasets.telephone import read_trimmed
 from ser_tasks.lake.catalog import connect
 from tests.factories.calls import RATE_HZ, TWO_SIDED, run_night, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 PAUSE_S = 1.0
 
 

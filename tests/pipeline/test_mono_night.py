@@ -14,8 +14,6 @@ from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, 
 from tests.factories.crosstalk import late, with_echo, with_noise
 from tests.factories.mono import SPOKEN, mixed
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 MIX = mixed()
 ALONE = mixed([("agent", start, end) for _, start, end in SPOKEN])
 TURNS = [{"start_s": start, "end_s": end, "role": who} for who, start, end in SPOKEN]

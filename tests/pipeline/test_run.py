@@ -25,8 +25,6 @@ from tests.factories.audio import broken_files
 from tests.factories.calls import RATE_HZ, TWO_SIDED, night_of, run_night, tiny_bundle, two_sided, write_call
 from tests.factories.nights import NIGHT_SCRIPT, ask, rows, same, start_night, ten_calls
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 
 @pytest.fixture(scope="module")
 def workers():

@@ -11,8 +11,6 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import LocalStore
 from tests.factories.calls import TWO_SIDED, night_of, tiny_bundle, two_sided, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 ONE_EACH = Settings(chunk_recordings=1)
 VERBS = {"list": "LIST", "folders": "LIST", "read_bytes": "GET", "tail_bytes": "GET", "write_bytes": "PUT", "create_bytes": "PUT"}
 

@@ -15,8 +15,6 @@ from tests.factories import recogniser
 from tests.factories.calls import TWO_SIDED, night_of, run_night, two_sided, write_call
 from tests.factories.mono import mixed
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 TURNS = [("agent", 1.0, 5.0), ("customer", 5.5, 9.5), ("agent", 20.0, 24.0), ("customer", 24.5, 28.5)]
 CALL = two_sided(TURNS, 30, seed=3)
 SAID = json.dumps({"turns": [{"start_s": start, "end_s": end, "role": who, "text": "word " * 8} for who, start, end in TURNS]})

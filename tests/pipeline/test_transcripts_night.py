@@ -22,8 +22,6 @@ from ser_tasks.transcripts.sentiment import EMPTY, sentiment
 from ser_tasks.transcripts.transcript import Turn
 from tests.factories.calls import TWO_SIDED, run_night, tiny_bundle, two_sided, write_call
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 SECRET = "Zanzibar"
 
 

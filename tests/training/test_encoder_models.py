@@ -19,8 +19,6 @@ from tests.factories.calls import run_night, two_sided, write_call
 from tests.factories.encoders import KINDS, emotion2vec_encoder, hugging_face_encoder
 from tests.factories.speakers import made_corpus
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):

@@ -27,8 +27,6 @@ from ser_tasks.transcripts.said import said
 from ser_tasks.transcripts.transcript import Transcript, Turn, Word
 from tests.factories.speakers import LABELS, made_corpus
 
-pytestmark = pytest.mark.usefixtures("kept_workers")
-
 KINDS = ("mdre", "mdre_audio", "mdre_text")
 TELLING = {"anger": "I am so angry", "neutral": "the lamp is on the table", "fear": "help me"}
 """Words that say the emotion, unlike those of acted corpora."""
