@@ -4,6 +4,7 @@ import functools
 import hashlib
 import re
 import time
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,13 +22,14 @@ from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
 from ser_tasks.training.field.protocols import PROTOCOLS, Protocol, honest_folds, random_folds
-from ser_tasks.training.field.rows import System
+from ser_tasks.training.field.rows import FieldRow, System
 from ser_tasks.training.recipe import Recipe, recipe_of
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
 VERSION = 3
 """Version of the protocols: raise it with every change of what is computed, so that no folds of before are taken."""
 SMALLEST_STD = 1e-6
+NETWORK_PROTOCOLS = ("leaky", "honest")
 BEYOND_TAXONOMY = {"boredom": "boredom", "bored": "boredom"}
 """Emotions that the field tells apart and the product's taxonomy lacks, by label: EMO-DB has seven with it, as papers count."""
 
@@ -83,6 +85,18 @@ def field_corpora(data: list[Path]) -> dict[str, pd.DataFrame]:
     speakers = [spelling.setdefault(key, speaker) for key, speaker in zip(keys, clips["speaker"], strict=True)]
     clips = clips.assign(corpus=names, speaker=speakers).drop_duplicates(["corpus", "speaker", "digest"])
     return {str(name): of_corpus.reset_index(drop=True) for name, of_corpus in clips.groupby("corpus", sort=True)}
+
+
+def folds_of_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, plan: Plan, without: Container[str] = ()) -> list[FoldWork]:
+    """The folds of a row's systems on each corpus, but of those ``without``, by name. Raises as ``folds_of_system``."""
+    return [
+        work
+        for system in row.systems
+        if system.name not in without
+        for clips in corpora.values()
+        for protocol in (NETWORK_PROTOCOLS if system.is_network else row.protocols)
+        for work in folds_of_system(system, protocol, clips, folder, plan)
+    ]
 
 
 def folds_of_system(system: System, protocol: str, clips: pd.DataFrame, folder: Path, plan: Plan) -> list[FoldWork]:

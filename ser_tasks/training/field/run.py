@@ -16,7 +16,7 @@ from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import is_baseline, telephone_signals
 from ser_tasks.training.field.costs import cpu_s
-from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
+from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_row, prepare_features, run_fold, spec_for
 from ser_tasks.training.field.report import write_field_report
 from ser_tasks.training.field.rows import ROWS, FieldRow, System
 from ser_tasks.training.field.table import field_table
@@ -26,7 +26,6 @@ from ser_tasks.training.leaderboard import size_and_speed
 NEEDED = {"egemaps": ("opensmile",), "is09": ("opensmile",), "is10": ("opensmile",), "wavelet_packet": ("pywt",)}
 NEEDED |= {"mfcc_wavelet_pitch": ("pywt",)}
 """Modules that functionals import, which the package does not install by itself."""
-NETWORK_PROTOCOLS = ("leaky", "honest")
 TIMED_CLIPS = 16
 
 
@@ -106,15 +105,7 @@ def _of_epochs(row: FieldRow, epochs: int | None) -> FieldRow:
 
 def _plan_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, plan: Plan) -> Planned:
     missing = {system.name: row.waits or reason for system in row.systems if (reason := why_missing(system))}
-    works = [
-        work
-        for system in row.systems
-        if system.name not in missing
-        for clips in corpora.values()
-        for protocol in (NETWORK_PROTOCOLS if system.is_network else row.protocols)
-        for work in folds_of_system(system, protocol, clips, folder, plan)
-    ]
-    return Planned(row, works, missing)
+    return Planned(row, folds_of_row(row, corpora, folder, plan, missing), missing)
 
 
 def _run_system(system: System | None, planned: Planned, plan: Plan, title: str) -> None:
