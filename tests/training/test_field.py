@@ -1,6 +1,7 @@
 """The field's table: its rows, honest and leaky folds, refusals, resuming, and the page that is generated from it."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 import soundfile
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_selection import SelectKBest
-from sklearn.metrics import accuracy_score, recall_score
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support, recall_score
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -22,7 +23,7 @@ from ser_tasks.training.baselines import CLASSIFIERS, PREPARATIONS
 from ser_tasks.training.field import folds, run
 from ser_tasks.training.field.costs import cpu_s, fitting_s, works_of_sizes
 from ser_tasks.training.field.folds import FoldWork, field_corpora, run_fold, stand_ins
-from ser_tasks.training.field.page import DOCS, merged, page
+from ser_tasks.training.field.page import DOCS, merged, page, table_of
 from ser_tasks.training.field.protocols import PROTOCOLS, honest_folds
 from ser_tasks.training.field.report import finding, time_taken, words_section
 from ser_tasks.training.field.rows import MARKS, ROWS, Published, System
@@ -103,11 +104,38 @@ def test_the_table_follows_from_the_rows_of_tested_clips(out):
         honest, leaky = own[own["protocol"] == "honest"], own[own["protocol"] == "leaky"]
         assert line["honest_ua"] == pytest.approx(recall_score(honest["emotion"], honest["predicted"], average="macro"))
         assert line["leaky_ua"] == pytest.approx(recall_score(leaky["emotion"], leaky["predicted"], average="macro"))
-        assert line["leaky_wa"] == pytest.approx(accuracy_score(leaky["emotion"], leaky["predicted"]))
+        for name, of_name in (("leaky", leaky), ("honest", honest)):
+            truth, predicted = of_name["emotion"], of_name["predicted"]
+            assert line[f"{name}_wa"] == pytest.approx(accuracy_score(truth, predicted))
+            precision, recall, _, _ = precision_recall_fscore_support(truth, predicted, average="macro", zero_division=0)
+            assert (line[f"{name}_precision"], line[f"{name}_ua"]) == (pytest.approx(precision), pytest.approx(recall))
+            assert line[f"{name}_f1"] == pytest.approx(f1_score(truth, predicted, average="weighted"))
         assert line["flattery"] == pytest.approx(line["leaky_ua"] - line["honest_ua"])
         assert line["honest_low"] <= line["honest_ua"] <= line["honest_high"]
         assert len(honest) == honest["file"].nunique() == line["clips"] == 40 and line["speakers"] == 5
         assert line["audio_h_per_h"] > 0 and pd.notna(line["parameters"]) == (":" not in line["system"])
+
+
+def test_the_interval_is_a_bootstrap_of_speakers(out):
+    """Drawn by hand: as many speakers as there are, with all their clips, a thousand times."""
+    table, rows = pd.read_parquet(out / "field.parquet"), pd.read_parquet(out / "rows.parquet")
+    line = table[table["system"] == "lstm"].iloc[0]
+    own = rows[(rows["system"] == "lstm") & (rows["protocol"] == "honest")]
+    by_speaker = [own[own["speaker"] == name] for name in own["speaker"].unique()]
+    scores = []
+    for drawn in np.random.default_rng(0).integers(5, size=(1000, 5)):
+        clips = pd.concat([by_speaker[number] for number in drawn])
+        scores.append((clips["emotion"] == clips["predicted"]).groupby(clips["emotion"]).mean().mean())
+    assert (line["honest_low"], line["honest_high"]) == tuple(pytest.approx(each) for each in np.percentile(scores, [2.5, 97.5]))
+
+
+def test_the_page_takes_its_table_from_the_rows_of_tested_clips(out, tmp_path):
+    """Also from a folder of before, whose own table lacks columns of today."""
+    shutil.copy(out / "rows.parquet", tmp_path / "rows.parquet")
+    table = pd.read_parquet(out / "field.parquet")
+    table.drop(columns=["honest_precision", "why_not"]).assign(honest_ua=0.0).to_parquet(tmp_path / "field.parquet")
+    pd.testing.assert_frame_equal(table_of(tmp_path), table)
+    pd.testing.assert_frame_equal(merged([table.drop(columns=["honest_precision"]), table_of(tmp_path)]), merged([table]))
 
 
 def test_honest_folds_keep_speakers_apart_and_leaky_ones_do_not(out):
