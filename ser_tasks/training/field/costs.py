@@ -1,14 +1,14 @@
 """How much CPU time folds of the field take, before they are run."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from ser_tasks.evaluation.plan import Plan
 from ser_tasks.schemas import EMOTIONS
-from ser_tasks.training.field.folds import FoldWork, folds_of_row
+from ser_tasks.training.field.folds import NETWORK_PROTOCOLS, FoldWork, drawn_evenly, enough
+from ser_tasks.training.field.protocols import PROTOCOLS, RANDOM_FOLDS, honest_folds
 from ser_tasks.training.field.rows import ROWS, System
 
 EPOCH_MS = {
@@ -44,28 +44,97 @@ SMOTE_MS = 220.0
 """CPU milliseconds of the boosting that selects features after the oversampling, for one emotion."""
 FORWARD_S = 31.0
 """CPU seconds of the selection of one feature after the other, whatever the number of clips."""
+RANDOM_SHARE = 1 - 1 / RANDOM_FOLDS
+"""Of clips that are trained on where they are dealt out at random."""
 FEATURES_MS = {"egemaps": 44.0, "is10": 34.0, "mfcc_wavelet_pitch": 12.0}
 """CPU milliseconds of the features of one clip of 2 s; 5 of others."""
 
 
-def cpu_s(works: list[FoldWork]) -> float:
-    """CPU seconds of the folds and of their features, where these were not computed before. A fold that is given twice counts once."""
-    corpora = {(features_of_system(work.system), work.clips["corpus"].iloc[0]): work for work in works}.values()
-    return sum(_features_s(work) for work in corpora) + fitting_s(works)
+@dataclass(frozen=True)
+class Fold:
+    """What of a fold its time depends on."""
+
+    system: System
+    corpus: str
+    clips: int
+    """Of the corpus, as many as the system takes."""
+    trained: float
+    """Clips that are trained on."""
+    emotions: int
 
 
-def fitting_s(works: list[FoldWork]) -> float:
-    """CPU seconds of the folds without their features. A fold that is given twice counts once."""
-    return sum(_fit_s(work) for work in {work.file: work for work in works}.values())
+def folds_of(works: list[FoldWork]) -> list[Fold]:
+    """What the time of folds depends on. A fold that is given twice counts once."""
+    return [
+        Fold(work.system, work.clips["corpus"].iloc[0], len(work.clips), _trained_on(work), work.clips["emotion"].nunique())
+        for work in {work.file: work for work in works}.values()
+    ]
 
 
-def works_of_sizes(sizes: Mapping[str, Mapping[str, int]]) -> list[FoldWork]:
+def folds_of_sizes(sizes: Mapping[str, Mapping[str, int]]) -> list[Fold]:
     """The folds of the whole field, but of rows that wait, on corpora of these ``speakers``, ``emotions`` and ``clips`` by name.
 
     Every speaker is taken to have as many clips of every emotion.
     """
-    corpora = {name: _clips_of_size(name, **size) for name, size in sizes.items()}
-    return [work for row in ROWS.values() if not row.waits for work in folds_of_row(row, corpora, Path(), Plan())]
+    protocols: dict[System, set[str]] = {}
+    for row in ROWS.values():
+        for system in row.systems if not row.waits else ():
+            protocols.setdefault(system, set()).update(NETWORK_PROTOCOLS if system.is_network else row.protocols)
+    folds = []
+    for corpus, size in sizes.items():
+        clips = _clips_of_size(corpus, **size)
+        for most in {system.clips for system in protocols}:
+            some = drawn_evenly(clips, most)
+            sides = list(honest_folds(some, 0).values())
+            for system in (system for system in protocols if system.clips == most):
+                for protocol in sorted(protocols[system]):
+                    trained = [RANDOM_SHARE * len(some)] * (1 if system.is_network else RANDOM_FOLDS)
+                    if PROTOCOLS[protocol].by_speaker:
+                        trained = [_trained_of(side, system) for side in enough(sides, some, system.tested)]
+                    folds += [Fold(system, corpus, len(some), each, size["emotions"]) for each in trained]
+    return folds
+
+
+def cpu_s(folds: list[Fold]) -> float:
+    """CPU seconds of the folds and of their features, where these were not computed before."""
+    features: dict[tuple[str, str], float] = {}
+    for fold in folds:
+        name = features_of_system(fold.system)
+        of_fold_s = fold.clips * (1 + fold.system.copies) * FEATURES_MS.get(name, 5.0) / 1000
+        features[name, fold.corpus] = max(of_fold_s, features.get((name, fold.corpus), 0.0))
+    return sum(features.values()) + fitting_s(folds)
+
+
+def fitting_s(folds: list[Fold]) -> float:
+    """CPU seconds of the folds without their features."""
+    return sum(map(_fit_s, folds))
+
+
+def features_of_system(system: System) -> str:
+    """The name of what systems compute from the same clips."""
+    return system.learner if system.is_network else system.learner.split(":")[1]
+
+
+def _fit_s(fold: Fold) -> float:
+    system = fold.system
+    if system.is_network:
+        return fold.trained * (1 + system.copies) * system.epochs * EPOCH_MS.get(system.learner, 20.0) * WATCHED / 1000
+    classifier, functionals, *preparation = system.learner.split(":")
+    parts_ms = {
+        "gradient_boosting": BOOSTING_MS * fold.emotions * FUNCTIONALS.get(functionals, 100),
+        "genetic": GENETIC_MS * fold.trained,
+        "selective_smote": SMOTE_MS * fold.emotions,
+        "forward": 1000 * FORWARD_S,
+    }
+    return (fold.trained * FIT_MS.get(classifier, 0.1) + sum(parts_ms.get(name, 0.0) for name in (classifier, *preparation))) / 1000
+
+
+def _trained_on(work: FoldWork) -> float:
+    return _trained_of(work.clips["side"], work.system) if "side" in work.clips else RANDOM_SHARE * len(work.clips)
+
+
+def _trained_of(side: pd.Series, system: System) -> int:
+    return int(side.isin(("train",) if system.is_network else ("train", "calibration")).sum())
 
 
 def _clips_of_size(name: str, speakers: int, emotions: int, clips: int) -> pd.DataFrame:
@@ -80,33 +149,3 @@ def _clips_of_size(name: str, speakers: int, emotions: int, clips: int) -> pd.Da
         "digest": [f"{name}{number:06}" for number in numbers],
     }
     return pd.DataFrame(columns, dtype=object)
-
-
-def features_of_system(system: System) -> str:
-    """The name of what systems compute from the same clips."""
-    return system.learner if system.is_network else system.learner.split(":")[1]
-
-
-def _features_s(work: FoldWork) -> float:
-    return len(work.clips) * (1 + work.system.copies) * FEATURES_MS.get(features_of_system(work.system), 5.0) / 1000
-
-
-def _fit_s(work: FoldWork) -> float:
-    clips, system = _trained_on(work.clips, work.system), work.system
-    if system.is_network:
-        return clips * (1 + system.copies) * system.epochs * EPOCH_MS.get(system.learner, 20.0) * WATCHED / 1000
-    classifier, functionals, *preparation = system.learner.split(":")
-    emotions = work.clips["emotion"].nunique()
-    parts_ms = {
-        "gradient_boosting": BOOSTING_MS * emotions * FUNCTIONALS.get(functionals, 100),
-        "genetic": GENETIC_MS * clips,
-        "selective_smote": SMOTE_MS * emotions,
-        "forward": 1000 * FORWARD_S,
-    }
-    return (clips * FIT_MS.get(classifier, 0.1) + sum(parts_ms.get(name, 0.0) for name in (classifier, *preparation))) / 1000
-
-
-def _trained_on(clips: pd.DataFrame, system: System) -> float:
-    if "side" not in clips:
-        return 0.8 * len(clips)
-    return int(clips["side"].isin(("train",) if system.is_network else ("train", "calibration")).sum())

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import re
 import time
-from collections.abc import Container
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
 from ser_tasks.training.field.protocols import PROTOCOLS, Protocol, honest_folds, random_folds
-from ser_tasks.training.field.rows import FieldRow, System
+from ser_tasks.training.field.rows import System
 from ser_tasks.training.recipe import Recipe, recipe_of
 from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_states, prepare
 
@@ -87,18 +86,6 @@ def field_corpora(data: list[Path]) -> dict[str, pd.DataFrame]:
     return {str(name): of_corpus.reset_index(drop=True) for name, of_corpus in clips.groupby("corpus", sort=True)}
 
 
-def folds_of_row(row: FieldRow, corpora: dict[str, pd.DataFrame], folder: Path, plan: Plan, without: Container[str] = ()) -> list[FoldWork]:
-    """The folds of a row's systems on each corpus, but of those ``without``, by name. Raises as ``folds_of_system``."""
-    return [
-        work
-        for system in row.systems
-        if system.name not in without
-        for clips in corpora.values()
-        for protocol in (NETWORK_PROTOCOLS if system.is_network else row.protocols)
-        for work in folds_of_system(system, protocol, clips, folder, plan)
-    ]
-
-
 def folds_of_system(system: System, protocol: str, clips: pd.DataFrame, folder: Path, plan: Plan) -> list[FoldWork]:
     """The folds of a system on a corpus, or on as many of its clips as the system takes.
 
@@ -106,7 +93,7 @@ def folds_of_system(system: System, protocol: str, clips: pd.DataFrame, folder: 
     """
     clips = drawn_evenly(clips, system.clips)
     if PROTOCOLS[protocol].by_speaker:
-        sides = _enough(list(honest_folds(clips, plan.seed).values()), clips, system.tested)
+        sides = enough(list(honest_folds(clips, plan.seed).values()), clips, system.tested)
         return [FoldWork(system, protocol, number, clips.assign(side=side), folder, plan) for number, side in enumerate(sides)]
     folds = 1 if system.is_network else len(random_folds(_truth(clips), plan.seed))
     return [FoldWork(system, protocol, number, clips, folder, plan) for number in range(folds)]
@@ -123,7 +110,7 @@ def drawn_evenly(clips: pd.DataFrame, most: int) -> pd.DataFrame:
     return clips.loc[sorted(chosen)].reset_index(drop=True)
 
 
-def _enough(sides: list[pd.Series], clips: pd.DataFrame, tested: int | None) -> list[pd.Series]:
+def enough(sides: list[pd.Series], clips: pd.DataFrame, tested: int | None) -> list[pd.Series]:
     """The first folds that test that many speakers together; all, where None is given."""
     if tested is None:
         return sides

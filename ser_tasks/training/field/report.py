@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from ser_tasks.html_page import html_page, markdown_table, svg_of
-from ser_tasks.training.field.costs import cpu_s, fitting_s, works_of_sizes
+from ser_tasks.training.field.costs import cpu_s, fitting_s, folds_of_sizes
 from ser_tasks.training.field.rows import MARKS, MUSEUM, ROWS, FieldRow
 from ser_tasks.training.field.table import FAIR
 
@@ -148,11 +148,11 @@ def time_taken(table: pd.DataFrame) -> str:
     if table.empty:
         return "Nothing is measured yet."
     largest = table.groupby("corpus")[["speakers", "emotions", "clips"]].max().astype(int)
-    works = works_of_sizes({str(corpus): {str(name): int(size) for name, size in each.items()} for corpus, each in largest.iterrows()})
+    folds = folds_of_sizes({str(corpus): {str(name): int(size) for name, size in each.items()} for corpus, each in largest.iterrows()})
     measured = table.drop_duplicates(["system", "corpus"])
     pairs = set(zip(measured["system"], measured["corpus"], strict=True))
-    estimated_s = fitting_s([work for work in works if (work.system.name, work.clips["corpus"].iloc[0]) in pairs])
-    whole_min = cpu_s(works) / 60
+    estimated_s = fitting_s([fold for fold in folds if (fold.system.name, fold.corpus) in pairs])
+    whole_min = cpu_s(folds) / 60
     return (
         f"By the estimate that `ser field` prints before it starts, the whole table of {', '.join(map(str, largest.index))} takes "
         f"{whole_min:.0f} minutes of one core from nothing, features counted: {whole_min / 2:.0f} on two. Measured were the folds of "
@@ -163,7 +163,9 @@ def time_taken(table: pd.DataFrame) -> str:
 
 def words_section(table: pd.DataFrame) -> str:
     """What words of acted sentences add to MDRE, by its rows on speakers that nothing was fitted to: both branches, and each alone."""
-    lines, without, with_gain = [], [], []
+    lines: list[list[str]] = []
+    without: list[str] = []
+    with_gain: list[str] = []
     for corpus, of_corpus in table[table["row"] == "mdre"].groupby("corpus", sort=False):
         by_system = of_corpus.set_index("system").to_dict("index")
         if not all(name in by_system and pd.notna(by_system[name]["honest_ua"]) for name in MDRE):
@@ -185,7 +187,7 @@ def words_section(table: pd.DataFrame) -> str:
     return f"{_wrapped(words)}\n\n{markdown_table(columns, lines)}"
 
 
-def _honest(line: Mapping[str, Any]) -> str:
+def _honest(line: Mapping[Any, Any]) -> str:
     return f"{_share(line['honest_ua'])} ({_share(line['honest_low'])} to {_share(line['honest_high'])})"
 
 
