@@ -69,7 +69,7 @@ def _overlapping(clips: pd.DataFrame) -> set[str]:
     return {
         clip
         for own in stretches.values()
-        if len({side for _, side, _ in own}) > 1
+        if len({side for _, side, _ in own}) > 1 and any(clip != stretch.file for clip, _, stretch in own)  # whole files have a digest
         for clip, side, stretch in own
         if any(side != other_side and stretch.overlaps(other) for _, other_side, other in own)
     }
