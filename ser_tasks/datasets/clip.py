@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,31 @@ def file_of(clip: str) -> Path:
     """The clip's audio file."""
     match = SPAN.fullmatch(clip)
     return Path(match["file"] if match else clip)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a clip holds of a recording."""
+
+    file: str
+    start_s: float
+    end_s: float
+    channel: int | None
+    """None: all channels, mixed."""
+
+    def overlaps(self, other: "Stretch") -> bool:
+        """Whether both hold a stretch of the same recording, in a channel that both have."""
+        together = self.start_s < other.end_s and other.start_s < self.end_s
+        return self.file == other.file and together and (None in (self.channel, other.channel) or self.channel == other.channel)
+
+
+def stretch_of(clip: str) -> Stretch:
+    """What the clip of that name holds of its recording."""
+    match = SPAN.fullmatch(clip)
+    if not match:
+        return Stretch(clip, 0.0, math.inf, None)
+    channel = int(match["channel"]) if match["channel"] else None
+    return Stretch(match["file"], float(match["start_s"] or 0), float(match["end_s"] or math.inf), channel)
 
 
 def read_clip(clip: str | Path) -> tuple[np.ndarray, int]:

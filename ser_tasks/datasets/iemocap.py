@@ -52,7 +52,8 @@ def _facts(name: re.Match[str], notes: Notes) -> dict[str, str | None] | str:
         return "no label in dialog/EmoEvaluation"
     gender = "female" if name["who"] == "F" else "male"
     label = LABELS.get(notes.labels[turn], notes.labels[turn])
-    spoken = {"speaker": f"{name['session']}{name['who']}", "gender": gender, "label": label, "sentence": notes.words.get(turn)}
+    words = notes.words.get(turn)
+    spoken = {"speaker": f"{name['session']}{name['who']}", "gender": gender, "label": label, "sentence": words, "text": words}
     return spoken | notes.ratings[turn]
 
 

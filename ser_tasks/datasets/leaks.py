@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ser_tasks.datasets.clip import Stretch, stretch_of
 from ser_tasks.datasets.credits import CREDITS
 
 SHOWN = 5
@@ -38,11 +39,12 @@ class Leak:
 
 
 def shared(clips: pd.DataFrame) -> Leak:
-    """Everything that two sides of a split share; sentences only if the test side and another share them.
+    """Everything that two sides of a split share; sentences only if the test side and another share them. Names of speakers that differ
+    in case or surrounding spaces are one, and stretches of one file that overlap are identical clips.
 
     ``clips`` needs side, corpus, speaker, sentence, digest and file; clips without a side are ignored.
     """
-    clips = clips[clips["side"].notna()].assign(person=person_of(clips))
+    clips = clips[clips["side"].notna()].assign(person=person_of(clips).str.strip().str.casefold())
 
     def on_several_sides(column: str) -> pd.DataFrame:
         known = clips[clips[column].notna()]
@@ -55,7 +57,22 @@ def shared(clips: pd.DataFrame) -> Leak:
         leaking = on_several_sides(column)
         return sorted(set(leaking["corpus"] + "/" + leaking[column]))
 
-    return Leak(named("speaker"), named("sentence"), sorted(on_several_sides("digest")["file"]))
+    return Leak(named("speaker"), named("sentence"), sorted({*on_several_sides("digest")["file"], *_overlapping(clips)}))
+
+
+def _overlapping(clips: pd.DataFrame) -> set[str]:
+    """Clips that hold a stretch of a recording which a clip of another side holds as well."""
+    stretches: dict[str, list[tuple[str, str, Stretch]]] = {}
+    for clip, side in zip(clips["file"], clips["side"], strict=True):
+        stretch = stretch_of(clip)
+        stretches.setdefault(stretch.file, []).append((clip, side, stretch))
+    return {
+        clip
+        for own in stretches.values()
+        if len({side for _, side, _ in own}) > 1 and any(clip != stretch.file for clip, _, stretch in own)  # whole files have a digest
+        for clip, side, stretch in own
+        if any(side != other_side and stretch.overlaps(other) for _, other_side, other in own)
+    }
 
 
 def person_of(clips: pd.DataFrame) -> pd.Series:

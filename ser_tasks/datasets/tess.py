@@ -7,7 +7,8 @@ from ser_tasks.datasets.corpus import Layout
 
 def _facts(name: re.Match[str], notes: None) -> dict[str, str | None]:
     label = "pleasant surprise" if name["label"].lower() == "ps" else name["label"]
-    return {"speaker": name["speaker"], "gender": "female", "label": label, "sentence": name["word"]}
+    text = f"Say the word {name['word']}"
+    return {"speaker": name["speaker"], "gender": "female", "label": label, "sentence": name["word"], "text": text}
 
 
 TESS = Layout("tess", "en", r"(?P<speaker>OAF|YAF)_(?P<word>[a-z]+)_(?P<label>angry|disgust|fear|happy|neutral|ps|sad)", _facts)

@@ -100,8 +100,8 @@ def _encoder_folder(path: Path) -> EncoderFolder | None:
     if (config := path / CONFIG).is_file() and (weights := next((path / name for name in WEIGHTS if (path / name).is_file()), None)):
         kind = read_map(config).get("model_type")
         shards = sorted(set(read_map(weights).get("weight_map", {}).values())) if weights.suffix == ".json" else []
-        files = (config, path / PREPROCESSOR, weights, *(path / Path(str(shard)).name for shard in shards))
-        return EncoderFolder(path, str(kind), tuple(file for file in files if file == weights or file.is_file()))
+        settings = [file for file in (config, path / PREPROCESSOR) if file.is_file()]
+        return EncoderFolder(path, str(kind), (*settings, weights, *(path / Path(str(shard)).name for shard in shards)))
     checkpoints = sorted(path.glob("*.pt"))
     if (config := path / CONFIG_OF_FUNASR).is_file() and (path / "model.pt").is_file():
         return EncoderFolder(path, str(read_map(config).get("model")).lower(), (config, path / "model.pt"))

@@ -14,6 +14,8 @@ CLASSES = {
     "hubert": ("HubertConfig", "HubertModel"),
 }
 """In ``transformers``, by ``model_type``."""
+SHAPE = frozenset({"conv_kernel", "conv_stride", "num_hidden_layers", "hidden_size"})
+"""Settings by which a model on an encoder is made, before the encoder itself is read."""
 SMALLEST_VARIANCE = 1e-7
 """Added to a segment's variance, as by ``Wav2Vec2FeatureExtractor``."""
 SAMPLING_RATE_HZ = 16_000
@@ -27,13 +29,11 @@ class HuggingFaceEncoder(nn.Module):
     def __init__(self, folder: EncoderFolder) -> None:
         super().__init__()
         self.normalise = _is_normalised(folder)
-        config_name, model_name = CLASSES[folder.kind]
-        transformers = _transformers()
+        config = _config(folder)
         try:
-            config = getattr(transformers, config_name).from_dict(folder.config())
-            self.model: nn.Module = getattr(transformers, model_name)(config)
+            self.model: nn.Module = getattr(_transformers(), CLASSES[folder.kind][1])(config)
         except Exception as error:  # a wrong value raises whatever it leads to
-            raise ValueError(f"{folder.files[0]} describes no {folder.kind} encoder: {type(error).__name__}: {error}") from error
+            raise _describes_none(folder, error) from error
         load_tensors(self.model, _tensors(folder), folder.path, UNUSED)
 
     def forward(self, signal: torch.Tensor) -> list[torch.Tensor]:
@@ -56,11 +56,28 @@ class HuggingFaceSum(LayerSum):
     def shape_of(folder: EncoderFolder) -> Shape:
         """As `LayerSum`'s. Raises ``ValueError`` where the configuration lacks them."""
         config = folder.config()
+        if not config.keys() >= SHAPE:  # what a configuration leaves out has the default of its kind
+            config = _config(folder).to_dict()
         try:
             convolutions = [(int(kernel), int(stride)) for kernel, stride in zip(config["conv_kernel"], config["conv_stride"], strict=True)]
+            if not convolutions:
+                raise ValueError("it has no convolution")
             return int(config["num_hidden_layers"]) + 1, int(config["hidden_size"]), convolutions
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{folder.files[0]} describes no {folder.kind} encoder: {type(error).__name__}: {error}") from error
+        except (TypeError, ValueError) as error:
+            raise _describes_none(folder, error) from error
+
+
+def _config(folder: EncoderFolder) -> Any:
+    """``transformers``' configuration of the folder's encoder. Raises ``ValueError`` where it is none."""
+    transformers = _transformers()
+    try:
+        return getattr(transformers, CLASSES[folder.kind][0]).from_dict(folder.config())
+    except Exception as error:  # a wrong value raises whatever it leads to
+        raise _describes_none(folder, error) from error
+
+
+def _describes_none(folder: EncoderFolder, error: Exception) -> ValueError:
+    return ValueError(f"{folder.files[0]} describes no {folder.kind} encoder: {type(error).__name__}: {error}")
 
 
 def _is_normalised(folder: EncoderFolder) -> bool:

@@ -30,7 +30,8 @@ class FrozenEncoder(nn.Module):
         super().__init__()
         self.folder = folder
         self.layers, self.width, convolutions = shape
-        self.least_samples = functools.reduce(lambda states, each: (states - 1) * each[1] + each[0], reversed(convolutions), 1)
+        one_state = functools.reduce(lambda states, each: (states - 1) * each[1] + each[0], reversed(convolutions), 1)
+        self.least_samples = max(one_state, sum(convolutions[0]))  # two values of the first convolution, which may be normalised over time
         self._load = load
         self._networks: list[nn.Module] = []  # in a list, so that it is no part of this module
         self.digest: torch.Tensor

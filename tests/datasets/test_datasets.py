@@ -367,6 +367,47 @@ def test_a_real_corpus_is_read_alike_by_its_names_and_by_its_labels(folder, clip
     pd.testing.assert_frame_equal(by_names.clips[known], by_labels.clips.sort_values("file", ignore_index=True)[known])
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "leaks"),
+    [
+        ("call.wav#t=0,4", "call.wav#t=3.5,9", True),
+        ("call.wav#t=0,4", "call.wav#t=4,9", False),
+        ("call.wav", "call.wav#t=4,9", True),
+        ("call.wav#t=4,", "call.wav#t=,5", True),
+        ("call.wav#t=0,4&channel=0", "call.wav#t=0,4&channel=1", False),
+        ("call.wav#t=0,4&channel=0", "call.wav#t=0,4", True),
+        ("call.wav#t=0,4", "other.wav#t=0,4", False),
+    ],
+)
+def test_stretches_of_one_recording_on_two_sides_may_not_overlap(first, second, leaks):
+    clips = pd.DataFrame({"file": [first, second], "side": ["train", "test"], "speaker": ["a", "b"], "digest": ["1", "2"]})
+    clips = clips.assign(corpus="made", sentence=None)
+    assert shared(clips).clips == (sorted([first, second]) if leaks else [])
+    assert not shared(clips.assign(side="train"))
+
+
+def test_a_speaker_in_other_letters_is_the_same_speaker():
+    clips = pd.DataFrame({"file": ["a.wav", "b.wav"], "side": ["train", "test"], "speaker": ["Ann", "ANN "], "digest": ["1", "2"]})
+    with pytest.raises(ValueError, match=r"share 2 speakers \(made/ANN , made/Ann\)"):
+        refuse_leaks(clips.assign(corpus="made", sentence=None))
+
+
+def test_words_are_known_of_corpora_whose_names_or_transcripts_say_them(tmp_path):
+    """MDRE reads them; it was published on IEMOCAP."""
+    texts = {
+        name: dict(zip(*(DATASETS[name].read(plant(tmp_path / name, name)).clips[key] for key in ("file", "text")), strict=True))
+        for name in ("iemocap", "tess")
+    }
+    assert {Path(file).stem: text for file, text in texts["iemocap"].items()} == {
+        "Ses01F_impro01_F000": "excuse me",
+        "Ses01F_impro01_M001": "it's great",
+    }
+    assert {Path(file).stem: text for file, text in texts["tess"].items()} == {
+        "OAF_back_angry": "Say the word back",
+        "YAF_youth_ps": "Say the word youth",
+    }
+
+
 def test_leaks_between_sides_are_named_and_refused():
     clips = pd.DataFrame(
         [

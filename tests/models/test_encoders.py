@@ -24,6 +24,15 @@ LARGE = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias"
 STRIDES = {"conv_dim": (8, 16), "conv_kernel": (8, 4), "conv_stride": (4, 3), "num_attention_heads": 2}
 PUBLISHED = [(kind, changes) for kind in CLASSES for changes in (BASE, LARGE, STRIDES)]
 PUBLISHED += [("hubert", {"feat_proj_layer_norm": False}), ("hubert", {"conv_pos_batch_norm": True})]
+ONE_CONVOLUTION = {"conv_dim": (20,), "conv_kernel": (16,), "conv_stride": (8,), "hidden_size": 16, "num_attention_heads": 2}
+ODD = {"hidden_size": 30, "num_attention_heads": 6, "num_conv_pos_embedding_groups": 5, "num_conv_pos_embeddings": 7, "hidden_act": "relu"}
+FOUR_LAYERS = {"feat_extract_norm": "layer", "num_hidden_layers": 4, "do_stable_layer_norm": True}
+PUBLISHED += [(kind, changes) for kind in CLASSES for changes in (ONE_CONVOLUTION, ODD)]
+PUBLISHED += [
+    ("hubert", FOUR_LAYERS | {"conv_pos_batch_norm": True}),
+    ("wavlm", FOUR_LAYERS | {"num_buckets": 8, "max_bucket_distance": 12}),
+]
+PUBLISHED += [("wav2vec2", {"add_adapter": True, "num_adapter_layers": 2}), ("wav2vec2", FOUR_LAYERS | {"adapter_attn_dim": 8})]
 SAMPLES = (1, 40, 399, 1000, 1001, 4803)
 
 
@@ -81,6 +90,28 @@ def test_segments_that_are_too_short_for_a_state_are_lengthened_by_zeros(tmp_pat
     torch.testing.assert_close(means([short]), means([functional.pad(short, (0, 33))]))
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_segments_of_one_sample_have_finite_states_whatever_the_convolutions(kind, tmp_path, monkeypatch):
+    """The first convolution's values may be normalised over time, which one value alone cannot be."""
+    model, means = encoder_in(hugging_face_encoder(tmp_path / "encoder", kind, **ONE_CONVOLUTION), kind, monkeypatch)
+    assert model.encoder.least_samples == 16 + 8
+    assert torch.isfinite(means(signals_of((1, 23, 24)))).all()
+
+
+def test_what_a_configuration_leaves_out_has_the_default_of_its_kind(tmp_path, monkeypatch):
+    """As in a configuration that was written by hand: of the published base's size but for its layers."""
+    changes = {"conv_dim": (8,) * 7, "conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2), "num_hidden_layers": 12}
+    folder = hugging_face_encoder(tmp_path / "encoder", "wav2vec2", **changes)
+    config = json.loads((folder / "config.json").read_text())
+    for name in ("conv_kernel", "conv_stride", "num_hidden_layers"):
+        del config[name]
+    (folder / "config.json").write_text(json.dumps(config))
+    model, means = encoder_in(folder, "wav2vec2", monkeypatch)
+    assert (model.encoder.layers, model.encoder.least_samples) == (13, 400)
+    signal = signals_of((4000,))
+    torch.testing.assert_close(means(signal)[0], transformers_means(folder, "wav2vec2", signal[0]), atol=2e-5, rtol=1e-4)
+
+
 def test_calls_at_8_khz_are_resampled(tmp_path, monkeypatch):
     """A tone has nearly the states of the same tone sampled twice as often, and far from those of its samples taken as 16 kHz."""
     _, means = encoder_in(hugging_face_encoder(tmp_path / "encoder", "wavlm"), "wavlm", monkeypatch)
@@ -105,26 +136,51 @@ def as_shards(folder, tensors):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def as_pickle_shards(folder, tensors):
+    """As of models above the size of one file, with the names of weight norm before PyTorch 2.1."""
+    tensors = {old_names(name): tensor for name, tensor in tensors.items()}
+    names = list(tensors)
+    files = {f"pytorch_model-0000{number + 1}-of-00003.bin": names[number::3] for number in range(3)}
+    for file, some in files.items():
+        torch.save({name: tensors[name] for name in some}, folder / file)
+    index = {"metadata": {"total_size": 1}, "weight_map": {name: file for file, some in files.items() for name in some}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+
+
+def as_half_precision(folder, tensors):
+    safetensors.torch.save_file(
+        {f"hubert.{old_names(name)}": tensor.bfloat16() for name, tensor in tensors.items()}, folder / "model.safetensors"
+    )
+
+
+def old_names(name):
+    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    for new, before in old.items():
+        name = name.replace(new, before)
+    return name
+
+
 def as_pretraining(folder, tensors):
     """As facebook/wav2vec2-base: a prefix, a head, and the old names of weight norm, in half precision."""
-    old = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    renamed = {}
-    for name, tensor in tensors.items():
-        for new, before in old.items():
-            name = name.replace(new, before)
-        renamed[f"hubert.{name}"] = tensor.half()
+    renamed = {f"hubert.{old_names(name)}": tensor.half() for name, tensor in tensors.items()}
     torch.save(renamed | {"project_hid.weight": torch.zeros(3, 3)}, folder / "pytorch_model.bin")
 
 
-@pytest.mark.parametrize(("write", "tolerance"), [(as_pickle, 0.0), (as_shards, 0.0), (as_pretraining, 0.02)])
-def test_every_published_form_of_the_weights_is_read(write, tolerance, tmp_path, monkeypatch):
+FORMS = [(as_pickle, None), (as_shards, None), (as_pickle_shards, None), (as_pretraining, torch.half), (as_half_precision, torch.bfloat16)]
+
+
+@pytest.mark.parametrize(("write", "precision"), FORMS)
+def test_every_published_form_of_the_weights_is_read(write, precision, tmp_path, monkeypatch):
     folder = hugging_face_encoder(tmp_path / "encoder", "hubert")
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    if precision is not None:
+        tensors = {name: tensor.to(precision).float() for name, tensor in tensors.items()}
+        safetensors.torch.save_file(tensors, folder / "model.safetensors")
     signals = signals_of((4000,))
     expected = encoder_in(folder, "hubert", monkeypatch)[1](signals)
-    tensors = safetensors.torch.load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     write(folder, tensors)
-    torch.testing.assert_close(encoder_in(folder, "hubert", monkeypatch)[1](signals), expected, atol=1e-6 + tolerance, rtol=0)
+    torch.testing.assert_close(encoder_in(folder, "hubert", monkeypatch)[1](signals), expected, atol=1e-6, rtol=0)
 
 
 VARIANTS = (
@@ -301,6 +357,30 @@ def other_size(folder):
     (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 32}))
 
 
+def lacks_a_shard(folder):
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    as_shards(folder, tensors)
+    (folder / "model-00002-of-00002.safetensors").unlink()
+
+
+def truncated_pickle(folder):
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    as_pickle(folder, tensors)
+    file = folder / "pytorch_model.bin"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def without_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def without_convolutions(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"conv_kernel": [], "conv_stride": [], "conv_dim": []}))
+
+
 def deeper(folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
@@ -334,6 +414,10 @@ def code_in_a_pickle(folder):
     ("spoil", "message"),
     [
         (truncate, "model.safetensors cannot be read: .*Copy the encoder's folder again"),
+        (truncated_pickle, "pytorch_model.bin cannot be read: .*Copy the encoder's folder again"),
+        (lacks_a_shard, "model-00002-of-00002.safetensors is not there: the encoder's folder is incomplete, copy it again"),
+        (without_weights, "it has no encoder at all. Give a folder with config.json, preprocessor_config.json and model.safetensors"),
+        (without_convolutions, "describes no wav2vec2 encoder: .*convolution"),
         (spoil_config, "config.json cannot be read"),
         (other_size, "does not fit its configuration"),
         (deeper, "lacks .* tensors of its configuration"),

@@ -28,6 +28,7 @@ from ser_tasks.training.trainer import ModelSpec, is_pooled, learn, logits_of_st
 VERSION = 3
 """Version of the protocols: raise it with every change of what is computed, so that no folds of before are taken."""
 SMALLEST_STD = 1e-6
+NETWORK_PROTOCOLS = ("leaky", "honest")
 BEYOND_TAXONOMY = {"boredom": "boredom", "bored": "boredom"}
 """Emotions that the field tells apart and the product's taxonomy lacks, by label: EMO-DB has seven with it, as papers count."""
 
@@ -92,7 +93,7 @@ def folds_of_system(system: System, protocol: str, clips: pd.DataFrame, folder: 
     """
     clips = drawn_evenly(clips, system.clips)
     if PROTOCOLS[protocol].by_speaker:
-        sides = _enough(list(honest_folds(clips, plan.seed).values()), clips, system.tested)
+        sides = enough(list(honest_folds(clips, plan.seed).values()), clips, system.tested)
         return [FoldWork(system, protocol, number, clips.assign(side=side), folder, plan) for number, side in enumerate(sides)]
     folds = 1 if system.is_network else len(random_folds(_truth(clips), plan.seed))
     return [FoldWork(system, protocol, number, clips, folder, plan) for number in range(folds)]
@@ -109,7 +110,7 @@ def drawn_evenly(clips: pd.DataFrame, most: int) -> pd.DataFrame:
     return clips.loc[sorted(chosen)].reset_index(drop=True)
 
 
-def _enough(sides: list[pd.Series], clips: pd.DataFrame, tested: int | None) -> list[pd.Series]:
+def enough(sides: list[pd.Series], clips: pd.DataFrame, tested: int | None) -> list[pd.Series]:
     """The first folds that test that many speakers together; all, where None is given."""
     if tested is None:
         return sides

@@ -15,8 +15,8 @@ from ser_tasks.progress import TerminalProgress, map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.baselines import is_baseline, telephone_signals
-from ser_tasks.training.field.costs import cpu_s
-from ser_tasks.training.field.folds import FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
+from ser_tasks.training.field.costs import cpu_s, folds_of
+from ser_tasks.training.field.folds import NETWORK_PROTOCOLS, FoldWork, field_corpora, folds_of_system, prepare_features, run_fold, spec_for
 from ser_tasks.training.field.report import write_field_report
 from ser_tasks.training.field.rows import ROWS, FieldRow, System
 from ser_tasks.training.field.table import field_table
@@ -26,7 +26,6 @@ from ser_tasks.training.leaderboard import size_and_speed
 NEEDED = {"egemaps": ("opensmile",), "is09": ("opensmile",), "is10": ("opensmile",), "wavelet_packet": ("pywt",)}
 NEEDED |= {"mfcc_wavelet_pitch": ("pywt",)}
 """Modules that functionals import, which the package does not install by itself."""
-NETWORK_PROTOCOLS = ("leaky", "honest")
 TIMED_CLIPS = 16
 
 
@@ -67,7 +66,7 @@ def field(
     planned = [_plan_row(row, corpora, out / "folds", plan) for row in rows]
     for each in planned:
         announce(_estimate(each))
-    announce(f"{len(planned)} rows: {_minutes(cpu_s([work for each in planned for work in each.pending]))}, divided by --workers")
+    announce(f"{len(planned)} rows: {_minutes(cpu_s(folds_of([work for each in planned for work in each.pending])))}, divided by --workers")
     table = pd.DataFrame()
     missing: dict[str, str] = {}
     for position, each in enumerate(planned):
@@ -179,7 +178,9 @@ def _estimate(planned: Planned) -> str:
     """How much CPU time a row takes, for one line of text."""
     pending = planned.pending
     missing = "".join(f"; {name}: {reason}" for name, reason in planned.missing.items())
-    what = f"{len(pending)} folds to run, {_minutes(cpu_s(pending))}" if planned.works else (planned.row.waits or "nothing to run")
+    what = (
+        f"{len(pending)} folds to run, {_minutes(cpu_s(folds_of(pending)))}" if planned.works else (planned.row.waits or "nothing to run")
+    )
     return f"{planned.row.name}: {what}{missing}"
 
 
