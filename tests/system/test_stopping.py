@@ -163,7 +163,9 @@ def night():
         app()
     except SystemExit as end:
         os._exit(end.code)
-threading.Thread(target=night).start()
+thread = threading.Thread(target=night)
+thread.start()
+thread.join()
 """
 
 
