@@ -52,6 +52,7 @@ class TemporaryServer:
                     **get_current_settings().to_environment_variables(exclude_unset=True),
                     "PREFECT_SERVER_API_AUTH_STRING": self.auth_string,
                     "PREFECT_UI_ENABLED": "0",
+                    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",  # it loads every installed integration; runs use no blocks
                     "PREFECT__SERVER_EPHEMERAL": "1",
                     "PREFECT__SERVER_FINAL": "1",
                 },

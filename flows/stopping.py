@@ -32,6 +32,8 @@ STOP_LIMIT_S = 8.0
 POLL_S = 0.2
 LOST_AFTER_S = 6.0
 """A server that has not answered for so long is lost."""
+OWN_LOST_AFTER_S = 60.0
+"""The same of a temporary server whose process lives: on a busy machine it answers late, and its end is seen anyway."""
 LOST_STOP_LIMIT_S = 3.0
 """From then to the end of the process: there is nobody to say it to."""
 HEALTH_LIMIT_S = 3.0
@@ -142,7 +144,7 @@ class Watch:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"{self.url}/health", timeout=HEALTH_LIMIT_S, trust_env=False).status_code == httpx.codes.OK:
                     self._answered_at = time.monotonic()
-        return time.monotonic() - self._answered_at > LOST_AFTER_S
+        return time.monotonic() - self._answered_at > (OWN_LOST_AFTER_S if self.server else LOST_AFTER_S)
 
     def _interrupt(self) -> None:
         """Raises StoppedError in the watched thread: at once in the main thread, in another one as soon as it runs Python's code."""

@@ -28,11 +28,6 @@ _FORMANTS_HZ = ((700, 1200, 2600), (300, 2200, 2900), (500, 1000, 2400), (400, 1
 _SPEECH_S = (1.1, 1.6, 2.1, 2.6)
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 (AMX tiles or AVX512-BF16), which halves the model's time or better."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-
-
 def check_input() -> list[NDArray[np.float32]]:
     """Speech-like signals at 8 kHz, float32 (samples,), the same on every machine: voices that glide through vowels, in noise."""
     rng = np.random.default_rng(17)

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ser_tasks.inference import checked
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.line_profile import Standards
 from ser_tasks.inference.line_statistics import frame_statistics
-from ser_tasks.inference.precision import CHECK_LIMIT, Int8Products, check_frames, has_bfloat16
+from ser_tasks.inference.precision import CHECK_LIMIT, Int8Products, check_frames
 from ser_tasks.memory import is_out_of_memory
+from ser_tasks.models.processor import has_bfloat16
 
 FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
 """Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
@@ -101,7 +103,11 @@ def _unsafe(asked: ScorerSpec, precision: str) -> str | None:
     scorer = scorer_of(replace(asked, precision=precision))
     if not scorer.bundle.module.SAFE_IN_SHORT:
         return "moves some of its scores by more than is allowed"
-    difference = precision_difference(scorer)
+    key = checked.key_of(asked.model_id, asked.device, precision)
+    difference = checked.known_difference(key)
+    if difference is None:
+        difference = precision_difference(scorer)
+        checked.keep_difference(key, difference)
     if difference > CHECK_LIMIT:
         return f"moves its scores by {difference:.3g} at the start's check, more than {CHECK_LIMIT:g}"
     return None

@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
+from ser_tasks.models.processor import has_amx
+
 WEIGHTS = Path(__file__).with_name("campplus.safetensors")
 """Int8 weights with a scale for each output channel; ``campplus.md`` states their source."""
 BANDS = 80
@@ -28,8 +30,7 @@ MOST_FRAMES = 200
 
 def computed_in() -> torch.dtype:
     """What this processor computes in: bfloat16 or float32."""
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return torch.bfloat16 if capabilities.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if has_amx() else torch.float32
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from torch import nn
 
 from ser_tasks.evaluation.plan import Plan
 from ser_tasks.features import FeatureSet, feature_set
+from ser_tasks.models.processor import has_amx
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.augment import BABBLE_VOICES, add_babble, add_offset, mask, mix_up
 from ser_tasks.training.feature_cache import Pool
@@ -252,7 +253,7 @@ def fit(
 
 def half_precision(device: str) -> bool:
     """Whether bfloat16 is faster on the device: on CUDA, and on CPUs with AMX tiles."""
-    return device == "cuda" or torch.cpu._is_amx_tile_supported()
+    return device == "cuda" or has_amx()
 
 
 def _batch(examples: Examples, members: np.ndarray, recipe: Recipe, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ run = CliRunner().invoke
 
 @pytest.fixture(scope="module", autouse=True)
 def prefect():
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 

@@ -97,3 +97,12 @@ def test_the_handlers_of_before_are_back_and_a_late_interruption_ends_nothing(en
     assert signal.getsignal(signal.SIGTERM) == own
     signal.pthread_kill(threading.main_thread().ident, stopping.INTERRUPT)
     assert ended == []
+
+
+@pytest.mark.parametrize(("server", "lost"), [(None, True), (SimpleNamespace(process=SimpleNamespace(poll=lambda: None)), False)])
+def test_a_temporary_server_that_lives_may_answer_late(server, lost, monkeypatch):
+    monkeypatch.setattr(stopping.Watch, "_run", lambda watch: None)
+    with stoppable() as watch:
+        watch.server, watch.url = server, "http://127.0.0.1:1/api"
+        watch._answered_at -= (stopping.LOST_AFTER_S + stopping.OWN_LOST_AFTER_S) / 2
+        assert watch._is_lost() is lost

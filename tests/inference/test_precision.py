@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ser_tasks.inference import checked
 from ser_tasks.inference import scorer as scoring
 from ser_tasks.inference.bundle import load_bundle, shared_bundle
-from ser_tasks.inference.precision import CHECK_LIMIT, TOLERANCE, Int8Products, check_input, has_bfloat16
+from ser_tasks.inference.precision import CHECK_LIMIT, TOLERANCE, Int8Products, check_input
 from ser_tasks.inference.scorer import ROWS, ROWS_FRAMES, Scorer, ScorerSpec, precision_difference, with_usable_precision
+from ser_tasks.models.processor import has_bfloat16
 from ser_tasks.settings import Settings
 from tests.factories.calls import tiny_bundle, two_sided, write_call
 
@@ -24,7 +26,8 @@ def bundle(request, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered():
+def nothing_remembered(monkeypatch, tmp_path):
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path / "cache" / "precision")
     scoring._usable_precision.cache_clear()
     scoring.scorer_of.cache_clear()
 
@@ -99,6 +102,70 @@ def test_auto_takes_bfloat16_where_the_processor_multiplies_it(monkeypatch, has,
     assert with_usable_precision(asked("cnn_tcn", "auto")).precision == expected
     assert with_usable_precision(asked("cnn_tcn", "bfloat16")).precision == expected
     assert with_usable_precision(asked("cnn_tcn", "float32")).precision == "float32"
+
+
+def asked_anew(given: ScorerSpec) -> str:
+    """The precision that another process on this machine would find."""
+    scoring._usable_precision.cache_clear()
+    return with_usable_precision(given).precision
+
+
+@pytest.fixture
+def checks(monkeypatch):
+    """The checks that were made, each of which finds 0.001."""
+    made: list[str] = []
+    monkeypatch.setattr(scoring, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(scoring, "precision_difference", lambda short: made.append(short.precision) or 0.001)
+    return made
+
+
+def test_a_check_is_made_once_on_a_machine_for_each_model_and_precision(checks):
+    for _ in range(2):
+        assert asked_anew(asked("cnn_tcn", "bfloat16")) == asked_anew(asked("cnn_tcn", "auto")) == "bfloat16"
+    assert checks == ["bfloat16"]
+    assert asked_anew(asked("cnn_tcn", "int8")) == "int8"
+    assert asked_anew(asked("fast", "bfloat16")) == "bfloat16"
+    assert checks == ["bfloat16", "int8", "bfloat16"]
+
+
+@pytest.mark.parametrize("what", ["torch", "threads", "code", "processor"])
+def test_what_was_checked_with_something_else_is_checked_again(checks, monkeypatch, what):
+    asked_anew(asked("cnn_tcn", "int8"))
+    if what == "torch":
+        monkeypatch.setattr(torch, "__version__", "0.0.0")
+    elif what == "threads":
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    else:
+        monkeypatch.setattr(checked, {"code": "_code", "processor": "_name"}[what], lambda *of: "another")
+    assert asked_anew(asked("cnn_tcn", "int8")) == "int8"
+    assert len(checks) == 2
+
+
+BROKEN = [b"", b"{", b"[]", b"\xff\xfe", b'{"key": {}, "difference": 0}', b'{"difference": 0}']
+
+
+@pytest.mark.parametrize("content", [*BROKEN, "NaN", "-1", "true", '"0"', "null"])
+def test_what_cannot_be_read_is_checked_again_and_replaced(checks, content):
+    asked_anew(asked("cnn_tcn", "int8"))
+    [file] = checked.folder().iterdir()
+    whole = file.read_bytes()
+    file.write_bytes(content if isinstance(content, bytes) else whole.replace(b"0.001", content.encode()))
+    assert asked_anew(asked("cnn_tcn", "int8")) == "int8" and len(checks) == 2
+    assert file.read_bytes() == whole and list(checked.folder().iterdir()) == [file]
+
+
+def test_a_check_that_failed_is_remembered_too(checks, monkeypatch):
+    monkeypatch.setattr(scoring, "precision_difference", lambda short: checks.append("") or float("inf"))
+    assert [asked_anew(asked("cnn_tcn", "int8")) for _ in range(2)] == ["float32"] * 2
+    assert len(checks) == 1
+
+
+@pytest.mark.parametrize("place", ["a file", "/proc"])
+def test_without_a_folder_to_write_to_each_process_checks(checks, monkeypatch, tmp_path, place):
+    (tmp_path / "a file").write_text("-")
+    monkeypatch.setattr(checked, "folder", lambda: tmp_path / place / "here")
+    assert [asked_anew(asked("cnn_tcn", "int8")) for _ in range(2)] == ["int8"] * 2
+    assert len(checks) == 2
 
 
 def test_auto_on_cuda_is_float32(monkeypatch):

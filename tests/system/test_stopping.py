@@ -103,6 +103,7 @@ def start(calls, bundle, tmp_path):
         command += ["--lake", str(tmp_path / "lake"), "--model", bundle, "--workers", "1", "--device", "cpu"]
         (tmp_path / "scratch").mkdir()
         environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "SER_SCRATCH": str(tmp_path / "scratch")} | variables
+        environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = str(START_LIMIT_S)  # its database is made, on any machine
         with (tmp_path / "stderr").open("ab") as stderr:
             process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=stderr)
         started.append(Started(process, tmp_path, tmp_path / "lake"))
@@ -163,7 +164,9 @@ def night():
         app()
     except SystemExit as end:
         os._exit(end.code)
-threading.Thread(target=night).start()
+thread = threading.Thread(target=night)
+thread.start()
+thread.join()
 """
 
 
