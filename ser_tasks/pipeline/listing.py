@@ -446,6 +446,11 @@ class Listing:
             self.database.execute("INSERT INTO kept FROM kept_rows")
             self.database.unregister("kept_rows")
 
+    def sizes(self) -> dict[str, tuple[int, float]]:
+        """By chunk with kept recordings, how many they are, and their estimated seconds."""
+        rows = self.database.cursor().execute("SELECT chunk_id, count(*), sum(estimated_s) FROM kept GROUP BY chunk_id").fetchall()
+        return {chunk_id: (count, seconds or 0.0) for chunk_id, count, seconds in rows}
+
     def recordings(self, chunk_id: str) -> list[Recording]:
         """The kept recordings of a chunk, with the keys that only the listing knows."""
         cursor = self.database.cursor()  # several threads query at once

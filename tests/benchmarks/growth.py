@@ -3,7 +3,7 @@
 python -m tests.benchmarks.growth views LAKE [FOLDER ...] # every view over a lake, or those of staging, marts, checks
 python -m tests.benchmarks.growth planning                # a night's start over five years of recordings, one day new
 python -m tests.benchmarks.growth night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
-python -m tests.benchmarks.growth chunks COUNT            # what Prefect takes for COUNT chunks whose tasks do nothing
+python -m tests.benchmarks.growth chunks COUNT [DATABASE] # what Prefect takes for COUNT chunks whose tasks do nothing
 """
 
 import contextlib
@@ -124,6 +124,17 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def _postgres_s() -> float:
+    """CPU-seconds of every process of Postgres on this machine that is at work or has ended since its server started."""
+    seconds = 0.0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, fields = status.read_text().partition("(")[2].rpartition(")")
+            if name == "postgres":
+                seconds += sum(map(int, fields.split()[11:15])) / os.sysconf("SC_CLK_TCK")  # with its children that have ended
+    return seconds
+
+
 def _watch_workers(seen: dict[int | None, float]) -> None:
     """Keeps the peak memory of every process that multiprocessing started here, by its id."""
     while True:
@@ -172,12 +183,17 @@ def night(count: str, cluster: str = "") -> None:
     print(json.dumps({"scored": run["scored"], "wall_s": run["wall_s"], "busy_s": busy_s, "cpu_s": cpu_s, "peak_mb": peak_mb}))
 
 
-def chunks(count: str) -> None:
-    """A flow of two tasks a chunk, as the nightly one hands them out, that do nothing: CPU-seconds of it and of its temporary server."""
+def chunks(count: str, database: str = "") -> None:
+    """A flow of two tasks a chunk, as the nightly one hands out large chunks, that do nothing: CPU-seconds of it, of its temporary server,
+    and of Postgres where ``database`` (postgresql+asyncpg://user@host/name) is on this machine; else SQLite in PREFECT_HOME.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    if database:
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = database
     from flows.nightly import AHEAD, EXTRACTION  # first: it sets how Prefect starts
     from flows.server import prefect_server
     from prefect import flow, task  # isort: skip
+    from prefect.events.worker import EventsWorker  # isort: skip
 
     @task
     def extract(number: int) -> int:
@@ -199,12 +215,22 @@ def chunks(count: str) -> None:
     with prefect_server() as server:
         if server is None:
             sys.exit("PREFECT_API_URL is set: unset it, so that the server can be measured, too.")
-        own_s, server_s, wall_s = time.process_time(), _cpu_s(server.process.pid), time.perf_counter()
+        own_s, server_s, postgres_s = time.process_time(), _cpu_s(server.process.pid), _postgres_s()
+        wall_s = time.perf_counter()
         assert empty_night() == int(count)
-        own_s, server_s = time.process_time() - own_s, _cpu_s(server.process.pid) - server_s
-        wall_s = time.perf_counter() - wall_s
-    a_chunk = f"{1000 * own_s / int(count):.0f} and {1000 * server_s / int(count):.0f} CPU-ms a chunk"
-    print(f"{count} chunks: {own_s:.1f} CPU-seconds of the flow, {server_s:.1f} of its server, {a_chunk}; {wall_s:.0f} s", end="")
+        wall_s, ended = time.perf_counter() - wall_s, time.perf_counter()
+        EventsWorker.drain_all()
+        drain_s = time.perf_counter() - ended
+        seconds = {
+            "flow": time.process_time() - own_s,
+            "server": _cpu_s(server.process.pid) - server_s,
+            "Postgres": _postgres_s() - postgres_s if database else 0.0,
+        }
+    print(
+        f"{count} chunks: CPU-ms a chunk: {', '.join(f'{who} {1000 * each / int(count):.1f}' for who, each in seconds.items())}; "
+        f"{sum(seconds.values()):.1f} CPU-seconds in all; {wall_s:.0f} s, then {drain_s:.1f} s to send what events were left",
+        end="",
+    )
     print(f", load {os.getloadavg()[0]:.1f}", flush=True)
 
 
