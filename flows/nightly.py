@@ -1,6 +1,8 @@
 """The nightly run: list and plan, then each chunk's two stages, chunk k+1 being extracted while chunk k is scored."""
 
+import contextlib
 from collections import deque
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from typing import Any
 
@@ -10,6 +12,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.chunk_groups import Group, grouped, report_failed
 from flows.concurrency import gpu_limit, lake_limit
 from flows.retries import OPTIONS
 from flows.stopping import at_work
@@ -18,17 +21,15 @@ from ser_tasks import logs
 from ser_tasks.inference.line_profile import ALL, LineProfile
 from ser_tasks.lake import catalog
 from ser_tasks.monitoring import run_report
-from ser_tasks.pipeline.handler import ExtractedChunk
 from ser_tasks.pipeline.ingest import Plan
 from ser_tasks.pipeline.progress import NightProgress, SampleProgress
-from ser_tasks.pipeline.publish import ChunkReport
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.spec import make_spec, run_settings, with_profile
 from ser_tasks.schemas import OUTCOMES
 from ser_tasks.settings import Settings
 
 AHEAD = 2
-"""Chunks that are extracted, or being extracted, before the oldest of them is scored: the bound of scratch."""
+"""Groups of chunks that are extracted, or being extracted, before the oldest of them is scored: the bound of scratch."""
 NIGHTS_SEARCHED = 31
 """Days of runs that are read to find the nights before."""
 
@@ -52,16 +53,22 @@ def list_and_plan(night: Night) -> Plan:
     return night.list_and_plan()
 
 
-@task(name="extract", task_run_name="extract {chunk_id}", **OPTIONS)
-def extract(night: Night, day: date, chunk_id: str, progress: NightProgress) -> ExtractedChunk:
-    with logs.fields(chunk=chunk_id):
-        return night.extract(day, chunk_id, progress.batch_done)
+@task(name="extract", task_run_name="extract {group}", **OPTIONS)
+def extract(night: Night, group: Group, progress: NightProgress) -> None:
+    def one(day: date, chunk_id: str) -> None:
+        group.extracted[chunk_id] = night.extract(day, chunk_id, progress.batch_done)
+
+    group.each([chunk for chunk in group.chunks if chunk[1] not in group.extracted], one)
 
 
-@task(name="score", task_run_name="score {chunk_id}", **OPTIONS)
-def score(night: Night, chunk_id: str, extracted: ExtractedChunk) -> ChunkReport:
-    with logs.fields(chunk=chunk_id), gpu_limit(night.handler.device):
-        return night.publish(extracted)
+@task(name="score", task_run_name="score {group}", **OPTIONS)
+def score(night: Night, group: Group, progress: NightProgress) -> None:
+    def one(day: date, chunk_id: str) -> None:
+        progress.chunk_done(chunk_id, night.publish(group.extracted[chunk_id]))
+        del group.extracted[chunk_id]
+
+    with gpu_limit(night.handler.device):
+        group.each([chunk for chunk in group.chunks if chunk[1] in group.extracted], one)
 
 
 @task(name="adapt", **OPTIONS)
@@ -181,21 +188,30 @@ def adapt_first(night: Night, log: Any) -> None:
 def score_here(night: Night, progress: NightProgress, log: Any) -> None:
     """Handles every waiting chunk on this machine. A chunk that fails is given up, the others go on."""
     night.start_workers()
-    waiting = deque(night.plan.chunks)
-    ahead: deque[tuple[date, str, PrefectFuture[ExtractedChunk]]] = deque()
+    waiting = deque(grouped(night.plan.chunks, night.listing.sizes()))
+    ahead: deque[tuple[Group, PrefectFuture[None]]] = deque()
     while waiting or ahead:
         while waiting and len(ahead) < AHEAD:
-            chunk = waiting.popleft()
-            ahead.append((*chunk, extract.submit(night, *chunk, progress)))
-        chunk_day, chunk_id, extracted = ahead.popleft()
-        try:
-            progress.chunk_done(chunk_id, score(night, chunk_id, extracted.result()))
-        except httpx.HTTPError:  # Prefect's server is lost: each further chunk would wait for it in vain
-            raise
-        except Exception as error:
-            with logs.fields(chunk=chunk_id):
-                log.exception(f"chunk {chunk_id} failed")
-                night.give_up(chunk_day, chunk_id, error)
+            group = waiting.popleft()
+            ahead.append((group, extract.submit(night, group, progress)))
+        group, extracted = ahead.popleft()
+        with errors_to(group.fail_unextracted):
+            extracted.result()
+        if group.extracted:
+            with errors_to(group.fail_unpublished):
+                score(night, group, progress)
+        report_failed(group, night.give_up, log)
+
+
+@contextlib.contextmanager
+def errors_to(take: Callable[[Exception], None]) -> Iterator[None]:
+    """Hands on the error of a task run, but where Prefect's server is lost: each further chunk would wait for it in vain."""
+    try:
+        yield
+    except httpx.HTTPError:
+        raise
+    except Exception as error:
+        take(error)
 
 
 def first_ten(lines: list[str], what: str) -> list[str]:

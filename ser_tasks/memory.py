@@ -1,4 +1,4 @@
-"""Memory of a worker process: its limit, the reuse of freed memory, and the detection of out-of-memory errors."""
+"""Memory of a process: its limit, what becomes of freed memory, and the detection of out-of-memory errors."""
 
 import contextlib
 import ctypes
@@ -39,3 +39,13 @@ def keep_freed_memory() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
             libc.mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+
+
+def release_freed_memory() -> None:
+    """Gives memory that was freed back to the system: Arrow and glibc keep some of it."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -19,13 +19,15 @@ from ser_tasks import schemas
 from ser_tasks.lake import checkpoints, ledger, parts
 from ser_tasks.lake.ledger import DayLedger
 from ser_tasks.lake.manifest import after, manifest_key, to_retry
-from ser_tasks.pipeline.listing import ROWS_AT_ONCE, Listing, Recording
+from ser_tasks.pipeline.listing import Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
 
 log = logging.getLogger(__name__)
 
 MOST_SUFFIXES = 20
+MANIFEST_ROWS = 10_000
+"""Recordings from which on a manifest part is full; the chunk that fills it is in it."""
 WITHOUT_HASH = (
     "%d recordings have the size of an earlier upload and another time. The lake holds no hash of those uploads, which an older version "
     "planned: they count as uploaded again."
@@ -100,7 +102,8 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
             result.broken[error.key] = error
             continue
         waiting = day.waiting()
-        listing.keep(_to_handle(day, waiting))
+        for rows in _to_handle(day, waiting):
+            listing.keep(rows)
         result.broken |= day.broken
         result.planned += planned
         result.chunks += [(day.day, chunk_id) for chunk_id in waiting]
@@ -113,18 +116,24 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     return result
 
 
-def _to_handle(day: DayLedger, waiting: dict[str, int]) -> pa.Table:
+def _to_handle(day: DayLedger, waiting: dict[str, int]) -> Iterator[pa.Table]:
     """Manifest rows of the recordings in waiting chunks, with ``attempts`` so far, and ``only_listed``: whether to leave it out where
-    it is no longer in the store. A recording that no version ever gave an outcome is kept, and fails."""
-    rows = day.manifest.filter(pc.is_in(day.manifest["chunk_id"], pa.array(waiting, pa.string())))
-    attempts: list[int | None] = []
-    only_listed: list[bool] = []
-    for chunk_id, recording_id in zip(rows["chunk_id"].to_pylist(), rows["recording_id"].to_pylist(), strict=True):
-        done = day.retries.get(chunk_id)
-        attempts.append(0 if done is None else done.get(recording_id))  # null: it has its outcome
-        only_listed.append(done is not None or chunk_id in day.known_elsewhere)
-    rows = rows.append_column("attempts", pa.array(attempts, pa.int64())).append_column("only_listed", pa.array(only_listed, pa.bool_()))
-    return rows.filter(pc.is_valid(rows["attempts"]))
+    it is no longer in the store. A recording that no version ever gave an outcome is kept, and fails. A batch at a time.
+    """
+    ids = pa.array(waiting, pa.string())
+    for batch in day.manifest.to_batches(max_chunksize=MANIFEST_ROWS):
+        rows = pa.Table.from_batches([batch])
+        rows = rows.filter(pc.is_in(rows["chunk_id"], ids))
+        attempts: list[int | None] = []
+        only_listed: list[bool] = []
+        for chunk_id, recording_id in zip(rows["chunk_id"].to_pylist(), rows["recording_id"].to_pylist(), strict=True):
+            done = day.retries.get(chunk_id)
+            attempts.append(0 if done is None else done.get(recording_id))  # null: it has its outcome
+            only_listed.append(done is not None or chunk_id in day.known_elsewhere)
+        columns = {"attempts": pa.array(attempts, pa.int64()), "only_listed": pa.array(only_listed, pa.bool_())}
+        for name, values in columns.items():
+            rows = rows.append_column(name, values)
+        yield rows.filter(pc.is_valid(rows["attempts"]))
 
 
 def waiting_recordings(chunk: Chunk, done: pa.Table, settings: Settings) -> set[str]:
@@ -142,20 +151,21 @@ def _plan_day(listing: Listing, lake: Store, day: DayLedger, version: str, setti
     """Writes manifest parts of a day's new recordings. Returns the ledger with them, how many were new, and the bytes written."""
     planned = written_bytes = 0
     while True:
-        rows: list[dict[str, Any]] = []
+        tables: list[pa.Table] = []
         now = after(pc.max(day.manifest["planned_at"]).as_py())
         for chunk in _chunked(listing.new(day.day, day.manifest, hashed=True), settings):
             chunk_id = _chunk_id(chunk)
-            rows += [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
-            if len(rows) >= ROWS_AT_ONCE:
+            rows = [{**row, "chunk_id": chunk_id, "planned_at": now, "run_id": run_id} for row in chunk]
+            tables.append(schemas.table("recordings", rows))
+            if sum(map(len, tables)) >= MANIFEST_ROWS:
                 break
-        if not rows:
+        if not tables:
             return day, planned, written_bytes
-        table = schemas.table("recordings", rows)
+        table = pa.concat_tables(tables).combine_chunks()
         part = parts.encode("recordings", table)
         number = day.last_number + 1
         if lake.create_bytes(manifest_key(day.day, number), part):
-            planned, written_bytes = planned + len(rows), written_bytes + len(part)
+            planned, written_bytes = planned + len(table), written_bytes + len(part)
             day = replace(day, manifest=pa.concat_tables([day.manifest, table]), last_number=number)
         else:  # another run planned the day in the meantime
             [listed] = ledger.list_days(lake, [day.day])

@@ -22,7 +22,10 @@ from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, StoredObject, open_store
 
-ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 1_000
+"""Rows that are Python objects at a time; what is kept is in the database."""
+MEMORY, SETTLED_MEMORY = "256MB", "64MB"
+"""What the database may hold in memory while it is made, and afterwards; what is more lies in its file in scratch."""
 HASHED_ROWS, HASHED_AT_ONCE = 500, 8
 """New recordings that are hashed before their rows go on, and how many of them at once."""
 SHOWN_LONE_SIDECARS = 5
@@ -187,8 +190,8 @@ class Listing:
         keys: tuple[SecretStr, ...] = (),
     ):
         self.settings, self.only_day, self._store = settings, only_day, recordings
-        self.database = duckdb.connect(str(database), config={"memory_limit": "256MB", "threads": 1})
-        self.database.execute("SET TimeZone = 'UTC'")
+        self._file = str(database)
+        self.database = self._opened(MEMORY)
         self.ignored: Counter[str] = Counter()
         """Keys that are neither recordings nor sidecars of one, by suffix."""
         self.closed = 0
@@ -219,6 +222,16 @@ class Listing:
         self.listed = self._count("SELECT count(*) FROM listing")
         self.database.register("kept_rows", _KEPT.empty_table())
         self.database.execute("CREATE TABLE kept AS FROM kept_rows")
+
+    def _opened(self, memory: str) -> duckdb.DuckDBPyConnection:
+        database = duckdb.connect(self._file, config={"memory_limit": memory, "threads": 1})
+        database.execute("SET TimeZone = 'UTC'")
+        return database
+
+    def settle(self) -> None:
+        """Gives back the memory that listing and planning took: what follows reads a chunk at a time. Not while another thread reads."""
+        self.database.close()
+        self.database = self._opened(SETTLED_MEMORY)
 
     def _count(self, query: str) -> int:
         row = self.database.execute(query).fetchone()
@@ -432,6 +445,11 @@ class Listing:
             self.database.register("kept_rows", rows.select(_KEPT.names))
             self.database.execute("INSERT INTO kept FROM kept_rows")
             self.database.unregister("kept_rows")
+
+    def sizes(self) -> dict[str, tuple[int, float]]:
+        """By chunk with kept recordings, how many they are, and their estimated seconds."""
+        rows = self.database.cursor().execute("SELECT chunk_id, count(*), sum(estimated_s) FROM kept GROUP BY chunk_id").fetchall()
+        return {chunk_id: (count, seconds or 0.0) for chunk_id, count, seconds in rows}
 
     def recordings(self, chunk_id: str) -> list[Recording]:
         """The kept recordings of a chunk, with the keys that only the listing knows."""

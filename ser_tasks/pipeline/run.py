@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.inference.line_profile import ALL, LineProfile
-from ser_tasks.lake import catalog, erased, key_chain, manifest, parts, profiles
-from ser_tasks.lake.sql_text import literal
+from ser_tasks.lake import catalog, checks_apart, erased, key_chain, manifest, parts, profiles
 from ser_tasks.licences import forbidden_use
+from ser_tasks.memory import release_freed_memory
 from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch
@@ -31,8 +31,8 @@ from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import code_version
 from ser_tasks.storage import open_store
 
-CHECK_MEMORY = "512MB"
-"""What DuckDB may take for the checks at the end of a run."""
+CHECKED_HERE = 1_000
+"""Recordings listed up to which a night runs its checks in this process: another one takes a second to start."""
 
 
 class Night:
@@ -85,6 +85,8 @@ class Night:
             deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, *self._keys.people)
             self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone, self._keys.recordings)
             plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
+            self.listing.settle()
+            release_freed_memory()
             self.listing.opted_out = opt_out.withheld_before(self.lake, {day for day, _ in plan.chunks})
         self.record.add_plan(plan)
         return plan
@@ -146,8 +148,7 @@ class Night:
         parts that cannot be read (``broken_parts``): the checks leave those out."""
         broken = self.record.broken
         try:
-            with self.connect() as connection:
-                offending = catalog.run_checks(connection)
+            offending = self._run_checks()
         except (duckdb.Error, UnicodeDecodeError):
             newly = parts.broken(self.lake, self._since())
             if not newly.keys() - broken.keys():
@@ -155,9 +156,14 @@ class Night:
             if not newly.keys() - broken.keys():
                 raise
             broken |= newly
-            with self.connect() as connection:
-                offending = catalog.run_checks(connection)
+            offending = self._run_checks()
         return offending | {"broken_parts": len(broken)}
+
+    def _run_checks(self) -> dict[str, int]:
+        if self.plan.listed > CHECKED_HERE:
+            return checks_apart.run_checks(self.lake.uri, self._since(), self.record.broken, str(self.scratch))
+        with self.connect() as connection:
+            return catalog.run_checks(connection)
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""
@@ -193,12 +199,10 @@ class Night:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """The views over the days that this run may have written: a night does not read years of history.
 
-        What a query needs beyond CHECK_MEMORY goes to scratch: a night of a million calls takes no more memory than one of a hundred.
+        What a query needs beyond ``checks_apart.MEMORY`` goes to scratch.
         """
         connection = catalog.connect(self.lake.uri, since=self._since(), without=self.record.broken)
-        connection.execute(f"SET memory_limit = '{CHECK_MEMORY}'; SET preserve_insertion_order = false")
-        connection.execute(f"SET temp_directory = {literal(str(self.scratch))}")
-        return connection
+        return checks_apart.bounded(connection, str(self.scratch))
 
     def _since(self) -> date | None:
         return min([day for day, _ in self.plan.chunks] or self.listing.days()[-1:], default=None)

@@ -3,13 +3,14 @@
 python -m tests.benchmarks.growth views LAKE [FOLDER ...] # every view over a lake, or those of staging, marts, checks
 python -m tests.benchmarks.growth planning                # a night's start over five years of recordings, one day new
 python -m tests.benchmarks.growth night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
-python -m tests.benchmarks.growth chunks COUNT            # what Prefect takes for COUNT chunks whose tasks do nothing
+python -m tests.benchmarks.growth chunks COUNT [DATABASE] # what Prefect takes for COUNT chunks whose tasks do nothing
 """
 
 import contextlib
 import json
 import multiprocessing
 import os
+import resource
 import sys
 import tempfile
 import threading
@@ -97,10 +98,10 @@ def _finish(lake: Path, plan: ingest.Plan, version: str) -> None:
         path.write_bytes(parts.encode("outcomes", schemas.table("outcomes", rows)))
 
 
-def made_up_calls(folder: Path, count: int) -> Path:
-    """So many recordings of 3 s with sidecars, links to 20 clips, in one day's folder."""
-    turns = [("agent", 0.2, 1.2), ("customer", 1.3, 2.9)]
-    clips = [write_call(folder / "clips", f"{n}.wav", two_sided(turns, 3, seed=n)) for n in range(20)]
+def made_up_calls(folder: Path, count: int, seconds: float = 3) -> Path:
+    """So many recordings with sidecars, links to 20 clips, in one day's folder. Of less than 2 s they hold a turn of the customer alone."""
+    turns = [("agent", 0.2, 1.2), ("customer", 1.3, seconds - 0.1)] if seconds >= 2 else [("customer", 0.1, seconds - 0.1)]
+    clips = [write_call(folder / "clips", f"{n}.wav", two_sided(turns, seconds, seed=n)) for n in range(20)]
     roles = folder / "clips" / "roles.json"
     roles.write_text(json.dumps(TWO_SIDED))
     day = folder / "calls" / "2026-11-20"
@@ -115,6 +116,23 @@ def _peak_mb(pid: int | str | None) -> float:
     """A process's greatest resident memory so far. (Not ru_maxrss: a child's begins with what its parent had.)"""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) / 1024
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU-seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _postgres_s() -> float:
+    """CPU-seconds of every process of Postgres on this machine that is at work or has ended since its server started."""
+    seconds = 0.0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            name, _, fields = status.read_text().partition("(")[2].rpartition(")")
+            if name == "postgres":
+                seconds += sum(map(int, fields.split()[11:15])) / os.sysconf("SC_CLK_TCK")  # with its children that have ended
+    return seconds
 
 
 def _watch_workers(seen: dict[int | None, float]) -> None:
@@ -136,9 +154,17 @@ def night(count: str, cluster: str = "") -> None:
 
     seen: dict[int | None, float] = {}
     threading.Thread(target=_watch_workers, args=(seen,), daemon=True).start()
-    with prefect_server(), tempfile.TemporaryDirectory() as folder:
-        calls, bundle = made_up_calls(Path(folder), int(count)), tiny_bundle(Path(folder))
+    with prefect_server() as server, tempfile.TemporaryDirectory() as folder:
+        calls = made_up_calls(Path(folder), int(count), float(os.environ.get("SECONDS_EACH", "3")))
+        bundle = tiny_bundle(Path(folder))
+        flow_s = time.process_time()
         run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", "2")))
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # workers and checks: they have ended, the server has not
+        cpu_s = {
+            "flow": time.process_time() - flow_s,
+            "workers": children.ru_utime + children.ru_stime,
+            "server": _cpu_s(server.process.pid) if server else 0.0,
+        }
     peak_mb = {"flow": _peak_mb("self"), "largest worker": max(seen.values(), default=0.0)}
     busy_s = sum(run[f"{stage}_s"] for stage in ("fetch", "decode", "speech", "features", "score"))
     ms = {
@@ -150,18 +176,24 @@ def night(count: str, cluster: str = "") -> None:
     print(
         f"{count} recordings, {run['scored']} scored, {run['workers']} workers: {run['wall_s']:.1f} s after {run['start_up_s']:.1f} s of "
         f"start-up; ms a recording: {', '.join(f'{1000 * seconds / int(count):.2f} {name}' for name, seconds in ms.items())}; "
+        f"CPU-seconds: {', '.join(f'{who} {seconds:.1f}' for who, seconds in cpu_s.items())}; "
         f"peak MB: {', '.join(f'{who} {mb:.0f}' for who, mb in peak_mb.items())}; load {os.getloadavg()[0]:.1f}",
         flush=True,
     )
-    print(json.dumps({"scored": run["scored"], "wall_s": run["wall_s"], "busy_s": busy_s, "peak_mb": peak_mb}))
+    print(json.dumps({"scored": run["scored"], "wall_s": run["wall_s"], "busy_s": busy_s, "cpu_s": cpu_s, "peak_mb": peak_mb}))
 
 
-def chunks(count: str) -> None:
-    """A flow of two tasks a chunk, as the nightly one hands them out, that do nothing: CPU-seconds of it and of its temporary server."""
+def chunks(count: str, database: str = "") -> None:
+    """A flow of two tasks a chunk, as the nightly one hands out large chunks, that do nothing: CPU-seconds of it, of its temporary server,
+    and of Postgres where ``database`` (postgresql+asyncpg://user@host/name) is on this machine; else SQLite in PREFECT_HOME.
+    """
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    if database:
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = database
     from flows.nightly import AHEAD, EXTRACTION  # first: it sets how Prefect starts
     from flows.server import prefect_server
     from prefect import flow, task  # isort: skip
+    from prefect.events.worker import EventsWorker  # isort: skip
 
     @task
     def extract(number: int) -> int:
@@ -180,19 +212,25 @@ def chunks(count: str) -> None:
                 ahead.append(extract.submit(number))
         return done
 
-    def cpu_s(pid: int) -> float:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     with prefect_server() as server:
         if server is None:
             sys.exit("PREFECT_API_URL is set: unset it, so that the server can be measured, too.")
-        own_s, server_s, wall_s = time.process_time(), cpu_s(server.process.pid), time.perf_counter()
+        own_s, server_s, postgres_s = time.process_time(), _cpu_s(server.process.pid), _postgres_s()
+        wall_s = time.perf_counter()
         assert empty_night() == int(count)
-        own_s, server_s = time.process_time() - own_s, cpu_s(server.process.pid) - server_s
-        wall_s = time.perf_counter() - wall_s
-    a_chunk = f"{1000 * own_s / int(count):.0f} and {1000 * server_s / int(count):.0f} CPU-ms a chunk"
-    print(f"{count} chunks: {own_s:.1f} CPU-seconds of the flow, {server_s:.1f} of its server, {a_chunk}; {wall_s:.0f} s", end="")
+        wall_s, ended = time.perf_counter() - wall_s, time.perf_counter()
+        EventsWorker.drain_all()
+        drain_s = time.perf_counter() - ended
+        seconds = {
+            "flow": time.process_time() - own_s,
+            "server": _cpu_s(server.process.pid) - server_s,
+            "Postgres": _postgres_s() - postgres_s if database else 0.0,
+        }
+    print(
+        f"{count} chunks: CPU-ms a chunk: {', '.join(f'{who} {1000 * each / int(count):.1f}' for who, each in seconds.items())}; "
+        f"{sum(seconds.values()):.1f} CPU-seconds in all; {wall_s:.0f} s, then {drain_s:.1f} s to send what events were left",
+        end="",
+    )
     print(f", load {os.getloadavg()[0]:.1f}", flush=True)
 
 

@@ -164,6 +164,40 @@ def test_chunks_keep_to_their_audio_budget_and_their_day(folders):
     assert len(planned(recordings, open_store(f"{lake.uri}-2"), scratch, Settings(chunk_recordings=1))[1].chunks) == 7
 
 
+def test_a_settled_listing_gives_the_same_recordings_and_keeps_to_little_memory(folders):
+    recordings, lake, scratch = folders
+    for number in range(7):
+        put(recordings, f"2026-11-20/{number}.wav", b"x" * 16_000 * (number + 1))
+    listing, plan = planned(recordings, lake, scratch, Settings(chunk_recordings=3))
+    chunks = [ingest.load_chunk(listing, *chunk) for chunk in plan.chunks]
+    listing.settle()
+    assert [ingest.load_chunk(listing, *chunk) for chunk in plan.chunks] == chunks
+    assert [len(chunk.recordings) for chunk in chunks] == [3, 3, 1]
+    assert listing.sizes() == {chunk.chunk_id: (len(chunk.recordings), sum(r.estimated_s for r in chunk.recordings)) for chunk in chunks}
+    assert listing.database.execute("SELECT current_setting('memory_limit')").fetchone() == ("61.0 MiB",)
+
+
+def test_a_manifest_part_ends_with_the_chunk_that_fills_it_and_every_recording_is_kept(folders, monkeypatch):
+    monkeypatch.setattr(ingest, "MANIFEST_ROWS", 4)
+    recordings, lake, scratch = folders
+    for number in range(11):
+        put(recordings, f"2026-11-20/{number:02}.wav")
+    listing, plan = planned(recordings, lake, scratch, Settings(chunk_recordings=3))
+    assert [len(parts.read(lake, manifest_key(DAY, number), "recordings")) for number in (1, 2)] == [6, 5]
+    kept = [recording.key for chunk in plan.chunks for recording in ingest.load_chunk(listing, *chunk).recordings]
+    assert kept == [f"2026-11-20/{number:02}.wav" for number in range(11)]
+
+
+@pytest.mark.parametrize(("most", "chunks"), [(1, 11), (20_000, 1)])
+def test_extremes_of_chunks_lose_no_recording(folders, most, chunks):
+    recordings, lake, scratch = folders
+    for number in range(11):
+        put(recordings, f"2026-11-20/{number:02}.wav")
+    listing, plan = planned(recordings, lake, scratch, Settings(chunk_recordings=most, chunk_audio_s=1e9))
+    assert (plan.recordings, len(plan.chunks)) == (11, chunks)
+    assert sum(len(ingest.load_chunk(listing, *chunk).recordings) for chunk in plan.chunks) == 11
+
+
 def test_only_the_day_asked_for(folders):
     recordings, lake, scratch = folders
     put(recordings, "2026-11-20/a.wav")
