@@ -1,5 +1,6 @@
 """The steps that all feature sets share: resampling, power spectra, mel bands and decibels, over rows padded on the right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -10,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 BANDS_AT_ONCE = 32
-CACHED_SAMPLES = 2**18
-"""Samples of frames transformed at once: 1 MB, which stays in a core's cache."""
+CACHED_SAMPLES = 2**17
+"""Samples of frames transformed at once, at most: half a MB, which stays in a core's cache with their spectra."""
+ROWS_OF_ROUTINES = 48
+"""Products have a multiple of so many rows: one of 4, 6, 8, 12, 16 and 24 rows, which routines of matrix products take at a time."""
+SMALLEST_POWER = 1e-10
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,9 @@ class Framing:
         return 1 + -(-n_samples * self.sampling_rate_hz // sampling_rate) // self.hop
 
     def levels_db(
-        self, signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.integer] | None, bands: MelBands, top_db: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
-        """Levels of mel bands in dB ``(channels, frames, n_mels)``, and the number of frames that count in each channel.
+        self, signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.integer] | None, *wanted: tuple[MelBands, float]
+    ) -> list["Levels"]:
+        """Levels of mel bands, for each set of bands that is wanted, with its ``top_db``.
 
         ``signal`` is float32 ``(channels, samples)``, of which ``lengths`` samples count in each channel (None: all). No level is
         more than ``top_db`` below the highest of its channel.
@@ -47,18 +51,50 @@ class Framing:
         if lengths is None:
             lengths = np.full(len(signal), signal.shape[1])
         n_frames = np.array([self.frames(int(length), sampling_rate) for length in lengths])
-        signal = resampled(signal, lengths, sampling_rate, self.sampling_rate_hz, margin=self.n_fft // 2)
-        return decibels(mel_power(signal, n_frames, self, bands), n_frames, top_db).numpy(), n_frames
+        powers = mel_power(centred(signal, lengths, sampling_rate, self), self, [bands for bands, _ in wanted])
+        return [decibels(power, n_frames, top_db) for power, (_, top_db) in zip(powers, wanted, strict=True)]
 
 
-def resampled(signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int, margin: int) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Levels:
+    """Levels of mel bands of several channels."""
+
+    db: NDArray[np.float32]
+    """``(channels, frames, n_mels)``; frames after each channel's own are undefined."""
+    frames: NDArray[np.integer]
+    """Frames that count in each channel."""
+    mean_db: NDArray[np.float64]
+    """Level of each channel's mean power over bands and frames."""
+
+    def relative(self, centre_db: float, unit_db: float) -> NDArray[np.float32]:
+        """The levels in steps of ``unit_db`` from ``centre_db`` above each channel's mean power. In place: ``db`` is changed."""
+        for row, n_frames, mean_db in zip(self.db, self.frames.tolist(), self.mean_db.tolist(), strict=True):
+            row[:n_frames] -= np.float32(mean_db + centre_db)
+            row[:n_frames] *= np.float32(1 / unit_db)
+        return self.db
+
+
+def centred(signal: NDArray[np.float32], lengths: NDArray[np.integer], sampling_rate: int, framing: Framing) -> NDArray[np.float32]:
+    """Rows at the framing's rate, between zeros so that frames are centred on multiples of the hop, as with librosa's ``center=True,
+    pad_mode="constant"``. Rows are a multiple of the hop long, so that frames of one row after the other are the frames of all.
+    """
+    half = framing.n_fft // 2
+    return resampled(signal, lengths, sampling_rate, framing.sampling_rate_hz, half, framing.hop)
+
+
+def resampled(
+    signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int, margin: int, multiple: int = 1
+) -> NDArray[np.float32]:
     """Resamples rows with soxr HQ: ``(rows, margin + samples + margin)``, zero outside the ``ceil(length * to_hz / from_hz)`` samples.
+
+    More zeros follow up to a ``multiple`` of samples.
 
     soxr returns the nearest number of samples (halves up); librosa appends a zero where that is less than ``ceil(...)``, and so does
     this function. Each row is resampled by itself, so that rows do not influence each other.
     """
     new_lengths = -(-lengths * to_hz // from_hz)
-    rows = np.zeros((len(signal), margin + int(new_lengths.max()) + margin), np.float32)
+    width = -(-(margin + int(new_lengths.max()) + margin) // multiple) * multiple
+    rows = np.zeros((len(signal), width), np.float32)
     for row, samples, length in zip(rows, signal, lengths, strict=True):
         new = samples[:length]
         if from_hz != to_hz:
@@ -67,36 +103,41 @@ def resampled(signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz
     return rows
 
 
-def mel_power(signal: NDArray[np.float32], n_frames: NDArray[np.integer], framing: Framing, bands: MelBands) -> torch.Tensor:
-    """Power in mel bands, float32 ``(rows, 1 + samples // hop, n_mels)``, zero after each row's first ``n_frames``.
+def mel_power(rows: NDArray[np.float32], framing: Framing, wanted: Sequence[MelBands]) -> list[NDArray[np.float32]]:
+    """Power in mel bands, float32 ``(rows, samples // hop, n_mels)``, for each set of bands, of `centred` rows; undefined after a row's end.
 
-    ``signal`` has ``n_fft // 2`` zeros on both sides: frames under a Hann window are then centred on multiples of ``hop``, as with
-    librosa's ``center=True, pad_mode="constant"``. Each band is summed over the bins where it is not zero.
+    Frames have a Hann window. Each band is summed over the bins where it is not zero. A frame's power depends on no other frame, bit by
+    bit: products always have the same number of rows, as another number may be multiplied by another routine.
     """
-    frames = torch.from_numpy(signal).unfold(-1, framing.n_fft, framing.hop)
-    mel = torch.zeros(len(signal), frames.shape[1], bands.n_mels)
-    at_once = CACHED_SAMPLES // framing.n_fft
-    blocks = _band_blocks(framing.sampling_rate_hz, framing.n_fft, bands)
-    top = max(2 * last_bin for _, _, _, last_bin, _ in blocks)
-    for row, end in enumerate(n_frames.tolist()):
-        for start in range(0, end, at_once):
-            stop = min(end, start + at_once)
-            spectrum = torch.fft.rfft(frames[row, start:stop] * _hann(framing.n_fft))
-            squares = torch.view_as_real(spectrum).flatten(1)[:, :top].square()  # real and imaginary part side by side
-            for first_band, last_band, first_bin, last_bin, weights in blocks:
-                mel[row, start:stop, first_band:last_band] = squares[:, 2 * first_bin : 2 * last_bin] @ weights
-    return mel
+    frames = torch.from_numpy(rows).flatten().unfold(-1, framing.n_fft, framing.hop)
+    at_once = max(1, CACHED_SAMPLES // framing.n_fft // ROWS_OF_ROUTINES) * ROWS_OF_ROUTINES
+    blocks = [_band_blocks(framing.sampling_rate_hz, framing.n_fft, bands) for bands in wanted]
+    top = max((2 * last_bin for of_set in blocks for _, _, _, last_bin, _ in of_set), default=0)
+    powers = [torch.zeros(rows.size // framing.hop, bands.n_mels) for bands in wanted]
+    windowed, squares = torch.empty(at_once, framing.n_fft), torch.zeros(at_once, top)
+    for start in range(0, len(frames), at_once):
+        count = min(at_once, len(frames) - start)
+        torch.mul(frames[start : start + count], _hann(framing.n_fft), out=windowed[:count])
+        spectrum = torch.view_as_real(torch.fft.rfft(windowed[:count])).flatten(1)[:, :top]  # real and imaginary part side by side
+        torch.mul(spectrum, spectrum, out=squares[:count])
+        for power, of_set in zip(powers, blocks, strict=True):
+            for first_band, last_band, first_bin, last_bin, weights in of_set:
+                power[start : start + count, first_band:last_band] = (squares[:, 2 * first_bin : 2 * last_bin] @ weights)[:count]
+    return [power.view(len(rows), -1, power.shape[1]).numpy() for power in powers]
 
 
-def decibels(power: torch.Tensor, frames: NDArray[np.integer], top_db: float) -> torch.Tensor:
+def decibels(power: NDArray[np.float32], frames: NDArray[np.integer], top_db: float) -> Levels:
     """``10 log10(power)``, at least -100 dB and at least ``top_db`` below the maximum of each row's first ``frames``.
 
     The same as librosa's ``power_to_db(ref=1, amin=1e-10, top_db)`` for each row. Changes ``power`` in place.
     """
-    level_db = power.clamp_(min=1e-10).log10_().mul_(10)
-    for row, n_frames in zip(level_db, frames.tolist(), strict=True):
-        row.clamp_(min=float(row[:n_frames].max()) - top_db)
-    return level_db
+    means = np.empty(len(power))
+    for index, (row, n_frames) in enumerate(zip(torch.from_numpy(power), frames.tolist(), strict=True)):
+        counted = row[:n_frames].clamp_(min=SMALLEST_POWER)
+        counted.clamp_(min=float(counted.max()) * 10 ** (-top_db / 10))
+        means[index] = float(counted.sum(dtype=torch.float64)) / counted.numel()
+        counted.log10_().mul_(10)
+    return Levels(power, frames, 10 * np.log10(means))
 
 
 @lru_cache(maxsize=16)
