@@ -48,11 +48,9 @@ class Framing:
         ``signal`` is float32 ``(channels, samples)``, of which ``lengths`` samples count in each channel (None: all). No level is
         more than ``top_db`` below the highest of its channel.
         """
-        if lengths is None:
-            lengths = np.full(len(signal), signal.shape[1])
-        n_frames = np.array([self.frames(int(length), sampling_rate) for length in lengths])
-        powers = mel_power(centred(signal, lengths, sampling_rate, self), self, [bands for bands, _ in wanted])
-        return [decibels(power, n_frames, top_db) for power, (_, top_db) in zip(powers, wanted, strict=True)]
+        packed = pack(signal, np.full(len(signal), signal.shape[1]) if lengths is None else lengths, sampling_rate, self)
+        powers = mel_power(packed, [bands for bands, _ in wanted])
+        return [decibels(power, packed, top_db) for power, (_, top_db) in zip(powers, wanted, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -74,70 +72,98 @@ class Levels:
         return self.db
 
 
-def centred(signal: NDArray[np.float32], lengths: NDArray[np.integer], sampling_rate: int, framing: Framing) -> NDArray[np.float32]:
-    """Rows at the framing's rate, between zeros so that frames are centred on multiples of the hop, as with librosa's ``center=True,
-    pad_mode="constant"``. Rows are a multiple of the hop long, so that frames of one row after the other are the frames of all.
+@dataclass(frozen=True)
+class Packed:
+    """Rows at the framing's rate, one after the other: frames of all of them are one strided view."""
+
+    samples: NDArray[np.float32]
+    """Each row lies between zeros, so that its frames are centred on multiples of the hop, and begins at one: as with librosa's
+    ``center=True, pad_mode="constant"``."""
+    framing: Framing
+    starts: NDArray[np.integer]
+    """First frame of each row. Between the rows are frames of two of them, which mean nothing."""
+    frames: NDArray[np.integer]
+    """Frames of each row."""
+
+    def rows(self, frames: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Each row's part of values ``(frames, ...)``: views."""
+        return [frames[start : start + count] for start, count in zip(self.starts.tolist(), self.frames.tolist(), strict=True)]
+
+
+def pack(signal: NDArray[np.float32], lengths: NDArray[np.integer], sampling_rate: int, framing: Framing) -> Packed:
+    """Rows ``(rows, samples)``, of which ``lengths`` samples count in each, at the framing's rate."""
+    half, hop = framing.n_fft // 2, framing.hop
+    hops = -(-(-(-lengths * framing.sampling_rate_hz // sampling_rate) + 2 * half) // hop)
+    ends = np.cumsum(hops)
+    packed = Packed(
+        np.zeros(int(ends[-1]) * hop + framing.n_fft, np.float32),
+        framing,
+        ends - hops,
+        np.array([framing.frames(length, sampling_rate) for length in lengths.tolist()]),
+    )
+    for row, length, start in zip(signal, lengths.tolist(), packed.starts.tolist(), strict=True):
+        new = at_rate(row[:length], sampling_rate, framing.sampling_rate_hz)
+        packed.samples[start * hop + half :][: len(new)] = new
+    return packed
+
+
+def at_rate(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """One row resampled with soxr HQ, by itself, so that rows do not influence each other; itself where the rates are equal."""
+    return samples if from_hz == to_hz else np.asarray(soxr.resample(samples, from_hz, to_hz, "HQ"), np.float32)
+
+
+def resampled(signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """Resamples rows: ``(rows, samples)``, zero after the ``ceil(length * to_hz / from_hz)`` samples of each.
+
+    soxr returns the nearest number of samples (halves up); librosa appends a zero where that is less than ``ceil(...)``, and so do this
+    function and `pack`.
     """
-    half = framing.n_fft // 2
-    return resampled(signal, lengths, sampling_rate, framing.sampling_rate_hz, half, framing.hop)
-
-
-def resampled(
-    signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int, margin: int, multiple: int = 1
-) -> NDArray[np.float32]:
-    """Resamples rows with soxr HQ: ``(rows, margin + samples + margin)``, zero outside the ``ceil(length * to_hz / from_hz)`` samples.
-
-    More zeros follow up to a ``multiple`` of samples.
-
-    soxr returns the nearest number of samples (halves up); librosa appends a zero where that is less than ``ceil(...)``, and so does
-    this function. Each row is resampled by itself, so that rows do not influence each other.
-    """
-    new_lengths = -(-lengths * to_hz // from_hz)
-    width = -(-(margin + int(new_lengths.max()) + margin) // multiple) * multiple
-    rows = np.zeros((len(signal), width), np.float32)
-    for row, samples, length in zip(rows, signal, lengths, strict=True):
-        new = samples[:length]
-        if from_hz != to_hz:
-            new = soxr.resample(new, from_hz, to_hz, "HQ")
-        row[margin : margin + len(new)] = new
+    rows = np.zeros((len(signal), int((-(-lengths * to_hz // from_hz)).max())), np.float32)
+    for row, samples, length in zip(rows, signal, lengths.tolist(), strict=True):
+        new = at_rate(samples[:length], from_hz, to_hz)
+        row[: len(new)] = new
     return rows
 
 
-def mel_power(rows: NDArray[np.float32], framing: Framing, wanted: Sequence[MelBands]) -> list[NDArray[np.float32]]:
-    """Power in mel bands, float32 ``(rows, samples // hop, n_mels)``, for each set of bands, of `centred` rows; undefined after a row's end.
+def mel_power(packed: Packed, wanted: Sequence[MelBands]) -> list[NDArray[np.float32]]:
+    """Power in mel bands, float32 ``(frames, n_mels)``, of frames under a Hann window, for each set of bands. See `Packed.rows`.
 
-    Frames have a Hann window. Each band is summed over the bins where it is not zero. A frame's power depends on no other frame, bit by
-    bit: products always have the same number of rows, as another number may be multiplied by another routine.
+    Each band is summed over the bins where it is not zero. A frame's power depends on no other frame, bit by bit: products always have
+    the same number of rows, as another number may be multiplied by another routine.
     """
-    frames = torch.from_numpy(rows).flatten().unfold(-1, framing.n_fft, framing.hop)
-    at_once = max(1, CACHED_SAMPLES // framing.n_fft // ROWS_OF_ROUTINES) * ROWS_OF_ROUTINES
-    blocks = [_band_blocks(framing.sampling_rate_hz, framing.n_fft, bands) for bands in wanted]
+    n_fft, hop, rate_hz = packed.framing.n_fft, packed.framing.hop, packed.framing.sampling_rate_hz
+    frames = torch.from_numpy(packed.samples).unfold(-1, n_fft, hop)
+    at_once = max(1, CACHED_SAMPLES // n_fft // ROWS_OF_ROUTINES) * ROWS_OF_ROUTINES
+    starts = range(0, len(frames), at_once)
+    blocks = [_band_blocks(rate_hz, n_fft, bands) for bands in wanted]
     top = max((2 * last_bin for of_set in blocks for _, _, _, last_bin, _ in of_set), default=0)
-    powers = [torch.zeros(rows.size // framing.hop, bands.n_mels) for bands in wanted]
-    windowed, squares = torch.empty(at_once, framing.n_fft), torch.zeros(at_once, top)
-    for start in range(0, len(frames), at_once):
+    powers = [torch.zeros(len(starts) * at_once, bands.n_mels) for bands in wanted]
+    windowed, squares = torch.empty(at_once, n_fft), torch.zeros(at_once, top)
+    for start in starts:
         count = min(at_once, len(frames) - start)
-        torch.mul(frames[start : start + count], _hann(framing.n_fft), out=windowed[:count])
+        torch.mul(frames[start : start + count], _hann(n_fft), out=windowed[:count])
         spectrum = torch.view_as_real(torch.fft.rfft(windowed[:count])).flatten(1)[:, :top]  # real and imaginary part side by side
         torch.mul(spectrum, spectrum, out=squares[:count])
         for power, of_set in zip(powers, blocks, strict=True):
             for first_band, last_band, first_bin, last_bin, weights in of_set:
-                power[start : start + count, first_band:last_band] = (squares[:, 2 * first_bin : 2 * last_bin] @ weights)[:count]
-    return [power.view(len(rows), -1, power.shape[1]).numpy() for power in powers]
+                into = power[start : start + at_once, first_band:last_band]
+                torch.mm(squares[:, 2 * first_bin : 2 * last_bin], weights, out=into)
+    return [power.numpy() for power in powers]
 
 
-def decibels(power: NDArray[np.float32], frames: NDArray[np.integer], top_db: float) -> Levels:
-    """``10 log10(power)``, at least -100 dB and at least ``top_db`` below the maximum of each row's first ``frames``.
+def decibels(power: NDArray[np.float32], packed: Packed, top_db: float) -> Levels:
+    """``10 log10(power)``, at least -100 dB and at least ``top_db`` below the maximum of each row.
 
     The same as librosa's ``power_to_db(ref=1, amin=1e-10, top_db)`` for each row. Changes ``power`` in place.
     """
-    means = np.empty(len(power))
-    for index, (row, n_frames) in enumerate(zip(torch.from_numpy(power), frames.tolist(), strict=True)):
-        counted = row[:n_frames].clamp_(min=SMALLEST_POWER)
-        counted.clamp_(min=float(counted.max()) * 10 ** (-top_db / 10))
-        means[index] = float(counted.sum(dtype=torch.float64)) / counted.numel()
-        counted.log10_().mul_(10)
-    return Levels(power, frames, 10 * np.log10(means))
+    db = np.empty((len(packed.frames), int(packed.frames.max()), power.shape[1]), np.float32)
+    means = np.empty(len(db))
+    for index, (row, levels) in enumerate(zip(packed.rows(power), db, strict=True)):
+        of_row = torch.from_numpy(row)
+        of_row.clamp_(min=max(float(of_row.max()) * 10 ** (-top_db / 10), SMALLEST_POWER))  # NaN stays NaN in this order
+        means[index] = float(of_row.mean())
+        torch.log10(of_row, out=torch.from_numpy(levels[: len(row)])).mul_(10)
+    return Levels(db, packed.frames, 10 * np.log10(means))
 
 
 @lru_cache(maxsize=16)
