@@ -4,7 +4,7 @@ import tempfile
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import soxr
@@ -90,8 +90,8 @@ def pcm_16(block: Block) -> NDArray[np.int16]:
     return frames.astype(np.int16, order="C")
 
 
-def float_32(block: Block) -> NDArray[np.float32]:
-    """A block as float32 of -1 to 1, exactly: itself where it is one."""
+def float_32(block: NDArray[Any]) -> NDArray[np.float32]:
+    """A `Block` as float32 of -1 to 1, exactly: itself where it is one."""
     return np.multiply(block, np.float32(1 / FULL_SCALE), dtype=np.float32) if block.dtype == np.int16 else np.asarray(block, np.float32)
 
 

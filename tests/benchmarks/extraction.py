@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -60,7 +61,7 @@ def written(signal: np.ndarray, folder: Path) -> dict[str, Path]:
         samples = np.ascontiguousarray(resampled(signal, rate_hz).T.reshape(1, -1))
         layout = "stereo" if len(signal) == 2 else "mono"
         with av.open(str(paths[name]), "w") as out:
-            stream = out.add_stream(codec, rate=rate_hz, layout=layout)
+            stream = cast(av.AudioStream, out.add_stream(codec, rate=rate_hz, layout=layout))
             frame = av.AudioFrame.from_ndarray(samples, "flt", layout)
             frame.sample_rate = rate_hz
             for packet in [*stream.encode(frame), *stream.encode(None)]:
