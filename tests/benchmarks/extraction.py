@@ -26,7 +26,8 @@ import soxr
 from ser_tasks.audio import open_audio
 from ser_tasks.audio.samples import at_8_khz
 from ser_tasks.audio.vad import detect_speech, segments, speech_spans
-from ser_tasks.inference.bundle import load_bundle, shipped_bundles
+from ser_tasks.inference.bundle import load_bundle
+from ser_tasks.inference.bundle_files import shipped_bundles
 from ser_tasks.pipeline import extract
 from ser_tasks.pipeline.listing import Recording
 from ser_tasks.pipeline.spec import make_spec
