@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ser_tasks.audio.samples import AnyBlock
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
 Range = tuple[float, float]
 """Start and end in seconds."""
 
 
-def muted(blocks: Iterator[NDArray[np.float32]], ranges: Sequence[Range], rate_hz: int = SAMPLING_RATE_HZ) -> Iterator[NDArray[np.float32]]:
+def muted(blocks: Iterator[AnyBlock], ranges: Sequence[Range], rate_hz: int = SAMPLING_RATE_HZ) -> Iterator[AnyBlock]:
     """The blocks (channels, samples) of one signal, with digital silence in ``ranges``, each sample that they touch included."""
     first = 0
     for block in blocks:

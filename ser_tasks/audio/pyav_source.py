@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ser_tasks.audio.errors import MAX_SAMPLING_RATE_HZ, MIN_SAMPLING_RATE_HZ, AudioError, check_format, no_samples_error
 from ser_tasks.audio.header import Header, unreadable_error
+from ser_tasks.audio.samples import float_32
 from ser_tasks.audio.source import AudioInfo
 
 _PYAV_CONTAINERS = (  # no playlists (hls, concat, dash): they make the decoder open other files and addresses
@@ -31,6 +32,17 @@ _TIMED_CONTAINERS = {"MATROSKA", "MOV", "ASF"}
 """Containers whose packets carry times and whose header has a duration (in others FFmpeg estimates it from the bit rate)."""
 _LATE_S = 0.1
 """A track that begins later than this on the container's clock begins late; encoders' delays are shorter."""
+_WITHOUT_RESAMPLER: dict[str, type[np.float32] | type[np.int16]] = {
+    "flt": np.float32,
+    "fltp": np.float32,
+    "s16": np.int16,
+    "s16p": np.int16,
+}
+"""Sample formats of frames, packed or in planes (p), that FFmpeg need not convert."""
+_MAX_PLANES = 8
+"""More channels than these are converted to packed samples: PyAV reads planes up to a null pointer, which is missing then."""
+_Rows = list[NDArray[np.float32]]
+"""The samples of each channel."""
 _SUBTYPES = {
     "PCM_U8": "PCM_U8", "PCM_S16LE": "PCM_16", "PCM_S24LE": "PCM_24", "PCM_S32LE": "PCM_32", "PCM_F32LE": "FLOAT",
     "PCM_F64LE": "DOUBLE", "PCM_MULAW": "ULAW", "PCM_ALAW": "ALAW", "GSM_MS": "GSM610", "ADPCM_IMA_WAV": "IMA_ADPCM",
@@ -127,19 +139,20 @@ class PyAvSource:
             self._silent_frames = self._leading_frames
 
     def read(self, frames: int) -> NDArray[np.float32]:
-        parts, missing = [], frames
-        if self._silent_frames:
-            missing -= min(frames, self._silent_frames)
-            self._silent_frames -= frames - missing
-            parts.append(np.zeros((self.info.channels, frames - missing), np.float32))
-        while missing and self._rest is not None:
-            part = self._rest[:, :missing]
-            parts.append(part)
-            missing -= part.shape[1]
-            self._rest = self._rest[:, part.shape[1] :] if part.shape[1] < self._rest.shape[1] else next(self._arrays, None)
-        return np.concatenate(parts, axis=1) if parts else np.empty((self.info.channels, 0), np.float32)
+        out = np.empty((self.info.channels, frames), np.float32)
+        done = min(frames, self._silent_frames)
+        self._silent_frames -= done
+        out[:, :done] = 0
+        while done < frames and self._rest is not None:
+            samples = len(self._rest[0])
+            count = min(frames - done, samples)
+            for into, row in zip(out, self._rest, strict=True):
+                into[done : done + count] = row[:count]
+            done += count
+            self._rest = [row[count:] for row in self._rest] if count < samples else next(self._arrays, None)
+        return out[:, :done]
 
-    def _decode(self) -> Iterator[NDArray[np.float32]]:
+    def _decode(self) -> Iterator[_Rows]:
         resampler: av.AudioResampler | None = None
         resampled = layout = None
         first_s, done = None, 0
@@ -161,20 +174,27 @@ class PyAvSource:
                     self._filled_frames += gap
                     yield from self._silence(gap)
                     done += gap
-            if resampler is None or resampled != (frame.format.name, frame.sample_rate):
-                resampled = (frame.format.name, frame.sample_rate)
+            kind = frame.format.name, frame.sample_rate
+            if kind[0] in _WITHOUT_RESAMPLER and kind[1] == self.info.sampling_rate_hz and self.info.channels <= _MAX_PLANES:
+                resampler = None
+                done += frame.samples
+                if frame.samples:
+                    yield _rows(frame, self.info.channels)
+                continue
+            if resampler is None or resampled != kind:
+                resampled = kind
                 resampler = av.AudioResampler(format="flt", layout=layout, rate=self.info.sampling_rate_hz)
             for converted in resampler.resample(frame):
                 # packed samples: PyAV reads planes up to a null pointer, which is missing after more than 8
                 array = np.ascontiguousarray(converted.to_ndarray().reshape(-1, self.info.channels).T, np.float32)
                 done += array.shape[1]
                 if array.shape[1]:
-                    yield array
+                    yield list(array)
 
-    def _silence(self, frames: int) -> Iterator[NDArray[np.float32]]:
+    def _silence(self, frames: int) -> Iterator[_Rows]:
         second = np.zeros((self.info.channels, self.info.sampling_rate_hz), np.float32)
         for start in range(0, frames, second.shape[1]):
-            yield second[:, : frames - start]
+            yield list(second[:, : frames - start])
 
     def decoded_frames(self) -> Iterator[av.AudioFrame]:
         """Yields decoded frames; packets that cannot be decoded are skipped and counted."""
@@ -227,6 +247,13 @@ class PyAvSource:
         if self._section:
             self._section.close()
         _limit_allocations(_NO_LIMIT_BYTES)
+
+
+def _rows(frame: av.AudioFrame, channels: int) -> _Rows:
+    """The channels of a frame of one of the formats `_WITHOUT_RESAMPLER`: views of its own memory, where it holds float32."""
+    dtype, of_a_plane = _WITHOUT_RESAMPLER[frame.format.name], channels // len(frame.planes)
+    planes = (np.frombuffer(memoryview(plane), dtype, frame.samples * of_a_plane).reshape(-1, of_a_plane).T for plane in frame.planes)
+    return [row for plane in planes for row in float_32(plane)]
 
 
 def _limit_allocations(limit_bytes: int) -> None:

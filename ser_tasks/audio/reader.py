@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ser_tasks.audio.errors import AudioError, check_format, check_samples, no_samples_error, too_long_error
 from ser_tasks.audio.header import Header, read_header
-from ser_tasks.audio.samples import resampled
+from ser_tasks.audio.samples import float_32, resampled
 from ser_tasks.audio.sections import MAX_SECTIONS, Ranges, find_sections, open_ranges
 from ser_tasks.audio.soundfile_source import open_with_soundfile
-from ser_tasks.audio.source import Source
+from ser_tasks.audio.source import Block, Source
 from ser_tasks.audio.tracks import open_with_pyav
 
 _LENGTH_TOLERANCE_S = 0.3
@@ -47,7 +47,11 @@ class AudioReader:
         self._section.source.close()
 
     def blocks(self, block_s: float = 30.0) -> Iterator[NDArray[np.float32]]:
-        """Yields float32 ``(channels, samples)`` blocks at the recording's own rate. Can be iterated once.
+        """Yields float32 ``(channels, samples)`` blocks at the recording's own rate: `native_blocks`, in float32. Can be iterated once."""
+        return map(float_32, self.native_blocks(block_s))
+
+    def native_blocks(self, block_s: float) -> Iterator[Block]:
+        """Yields ``(channels, samples)`` blocks at the recording's own rate, as the decoder makes them. Can be iterated once.
 
         Every block but the last of a section lasts ``block_s`` seconds, or less where it would hold more than `MAX_BLOCK_VALUES` values.
         Raises `AudioError`, possibly after some blocks, which must then be discarded.
@@ -63,7 +67,7 @@ class AudioReader:
             remarks += yield from self._later_sections(block_s)
         self.note = "; ".join(remarks) or None
 
-    def _later_sections(self, block_s: float) -> Generator[NDArray[np.float32], None, list[str]]:
+    def _later_sections(self, block_s: float) -> Generator[Block, None, list[str]]:
         """Yields the blocks of the sections after the first; returns remarks. One that is unlike the first ends the reading."""
         remarks, count, first_s = [], 1, self.seconds
         for start, end in self._sections[1:MAX_SECTIONS]:
@@ -88,7 +92,7 @@ class AudioReader:
             remarks.insert(0, f"{count} recordings one after the other in the file were read as one: the second begins at {first_s:,.1f} s")
         return remarks
 
-    def _read_section(self, block_s: float) -> Iterator[NDArray[np.float32]]:
+    def _read_section(self, block_s: float) -> Iterator[Block]:
         """The blocks of the section at the recording's own rate; ``seconds`` grows with them."""
         rate_hz, own_rate_hz, frames, begun_s = self.info.sampling_rate_hz, self._section.source.info.sampling_rate_hz, 0, self.seconds
         for block in resampled(self._section.blocks(block_s), own_rate_hz, rate_hz):
@@ -112,7 +116,7 @@ class _Section:
     max_duration_s: float
     seconds: float = 0.0
 
-    def blocks(self, block_s: float) -> Iterator[NDArray[np.float32]]:
+    def blocks(self, block_s: float) -> Iterator[Block]:
         """The section's blocks at its own sampling rate."""
         source, info, frames = self.source, self.source.info, 0
         rate_hz = info.sampling_rate_hz

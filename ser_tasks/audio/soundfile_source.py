@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ser_tasks.audio.errors import AudioError, check_format
 from ser_tasks.audio.header import Header
-from ser_tasks.audio.source import AudioInfo
+from ser_tasks.audio.source import AudioInfo, Block
 
 RAW_SUFFIXES = {
     **dict.fromkeys((".ulaw", ".ul", ".mulaw", ".pcmu"), ("ULAW", 8_000)),
@@ -23,6 +23,11 @@ RAW_SUFFIXES = {
 format_pcm). They are mono unless `open_audio` is given their channels; of ``.raw``, which others use for anything, those must be given."""
 _SAMPLE_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 _INTERLEAVED = ("PCM_16", "ULAW", "ALAW")
+_WITHIN_16_BITS = {
+    "PCM_S8", "PCM_U8", "PCM_16", "ULAW", "ALAW", "GSM610", "VOX_ADPCM", "IMA_ADPCM", "MS_ADPCM", "G721_32", "G723_24", "G723_40",
+    "NMS_ADPCM_16", "NMS_ADPCM_24", "NMS_ADPCM_32", "ALAC_16", "DPCM_8", "DPCM_16",
+}  # fmt: skip
+"""Subtypes that libsndfile decodes to 16 bits, G.711 by a table: its float32 samples are these, divided by full scale."""
 _SIZED = ("AIFF", "AU", "CAF", "W64", "NIST")
 """Formats whose bytes after the audio are not examined by the header parser."""
 _METADATA_BYTES = 64 << 10
@@ -82,8 +87,9 @@ def may_be_interleaved(samples: NDArray[np.float32], channels: int) -> bool:
     samples = samples[: len(samples) // channels * channels]
     if len(samples) <= channels:
         return True
-    neighbours = np.square(np.diff(samples[: -channels + 1])).reshape(-1, channels).mean(axis=0, dtype=np.float64)
-    frames_apart = float(np.square(samples[channels:] - samples[:-channels]).mean(dtype=np.float64))
+    steps, apart = np.diff(samples[: -channels + 1]).reshape(-1, channels), samples[channels:] - samples[:-channels]
+    neighbours = np.einsum("fc,fc->c", steps, steps) / len(steps)
+    frames_apart = float(np.dot(apart, apart)) / len(apart)
     return bool(neighbours.mean() >= frames_apart or neighbours.max() > 1.5 * neighbours.min())
 
 
@@ -103,13 +109,15 @@ class SoundFileSource:
             declared_s = self.expected_s * header.promised_bytes / header.available_bytes
         self.info = AudioInfo(file.samplerate, file.channels, file.subtype, file.format, declared_s)
 
-    def read(self, frames: int) -> NDArray[np.float32]:
-        out = np.empty((0 if self.damage else frames, self.info.channels), np.float32)
+    def read(self, frames: int) -> Block:
+        dtype = np.int16 if self.info.codec in _WITHIN_16_BITS else np.float32
+        out: NDArray[Any] = np.empty((0 if self.damage else frames, self.info.channels), dtype)
         if self.damage:
             return out.T
         start = self._file.tell() if self._file.seekable() else 0
         try:
-            out = self._file.read(out=out)
+            read = self._file.read(out=out)
+            out = read if len(read) == frames else read.copy()  # the last block does not keep the memory of a whole one
         except soundfile.LibsndfileError as error:
             self.damage = f"the decoder stopped: {error.error_string.removeprefix('Error : ').strip(' .')}"
             out = out[: self._frames_since(start, frames)]

@@ -6,6 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+Block = NDArray[np.float32] | NDArray[np.int16]
+"""Samples ``(channels, samples)``: float32 of -1 to 1, or int16 of -32768 to 32767 where they were decoded to no more than 16 bits."""
+
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -19,7 +22,7 @@ class AudioInfo:
 
 
 class Source(Protocol):
-    """One open recording. ``read`` returns float32 ``(channels, frames)``, fewer frames only at the end.
+    """One open recording. ``read`` returns a block ``(channels, frames)``, fewer frames only at the end.
 
     It never raises for a damaged file: ``damage`` then describes the fault, and reading ends.
     """
@@ -28,7 +31,7 @@ class Source(Protocol):
     expected_s: float | None
     damage: str | None
 
-    def read(self, frames: int) -> NDArray[np.float32]: ...
+    def read(self, frames: int) -> Block: ...
 
     def remarks(self) -> list[str]: ...
 

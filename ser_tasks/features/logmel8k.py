@@ -39,10 +39,10 @@ def logmel8k(  # noqa: PLR0913 - the parameters of a feature set are those of it
     if n_mels < 1 or not 0 <= fmin_hz < nyquist_hz:
         raise ValueError(f"n_mels is {n_mels} and fmin_hz {fmin_hz}: at least 1 band from between 0 and {nyquist_hz:.0f} Hz.")
     bands = MelBands(n_mels, fmin_hz, nyquist_hz, of=n_mels)
-    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, bands, top_db)
-    for row, length in zip(level_db, n_frames, strict=True):
+    [levels] = FRAMING.levels_db(signal, sampling_rate, lengths, (bands, top_db))
+    for row, length in zip(levels.db, levels.frames.tolist(), strict=True):
         row[:length] = _normalised(row[:length], subtract_mean, per_band)
-    return level_db
+    return levels.db
 
 
 def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:

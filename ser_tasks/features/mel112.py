@@ -22,11 +22,11 @@ def mel112(
     """
     if n_mels != N_MELS:
         raise ValueError(f"n_mels is {n_mels}: it must be {N_MELS}, 80 and 32 bands.")
-    upper = whisper80.whisper80(signal, sampling_rate, lengths)
-    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, MelBands(32, 0.0, 8_000.0, of=40), top_db=70.0)
-    for row, length in zip(level_db, n_frames, strict=True):
-        row[:length] = mel32.of_bands_db(row[:length], {})
-    return np.concatenate([upper, level_db], axis=2)
+    of_speech = MelBands(whisper80.N_MELS, 0.0, 8_000.0, of=whisper80.N_MELS), whisper80.TOP_DB
+    of_speakers = MelBands(32, 0.0, 8_000.0, of=40), 70.0
+    speech, speakers = FRAMING.levels_db(signal, sampling_rate, lengths, of_speech, of_speakers)
+    parts = speech.relative(whisper80.CENTRE_DB, whisper80.UNIT_DB), speakers.relative(mel32.CENTRE_DB, mel32.SPREAD_DB)
+    return np.concatenate(parts, axis=2)
 
 
 def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:

@@ -31,10 +31,8 @@ def mel32(
     """
     if not 1 <= n_mels <= 32:
         raise ValueError(f"n_mels is {n_mels}: from 1 to 32 bands begin below 4,000 Hz.")
-    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, MelBands(n_mels, 0.0, 8_000.0, of=40), top_db)
-    for row, length in zip(level_db, n_frames, strict=True):
-        row[:length] = _scaled(row[:length])
-    return level_db
+    [levels] = FRAMING.levels_db(signal, sampling_rate, lengths, (MelBands(n_mels, 0.0, 8_000.0, of=40), top_db))
+    return levels.relative(CENTRE_DB, SPREAD_DB)
 
 
 def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
@@ -44,9 +42,5 @@ def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[n
 
 def of_bands_db(bands: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
     """Features of levels in dB ``(frames, bands)``."""
-    return _scaled(bands)
-
-
-def _scaled(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean_db = 10 * np.log10(np.mean(10 ** (level_db.astype(np.float64) / 10)))
-    return np.asarray((level_db - mean_db - CENTRE_DB) / SPREAD_DB, np.float32)
+    mean_db = 10 * np.log10(np.mean(10 ** (bands.astype(np.float64) / 10)))
+    return np.asarray((bands - mean_db - CENTRE_DB) / SPREAD_DB, np.float32)

@@ -24,8 +24,11 @@ def mfcc40(
     if not 1 <= n_mfcc <= N_MELS:
         raise ValueError(f"n_mfcc is {n_mfcc}: there are between 1 and {N_MELS} coefficients of {N_MELS} mel bands.")
     bands = MelBands(N_MELS, fmin_hz=0.0, fmax_hz=FRAMING.sampling_rate_hz / 2, of=N_MELS)
-    level_db, _ = FRAMING.levels_db(signal, sampling_rate, lengths, bands, TOP_DB)
-    return np.asarray(dct(level_db, type=2, norm="ortho", axis=-1)[..., :n_mfcc])
+    [levels] = FRAMING.levels_db(signal, sampling_rate, lengths, (bands, TOP_DB))
+    mfcc = np.empty((*levels.db.shape[:2], n_mfcc), np.float32)
+    for into, row, frames in zip(mfcc, levels.db, levels.frames.tolist(), strict=True):  # of all rows at once, digits depend on the place
+        into[:frames] = dct(row[:frames], type=2, norm="ortho", axis=-1)[:, :n_mfcc]
+    return mfcc
 
 
 def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:

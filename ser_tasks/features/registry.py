@@ -25,8 +25,8 @@ from ser_tasks.features import (
 )
 from ser_tasks.features.spectrum import Framing
 
-GROUP_S = 32.0
-"""Seconds of audio computed at once, some 20 MB in memory. Between 8 and 64 s the speed of one core was measured to vary by 6 %."""
+GROUP_S = 128.0
+"""Seconds of audio computed at once, some 30 MB in memory."""
 
 Params = dict[str, Any]
 """Parameters of a feature set, by name."""

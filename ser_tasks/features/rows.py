@@ -28,7 +28,7 @@ def row_by_row(
     for channel, length in zip(signal, lengths.tolist(), strict=True):
         usable = bool(np.isfinite(channel[:length]).all())
         samples = channel[:length] if usable else np.zeros(length, np.float32)
-        row = features_of(resampled(samples[None], np.array([length]), sampling_rate, framing.sampling_rate_hz, margin=0)[0])
+        row = features_of(resampled(samples[None], np.array([length]), sampling_rate, framing.sampling_rate_hz)[0])
         rows.append(row if usable else np.full_like(row, np.nan))
     features = np.zeros((len(signal), framing.frames(signal.shape[1], sampling_rate), rows[0].shape[1]), np.float32)
     for into, row in zip(features, rows, strict=True):

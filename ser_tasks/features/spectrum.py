@@ -1,5 +1,6 @@
 """The steps that all feature sets share: resampling, power spectra, mel bands and decibels, over rows padded on the right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -10,8 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 BANDS_AT_ONCE = 32
-CACHED_SAMPLES = 2**18
-"""Samples of frames transformed at once: 1 MB, which stays in a core's cache."""
+CACHED_SAMPLES = 2**17
+"""Samples of frames transformed at once, at most: half a MB, which stays in a core's cache with their spectra."""
+ROWS_OF_ROUTINES = 48
+"""Products have a multiple of so many rows: one of 4, 6, 8, 12, 16 and 24 rows, which routines of matrix products take at a time."""
+SMALLEST_POWER = 1e-10
 
 
 @dataclass(frozen=True)
@@ -37,66 +41,129 @@ class Framing:
         return 1 + -(-n_samples * self.sampling_rate_hz // sampling_rate) // self.hop
 
     def levels_db(
-        self, signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.integer] | None, bands: MelBands, top_db: float
-    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
-        """Levels of mel bands in dB ``(channels, frames, n_mels)``, and the number of frames that count in each channel.
+        self, signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np.integer] | None, *wanted: tuple[MelBands, float]
+    ) -> list["Levels"]:
+        """Levels of mel bands, for each set of bands that is wanted, with its ``top_db``.
 
         ``signal`` is float32 ``(channels, samples)``, of which ``lengths`` samples count in each channel (None: all). No level is
         more than ``top_db`` below the highest of its channel.
         """
-        if lengths is None:
-            lengths = np.full(len(signal), signal.shape[1])
-        n_frames = np.array([self.frames(int(length), sampling_rate) for length in lengths])
-        signal = resampled(signal, lengths, sampling_rate, self.sampling_rate_hz, margin=self.n_fft // 2)
-        return decibels(mel_power(signal, n_frames, self, bands), n_frames, top_db).numpy(), n_frames
+        packed = pack(signal, np.full(len(signal), signal.shape[1]) if lengths is None else lengths, sampling_rate, self)
+        powers = mel_power(packed, [bands for bands, _ in wanted])
+        return [decibels(power, packed, top_db) for power, (_, top_db) in zip(powers, wanted, strict=True)]
 
 
-def resampled(signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int, margin: int) -> NDArray[np.float32]:
-    """Resamples rows with soxr HQ: ``(rows, margin + samples + margin)``, zero outside the ``ceil(length * to_hz / from_hz)`` samples.
+@dataclass(frozen=True)
+class Levels:
+    """Levels of mel bands of several channels."""
 
-    soxr returns the nearest number of samples (halves up); librosa appends a zero where that is less than ``ceil(...)``, and so does
-    this function. Each row is resampled by itself, so that rows do not influence each other.
+    db: NDArray[np.float32]
+    """``(channels, frames, n_mels)``; frames after each channel's own are undefined."""
+    frames: NDArray[np.integer]
+    """Frames that count in each channel."""
+    mean_db: NDArray[np.float64]
+    """Level of each channel's mean power over bands and frames."""
+
+    def relative(self, centre_db: float, unit_db: float) -> NDArray[np.float32]:
+        """The levels in steps of ``unit_db`` from ``centre_db`` above each channel's mean power. In place: ``db`` is changed."""
+        for row, n_frames, mean_db in zip(self.db, self.frames.tolist(), self.mean_db.tolist(), strict=True):
+            row[:n_frames] -= np.float32(mean_db + centre_db)
+            row[:n_frames] *= np.float32(1 / unit_db)
+        return self.db
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Rows at the framing's rate, one after the other: frames of all of them are one strided view."""
+
+    samples: NDArray[np.float32]
+    """Each row lies between zeros, so that its frames are centred on multiples of the hop, and begins at one: as with librosa's
+    ``center=True, pad_mode="constant"``."""
+    framing: Framing
+    starts: NDArray[np.integer]
+    """First frame of each row. Between the rows are frames of two of them, which mean nothing."""
+    frames: NDArray[np.integer]
+    """Frames of each row."""
+
+    def rows(self, frames: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Each row's part of values ``(frames, ...)``: views."""
+        return [frames[start : start + count] for start, count in zip(self.starts.tolist(), self.frames.tolist(), strict=True)]
+
+
+def pack(signal: NDArray[np.float32], lengths: NDArray[np.integer], sampling_rate: int, framing: Framing) -> Packed:
+    """Rows ``(rows, samples)``, of which ``lengths`` samples count in each, at the framing's rate."""
+    half, hop = framing.n_fft // 2, framing.hop
+    hops = -(-(-(-lengths * framing.sampling_rate_hz // sampling_rate) + 2 * half) // hop)
+    ends = np.cumsum(hops)
+    packed = Packed(
+        np.zeros(int(ends[-1]) * hop + framing.n_fft, np.float32),
+        framing,
+        ends - hops,
+        np.array([framing.frames(length, sampling_rate) for length in lengths.tolist()]),
+    )
+    for row, length, start in zip(signal, lengths.tolist(), packed.starts.tolist(), strict=True):
+        new = at_rate(row[:length], sampling_rate, framing.sampling_rate_hz)
+        packed.samples[start * hop + half :][: len(new)] = new
+    return packed
+
+
+def at_rate(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """One row resampled with soxr HQ, by itself, so that rows do not influence each other; itself where the rates are equal."""
+    return samples if from_hz == to_hz else np.asarray(soxr.resample(samples, from_hz, to_hz, "HQ"), np.float32)
+
+
+def resampled(signal: NDArray[np.float32], lengths: NDArray[np.integer], from_hz: int, to_hz: int) -> NDArray[np.float32]:
+    """Resamples rows: ``(rows, samples)``, zero after the ``ceil(length * to_hz / from_hz)`` samples of each.
+
+    soxr returns the nearest number of samples (halves up); librosa appends a zero where that is less than ``ceil(...)``, and so do this
+    function and `pack`.
     """
-    new_lengths = -(-lengths * to_hz // from_hz)
-    rows = np.zeros((len(signal), margin + int(new_lengths.max()) + margin), np.float32)
-    for row, samples, length in zip(rows, signal, lengths, strict=True):
-        new = samples[:length]
-        if from_hz != to_hz:
-            new = soxr.resample(new, from_hz, to_hz, "HQ")
-        row[margin : margin + len(new)] = new
+    rows = np.zeros((len(signal), int((-(-lengths * to_hz // from_hz)).max())), np.float32)
+    for row, samples, length in zip(rows, signal, lengths.tolist(), strict=True):
+        new = at_rate(samples[:length], from_hz, to_hz)
+        row[: len(new)] = new
     return rows
 
 
-def mel_power(signal: NDArray[np.float32], n_frames: NDArray[np.integer], framing: Framing, bands: MelBands) -> torch.Tensor:
-    """Power in mel bands, float32 ``(rows, 1 + samples // hop, n_mels)``, zero after each row's first ``n_frames``.
+def mel_power(packed: Packed, wanted: Sequence[MelBands]) -> list[NDArray[np.float32]]:
+    """Power in mel bands, float32 ``(frames, n_mels)``, of frames under a Hann window, for each set of bands. See `Packed.rows`.
 
-    ``signal`` has ``n_fft // 2`` zeros on both sides: frames under a Hann window are then centred on multiples of ``hop``, as with
-    librosa's ``center=True, pad_mode="constant"``. Each band is summed over the bins where it is not zero.
+    Each band is summed over the bins where it is not zero. A frame's power depends on no other frame, bit by bit: products always have
+    the same number of rows, as another number may be multiplied by another routine.
     """
-    frames = torch.from_numpy(signal).unfold(-1, framing.n_fft, framing.hop)
-    mel = torch.zeros(len(signal), frames.shape[1], bands.n_mels)
-    at_once = CACHED_SAMPLES // framing.n_fft
-    blocks = _band_blocks(framing.sampling_rate_hz, framing.n_fft, bands)
-    top = max(2 * last_bin for _, _, _, last_bin, _ in blocks)
-    for row, end in enumerate(n_frames.tolist()):
-        for start in range(0, end, at_once):
-            stop = min(end, start + at_once)
-            spectrum = torch.fft.rfft(frames[row, start:stop] * _hann(framing.n_fft))
-            squares = torch.view_as_real(spectrum).flatten(1)[:, :top].square()  # real and imaginary part side by side
-            for first_band, last_band, first_bin, last_bin, weights in blocks:
-                mel[row, start:stop, first_band:last_band] = squares[:, 2 * first_bin : 2 * last_bin] @ weights
-    return mel
+    n_fft, hop, rate_hz = packed.framing.n_fft, packed.framing.hop, packed.framing.sampling_rate_hz
+    frames = torch.from_numpy(packed.samples).unfold(-1, n_fft, hop)
+    at_once = max(1, CACHED_SAMPLES // n_fft // ROWS_OF_ROUTINES) * ROWS_OF_ROUTINES
+    starts = range(0, len(frames), at_once)
+    blocks = [_band_blocks(rate_hz, n_fft, bands) for bands in wanted]
+    top = max((2 * last_bin for of_set in blocks for _, _, _, last_bin, _ in of_set), default=0)
+    powers = [torch.zeros(len(starts) * at_once, bands.n_mels) for bands in wanted]
+    windowed, squares = torch.empty(at_once, n_fft), torch.zeros(at_once, top)
+    for start in starts:
+        count = min(at_once, len(frames) - start)
+        torch.mul(frames[start : start + count], _hann(n_fft), out=windowed[:count])
+        spectrum = torch.view_as_real(torch.fft.rfft(windowed[:count])).flatten(1)[:, :top]  # real and imaginary part side by side
+        torch.mul(spectrum, spectrum, out=squares[:count])
+        for power, of_set in zip(powers, blocks, strict=True):
+            for first_band, last_band, first_bin, last_bin, weights in of_set:
+                into = power[start : start + at_once, first_band:last_band]
+                torch.mm(squares[:, 2 * first_bin : 2 * last_bin], weights, out=into)
+    return [power.numpy() for power in powers]
 
 
-def decibels(power: torch.Tensor, frames: NDArray[np.integer], top_db: float) -> torch.Tensor:
-    """``10 log10(power)``, at least -100 dB and at least ``top_db`` below the maximum of each row's first ``frames``.
+def decibels(power: NDArray[np.float32], packed: Packed, top_db: float) -> Levels:
+    """``10 log10(power)``, at least -100 dB and at least ``top_db`` below the maximum of each row.
 
     The same as librosa's ``power_to_db(ref=1, amin=1e-10, top_db)`` for each row. Changes ``power`` in place.
     """
-    level_db = power.clamp_(min=1e-10).log10_().mul_(10)
-    for row, n_frames in zip(level_db, frames.tolist(), strict=True):
-        row.clamp_(min=float(row[:n_frames].max()) - top_db)
-    return level_db
+    db = np.empty((len(packed.frames), int(packed.frames.max()), power.shape[1]), np.float32)
+    means = np.empty(len(db))
+    for index, (row, levels) in enumerate(zip(packed.rows(power), db, strict=True)):
+        of_row = torch.from_numpy(row)
+        of_row.clamp_(min=max(float(of_row.max()) * 10 ** (-top_db / 10), SMALLEST_POWER))  # NaN stays NaN in this order
+        means[index] = float(of_row.mean())
+        torch.log10(of_row, out=torch.from_numpy(levels[: len(row)])).mul_(10)
+    return Levels(db, packed.frames, 10 * np.log10(means))
 
 
 @lru_cache(maxsize=16)

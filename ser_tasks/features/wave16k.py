@@ -18,7 +18,7 @@ def wave16k(signal: NDArray[np.float32], sampling_rate: int, lengths: NDArray[np
     a sample that is not finite has samples that are not finite.
     """
     lengths = np.full(len(signal), signal.shape[1]) if lengths is None else lengths
-    samples = resampled(signal, lengths, sampling_rate, FRAMING.sampling_rate_hz, margin=0)
+    samples = resampled(signal, lengths, sampling_rate, FRAMING.sampling_rate_hz)
     features = np.zeros((len(signal), FRAMING.frames(signal.shape[1], sampling_rate), SIZE), np.float32)
     for row, channel, length in zip(features, samples, lengths.tolist(), strict=True):
         new, frames = -(-length * FRAMING.sampling_rate_hz // sampling_rate), FRAMING.frames(length, sampling_rate)

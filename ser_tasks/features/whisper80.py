@@ -12,6 +12,9 @@ N_MELS = 80
 TOP_DB = 80.0
 SPEECH_DB = -16.2
 """Mean power of a band in telephone speech at -26 dBFS, to which every segment is brought. 0 dB is a mel power of 1."""
+UNIT_DB = 40.0
+CENTRE_DB = -SPEECH_DB - UNIT_DB
+"""Level of a feature of 0, relative to a segment's mean power."""
 
 
 def whisper80(
@@ -25,22 +28,16 @@ def whisper80(
     """
     if n_mels < 1:
         raise ValueError(f"n_mels is {n_mels}: at least 1 band is needed.")
-    level_db, n_frames = FRAMING.levels_db(signal, sampling_rate, lengths, MelBands(n_mels, 0.0, 8_000.0, of=n_mels), TOP_DB)
-    for row, length in zip(level_db, n_frames, strict=True):
-        row[:length] = _scaled(row[:length])
-    return level_db
+    [levels] = FRAMING.levels_db(signal, sampling_rate, lengths, (MelBands(n_mels, 0.0, 8_000.0, of=n_mels), TOP_DB))
+    return levels.relative(CENTRE_DB, UNIT_DB)
 
 
 def bands_db(features: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
     """Levels of the bands in dB, up to a constant of the clip, of features ``(frames, features)``."""
-    return features * 40 - 40
+    return features * UNIT_DB - UNIT_DB
 
 
 def of_bands_db(bands: NDArray[np.float32], params: dict[str, Any]) -> NDArray[np.float32]:
     """Features of levels in dB ``(frames, bands)``."""
-    return _scaled(bands)
-
-
-def _scaled(level_db: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean_db = 10 * np.log10(np.mean(10 ** (level_db.astype(np.float64) / 10)))
-    return np.asarray((level_db - mean_db + SPEECH_DB) / 40 + 1, np.float32)
+    mean_db = 10 * np.log10(np.mean(10 ** (bands.astype(np.float64) / 10)))
+    return np.asarray((bands - mean_db - CENTRE_DB) / UNIT_DB, np.float32)

@@ -302,7 +302,7 @@ def _decode(result: Extracted, spec: RunSpec, scratch: Path, at: Callable[[str],
         with clock("decode"), open_audio(path, max_duration_s=settings.max_duration_s, raw_channels=raw_channels) as reader:
             result.info = reader.info
             call = Samples(reader.info.channels, scratch)
-            for block in muting.muted(at_8_khz(reader.blocks(BLOCK_S), reader.info.sampling_rate_hz), result.redact):
+            for block in muting.muted(at_8_khz(reader.native_blocks(BLOCK_S), reader.info.sampling_rate_hz), result.redact):
                 call.push(block)
             result.audio_s, result.note = reader.seconds, _join(reader.note, *result.facts.notes, unread) or None
     return call

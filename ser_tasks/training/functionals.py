@@ -11,7 +11,7 @@ from scipy.stats import kurtosis, skew
 
 from ser_tasks.features import features_of
 from ser_tasks.features.rows import framed
-from ser_tasks.features.spectrum import Framing, MelBands, mel_power
+from ser_tasks.features.spectrum import Framing, MelBands, mel_power, pack
 from ser_tasks.features.wavelet_packet import NEEDED
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 
@@ -171,9 +171,8 @@ def _modulation(signals: Signals) -> np.ndarray:
 
 
 def _modulation_levels(signal: np.ndarray) -> np.ndarray:
-    margin = np.zeros(ENVELOPES.n_fft // 2, np.float32)
-    padded = np.concatenate([margin, signal, margin])[None]
-    power = mel_power(padded, np.array([1 + len(signal) // ENVELOPES.hop]), ENVELOPES, MODULATION_BANDS)[0].numpy()
+    packed = pack(signal[None], np.array([len(signal)]), SAMPLING_RATE_HZ, ENVELOPES)
+    [power] = packed.rows(mel_power(packed, [MODULATION_BANDS])[0])
     envelopes = np.sqrt(power.astype(np.float64))
     spectrum = np.abs(rfft(envelopes * np.hanning(len(envelopes) + 2)[1:-1, None], n=max(400, len(envelopes)), axis=0)) ** 2
     hz = np.arange(len(spectrum)) * SAMPLING_RATE_HZ / ENVELOPES.hop / max(400, len(envelopes))

@@ -5,7 +5,7 @@ import pytest
 import soxr
 
 from ser_tasks.audio import samples
-from ser_tasks.audio.samples import Samples, at_8_khz
+from ser_tasks.audio.samples import Samples, at_8_khz, float_32, pcm_16
 
 
 def noise(channels: int, count: int) -> np.ndarray:
@@ -40,3 +40,43 @@ def test_blocks_are_resampled_as_one_stream(rate_hz):
     whole = signal if rate_hz == 8000 else soxr.resample(signal.T, rate_hz, 8000, "HQ").T
     assert abs(streamed.shape[1] - 8000) <= 1
     np.testing.assert_allclose(streamed[:, :7900], whole[:, :7900], atol=1e-5)
+
+
+@pytest.mark.parametrize("in_memory_bytes", [10**6, 3000, 10])
+def test_blocks_of_16_bits_are_kept_as_they_are(tmp_path, monkeypatch, in_memory_bytes):
+    """In memory, or written to the file from the beginning, from the block on that is one too many."""
+    monkeypatch.setattr(samples, "IN_MEMORY_BYTES", in_memory_bytes)
+    signal = np.random.default_rng(1).integers(-32768, 32768, (2, 1000), np.int16)
+    signal[:, :2] = [[-32768, 32767], [32767, -32768]]
+    with Samples(2, tmp_path) as call:
+        for start in range(0, 1000, 300):
+            call.push(np.ascontiguousarray(signal[:, start : start + 300].T).T)
+        call.push(np.empty((2, 0), np.int16))
+        for start, end in ((0, 1000), (0, 1), (299, 301), (300, 600), (250, 950), (999, 1500), (600, 600), (1000, 1200), (1200, 1300)):
+            read = call.read(start, end)
+            np.testing.assert_array_equal(read, signal[:, start:end])
+            assert not read.flags.writeable, "it may be a view of the call's samples"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_block_of_16_bits_is_not_copied(tmp_path):
+    block = np.arange(600, dtype=np.int16).reshape(300, 2).T
+    with Samples(2, tmp_path) as call:
+        call.push(block)
+        assert np.shares_memory(call.read(10, 200), block)
+
+
+def test_16_bits_are_the_same_in_float32_and_back():
+    every = np.arange(-32768, 32768, dtype=np.int16)[None]
+    assert float_32(every).dtype == np.float32 and float_32(every)[0, [0, -1]].tolist() == [-1.0, 32767 / 32768]
+    np.testing.assert_array_equal(pcm_16(float_32(every)), every.T)
+    as_is = float_32(every)
+    assert float_32(as_is) is as_is
+
+
+def test_blocks_of_16_bits_are_resampled_as_their_float32():
+    signal = np.random.default_rng(2).integers(-32768, 32768, (2, 16_000), np.int16)
+    blocks = np.split(signal, [3000, 9000], axis=1)
+    of_16_bits = np.concatenate(list(at_8_khz(iter(blocks), 16_000)), axis=1)
+    np.testing.assert_array_equal(of_16_bits, np.concatenate(list(at_8_khz(map(float_32, blocks), 16_000)), axis=1))
+    assert all(block is same for block, same in zip(at_8_khz(iter(blocks), 8000), blocks, strict=True))

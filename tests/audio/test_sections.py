@@ -11,7 +11,7 @@ import soundfile
 
 from ser_tasks.audio import AudioError, open_audio
 from ser_tasks.audio import sections as sections_module
-from ser_tasks.audio.sections import find_sections
+from ser_tasks.audio.sections import _BLOCK_BYTES, find_sections
 from ser_tasks.audio.soundfile_source import may_be_interleaved
 from tests.factories import audio as making
 
@@ -105,7 +105,7 @@ def test_more_recordings_than_allowed_are_noted(tmp_path, monkeypatch):
 
 def test_a_mark_across_two_blocks_of_the_search_is_found(tmp_path):
     for pad in range(-12, 13):
-        data = making.wav_bytes(np.zeros((1, ((1 << 20) - 44 - 44 + pad * 2) // 2)))
+        data = making.wav_bytes(np.zeros((1, (_BLOCK_BYTES - 44 + pad * 2) // 2)))
         path = tmp_path / "call.wav"
         path.write_bytes(data + making.wav_bytes(making.signal(1)))
         with path.open("rb") as file:
