@@ -1,5 +1,6 @@
 """The flow on a real Prefect server (a temporary one): artifacts, failures, and the command line that starts it."""
 
+import importlib
 import json
 import logging
 import re
@@ -14,10 +15,12 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.concurrency.sync import concurrency
+from prefect.runtime import task_run
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from typer.testing import CliRunner
 
+from flows import chunk_groups
 from flows.backfill import IncompleteBackfillError
 from flows.cli import app
 from flows.compact import compact
@@ -26,6 +29,7 @@ from flows.doctor import doctor
 from flows.nightly import IncompleteNightError, first_ten, nightly
 from flows.report import report
 from flows.retention import retention
+from flows.retries import OPTIONS
 from flows.server import ServerStartError, prefect_server
 from flows.weekly import weekly
 from ser_tasks.demo import CALLS
@@ -34,6 +38,7 @@ from ser_tasks.pipeline.run import Night
 from tests.factories.calls import TWO_SIDED, tiny_bundle, two_sided, write_call
 
 run = CliRunner().invoke
+flow_module = importlib.import_module("flows.nightly")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -438,3 +443,99 @@ def test_ignored_suffixes_are_counted_and_named(calls, bundle, tmp_path):
     other = nightly(str(tmp_path / "calls"), str(tmp_path / "lake"), day=date(2026, 11, 21), model=bundle, device="cpu", workers=1)
     assert (other["ignored_keys"], other["ignored_suffixes"]) == (1, ".json 1")
     assert "6 other keys ignored (.mkv 2" in report(str(tmp_path / "lake"), row["run_id"])
+
+
+# Chunks that share task runs
+
+
+class Recorded:
+    """A night of chunks that do nothing, and what was done with them. ``trouble``: errors by stage and chunk, one for each attempt."""
+
+    def __init__(self, count, trouble=None):
+        self.plan = self.listing = self.handler = self
+        self.chunks = [(date(2026, 11, 20), f"{number:04}") for number in range(count)]
+        self.device, self.trouble = "cpu", trouble or {}
+        self.done, self.given_up = [], {}
+
+    def start_workers(self):
+        pass
+
+    def sizes(self):
+        return {chunk_id: (1, 3.0) for _, chunk_id in self.chunks}
+
+    def batch_done(self, batch):
+        raise AssertionError("there are no batches")
+
+    def _stage(self, stage, chunk_id):
+        self.done.append((stage, chunk_id, task_run.name))
+        if self.trouble.get((stage, chunk_id)):
+            raise self.trouble[stage, chunk_id].pop()
+
+    def extract(self, day, chunk_id, progress):
+        self._stage("extract", chunk_id)
+        return chunk_id
+
+    def publish(self, extracted):
+        self._stage("score", extracted)
+        return f"report of {extracted}"
+
+    def give_up(self, day, chunk_id, error):
+        self.given_up[chunk_id] = error
+
+    def chunk_done(self, chunk_id, report):
+        assert report == f"report of {chunk_id}"
+        self.done.append(("published", chunk_id, None))
+
+    def error(self, *_, **__):
+        pass
+
+    def of(self, stage):
+        return [chunk_id for done, chunk_id, _ in self.done if done == stage]
+
+
+@pytest.fixture
+def two_to_a_group(monkeypatch):
+    monkeypatch.setattr(chunk_groups, "SINGLE_UP_TO", 2)
+    monkeypatch.setattr(chunk_groups, "GROUP_RECORDINGS", 2)
+
+
+def hand_out(night):
+    extract, score = (task.with_options(retry_delay_seconds=[0, 0]) for task in (flow_module.extract, flow_module.score))
+
+    @flow(task_runner=flow_module.EXTRACTION, persist_result=False)
+    def chunks_only():
+        flow_module.score_here(night, night, night)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow_module, "extract", extract)
+        patch.setattr(flow_module, "score", score)
+        chunks_only()
+
+
+def test_two_task_runs_a_group_whose_names_say_what_they_hold(two_to_a_group):
+    night = Recorded(5)
+    hand_out(night)
+    assert {name for *_, name in night.done if name} == {
+        f"{stage} {group}" for stage in ("extract", "score") for group in ("0000 and 1 more", "0002 and 1 more", "0004")
+    }
+    every = [chunk_id for _, chunk_id in night.chunks]
+    assert sorted(night.of("extract")) == night.of("score") == night.of("published") == every
+
+
+def test_a_chunk_that_fails_in_a_group_is_given_up_and_the_others_are_published(two_to_a_group):
+    not_extracted, not_published = RuntimeError("a broken machine"), RuntimeError("an illegal memory access")
+    night = Recorded(5, {("extract", "0000"): [not_extracted], ("score", "0003"): [not_published]})
+    hand_out(night)
+    assert night.given_up == {"0000": not_extracted, "0003": not_published}
+    assert night.of("published") == ["0001", "0002", "0004"]
+    assert len(night.of("extract")) == 5  # no error of storage: no other try
+
+
+def test_a_retry_of_a_group_does_again_what_failed_and_nothing_else(two_to_a_group):
+    night = Recorded(4, {("extract", "0001"): [ConnectionError("away")], ("score", "0002"): [ConnectionError("away")] * 2})
+    hand_out(night)
+    assert night.given_up == {}
+    assert sorted(night.of("extract")) == ["0000", "0001", "0001", "0002", "0003"]
+    assert sorted(night.of("score")) == ["0000", "0001", "0002", "0002", "0002", "0003"]
+    assert sorted(night.of("published")) == ["0000", "0001", "0002", "0003"]
+    assert OPTIONS["retries"] == 2
