@@ -115,7 +115,7 @@ def worker_seconds(extracted: list[Extracted]) -> dict[str, float]:
 
 
 def _tables_of(results: list[ScoredResult], *more: Any) -> dict[str, pa.Table]:
-    """The tables of ``rows_of``. Rows are Python objects for a few recordings at a time: they take twenty times what columns do."""
+    """The tables of ``rows_of``. Rows are Python objects for a few recordings at a time: they take many times what columns do."""
     blocks = [results[first : first + RECORDINGS_AT_ONCE] for first in range(0, len(results), RECORDINGS_AT_ONCE)] or [[]]
     made = [{table: schemas.table(table, rows) for table, rows in rows_of(block, *more).items()} for block in blocks]
     return {table: pa.concat_tables([tables[table] for tables in made]).combine_chunks() for table in made[0]}
