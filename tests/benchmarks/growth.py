@@ -10,7 +10,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import threading
@@ -135,12 +134,12 @@ def _postgres_s() -> float:
     return seconds
 
 
-def _watch_workers(seen: dict[int | None, float]) -> None:
-    """Keeps the peak memory of every process that multiprocessing started here, by its id."""
+def _watch_workers(seen: dict[int, tuple[float, float]]) -> None:
+    """Keeps the peak memory and the CPU-seconds of every process that multiprocessing started here, by its id."""
     while True:
         for process in multiprocessing.active_children():
             with contextlib.suppress(OSError, ValueError):  # it has ended
-                seen[process.pid] = _peak_mb(process.pid)
+                seen[process.pid] = _peak_mb(process.pid), _cpu_s(process.pid)
         time.sleep(0.1)
 
 
@@ -152,20 +151,19 @@ def night(count: str, cluster: str = "") -> None:
     from flows.nightly import nightly
     from flows.server import prefect_server
 
-    seen: dict[int | None, float] = {}
+    seen: dict[int, tuple[float, float]] = {}
     threading.Thread(target=_watch_workers, args=(seen,), daemon=True).start()
     with prefect_server() as server, tempfile.TemporaryDirectory() as folder:
         calls = made_up_calls(Path(folder), int(count), float(os.environ.get("SECONDS_EACH", "3")))
         bundle = tiny_bundle(Path(folder))
         flow_s = time.process_time()
         run = nightly(str(calls), str(Path(folder, "lake")), model=str(bundle), device="cpu", workers=int(os.environ.get("WORKERS", "2")))
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)  # workers and checks: they have ended, the server has not
         cpu_s = {
             "flow": time.process_time() - flow_s,
-            "workers": children.ru_utime + children.ru_stime,
+            "workers": sum(seconds for _, seconds in seen.values()),
             "server": _cpu_s(server.process.pid) if server else 0.0,
         }
-    peak_mb = {"flow": _peak_mb("self"), "largest worker": max(seen.values(), default=0.0)}
+    peak_mb = {"flow": _peak_mb("self"), "largest worker": max((mb for mb, _ in seen.values()), default=0.0)}
     busy_s = sum(run[f"{stage}_s"] for stage in ("fetch", "decode", "speech", "features", "score"))
     ms = {
         "in all": run["wall_s"],
