@@ -9,10 +9,10 @@ import copy
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from ser_tasks.models.processor import has_bfloat16
 FRAMES_PER_BATCH = {"cpu": 4096, "cuda": 131_072}
 """Frames in a batch, padding included, where the settings say nothing: a CPU is fastest while a batch stays in its cache."""
 
-BATCHES_AT_ONCE = 16
-"""Batches' worth of frames that are read from scratch at once."""
+AT_ONCE_BYTES = 64 * 2**20
+"""Bytes of frames that are read from scratch at once: the more segments there are, the fewer batches are not full."""
 
 WIDTH_STEP = 64
 """Frames to a multiple of which segments are padded on a CPU in a shorter precision."""
@@ -143,8 +143,10 @@ def scorer_of(spec: ScorerSpec) -> "Scorer":
     return Scorer(bundle, torch.device(spec.device), spec.frames_per_batch or FRAMES_PER_BATCH[spec.device], spec.precision)
 
 
-def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec, standards: Standards | None = None) -> ScoredFile:
-    """Scores the segments whose frames (float32, one after the other) a file in scratch holds. ``lengths`` are their frames.
+def score_files(
+    frames_files: Sequence[Path], lengths: NDArray[np.int64], spec: ScorerSpec, standards: Standards | None = None
+) -> ScoredFile:
+    """Scores the segments whose frames (float32, one after the other) files in scratch hold. ``lengths`` are their frames.
 
     ``standards`` says by what each segment is standardised; None: all are scored raw.
     """
@@ -152,33 +154,41 @@ def score_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec, 
     scorer = scorer_of(spec)
     scored = [
         scorer.score_on_lines(frames, lengths[members], standards and standards.of(members))
-        for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)
+        for frames, members in _groups(frames_files, lengths)
     ]
     probabilities, distances = (np.concatenate(each) for each in zip(*scored, strict=True))
     return ScoredFile(probabilities, distances, time.perf_counter() - started, scorer.precision)
 
 
-def pool_file(frames_file: Path, lengths: NDArray[np.int64], spec: ScorerSpec) -> NDArray[np.float32]:
-    """The pooled features (segments, pooled) of the segments in a file, for line statistics. NaN where frames are not finite.
+def pool_files(frames_files: Sequence[Path], lengths: NDArray[np.int64], spec: ScorerSpec) -> NDArray[np.float32]:
+    """The pooled features (segments, pooled) of the segments in files, for line statistics. NaN where frames are not finite.
 
     Raises TypeError where the model has none.
     """
     scorer = scorer_of(spec)
-    return np.concatenate(
-        [scorer.pool(frames, lengths[members]) for frames, members in _groups(frames_file, lengths, scorer.frames_per_batch)]
-    )
+    return np.concatenate([scorer.pool(frames, lengths[members]) for frames, members in _groups(frames_files, lengths)])
 
 
-def _groups(
-    frames_file: Path, lengths: NDArray[np.int64], frames_per_batch: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+def _groups(frames_files: Sequence[Path], lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """The frames of some segments at a time, and the indices of those segments."""
-    n_features = frames_file.stat().st_size // 4 // int(lengths.sum())
-    group = np.cumsum(lengths) // (BATCHES_AT_ONCE * frames_per_batch)
-    with frames_file.open("rb") as file:
+    n_features = sum(file.stat().st_size for file in frames_files) // 4 // int(lengths.sum())
+    group = np.cumsum(lengths) // max(1, AT_ONCE_BYTES // (4 * n_features))
+    with contextlib.ExitStack() as opened:
+        files: list[BinaryIO] = [opened.enter_context(file.open("rb")) for file in frames_files]
         for members in np.split(np.arange(len(lengths)), np.flatnonzero(np.diff(group)) + 1):
-            count = int(lengths[members].sum())
-            yield np.fromfile(file, np.float32, count * n_features).reshape(-1, n_features), members
+            yield _read(files, int(lengths[members].sum()) * n_features).reshape(-1, n_features), members
+
+
+def _read(files: list[BinaryIO], count: int) -> NDArray[np.float32]:
+    """The next ``count`` values of files that are read one after the other."""
+    pieces: list[NDArray[np.float32]] = []
+    while count:
+        piece = np.fromfile(files[0], np.float32, count)
+        count -= len(piece)
+        pieces.append(piece)
+        if count:
+            files.pop(0)
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 @dataclass

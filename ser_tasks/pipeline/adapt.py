@@ -18,7 +18,7 @@ from ser_tasks.inference.base_rates import estimated
 from ser_tasks.inference.bundle import Bundle, shared_bundle
 from ser_tasks.inference.line_profile import ALL, Line, LineProfile, Standards, facts_in, line_names, profile_id
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
-from ser_tasks.inference.scorer import choose_device, pool_file, score_file
+from ser_tasks.inference.scorer import choose_device, pool_files, score_files
 from ser_tasks.inference.scores import at_equal_rates
 from ser_tasks.lake import erased, key_chain, manifest, profiles
 from ser_tasks.pipeline.extract import Batch, Extracted
@@ -88,7 +88,7 @@ def make_profile(
         shown.begin(recordings)
         extracted = workers.extract(recordings, spec, folder, shown.batch_done)
         batches = [without_opted_out(batch, spec.opt_out, settings) for batch in extracted]
-        with_frames = [batch for batch in batches if batch.frames_file]
+        with_frames = [batch for batch in batches if batch.frames_files]
         sample, results = _pooled(with_frames, spec, workers, device, shown)
         by = spec.settings.line_by
         members: defaultdict[str, list[int]] = defaultdict(list, {ALL: []})
@@ -103,8 +103,8 @@ def make_profile(
             even = _even_of_frames(with_frames, lines, by, spec, workers, device, shown)
         lines = {name: _with_base_rates(line, own[name], even.get(name), bundle) for name, line in lines.items()}
     for batch in with_frames:
-        assert batch.frames_file is not None
-        batch.frames_file.unlink()
+        for file in batch.frames_files:
+            file.unlink()
     return LineProfile(
         profile_id=profile_id(spec.model_id, by, lines),
         model_id=spec.model_id,
@@ -159,7 +159,7 @@ def _even_of_frames(
 
         chosen = [batch for batch in batches if any(map(line_of, batch.extracted))]
         progress.begin_scoring(len(chosen))
-        answers = workers.over_frames(score_file, chosen, spec, device, standards, progress.file_done)
+        answers = workers.over_frames(score_files, chosen, spec, device, standards, progress.file_done)
         scored: dict[str, list[tuple[str, NDArray[np.float32]]]] = defaultdict(list)
         for batch, answer in zip(chosen, answers, strict=True):
             for result, probabilities in _of_recordings(batch, answer.probabilities):
@@ -185,7 +185,7 @@ def _pooled(
 ) -> tuple[Sample, list[Extracted]]:
     """The sample's segments in the order of their recordings, whichever worker made them, and those recordings."""
     progress.begin_pooling(len(with_frames))
-    answers = workers.over_frames(pool_file, with_frames, spec, device, done=progress.file_done)
+    answers = workers.over_frames(pool_files, with_frames, spec, device, done=progress.file_done)
     pairs = [pair for batch, pooled in zip(with_frames, answers, strict=True) for pair in _of_recordings(batch, pooled)]
     pairs.sort(key=lambda pair: pair[0].recording.recording_id)
     people: dict[tuple[str, str], int] = {}

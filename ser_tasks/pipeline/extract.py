@@ -132,11 +132,11 @@ class Extracted:
 
 @dataclass(frozen=True)
 class Batch:
-    """Recordings that one worker handled together, and the file in scratch with the frames of all their segments."""
+    """Recordings that are handled together, and the files in scratch with the frames of all their segments."""
 
     extracted: list[Extracted]
-    frames_file: Path | None
-    """Raw float32 (frames, features), the segments one after the other; None without any."""
+    frames_files: tuple[Path, ...] = ()
+    """Raw float32 (frames, features), the segments one after the other; none without any."""
 
     @property
     def audio_s(self) -> float:
@@ -222,7 +222,7 @@ def extract_batch(recordings: list[Recording], spec: RunSpec, files: Path) -> Ba
         raise
     finally:
         marker.close()
-    return Batch(results, path if path.stat().st_size else None)
+    return Batch(results, (path,) if path.stat().st_size else ())
 
 
 def _detection_batches(

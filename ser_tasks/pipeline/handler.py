@@ -1,6 +1,7 @@
 """One chunk of a run on this machine: extract, score, publish."""
 
 import dataclasses
+import math
 import shutil
 import socket
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_tasks.inference.bundle import shared_bundle
-from ser_tasks.inference.scorer import ScoredFile, choose_device, score_file
+from ser_tasks.inference.scorer import AT_ONCE_BYTES, ScoredFile, choose_device, score_files
 from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
@@ -75,10 +76,30 @@ class ChunkHandler:
         return self.publish(ExtractedChunk(chunk, [failed_batch(chunk, error)], self.scratch / chunk.chunk_id))
 
     def _score(self, batches: list[Batch]) -> tuple[list[tuple[Batch, ScoredFile]], float]:
-        """Each batch with its scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
+        """The recordings in batches with their scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
+        if self.device == "cpu":
+            batches = joined(batches, self.workers.count)
         answers = self.workers.over_frames(
-            score_file, batches, self.spec, self.device, more=lambda batch: (self.profiles.standards(batch),)
+            score_files, batches, self.spec, self.device, more=lambda batch: (self.profiles.standards(batch),)
         )
         nothing = ScoredFile(np.zeros((0, len(self.bundle.labels)), np.float32), np.zeros(0, np.float32), 0.0)
         pairs = [(batch, answer or nothing) for batch, answer in zip(batches, answers, strict=True)]
         return pairs, sum(answer.seconds for _, answer in pairs)
+
+
+def joined(batches: list[Batch], at_least: int) -> list[Batch]:
+    """The same recordings in fewer and larger batches of about one size, each read by a scorer at once; at least so many where there are.
+
+    Segments of one length are computed together, and a batch of the model that they do not fill costs as much as a full one.
+    """
+    with_frames = [batch for batch in batches if batch.frames_files]
+    bytes_of = {id(batch): sum(file.stat().st_size for file in batch.frames_files) for batch in with_frames}
+    count = at_least * max(1, math.ceil(sum(bytes_of.values()) / AT_ONCE_BYTES / at_least))
+    packs: list[list[Batch]] = [[] for _ in range(min(count, len(with_frames)))]
+    for batch in sorted(with_frames, key=lambda each: -bytes_of[id(each)]):
+        min(packs, key=lambda pack: sum(bytes_of[id(each)] for each in pack)).append(batch)
+    together = [
+        Batch([result for batch in pack for result in batch.extracted], tuple(file for batch in pack for file in batch.frames_files))
+        for pack in packs
+    ]
+    return together + [batch for batch in batches if not batch.frames_files]

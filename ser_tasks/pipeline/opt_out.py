@@ -74,7 +74,7 @@ def withheld_before(lake: Store, days: Collection[date]) -> frozenset[str]:
 
 
 def without_opted_out(batch: Batch, listed: OptOut, settings: Settings) -> Batch:
-    """The batch with the calls of people on the list withheld. Their frames are removed from its file: they are never scored."""
+    """The batch of one file, with the calls of people on the list withheld. Their frames are removed: they are never scored."""
     theirs = [
         result
         for result in batch.extracted
@@ -84,14 +84,15 @@ def without_opted_out(batch: Batch, listed: OptOut, settings: Settings) -> Batch
     ]
     if not theirs:
         return batch
-    if batch.frames_file is not None:
+    if batch.frames_files:
         kept = np.repeat(
             [all(result is not each for each in theirs) for result in batch.extracted for segment in result.segments if segment.frames],
             batch.lengths,
         )
-        frames = np.fromfile(batch.frames_file, np.float32).reshape(len(kept), -1)[kept]
-        frames.tofile(batch.frames_file)
-        batch = dataclasses.replace(batch, frames_file=batch.frames_file if len(frames) else None)
+        (file,) = batch.frames_files
+        frames = np.fromfile(file, np.float32).reshape(len(kept), -1)[kept]
+        frames.tofile(file)
+        batch = dataclasses.replace(batch, frames_files=batch.frames_files if len(frames) else ())
     for result in theirs:
         _withhold(result)
     return batch

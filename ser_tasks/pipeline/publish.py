@@ -171,7 +171,7 @@ def failed_batch(chunk: Chunk, error: BaseException) -> Batch:
     results = [Extracted(recording) for recording in chunk.recordings]
     for result in results:
         result.end("failed", "chunk_failed", f"The chunk was stopped by {type(error).__name__}; the run's log has the cause.")
-    return Batch(results, None)
+    return Batch(results)
 
 
 def in_order(scored: list[tuple[Batch, ScoredFile]]) -> list[ScoredResult]:

@@ -170,19 +170,19 @@ class WorkerPool:
         more: Callable[[Batch], Task] = lambda batch: (),
         done: Callable[[], None] = lambda: None,
     ) -> list[Any]:
-        """``function(frames_file, lengths, scorer, *more(batch))`` of each batch, in their order; None for batches without frames.
+        """``function(frames_files, lengths, scorer, *more(batch))`` of each batch, in their order; None for batches without frames.
 
         A GPU (``device`` is cuda) works in this process, CPUs in the workers. ``done`` is called once for each answer.
         """
         scorer = spec.scorer(device)
-        with_frames = [batch for batch in batches if batch.frames_file]
-        tasks = [(batch.frames_file, batch.lengths, scorer, *more(batch)) for batch in with_frames]
+        with_frames = [batch for batch in batches if batch.frames_files]
+        tasks = [(batch.frames_files, batch.lengths, scorer, *more(batch)) for batch in with_frames]
         if device == "cpu":
             limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch in with_frames]
             answers = iter(self.map(function, tasks, limits_s, done))
         else:
             answers = iter([_counted(function(*task), done) for task in tasks])
-        return [next(answers) if batch.frames_file else None for batch in batches]
+        return [next(answers) if batch.frames_files else None for batch in batches]
 
     def extract(self, recordings: list[Recording], spec: RunSpec, folder: Path, progress: Callable[[Batch], None]) -> list[Batch]:
         """Every recording's result, in batches in no particular order; frames go into files in ``folder``.
@@ -221,7 +221,7 @@ class WorkerPool:
                             if others:
                                 submit(others)
                             continue
-                        result = Batch([_given_up(batch[0], error, marker)], None)
+                        result = Batch([_given_up(batch[0], error, marker)])
                     done.append(result)
                     progress(result)
         finally:

@@ -70,7 +70,7 @@ def given(recordings):
     results = [Extracted(recording) for recording in recordings]
     for result in results:
         result.end("failed", "internal_error", "A fault of this software.")
-    return Batch(results, None)
+    return Batch(results)
 
 
 def test_headerless_audio_takes_its_channels_from_the_sidecar_or_a_setting(bundle, workers, tmp_path):

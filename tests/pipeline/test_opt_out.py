@@ -86,7 +86,8 @@ def test_new_calls_are_withheld_once_and_for_ever(made, workers, tmp_path, setti
     alone = run_night(folder / "calls", tmp_path / "alone", bundles[0], workers, settings=settings)
     assert alone["scored"] == 2  # and the other's scores are what they are without a list:
     same = "SELECT * EXCLUDE (scored_at, run_id) FROM segments WHERE call_id = 'of-15' ORDER BY ALL"
-    assert ask(lake, same) == ask(tmp_path / "alone", same)
+    for row, before in zip(ask(lake, same), ask(tmp_path / "alone", same), strict=True):  # in other batches: float32's last digits differ
+        assert row == tuple(pytest.approx(value, abs=1e-6) if isinstance(value, float) else value for value in before)
     assert run_night(folder / "calls", lake, bundles[0], workers, settings=listed)["planned"] == 0  # not tried each night
     again = run_night(folder / "calls", lake, bundles[1], workers, settings=settings)  # off the list: the same call stays withheld
     assert (again["scored"], again["withheld"]) == (1, 1) and emotion(lake, "of-11") == 0
