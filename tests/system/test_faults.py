@@ -156,6 +156,8 @@ def sabotage(tmp_path: Path, monkeypatch, code: str) -> None:
         "    what = str(arguments[0]) if event == 'open' else ''\n" + lines + "sys.addaudithook(hook)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    spawned = multiprocessing.get_context("spawn")  # the process that workers are forked from was started before
+    monkeypatch.setattr("ser_tasks.pipeline.fork_server.context", lambda: spawned)
 
 
 def test_kill_9_of_the_scoring_worker_costs_nothing(calls, bundle, whole, tmp_path, monkeypatch):
