@@ -121,9 +121,10 @@ def finding(table: pd.DataFrame) -> str:
 def _share_of_leak(published: pd.DataFrame, what: str) -> str:
     """What the papers publish, what the twins have, and what is left on new speakers; and how much of the difference the leak is."""
     paper, twin, new = (100 * published[name].mean() for name in ("published", "leaky_wa", "honest_wa"))
+    pairs = "1 pair" if len(published) == 1 else f"{len(published)} pairs"
     leak = f"{twin - new:.0f} of these {paper - new:.0f} points ({100 * (twin - new) / (paper - new):.0f} %) are leak, as our twins have it"
     return (
-        f"{what} ({len(published)} pairs), papers say {paper:.1f} % in the mean, our twins reach {twin:.1f} %, and on new speakers it is "
+        f"{what} ({pairs}), papers say {paper:.1f} % in the mean, our twins reach {twin:.1f} %, and on new speakers it is "
         f"{new:.1f} % (WA): {leak if paper > new else 'no point is missing'}; what the twins lack is explained below."
     )
 
