@@ -101,13 +101,14 @@ def made_up_calls(folder: Path, count: int, seconds: float = 3) -> Path:
     """So many recordings with sidecars, links to 20 clips, in one day's folder. Of less than 2 s they hold a turn of the customer alone."""
     turns = [("agent", 0.2, 1.2), ("customer", 1.3, seconds - 0.1)] if seconds >= 2 else [("customer", 0.1, seconds - 0.1)]
     clips = [write_call(folder / "clips", f"{n}.wav", two_sided(turns, seconds, seed=n)) for n in range(20)]
-    roles = folder / "clips" / "roles.json"
-    roles.write_text(json.dumps(TWO_SIDED))
+    for clip in clips:
+        clip.with_suffix(".json").write_text(json.dumps(TWO_SIDED))
     day = folder / "calls" / "2026-11-20"
     day.mkdir(parents=True)
     for number in range(count):
-        os.link(clips[number % 20], day / f"call-{number:06}.wav")
-        os.link(roles, day / f"call-{number:06}.json")
+        clip = clips[number % 20]  # a file has 65,000 names at most on ext4
+        os.link(clip, day / f"call-{number:06}.wav")
+        os.link(clip.with_suffix(".json"), day / f"call-{number:06}.json")
     return folder / "calls"
 
 
