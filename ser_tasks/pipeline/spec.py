@@ -86,10 +86,6 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     the settings', and for an opt-out list that can't be read; FileNotFoundError where there is no folder of recordings; StoreAccessError
     or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
-    return _bundle(recordings, lake, settings, device)
-
-
-def _bundle(recordings: str, lake: str, settings: Settings, device: str) -> Bundle:
     check_start(recordings, lake, settings, device)
     choose_device(device)
     return shared_bundle(settings.model, settings.priors)
@@ -106,7 +102,7 @@ def make_spec(
 ) -> RunSpec:
     """The specification of a new run. Raises what ``preflight`` raises, and BrokenPartError for a line profile that cannot be read."""
     begun = time.perf_counter()
-    bundle = _bundle(recordings, lake, settings, device)
+    bundle = preflight(recordings, lake, settings, device)
     lake_keys = key_chain.check(open_store(lake), settings)
     opt_out = read_opt_out(lake_keys.of(settings))
     return RunSpec(
