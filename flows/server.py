@@ -2,6 +2,8 @@
 
 ``python -m flows.server FD`` is that server: it serves on the socket FD, and ends when its standard input is closed, which
 happens however its parent ends. It is in a session of its own: the parent decides what Ctrl-C means.
+
+Nothing of Prefect is loaded here until it is needed: a command starts the server first, and loads Prefect beside it.
 """
 
 import atexit
@@ -14,21 +16,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-import httpx
-from filelock import FileLock, Timeout
-from prefect.settings import (
-    PREFECT_API_AUTH_STRING,
-    PREFECT_API_URL,
-    PREFECT_HOME,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
-    get_current_settings,
-    temporary_settings,
-)
+from ser_tasks.loading import without_collection
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 STOP_LIMIT_S = 3
+LOCK_NAME = "ser-server-start.lock"
 ADVICE = "Start a server of your own (prefect server start) and set PREFECT_API_URL to its address"
 
 
@@ -37,9 +35,12 @@ class ServerStartError(OSError):
 
 
 class TemporaryServer:
-    """A Prefect server on a free port of 127.0.0.1, with a password of its own. Its database is that of PREFECT_HOME."""
+    """A Prefect server on a free port of 127.0.0.1, with a password of its own. Its database is that of PREFECT_HOME.
 
-    def __init__(self) -> None:
+    ``variables``: Prefect's settings that its environment and its profile do not give.
+    """
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
         self.auth_string = f"ser:{secrets.token_urlsafe(24)}"
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
         with socket.socket() as listener:
@@ -49,7 +50,7 @@ class TemporaryServer:
                 [sys.executable, "-m", "flows.server", str(listener.fileno())],
                 env={
                     **os.environ,
-                    **get_current_settings().to_environment_variables(exclude_unset=True),
+                    **variables,
                     "PREFECT_SERVER_API_AUTH_STRING": self.auth_string,
                     "PREFECT_UI_ENABLED": "0",
                     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",  # it loads every installed integration; runs use no blocks
@@ -66,6 +67,9 @@ class TemporaryServer:
 
     def wait_until_up(self, limit_s: float) -> None:
         """Returns when the server answers. Raises ServerStartError where it ends, or does not answer in time."""
+        import httpx
+        from prefect.settings import PREFECT_HOME
+
         deadline = time.monotonic() + limit_s
         with httpx.Client(trust_env=False, timeout=2) as client:
             while time.monotonic() < deadline:
@@ -100,6 +104,8 @@ class TemporaryServer:
 
 
 _started: list[TemporaryServer] = []
+_ahead: list[tuple[TemporaryServer, "FileLock", Path]] = []
+"""The server that ``start_ahead`` started, with the lock that it holds and its PREFECT_HOME; at most one."""
 
 
 def kill_servers() -> None:
@@ -110,13 +116,38 @@ def kill_servers() -> None:
 
 def is_shared() -> bool:
     """Whether there is a Prefect server that other runs use, too: one that ``PREFECT_API_URL`` names, not a temporary one."""
+    from prefect.settings import PREFECT_API_URL
+
     url = PREFECT_API_URL.value()
     return bool(url) and url not in [server.url for server in _started]
 
 
+def start_ahead() -> None:
+    """Starts the temporary server for ``prefect_server`` while Prefect is not loaded yet, which alone takes a second or two.
+
+    Nothing is started where the environment names a server, where the database has yet to be made (its maker must not be stopped), or
+    where another run starts one. ``prefect_server`` ends it again where Prefect's profile names a server.
+    """
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    if os.environ.get("PREFECT_API_URL") or "prefect" in sys.modules or not (home / "prefect.db").exists():
+        return
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(home / LOCK_NAME)
+    with contextlib.suppress(Timeout, OSError):  # prefect_server says what is wrong
+        lock.acquire(timeout=0)
+        try:
+            server = TemporaryServer({"PREFECT_HOME": str(home)})
+        except OSError:
+            lock.release()
+            raise
+        _started.append(server)
+        _ahead.append((server, lock, home))
+
+
 @contextlib.contextmanager
 def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[TemporaryServer | None]:
-    """Starts the temporary server for a ``with`` block, and yields it; it stops when this process ends.
+    """Starts the temporary server for a ``with`` block, or takes that of ``start_ahead``, and yields it; it stops when this process ends.
 
     ``meanwhile`` is called while the server starts, which takes seconds: its error ends the server and is raised. It is called before
     the first start, which makes the database: a server that is killed then might leave half of one.
@@ -124,27 +155,26 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Tem
     One starts at a time on this machine: two that create their database at once would fail. Where ``PREFECT_API_URL`` names a server,
     only ``meanwhile`` is called, and None is yielded. Raises ServerStartError.
     """
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_HOME,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        temporary_settings,
+    )
+
     if PREFECT_API_URL.value():
+        _end_ahead()
         meanwhile()
         yield None
         return
     home, limit_s = PREFECT_HOME.value(), PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
-    lock = FileLock(home / "ser-server-start.lock", timeout=limit_s)
-    if not (home / "prefect.db").exists():
+    if _ahead and _ahead[0][2] != home:
+        _end_ahead()
+    if not _ahead and not (home / "prefect.db").exists():
         meanwhile()
         meanwhile = lambda: None  # noqa: E731
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-        server = TemporaryServer()
-    except Timeout:
-        raise ServerStartError(
-            f"Another temporary Prefect server has been starting for {limit_s:g} s (it holds {home}/ser-server-start.lock). {ADVICE}."
-        ) from None
-    except OSError as error:
-        lock.release()
-        raise ServerStartError(f"The temporary Prefect server needs a folder to write to: {error}. Set PREFECT_HOME to one.") from None
-    _started.append(server)
+    server, lock = _ahead.pop()[:2] if _ahead else _start(home, limit_s)
     try:
         meanwhile()
         server.wait_until_up(limit_s)
@@ -157,6 +187,35 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Tem
         yield server
 
 
+def _start(home: Path, limit_s: float) -> tuple[TemporaryServer, "FileLock"]:
+    """A server that has just been started, and the lock to release once it is up. Raises ServerStartError."""
+    from filelock import FileLock, Timeout
+    from prefect.settings import get_current_settings
+
+    lock = FileLock(home / LOCK_NAME, timeout=limit_s)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+        server = TemporaryServer(get_current_settings().to_environment_variables(exclude_unset=True))
+    except Timeout:
+        raise ServerStartError(
+            f"Another temporary Prefect server has been starting for {limit_s:g} s (it holds {home}/{LOCK_NAME}). {ADVICE}."
+        ) from None
+    except OSError as error:
+        lock.release()
+        raise ServerStartError(f"The temporary Prefect server needs a folder to write to: {error}. Set PREFECT_HOME to one.") from None
+    _started.append(server)
+    return server, lock
+
+
+def _end_ahead() -> None:
+    """Ends the server of ``start_ahead``, where there is one."""
+    while _ahead:
+        server, lock, _ = _ahead.pop()
+        server.kill()
+        lock.release()
+
+
 def serve(fd: int) -> None:
     """Serves Prefect's API on a bound socket until standard input is closed."""
 
@@ -166,9 +225,11 @@ def serve(fd: int) -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    import uvicorn
+    with without_collection():
+        import uvicorn
 
-    config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+        config = uvicorn.Config("prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on")
+        config.load()
     server = uvicorn.Server(config)
     server.run(sockets=[socket.socket(fileno=fd)])
     if not server.started:

@@ -136,11 +136,13 @@ def _preflight(
     transcripts: str | None = None,
     **_: Any,
 ) -> None:
-    """Raises the errors that a night would raise at its start, and loads what it needs, while the Prefect server starts."""
+    """Raises the errors that a night would raise at its start, begins to list, and loads what it needs, while the Prefect server starts."""
+    from ser_tasks.pipeline import listing_ahead
     from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
     from ser_tasks.settings import Settings
 
     settings = run_settings(Settings(), model, policy, lake, transcripts)
+    listing_ahead.start(recordings)
     preflight(recordings, lake, settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)
@@ -154,22 +156,29 @@ def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterat
     ``check`` is called before anything is started, ``meanwhile`` while the server starts, and what workers need is loaded.
     """
     check()
+    from flows import server as prefect_servers
+    from ser_tasks import logs
+    from ser_tasks.loading import without_collection
     from ser_tasks.pipeline import fork_server
 
-    fork_server.start()
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
-    import httpx
-    from prefect.settings import PREFECT_API_URL
+    prefect_servers.start_ahead()
+    fork_server.start()
+    with without_collection():
+        import httpx
+        from prefect.settings import PREFECT_API_URL
 
-    from flows.server import prefect_server
-    from flows.stopping import StoppedError, stoppable
-    from ser_tasks import logs
+        from flows.stopping import StoppedError, stoppable
 
     logs.configure()  # Prefect has set up its own since
 
+    def load() -> None:
+        with without_collection():
+            meanwhile()
+
     try:
-        with stoppable() as watch, prefect_server(meanwhile) as server:
+        with stoppable() as watch, prefect_servers.prefect_server(load) as server:
             watch.server, watch.url = server, PREFECT_API_URL.value()
             yield
     except StoppedError as error:

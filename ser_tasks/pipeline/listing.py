@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from ser_tasks import schemas
 from ser_tasks.calls.metadata import day_of, masked_key, recording_id
+from ser_tasks.pipeline import listing_ahead
 from ser_tasks.pseudonyms import keyed_recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import ObjectChangedError, ObjectUnusableError, Store, StoredObject, open_store
@@ -240,7 +241,7 @@ class Listing:
 
     def _pages(self, recordings: Store, only_day: date | None) -> Iterator[pa.Table]:
         rows: list[dict[str, Any]] = []
-        for item in recordings.list():
+        for item in listing_ahead.objects(recordings):
             path = PurePosixPath(item.key)
             suffix = path.suffix.lower()
             if not self.settings.transcripts and suffix not in self.settings.recording_suffixes and self._is_transcript(item, _BESIDE):

@@ -1,14 +1,10 @@
 """What each worker process needs of its first recording on, loaded once in the process that workers are forked from."""
 
-import gc
+from ser_tasks.loading import without_collection
 
-gc.disable()  # objects of modules are never garbage: looking for some takes a fifth of the time to load them
+with without_collection():
+    import scipy.signal  # noqa: F401
+    import silero_vad  # noqa: F401
 
-import scipy.signal  # noqa: E402, F401
-import silero_vad  # noqa: E402, F401
-
-import ser_tasks.inference.scorer  # noqa: E402
-import ser_tasks.pipeline.extract  # noqa: E402, F401
-
-gc.freeze()  # nor is it looked for in workers, whose pages stay shared
-gc.enable()
+    import ser_tasks.inference.scorer
+    import ser_tasks.pipeline.extract  # noqa: F401

@@ -386,7 +386,7 @@ def test_what_a_night_needs_is_loaded_while_its_server_starts_but_not_while_that
     class Server:
         url, auth_string = "http://127.0.0.1:1/api", "-"
 
-        def __init__(self):
+        def __init__(self, variables):
             seen.append("launched")
 
         def wait_until_up(self, limit_s):

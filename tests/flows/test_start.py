@@ -50,6 +50,7 @@ def test_a_night_that_cannot_start_says_so_before_anything_is_started(bad, tmp_p
     given, variables, message = BAD[bad]
     started: list[str] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append("fork server"))
+    monkeypatch.setattr("flows.server.start_ahead", lambda: started.append("server"))
     monkeypatch.setattr("flows.server.prefect_server", lambda *of: started.append("server"))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -62,6 +63,41 @@ def test_what_is_said_at_once_needs_neither_torch_nor_prefect(tmp_path):
     asked = arguments(tmp_path, ["--model", "no/such/bundle"])
     code = f"from flows.cli import app\ntry:\n    app({asked!r})\nexcept SystemExit as end:\n    assert end.code == 2"
     assert loaded_of(code, "ser_tasks.pipeline.start_checks torch prefect") == "ser_tasks.pipeline.start_checks"
+
+
+AHEAD = """
+import sys
+import flows.server as servers
+
+class Server:
+    url, auth_string = "http://127.0.0.1:1/api", "-"
+    def __init__(self, variables): print("launched", "prefect" in sys.modules)
+    def wait_until_up(self, limit_s): print("up")
+    def kill(self): print("killed")
+
+servers.TemporaryServer = Server
+servers.start_ahead()
+with servers.prefect_server(lambda: print("loaded")) as server:
+    print("temporary" if server else "named")
+"""
+
+
+@pytest.mark.parametrize(
+    ("home", "variables", "said"),
+    [
+        (["prefect.db"], {}, "launched False, loaded, up, temporary"),
+        ([], {}, "loaded, launched True, up, temporary"),
+        (["prefect.db"], {"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "loaded, named"),
+        (["prefect.db", "profiles.toml"], {}, "launched False, killed, loaded, named"),
+    ],
+)
+def test_the_server_is_started_before_prefect_is_loaded_where_one_is_needed(home, variables, said, tmp_path):
+    for name in home:
+        (tmp_path / name).write_text('active = "own"\n[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n' if "toml" in name else "")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path)} | variables
+    answer = subprocess.run([sys.executable, "-c", AHEAD], env=environment, check=True, capture_output=True, text=True)
+    assert ", ".join(answer.stdout.splitlines()) == said
 
 
 def test_workers_have_the_environment_of_their_pool_and_are_forked_again(monkeypatch):
