@@ -93,7 +93,9 @@ with servers.prefect_server(lambda: print("loaded")) as server:
 )
 def test_the_server_is_started_before_prefect_is_loaded_where_one_is_needed(home, variables, said, tmp_path):
     for name in home:
-        (tmp_path / name).write_text('active = "own"\n[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n' if "toml" in name else "")
+        (tmp_path / name).write_text(
+            'active = "own"\n[profiles.own]\nPREFECT_API_URL = "http://127.0.0.1:1/api"\n' if "toml" in name else ""
+        )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path)} | variables
     answer = subprocess.run([sys.executable, "-c", AHEAD], env=environment, check=True, capture_output=True, text=True)
