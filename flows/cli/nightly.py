@@ -136,14 +136,14 @@ def _preflight(
     transcripts: str | None = None,
     **_: Any,
 ) -> None:
-    """Raises the errors that a night would raise at its start, begins to list, and loads what it needs, while the Prefect server starts."""
+    """Begins to list, and loads what a night needs, while the Prefect server starts. Raises what ``_check`` could not know."""
     from ser_tasks.pipeline import listing_ahead
-    from ser_tasks.pipeline.spec import make_spec, preflight, run_settings, with_profile
+    from ser_tasks.pipeline.spec import load_model, make_spec, run_settings, with_profile
     from ser_tasks.settings import Settings
 
     settings = run_settings(Settings(), model, policy, lake, transcripts)
     listing_ahead.start(recordings)
-    preflight(recordings, lake, settings, device)
+    load_model(settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)
     import flows.nightly  # noqa: F401

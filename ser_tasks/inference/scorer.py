@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ser_tasks.inference import checked
 from ser_tasks.inference.bundle import Bundle, shared_bundle
+from ser_tasks.inference.devices import check_device_name
 from ser_tasks.inference.line_profile import Standards
 from ser_tasks.inference.line_statistics import frame_statistics
 from ser_tasks.inference.precision import CHECK_LIMIT, Int8Products, check_frames
@@ -42,8 +43,7 @@ log = logging.getLogger(__name__)
 
 def choose_device(name: str) -> torch.device:
     """``auto``, ``cpu`` or ``cuda`` as a device. Raises ValueError where it is not there."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"{name!r} is no device: choose auto, cpu or cuda.")
+    check_device_name(name)
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("No CUDA device is visible to torch: use --device cpu, or auto to take CUDA where there is one.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

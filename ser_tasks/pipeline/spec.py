@@ -18,7 +18,7 @@ from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
 from ser_tasks.transcripts.recognition import RecogniserSpec
 
-__all__ = ["RunSpec", "key_fingerprint", "make_spec", "preflight", "run_settings", "with_profile"]
+__all__ = ["RunSpec", "key_fingerprint", "load_model", "make_spec", "preflight", "run_settings", "with_profile"]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ def preflight(recordings: str, lake: str, settings: Settings, device: str) -> Bu
     or ConnectionError where S3 can't be listed; OSError where a local lake or scratch can't be written.
     """
     check_start(recordings, lake, settings, device)
+    return load_model(settings, device)
+
+
+def load_model(settings: Settings, device: str) -> Bundle:
+    """What ``preflight`` does after ``check_start``: the bundle, once it is known that the device is there."""
     choose_device(device)
     return shared_bundle(settings.model, settings.priors)
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from ser_tasks.calls.opt_out import read as read_opt_out
 from ser_tasks.calls.policy import policy_named
 from ser_tasks.inference.bundle_files import store_of_bundle
+from ser_tasks.inference.devices import check_device_name
 from ser_tasks.lake import key_chain
 from ser_tasks.lake.promotions import chosen_model
 from ser_tasks.settings import Settings
 from ser_tasks.storage import open_store
-
-DEVICES = ("auto", "cpu", "cuda")
 
 
 def run_settings(
@@ -28,8 +27,7 @@ def run_settings(
 def check_start(recordings: str, lake: str, settings: Settings, device: str) -> None:
     """Raises what ``spec.preflight`` raises, apart from what only torch can say: of the device, and of the content of the model's files."""
     policy_named(settings.policy)
-    if device not in DEVICES:
-        raise ValueError(f"{device!r} is no device: choose {', '.join(DEVICES[:-1])} or {DEVICES[-1]}.")
+    check_device_name(device)
     read_opt_out(settings)
     open_store(recordings).check()
     if settings.transcripts:
