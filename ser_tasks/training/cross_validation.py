@@ -18,7 +18,7 @@ import torch
 from rich.progress import Progress
 from scipy.special import softmax
 
-from ser_tasks.datasets import SPLITS, Leak, emotions_of, folds_of, read_corpora, refuse_leaks
+from ser_tasks.datasets import RATINGS, SPLITS, Leak, emotions_of, folds_of, read_corpora, refuse_leaks
 from ser_tasks.datasets.conditions import CONDITIONS, REFERENCE
 from ser_tasks.datasets.leaks import LEAKING
 from ser_tasks.evaluation.evaluate import ClipScorer, ClipToScore, Evaluation, babblers, clips_to_score, measure, rows_of
@@ -33,6 +33,9 @@ from ser_tasks.training.fit_pooled import reference_statistics
 from ser_tasks.training.pooled_states import states_under
 from ser_tasks.training.ratings import predicted_ratings
 from ser_tasks.training.trainer import ModelSpec, index_of, is_pooled, learn, logits_of_states, pooled_features, prepare
+
+SMALLEST_PROBABILITY = 1e-6
+"""Of which a logarithm is taken."""
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
 
@@ -193,7 +196,7 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
         probabilities, temperature, unsure_below, ratings = _by_states(fold, fold.spec, tested)
         conditions = [*fold.conditions, ON_LINE]
     elif isinstance(fold.spec, ModelSpec):
-        probabilities, temperature, unsure_below = _by_model(fold, fold.spec, tested, on_progress)
+        probabilities, temperature, unsure_below, ratings = _by_model(fold, fold.spec, tested, on_progress)
         conditions = [*fold.conditions, ON_LINE] if fold.spec.recipe.by_line else fold.conditions
     else:
         of_reference, temperature, unsure_below = baseline_probabilities(fold.clips, fold.spec, fold.plan)
@@ -214,9 +217,14 @@ def run_fold(fold: Fold, on_progress: OnProgress = ignore_progress) -> None:
         rows.to_parquet(temporary, index=False)
 
 
-def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: OnProgress) -> tuple[np.ndarray, float, float]:
-    """Probabilities ``(tested clips, conditions, labels)``, temperature and threshold of the fold's own model. Of one that is trained
-    ``by_line``, the last condition is ``ON_LINE``."""
+def _by_model(
+    fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: OnProgress
+) -> tuple[np.ndarray, float, float, dict[str, np.ndarray]]:
+    """Probabilities ``(tested clips, conditions, labels)``, temperature and threshold of the fold's own model, and ratings. Of one that is
+    trained ``by_line``, the last condition is ``ON_LINE``.
+
+    Ratings are regressed on the model's log probabilities of the calibration side: those of clips that it was trained on are too good.
+    """
     last_report = 0.0
 
     def on_step(step: int, steps: int, loss: float) -> None:
@@ -231,7 +239,9 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
     shutil.rmtree(fold.folder / "bundle", ignore_errors=True)
     folder = save_bundle(bundle, fold.folder / "bundle")
     scorer = ClipScorer(str(folder), bundle.model_id, fold.plan.device, fold.conditions, fold.plan.seed)
-    whole = clips_to_score(tested, [fold.babble[position] for position in fold.clips.index.get_indexer(tested.index)])
+
+    def to_score(clips: pd.DataFrame) -> list[ClipToScore]:
+        return clips_to_score(clips, [fold.babble[position] for position in fold.clips.index.get_indexer(clips.index)])
 
     def scored(scorer: ClipScorer, clips: list[ClipToScore]) -> np.ndarray:
         scores = []
@@ -240,13 +250,27 @@ def _by_model(fold: Fold, spec: ModelSpec, tested: pd.DataFrame, on_progress: On
             scores.append(scorer(clips[start : start + CLIPS_PER_BATCH]))
         return np.concatenate(scores)
 
+    whole = to_score(tested)
     probabilities = scored(scorer, whole)
+    ratings: dict[str, np.ndarray] = {}
+    if not (rated := _rated(fold.clips, "calibration")).empty:
+        outputs = np.zeros((len(fold.clips), len(bundle.labels)))
+        of_rated = scored(replace(scorer, conditions=[REFERENCE]), to_score(rated))[:, 0]
+        for clips, of_clips in ((rated, of_rated), (tested, probabilities[:, fold.conditions.index(REFERENCE)])):
+            outputs[fold.clips.index.get_indexer(clips.index)] = np.log(of_clips.clip(SMALLEST_PROBABILITY))
+        ratings = predicted_ratings(fold.clips, outputs, tested, "calibration")
     if bundle.by_line:
         means_and_deviations = pooled_features(bundle, pool)
         lines = [_as_line(corpus, fold.clips, means_and_deviations, labels=spec.labels) for corpus in tested["corpus"].unique()]
         scorer = replace(scorer, conditions=[REFERENCE]).on_lines(lines)
         probabilities = np.concatenate([probabilities, scored(scorer, scorer.placed(tested, whole))], axis=1)
-    return probabilities, bundle.temperature, bundle.unsure_below
+    return probabilities, bundle.temperature, bundle.unsure_below, ratings
+
+
+def _rated(clips: pd.DataFrame, side: str) -> pd.DataFrame:
+    """The clips of a side that have a rating."""
+    ratings = [name for name in RATINGS if name in clips]
+    return clips[(clips["side"] == side) & clips[ratings].notna().any(axis=1)]
 
 
 def _as_line(corpus: str, clips: pd.DataFrame, pooled: np.ndarray, labels: Sequence[str]) -> Line:

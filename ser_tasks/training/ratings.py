@@ -1,4 +1,4 @@
-"""Regression of what listeners rated (arousal, valence, dominance) on the features of a fold's clips."""
+"""Regression of what listeners rated (arousal, valence, dominance) on what a fold's model is given of a clip, or makes of it."""
 
 import numpy as np
 import pandas as pd
@@ -11,19 +11,19 @@ from ser_tasks.datasets import RATINGS
 RIDGES = np.logspace(0, 5, 11)
 """Weights of the squared coefficients; leave-one-out error on the training clips chooses (`RidgeCV`)."""
 FEWEST_RATED = 10
-"""Training clips with a rating."""
+"""Clips with a rating that a regression is fitted to."""
 
 
-def predicted_ratings(clips: pd.DataFrame, x: np.ndarray, tested: pd.DataFrame) -> dict[str, np.ndarray]:
+def predicted_ratings(clips: pd.DataFrame, x: np.ndarray, tested: pd.DataFrame, side: str = "train") -> dict[str, np.ndarray]:
     """Columns of the tested clips: each rating and ``<rating>_predicted``, NaN where a clip has no rating.
 
     ``clips`` needs side and ``RATINGS``; ``x`` is ``(clips, features)``; ``tested`` is a part of ``clips``. The regression is fitted to the
-    training side. A rating that too few training clips or no tested clip have is left out.
+    clips of ``side``. A rating that too few of them or no tested clip have is left out.
     """
     columns: dict[str, np.ndarray] = {}
     for name in (rating for rating in RATINGS if rating in clips):
         values = pd.to_numeric(clips[name], errors="coerce").to_numpy(float)
-        train = (clips["side"] == "train").to_numpy() & ~np.isnan(values)
+        train = (clips["side"] == side).to_numpy() & ~np.isnan(values)
         positions = clips.index.get_indexer(tested.index)
         if train.sum() < FEWEST_RATED or np.isnan(values[positions]).all():
             continue

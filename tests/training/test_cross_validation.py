@@ -190,14 +190,19 @@ def test_an_unknown_name_raises_with_the_known_ones():
     assert spec_of("svm:egemaps", LABELS) == BaselineSpec("svm:egemaps", LABELS) and spec_of("cnn_tcn", LABELS).labels == LABELS
 
 
-def test_ratings_are_predicted_for_unseen_speakers_where_listeners_gave_some(tmp_path, cache):
-    """Arousal follows the emotion, which functionals give away; valence is noise, and one clip has no rating."""
-    rated = made_corpus(tmp_path / "rated")
-    labels, rng = pd.read_csv(rated / "labels.csv"), np.random.default_rng(0)
+def rated_corpus(folder: Path) -> Path:
+    """Arousal follows the emotion; valence is noise, and one clip has no rating."""
+    made_corpus(folder)
+    labels, rng = pd.read_csv(folder / "labels.csv"), np.random.default_rng(0)
     labels["arousal"] = np.where(labels["emotion"] == "anger", 4.0, 2.0) + rng.normal(0, 0.1, len(labels))
     labels["valence"] = rng.uniform(1, 5, len(labels))
     labels.loc[0, "arousal"] = np.nan
-    labels.to_csv(rated / "labels.csv", index=False)
+    labels.to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+def test_ratings_are_predicted_for_unseen_speakers_where_listeners_gave_some(tmp_path, cache):
+    rated = rated_corpus(tmp_path / "rated")
     evaluation = evaluate_across(
         spec_of("naive_bayes:logmel", None), [rated], Plan(cache=cache), THREE_FOLDS, robustness=False, beside_leaky=False
     )
@@ -210,3 +215,12 @@ def test_ratings_are_predicted_for_unseen_speakers_where_listeners_gave_some(tmp
     write_report(evaluation, tmp_path / "out")
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| rating | CCC | MSE | RMSE | clips |" in text and "| AUC of one emotion against the rest, mean |" in text
+
+
+def test_ratings_are_regressed_on_what_a_network_says(tmp_path, cache):
+    rated = rated_corpus(tmp_path / "rated")
+    evaluation = evaluate_across(spec(8), [rated], Plan(cache=cache), THREE_FOLDS, robustness=False, beside_leaky=False)
+    ratings = evaluation.metrics["ratings"]
+    assert ratings["arousal"]["n"] == 47 and ratings["arousal"]["ccc"] > 0.6 and abs(ratings["valence"]["ccc"]) < 0.4
+    known = evaluation.rows.dropna(subset=["arousal"])
+    assert ratings["arousal"]["mse"] == pytest.approx(((known["arousal"] - known["arousal_predicted"]) ** 2).mean())
