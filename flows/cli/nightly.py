@@ -163,24 +163,25 @@ def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterat
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
-    prefect_servers.start_ahead()
     fork_server.start()
-    with without_collection():
-        import httpx
-        from prefect.settings import PREFECT_API_URL
+    import httpx
 
-        from flows.stopping import StoppedError, stoppable
-
-    logs.configure()  # Prefect has set up its own since
+    from flows.stopping import StoppedError, stoppable
 
     def load() -> None:
         with without_collection():
             meanwhile()
 
     try:
-        with stoppable() as watch, prefect_servers.prefect_server(load) as server:
-            watch.server, watch.url = server, PREFECT_API_URL.value()
-            yield
+        with stoppable() as watch:
+            prefect_servers.start_ahead()
+            with without_collection():
+                from prefect.settings import PREFECT_API_URL
+
+            logs.configure()  # Prefect has set up its own since
+            with prefect_servers.prefect_server(load) as server:
+                watch.server, watch.url = server, PREFECT_API_URL.value()
+                yield
     except StoppedError as error:
         raise failure(f"{error.reason}; what was published is complete: run it again.", error.exit_code) from None
     except httpx.HTTPError as error:
