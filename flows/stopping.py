@@ -89,13 +89,12 @@ def stoppable() -> Iterator["Watch"]:
 
 
 class Watch:
-    """The thread that sees signals, and the end of ``server`` once that is set."""
+    """The thread that sees signals, and the loss of the Prefect server once it follows that."""
 
     def __init__(self) -> None:
         self.stopped: StoppedError | None = None
         self.server: TemporaryServer | None = None
         self.url: str | None = None
-        """Address of the Prefect server's API, once it is known."""
         self._closed = False
         self._asked_at = self._answered_at = time.monotonic()
         self._signals, self._interpreter = socket.socketpair()
@@ -107,6 +106,11 @@ class Watch:
             self._handlers = {each: signal.signal(each, self._handle) for each in (*heeded, INTERRUPT)}
             self._wakeup = signal.set_wakeup_fd(self._interpreter.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="stopping", daemon=True).start()
+
+    def follow(self, server: TemporaryServer | None, url: str | None) -> None:
+        """Sees from now on whether a server that is up is lost: a temporary one, or one that has only an address of its API."""
+        self._answered_at = time.monotonic()
+        self.server, self.url = server, url
 
     def close(self) -> None:
         """The handlers of before are back. A run that was stopped is still ended in time."""

@@ -180,7 +180,7 @@ def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterat
 
             logs.configure()  # Prefect has set up its own since
             with prefect_servers.prefect_server(load) as server:
-                watch.server, watch.url = server, PREFECT_API_URL.value()
+                watch.follow(server, PREFECT_API_URL.value())
                 yield
     except StoppedError as error:
         raise failure(f"{error.reason}; what was published is complete: run it again.", error.exit_code) from None

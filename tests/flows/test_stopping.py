@@ -34,7 +34,7 @@ def ended(monkeypatch):
 
 def run_beside(server, work):
     with stoppable() as watch:
-        watch.server = server
+        watch.follow(server, None)
         work()
 
 
@@ -103,6 +103,14 @@ def test_the_handlers_of_before_are_back_and_a_late_interruption_ends_nothing(en
 def test_a_temporary_server_that_lives_may_answer_late(server, lost, monkeypatch):
     monkeypatch.setattr(stopping.Watch, "_run", lambda watch: None)
     with stoppable() as watch:
-        watch.server, watch.url = server, "http://127.0.0.1:1/api"
+        watch.follow(server, "http://127.0.0.1:1/api")
         watch._answered_at -= (stopping.LOST_AFTER_S + stopping.OWN_LOST_AFTER_S) / 2
         assert watch._is_lost() is lost
+
+
+def test_a_server_is_not_lost_because_the_start_took_long(monkeypatch):
+    monkeypatch.setattr(stopping.Watch, "_run", lambda watch: None)
+    with stoppable() as watch:
+        watch._answered_at -= 10 * stopping.LOST_AFTER_S
+        watch.follow(None, "http://127.0.0.1:1/api")
+        assert not watch._is_lost()
