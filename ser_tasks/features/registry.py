@@ -54,6 +54,8 @@ class FeatureSet:
     """Whether values have a mean of about 0 and a deviation of about 1 by definition: a bundle then does not normalise them."""
     words: bool = False
     """Whether the last feature is the number of a word (``place_words``), which is not normalised; signals alone leave it 0."""
+    samples: bool = False
+    """Whether values are the samples themselves, which only pretrained encoders read."""
     params: MappingProxyType[str, Any] = field(init=False)
     """Parameters and their defaults, from the function's signature."""
 
@@ -97,7 +99,7 @@ FEATURE_SETS: dict[str, FeatureSet] = {
         FeatureSet("vector162", 1, vector162.vector162, vector162.FRAMING, vector162.SIZE),
         FeatureSet("vector180", 1, vector180.vector180, vector162.FRAMING, vector180.SIZE),
         FeatureSet("mdre40", 1, mdre40.mdre40, mdre40.FRAMING, mdre40.SIZE, words=True),
-        FeatureSet("wave16k", 1, wave16k.wave16k, wave16k.FRAMING, wave16k.SIZE, scaled=True),
+        FeatureSet("wave16k", 1, wave16k.wave16k, wave16k.FRAMING, wave16k.SIZE, scaled=True, samples=True),
         FeatureSet("short_term34", 1, short_term34.short_term34, short_term34.FRAMING, short_term34.SIZE),
         FeatureSet("pitch_formants", 1, pitch_formants.pitch_formants, pitch_formants.FRAMING, pitch_formants.SIZE),
         FeatureSet(

@@ -14,6 +14,8 @@ class SegmentModel(nn.Module):
     ORIGIN: ClassVar[str] = ""
     """Source and licence of weights that this project did not train, for model cards and licence notices."""
 
+    FEATURE_SETS: ClassVar[tuple[str, ...]] = ()
+    """Names of the feature sets that it takes, of a model whose weights or layout are for these alone; empty: any of frames."""
     SAFE_IN_SHORT: ClassVar[bool] = True
     """False where a shorter precision is known to move some scores of speech too far (ser_tasks.inference.precision.TOLERANCE)."""
 

@@ -10,6 +10,7 @@ class Ge2eLinear(PooledLinear):
     """Logistic regression on the states of the second LSTM layer of a GE2E speaker encoder; 0.8 M parameters."""
 
     ORIGIN = ORIGIN
+    FEATURE_SETS = ("mel32",)
     N_POOLED = 2 * HIDDEN
 
     def __init__(self, n_classes: int, n_features: int) -> None:

@@ -36,6 +36,7 @@ class Ge2eTcn(SegmentModel):
     With 32 features, ``mel32``, the encoder has its pretrained weights and is frozen; with another number it is trained from scratch.
     """
 
+    FEATURE_SETS = ("mel32",)
     HEADS = tuple(f"logits.{group}" for group in range(GROUPS))
     ORIGIN = ORIGIN
     SAFE_IN_SHORT = False  # bfloat16 moved 1 % of 200 clips by more than 0.01, 0.015 at most: novelty to the power of CAUTION amplifies it

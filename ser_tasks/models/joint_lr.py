@@ -17,6 +17,7 @@ class JointLinear(PooledLinear):
     """
 
     ORIGIN = f"{WhisperLinear.ORIGIN}\n\n{Ge2eLinear.ORIGIN}"
+    FEATURE_SETS = ("mel112",)
     N_POOLED = WhisperLinear.N_POOLED + Ge2eLinear.N_POOLED
 
     def __init__(self, n_classes: int, n_features: int) -> None:

@@ -80,6 +80,7 @@ class LayerSum(PooledLinear):
     ``x`` are signals at 16 kHz, as ``wave16k`` cuts them in rows. Raises what ``find_encoder`` raises.
     """
 
+    FEATURE_SETS = ("wave16k",)
     KIND: ClassVar[str]
     """Of the encoder."""
 

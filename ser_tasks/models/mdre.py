@@ -21,6 +21,7 @@ class Mdre(SegmentModel):
     """
 
     HEADS = ("out",)
+    FEATURE_SETS = ("mdre40",)
     HEARS: ClassVar[bool] = True
     """Whether it has the encoder of audio."""
     READS: ClassVar[bool] = True

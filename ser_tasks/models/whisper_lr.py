@@ -13,6 +13,7 @@ class WhisperLinear(PooledLinear):
     """
 
     ORIGIN = ORIGIN
+    FEATURE_SETS = ("whisper80",)
     N_POOLED = BLOCKS * 2 * WIDTH
 
     def __init__(self, n_classes: int, n_features: int) -> None:

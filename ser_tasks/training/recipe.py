@@ -95,7 +95,8 @@ def recipe_of(
     voices: int = 0,
 ) -> Recipe:
     """The model's recipe with the given values in place of its own. Raises ``ValueError`` for an unknown model, for one that has no recipe
-    where no feature set is given, and for a model on pooled states ``by_line``, as these standardise their states anyway."""
+    where no feature set is given, for one that cannot read the feature set, and for a model on pooled states ``by_line``, as these
+    standardise their states anyway."""
     if model not in MODELS:
         raise ValueError(f"Model {model!r} is unknown: choose one of {', '.join(MODELS)}.")
     recipe = RECIPES.get(model)
@@ -106,6 +107,7 @@ def recipe_of(
     if by_line and issubclass(MODELS[model], PooledLinear):
         raise ValueError(f"Model {model!r} takes line profiles anyway, by its pooled states: leave --by-line out.")
     feature_name = feature_name or recipe.feature_set
+    _check_fits(model, feature_name)
     given = params if params is not None else (recipe.feature_params if feature_name == recipe.feature_set else {})
     complete = feature_set(feature_name).complete(given)
     if by_line and feature_set(feature_name).words:
@@ -118,3 +120,14 @@ def recipe_of(
         by_line=by_line or recipe.by_line,
         voices=voices or recipe.voices,
     )
+
+
+def _check_fits(model: str, feature_name: str) -> None:
+    """Raises ``ValueError`` where the model cannot read the feature set."""
+    chosen, takes = feature_set(feature_name), MODELS[model].FEATURE_SETS
+    if takes and feature_name not in takes:
+        raise ValueError(f"Model {model!r} is made for {', '.join(takes)} and cannot read {feature_name}: leave --features out.")
+    if (chosen.words or chosen.samples) and not takes:
+        readers = ", ".join(name for name, each in MODELS.items() if feature_name in each.FEATURE_SETS)
+        holds = "numbers of words" if chosen.words else "samples"
+        raise ValueError(f"{feature_name} holds {holds}, which model {model!r} cannot read: it is for {readers}.")
