@@ -15,7 +15,7 @@ import yaml
 from ser_tasks.settings import Settings
 
 CONFIG, CONFIG_OF_FUNASR = "config.json", "config.yaml"
-PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", PICKLE, f"{PICKLE}.index.json")
 """Of Hugging Face's layout: the first that is there is taken. An index names the files of weights that are in several."""
@@ -100,7 +100,8 @@ def _encoder_folder(path: Path) -> EncoderFolder | None:
     if (config := path / CONFIG).is_file() and (weights := next((path / name for name in WEIGHTS if (path / name).is_file()), None)):
         kind = read_map(config).get("model_type")
         shards = sorted(set(read_map(weights).get("weight_map", {}).values())) if weights.suffix == ".json" else []
-        settings = [file for file in (config, path / PREPROCESSOR) if file.is_file()]
+        extractor = extractor_of(path)
+        settings = [config, *([extractor[0]] if extractor else [])]
         return EncoderFolder(path, str(kind), (*settings, weights, *(path / Path(str(shard)).name for shard in shards)))
     checkpoints = sorted(path.glob("*.pt"))
     if (config := path / CONFIG_OF_FUNASR).is_file() and (path / "model.pt").is_file():
@@ -108,6 +109,18 @@ def _encoder_folder(path: Path) -> EncoderFolder | None:
     if len(checkpoints) == 1 and "emotion2vec" in checkpoints[0].name:
         return EncoderFolder(path, "emotion2vec", (checkpoints[0],))
     return None
+
+
+def extractor_of(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The file that says how an encoder's signals are prepared, and what it says; None where there is none.
+
+    It is part of ``processor_config.json``, where transformers 5 saves it with a tokeniser, or else ``preprocessor_config.json``.
+    """
+    processor, preprocessor = path / PROCESSOR, path / PREPROCESSOR
+    nested = read_map(processor).get("feature_extractor") if processor.is_file() else None
+    if isinstance(nested, dict):
+        return processor, nested
+    return (preprocessor, read_map(preprocessor)) if preprocessor.is_file() else None
 
 
 def read_map(file: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ser_tasks.models.encoder_folder import PICKLE, PREPROCESSOR, SAFETENSORS, EncoderFolder, load_tensors, read_checkpoint, read_map
+from ser_tasks.models.encoder_folder import PICKLE, PREPROCESSOR, SAFETENSORS, EncoderFolder, extractor_of, load_tensors, read_checkpoint
 from ser_tasks.models.layer_sum import LayerSum, Shape
 
 CLASSES = {
@@ -54,7 +54,9 @@ class HuggingFaceSum(LayerSum):
 
     @staticmethod
     def shape_of(folder: EncoderFolder) -> Shape:
-        """As `LayerSum`'s. Raises ``ValueError`` where the configuration lacks them."""
+        """As `LayerSum`'s. Raises ``ValueError`` where the configuration lacks them, and what ``_is_normalised`` raises, so that a folder
+        that cannot be used is refused before anything is computed."""
+        _is_normalised(folder)
         config = folder.config()
         if not config.keys() >= SHAPE:  # what a configuration leaves out has the default of its kind
             config = _config(folder).to_dict()
@@ -81,13 +83,14 @@ def _describes_none(folder: EncoderFolder, error: Exception) -> ValueError:
 
 
 def _is_normalised(folder: EncoderFolder) -> bool:
-    """Whether segments are brought to mean 0 and deviation 1, as ``preprocessor_config.json`` says."""
-    file = folder.path / PREPROCESSOR
-    if not file.is_file():
+    """Whether segments are brought to mean 0 and deviation 1, as ``extractor_of`` the folder says."""
+    extractor = extractor_of(folder.path)
+    if extractor is None:
         raise FileNotFoundError(
-            f"There is no {PREPROCESSOR} in {folder.path}: whether signals are normalised is not known. Copy it from its owner."
+            f"There is no {PREPROCESSOR} in {folder.path}: whether signals are normalised is not known. Copy it from its owner, or "
+            'write {"do_normalize": true} or false into it, as the encoder was trained.'
         )
-    settings = read_map(file)
+    file, settings = extractor
     if (rate := settings.get("sampling_rate", SAMPLING_RATE_HZ)) != SAMPLING_RATE_HZ:
         raise ValueError(f"{file} is of an encoder of {rate} Hz: only encoders of {SAMPLING_RATE_HZ} Hz can be used.")
     return bool(settings.get("do_normalize", True))

@@ -112,6 +112,31 @@ def test_what_a_configuration_leaves_out_has_the_default_of_its_kind(tmp_path, m
     torch.testing.assert_close(means(signal)[0], transformers_means(folder, "wav2vec2", signal[0]), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_settings_of_signals_are_found_where_transformers_5_saves_them_with_a_tokeniser(beside, tmp_path, monkeypatch):
+    """In processor_config.json, which then also goes before preprocessor_config.json."""
+    folder = hugging_face_encoder(tmp_path / "encoder", "wav2vec2", feat_extract_norm="layer", conv_bias=True)
+    preprocessor = folder / "preprocessor_config.json"
+    nested = {"feature_extractor": json.loads(preprocessor.read_text()) | {"do_normalize": False}}
+    (folder / "processor_config.json").write_text(json.dumps({"processor_class": "Wav2Vec2Processor"}))
+    without = find_encoder_in(folder, monkeypatch).sha256
+    (folder / "processor_config.json").write_text(json.dumps(nested | {"processor_class": "Wav2Vec2Processor"}))
+    if not beside:
+        preprocessor.unlink()
+    signal = signals_of((4000,))
+    _, means = encoder_in(folder, "wav2vec2", monkeypatch)
+    torch.testing.assert_close(means(signal)[0], transformers_means(folder, "wav2vec2", signal[0]), atol=2e-5, rtol=1e-4)
+    assert find_encoder_in(folder, monkeypatch).sha256 != without
+    nested["feature_extractor"]["do_normalize"] = True
+    (folder / "processor_config.json").write_text(json.dumps(nested))
+    assert (encoder_in(folder, "wav2vec2", monkeypatch)[1](signal) - means(signal)).abs().max() > 1e-3
+
+
+def find_encoder_in(folder, monkeypatch):
+    monkeypatch.setenv("SER_ENCODERS", str(folder))
+    return find_encoder("wav2vec2")
+
+
 def test_calls_at_8_khz_are_resampled(tmp_path, monkeypatch):
     """A tone has nearly the states of the same tone sampled twice as often, and far from those of its samples taken as 16 kHz."""
     _, means = encoder_in(hugging_face_encoder(tmp_path / "encoder", "wavlm"), "wavlm", monkeypatch)
