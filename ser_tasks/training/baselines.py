@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,6 @@ import pandas as pd
 from rich.progress import Progress
 from scipy.special import softmax
 from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.feature_selection import SelectFromModel, SequentialFeatureSelector, VarianceThreshold
@@ -19,8 +18,6 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GroupKFold
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -29,10 +26,12 @@ from sklearn.tree import DecisionTreeClassifier
 from ser_tasks.datasets import speaker_ids
 from ser_tasks.datasets.telephone import LONGEST_S, mu_law, read_trimmed
 from ser_tasks.evaluation.plan import Plan
+from ser_tasks.inference.bundle import ALL_UNSURE
 from ser_tasks.progress import map_parallel
 from ser_tasks.schemas import SAMPLING_RATE_HZ
 from ser_tasks.scratch import atomic_write
 from ser_tasks.training.calibrate import TARGET_ERROR, calibration
+from ser_tasks.training.few_clips import Calibrated, EarlyStopped, Neighbours
 from ser_tasks.training.fit import even_weights
 from ser_tasks.training.functionals import FUNCTIONALS
 
@@ -42,8 +41,8 @@ MIN_PROBABILITY = 1e-6
 """Lower bound of a classifier's probabilities, whose logarithms are calibrated."""
 
 CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
-    "svm": lambda seed: CalibratedClassifierCV(SVC(C=3.0, class_weight="balanced"), ensemble=False),
-    "knn": lambda seed: KNeighborsClassifier(15, weights="distance"),
+    "svm": lambda seed: Calibrated(SVC(C=3.0, class_weight="balanced"), ensemble=False),
+    "knn": lambda seed: Neighbours(15, weights="distance"),
     "decision_tree": lambda seed: DecisionTreeClassifier(min_samples_leaf=10, class_weight="balanced", random_state=seed),
     "random_forest": lambda seed: RandomForestClassifier(300, class_weight="balanced_subsample", random_state=seed),
     "gradient_boosting": lambda seed: HistGradientBoostingClassifier(
@@ -51,10 +50,10 @@ CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
     ),
     "logistic_regression": lambda seed: LogisticRegression(C=0.03, class_weight="balanced", max_iter=500),
     "naive_bayes": lambda seed: GaussianNB(),
-    "mlp": lambda seed: MLPClassifier((128,), alpha=1.0, early_stopping=True, random_state=seed),
+    "mlp": lambda seed: EarlyStopped((128,), alpha=1.0, early_stopping=True, random_state=seed),
     "multinomial_lr": lambda seed: LogisticRegression(max_iter=1000),
     "logistic_ovr": lambda seed: OneVsRestClassifier(LogisticRegression(C=0.03, class_weight="balanced", max_iter=500)),
-    "linear_regression": lambda seed: CalibratedClassifierCV(RidgeClassifier(1.0, class_weight="balanced"), ensemble=False),
+    "linear_regression": lambda seed: Calibrated(RidgeClassifier(1.0, class_weight="balanced"), ensemble=False),
     "lda": lambda seed: LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto"),
 }
 """By name; each is made with a seed. The settings are common in the literature and were not tuned on these corpora.
@@ -214,12 +213,24 @@ def fitted_baseline(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tupl
     truth = clips["emotion"][train].map(spec.labels.index).to_numpy()
     classifier, _, *preparation = spec.model.split(":")
     model = make_baseline(classifier, plan.seed, "".join(preparation), speaker_ids(clips).to_numpy()[train])
-    return model.fit(x[train], truth), x
+    return fitted(model, x[train], truth, spec.model, spec.labels), x
+
+
+def fitted(model: BaseEstimator, x: np.ndarray, truth: np.ndarray, name: str, labels: Sequence[str]) -> BaseEstimator:
+    """The model, fitted to ``x (clips, functionals)`` and indices of labels. Raises ``ValueError`` where these clips are too few for it."""
+    try:
+        return model.fit(x, truth)
+    except ValueError as error:
+        counts = ", ".join(f"{(truth == number).sum()} of {label}" for number, label in enumerate(labels))
+        reason = str(error).rstrip(".")
+        raise ValueError(
+            f"{name} cannot be fitted to the {len(truth)} clips of a training side ({counts}): {reason}. Give more clips, or fewer labels."
+        ) from error
 
 
 def baseline_probabilities(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) -> tuple[np.ndarray, float, float]:
     """Calibrated probabilities ``(test clips of its labels, labels)``, temperature and threshold of a baseline fitted to the training
-    side."""
+    side. Without clips to calibrate on, the temperature is 1 and every clip unsure."""
     model, x = fitted_baseline(clips, spec, plan)
     has_label = clips["emotion"].isin(spec.labels)
 
@@ -231,6 +242,8 @@ def baseline_probabilities(clips: pd.DataFrame, spec: BaselineSpec, plan: Plan) 
         return log
 
     held_out = clips[(clips["side"] == "calibration") & has_label]
+    if held_out.empty:  # of two training speakers none is held out
+        return softmax(logits("test"), axis=1), 1.0, ALL_UNSURE
     truth, speakers = held_out["emotion"].map(spec.labels.index).to_numpy(), speaker_ids(held_out).to_numpy()
     temperature, unsure_below = calibration(logits("calibration"), truth, speakers, even_weights(speakers, truth), spec.target_error)
     return softmax(logits("test") / temperature, axis=1), temperature, unsure_below

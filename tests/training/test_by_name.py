@@ -1,13 +1,24 @@
 """Every entry of the registries is taken by its name: each network with each feature set, and what does not fit is refused in one line."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from torch import nn
+from typer.testing import CliRunner
 
+from flows.cli import app
 from ser_tasks.features import FEATURE_SETS, features_of
 from ser_tasks.models import MODELS, make_model
+from ser_tasks.training.baselines import CLASSIFIERS, fitted, make_baseline
 from ser_tasks.training.recipe import RECIPES, recipe_of
+from tests.factories.speakers import made_corpus
 
 OF_FRAMES = [name for name, chosen in FEATURE_SETS.items() if not (chosen.words or chosen.samples)]
 OPEN = [name for name, model in MODELS.items() if not model.FEATURE_SETS]
@@ -54,3 +65,46 @@ def test_words_and_samples_are_for_the_models_that_read_them(feature_name, holds
     for name in OPEN:
         with pytest.raises(ValueError, match=f"{feature_name} holds {holds}, which model '{name}' cannot read: it is for {readers}"):
             recipe_of(name, feature_name)
+
+
+@pytest.mark.parametrize("name", [*CLASSIFIERS, "soft_vote"])
+@pytest.mark.parametrize("takes", [2, 4])
+def test_every_classifier_takes_the_few_clips_of_a_small_corpus(name, takes):
+    """Fewer than its folds, its neighbours and what it holds out, as in corpora of a few dozen clips."""
+    rng, truth = np.random.default_rng(0), np.repeat(np.arange(4), takes)
+    x = rng.standard_normal((len(truth), 6)) + 5 * np.eye(6)[truth]
+    model = fitted(make_baseline(name, 0), x, truth, name, ("anger", "fear", "neutral", "sadness"))
+    probabilities = model.predict_proba(x)
+    assert probabilities.shape == (len(x), 4)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_with_many_clips_classifiers_are_those_of_scikit_learn():
+    rng, truth = np.random.default_rng(0), np.arange(80) % 4
+    x = rng.standard_normal((80, 6)) + np.eye(6)[truth]
+    svm = CalibratedClassifierCV(SVC(C=3.0, class_weight="balanced"), ensemble=False)
+    published = {"svm": svm, "knn": KNeighborsClassifier(15, weights="distance")}
+    published["mlp"] = MLPClassifier((128,), alpha=1.0, early_stopping=True, random_state=0)
+    for name, model in published.items():
+        expected = make_pipeline(StandardScaler(), model).fit(x, truth).predict_proba(x)
+        np.testing.assert_array_equal(make_baseline(name, 0).fit(x, truth).predict_proba(x), expected)
+
+
+@pytest.mark.parametrize("name", ["svm:egemaps", "naive_bayes:egemaps:smote"])
+def test_too_few_clips_are_counted_in_the_error(name):
+    truth, x = np.array([0, 0, 1]), np.eye(3)
+    classifier, _, *preparation = name.split(":")
+    counted = f"{name} cannot be fitted to the 3 clips of a training side \\(2 of anger, 1 of fear\\): .*Give more clips, or fewer labels"
+    with pytest.raises(ValueError, match=counted):
+        fitted(make_baseline(classifier, 0, "".join(preparation)), x, truth, name, ("anger", "fear"))
+
+
+def test_a_baseline_is_evaluated_where_no_speaker_is_left_to_calibrate_on(tmp_path):
+    """Of four speakers in two folds, both that are left in each are trained on."""
+    corpus = made_corpus(tmp_path / "made", speakers=4)
+    command = ["evaluate", "--split", "k-fold", "--folds", "2", "--model", "naive_bayes:mfcc39", "--data", str(corpus), "--workers", "1"]
+    answer = CliRunner().invoke(app, [*command, "--no-leaky", "--out", str(tmp_path / "out"), "--cache", str(tmp_path / "cache")])
+    assert answer.exit_code == 0, answer.output
+    rows = pd.read_parquet(tmp_path / "out" / "rows.parquet")
+    assert len(rows) == 48 and rows["unsure"].all() and (rows["temperature"] == 1).all()
+    assert (rows["emotion"] == rows["predicted"]).mean() > 0.5  # of three emotions, of which two sound alike

@@ -18,7 +18,7 @@ from ser_tasks.evaluation.plan import Plan
 from ser_tasks.models import MODELS, encoder_of, needs_encoder
 from ser_tasks.schemas import EMOTIONS
 from ser_tasks.scratch import atomic_write
-from ser_tasks.training.baselines import PREPARATIONS, functionals_for, make_baseline
+from ser_tasks.training.baselines import PREPARATIONS, fitted, functionals_for, make_baseline
 from ser_tasks.training.field.network import NetworkExamples, NetworkSides, network_predictions
 from ser_tasks.training.field.protocols import PROTOCOLS, Protocol, honest_folds, random_folds
 from ser_tasks.training.field.rows import System
@@ -173,7 +173,7 @@ def _by_classifier(work: FoldWork) -> Tested:
         x, truth, origin = _prepared_before_the_split(x, truth, preparation, seed)
         train, test = random_folds(truth, seed)[work.number]
         classifier = make_baseline(name, seed)
-    classifier.fit(x[train], truth[train])
+    fitted(classifier, x[train], truth[train], work.system.name, emotions_of(clips))
     x_test = x[test]
     started = time.process_time()
     predicted = classifier.predict(x_test)
