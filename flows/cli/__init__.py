@@ -2,6 +2,7 @@
 
 from flows.cli import lake, models, nightly, pages, privacy, reviews
 from flows.cli.app import app, plain_errors
+from flows.cli.names import EPILOGS
 
 __all__ = ["COMMANDS", "app"]
 
@@ -41,7 +42,7 @@ COMMANDS = (
 )
 
 for command in COMMANDS:
-    app.command()(plain_errors(command))
+    app.command(epilog=EPILOGS.get(command.__name__))(plain_errors(command))
 reviews.reviews.command()(plain_errors(reviews.draw))
 reviews.reviews.command()(plain_errors(reviews.export))
 app.add_typer(reviews.reviews, name="reviews")

@@ -12,20 +12,23 @@ if TYPE_CHECKING:
     from ser_tasks.evaluation.plan import Plan
     from ser_tasks.inference.bundle import Bundle
 
+FOUR = "anger,happiness,neutral,sadness"
+
 
 def train(
     data: Corpora,
-    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; it must not exist.")],
-    model: Annotated[str | None, typer.Option(help="Architecture: a name in ser_tasks/models; by default ge2e_tcn.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write, or of a classical system; it must not exist.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="What to train, of the networks and classical systems named below; by default ge2e_tcn."),
+    ] = None,
     on: Annotated[
         str | None,
         typer.Option(
             help="Bundle whose heads to fit further, say default, to reviews of your own calls; refused unless better on held-out callers."
         ),
     ] = None,
-    features: Annotated[
-        str | None, typer.Option(help="Feature set: a name in ser_tasks/features; each model has its own by default.")
-    ] = None,
+    features: Annotated[str | None, typer.Option(help="Feature set, of those named below; each model has its own by default.")] = None,
     labels: Annotated[
         str | None, typer.Option(help="Emotions to classify, separated by commas; by default anger,happiness,neutral,sadness.")
     ] = None,
@@ -62,7 +65,8 @@ def train(
 
     Example: `ser train --data emotion/ --model ge2e_tcn --folds 6 --out my-model`,
     or `ser train --on default --data reviews/ --out my-model`,
-    or `ser train --data emotion/ --model wav2vec2 --encoder wav2vec2-base/ --out my-model`
+    or `ser train --data emotion/ --model wav2vec2 --encoder wav2vec2-base/ --out my-model`,
+    or `ser train --data emotion/ --model svm:egemaps --out my-svm`
     """
     use_encoder(encoder)
     if on is not None:
@@ -73,13 +77,20 @@ def train(
             raise ValueError(f"{', '.join(ignored)} would be ignored: --on keeps all of a bundle but its heads. Leave it out.")
         _train_on_top(on, data, out, name, plan_of(seed, device, workers, cache))
         return
+    if model is not None and ":" in model:
+        given = {"--features": features, "--name": name, "--epochs": epochs, "--conditions": conditions, "--priors": priors}
+        given |= {"--by-line": by_line or None, "--voices": voices or None, "--encoder": encoder}
+        if ignored := [option for option, value in given.items() if value is not None]:
+            raise ValueError(f"{', '.join(ignored)} would be ignored: they are of networks, and {model} is a classical system.")
+        _train_classical(model, data, out, labels, plan_of(seed, device, workers, cache, allow_leak), folds)
+        return
     from ser_tasks.datasets.conditions import CONDITIONS
     from ser_tasks.evaluation.report import write_history
     from ser_tasks.training.recipe import recipe_of
     from ser_tasks.training.train import train_bundle
     from ser_tasks.training.trainer import ModelSpec
 
-    model, emotions = model or "ge2e_tcn", _emotions("anger,happiness,neutral,sadness" if labels is None else labels) or ()
+    model, emotions = model or "ge2e_tcn", _emotions(FOUR if labels is None else labels) or ()
     scored = _emotions(conditions) or tuple(CONDITIONS)
     recipe = recipe_of(model, features, epochs=epochs, by_line=by_line, voices=voices)
     spec = ModelSpec(model, emotions, recipe, name or model, priors=_shares(priors))
@@ -88,6 +99,20 @@ def train(
     training.rows.to_parquet(out / "rows.parquet", index=False)
     typer.echo("\n".join(training.corpora))
     typer.echo(f"Wrote {training.folder} ({training.bundle.model_id}) in {training.seconds:.0f} s. Its scores: {out / 'MODEL_CARD.md'}")
+
+
+def _train_classical(model: str, data: list[Path], out: Path, labels: str | None, plan: "Plan", folds: int) -> None:
+    from ser_tasks.evaluation.report import write_report
+    from ser_tasks.training.baselines import BaselineSpec
+    from ser_tasks.training.train_classical import train_classical
+
+    spec = BaselineSpec(model, _emotions(FOUR if labels is None else labels) or ())
+    training = train_classical(data, spec, out, plan, folds)
+    write_report(training.evaluation, out)
+    metrics = training.evaluation.metrics
+    typer.echo("\n".join(metrics["data"]))
+    typer.echo(f"{model}: UA {metrics['ua']:.3f} over {metrics['n']} clips of {metrics['speakers']} unseen speakers.")
+    typer.echo(f"Wrote {training.file}, a pickle of scikit-learn: no bundle, so no night takes it. Its scores: {out / 'report.html'}")
 
 
 def _train_on_top(on: str, data: list[Path], out: Path, name: str | None, plan: "Plan") -> None:
@@ -169,7 +194,7 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Model bundle: a name from ser models, a folder or s3://bucket/prefix. With --split: what to train, as ser league."
+            help="Model bundle: a name from ser models, a folder or s3://bucket/prefix. With --split: what to train, as named below."
         ),
     ] = None,
     robustness: Annotated[bool, typer.Option(help="Evaluate also with other codecs, noise, babble, gain and packet loss.")] = True,
@@ -273,7 +298,12 @@ def _evaluate_on_calls(model: str, data: list[Path], plan: "Plan", out: Path, op
 def league(
     data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder for league.md and league.parquet; scores that are already there are kept.")],
-    models: Annotated[str | None, typer.Option(help="Models and baselines (as svm:egemaps), separated by commas; by default all.")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="What to compare, of what is named below, separated by commas; by default all networks and common classical systems."
+        ),
+    ] = None,
     labels: Annotated[str | None, typer.Option(help="Emotions to classify, separated by commas; by default all in the data.")] = None,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds, by speaker.")] = 6,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training clips; each model has its own by default.")] = None,
@@ -302,9 +332,7 @@ def league(
 def field(
     data: Corpora,
     out: Annotated[Path, typer.Option(help="Folder for field.html, field.md, field.parquet and rows.parquet; finished folds are kept.")],
-    rows: Annotated[
-        str | None, typer.Option(help="Names of rows, separated by commas; by default all. An unknown name lists them.")
-    ] = None,
+    rows: Annotated[str | None, typer.Option(help="Rows to run, of those named below, separated by commas; by default all.")] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training clips of networks; each has its own by default.")
     ] = None,
@@ -322,9 +350,9 @@ def field(
     use_encoder(encoder)
     from ser_tasks.training.field.run import field as run_field
 
-    names = [name.strip() for name in rows.split(",")] if rows else None
+    chosen = [name.strip() for name in rows.split(",")] if rows else None
     plan = plan_of(seed, Device.cpu, workers, cache)
-    table = run_field(data, out, plan, names=names, epochs=epochs, announce=typer.echo)
+    table = run_field(data, out, plan, names=chosen, epochs=epochs, announce=typer.echo)
     for line in table.dropna(subset=["flattery"]).to_dict("records"):
         honest = f"{line['honest_ua']:.3f} ({line['honest_low']:.3f} to {line['honest_high']:.3f})"
         typer.echo(f"{line['row']}: {line['system']} on {line['corpus']}: leaky {line['leaky_ua']:.3f}, honest {honest}")

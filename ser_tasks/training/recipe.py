@@ -98,7 +98,7 @@ def recipe_of(
     where no feature set is given, for one that cannot read the feature set, and for a model on pooled states ``by_line``, as these
     standardise their states anyway."""
     if model not in MODELS:
-        raise ValueError(f"Model {model!r} is unknown: choose one of {', '.join(MODELS)}.")
+        raise ValueError(f"Model {model!r} is unknown: choose one of {', '.join(MODELS)}, or a classical system as svm:egemaps.")
     recipe = RECIPES.get(model)
     if recipe is None:
         if not feature_name:

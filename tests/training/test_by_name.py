@@ -1,5 +1,8 @@
 """Every entry of the registries is taken by its name: each network with each feature set, and what does not fit is refused in one line."""
 
+import json
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,12 +16,15 @@ from sklearn.svm import SVC
 from torch import nn
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli import app, names
+from ser_tasks.datasets import read_corpora
 from ser_tasks.features import FEATURE_SETS, features_of
-from ser_tasks.models import MODELS, make_model
-from ser_tasks.training.baselines import CLASSIFIERS, fitted, make_baseline
+from ser_tasks.models import MODELS, make_model, needs_encoder
+from ser_tasks.training.baselines import CLASSIFIERS, PREPARATIONS, fitted, make_baseline, telephone_signals
+from ser_tasks.training.field.rows import ROWS
+from ser_tasks.training.functionals import FUNCTIONALS
 from ser_tasks.training.recipe import RECIPES, recipe_of
-from tests.factories.speakers import made_corpus
+from tests.factories.speakers import LABELS, made_corpus
 
 OF_FRAMES = [name for name, chosen in FEATURE_SETS.items() if not (chosen.words or chosen.samples)]
 OPEN = [name for name, model in MODELS.items() if not model.FEATURE_SETS]
@@ -108,3 +114,63 @@ def test_a_baseline_is_evaluated_where_no_speaker_is_left_to_calibrate_on(tmp_pa
     rows = pd.read_parquet(tmp_path / "out" / "rows.parquet")
     assert len(rows) == 48 and rows["unsure"].all() and (rows["temperature"] == 1).all()
     assert (rows["emotion"] == rows["predicted"]).mean() > 0.5  # of three emotions, of which two sound alike
+
+
+def ser(*arguments: object) -> tuple[int, str]:
+    answer = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return answer.exit_code, answer.output
+
+
+def test_a_classical_system_is_trained_by_name_and_scored_on_unseen_speakers(tmp_path):
+    corpus, out = made_corpus(tmp_path / "made", speakers=4), tmp_path / "out"
+    command = [
+        "train",
+        "--data",
+        corpus,
+        "--model",
+        "lda:mfcc39",
+        "--labels",
+        "anger,neutral",
+        "--workers",
+        1,
+        "--cache",
+        tmp_path / "cache",
+    ]
+    code, output = ser(*command, "--out", out)
+    assert code == 0 and "no bundle, so no night takes it" in " ".join(output.split()), output
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["split"] == "leave-one-speaker-out" and (metrics["n"], metrics["speakers"], metrics["ua"]) == (32, 4, 1)
+    clips = read_corpora([corpus])[0].clips
+    clips = clips[clips["emotion"].isin(LABELS)]
+    pipeline = pickle.loads((out / "classifier.pickle").read_bytes())
+    predicted = np.array(LABELS)[pipeline.predict(FUNCTIONALS["mfcc39"](telephone_signals(clips["file"].tolist())))]
+    assert (predicted == clips["emotion"]).all()
+    code, output = ser(*command, "--out", out)
+    assert code == 2 and "exists: name another folder, or remove it" in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "lda:mfcc39", "--epochs", 1], "--epochs would be ignored: they are of networks, and lda:mfcc39 is a classical system"),
+        (["--model", "lda:mfcc39", "--labels", "anger,disgust"], "No clip has disgust"),
+        (["--model", "lda:mfcc99"], "'lda:mfcc99' is no baseline: choose one of CLASSIFIER:FUNCTIONALS"),
+        (["--model", "ladder"], "Model 'ladder' is unknown: choose one of cnn_lstm"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(arguments, message, tmp_path):
+    corpus = made_corpus(tmp_path / "made", speakers=2)
+    code, output = ser("train", "--data", corpus, *arguments, "--out", tmp_path / "out", "--cache", tmp_path / "cache", "--workers", 1)
+    assert code == 2 and message in " ".join(output.split()), output
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
+
+
+def test_helps_list_the_names_of_the_registries():
+    assert names.MODELS.split(", ") == [name for name in MODELS if not needs_encoder(name)]
+    assert names.WITH_ENCODER.split(", ") == [name for name in MODELS if needs_encoder(name)]
+    assert names.FEATURE_SETS.split(", ") == list(FEATURE_SETS)
+    assert names.CLASSIFIERS.split(", ") == [*CLASSIFIERS, "soft_vote"]
+    assert names.FUNCTIONALS.split(", ") == list(FUNCTIONALS) and names.PREPARATIONS.split(", ") == list(PREPARATIONS)
+    assert names.FIELD_ROWS.split(", ") == list(ROWS)
+    for command, text in names.EPILOGS.items():
+        assert " ".join(text.split()) in " ".join(ser(command, "--help")[1].split())
