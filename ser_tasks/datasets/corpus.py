@@ -1,6 +1,7 @@
 """A labelled corpus, in the same form from every reader."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -114,7 +115,7 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str], beyond: Mapp
     ``beyond`` names emotions outside the taxonomy by label, whose clips are to be kept. Left out are clips without a file or a speaker,
     with a label outside the taxonomy, unreadable or silent ones, and duplicates: of
     a speaker's clips with the same samples the first is kept, or none where their emotions differ. Clips that two speakers share are
-    kept: splits refuse them.
+    kept: splits refuse them. Names of speakers that differ in case or spaces alone are one (``one_spelling``).
     """
     rows = rows.reindex(columns=list(dict.fromkeys([*COLUMNS, *map(str, rows.columns)])))
     licence = CREDITS[name.lower()].licence if name.lower() in CREDITS else UNKNOWN
@@ -131,7 +132,9 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str], beyond: Mapp
         dropped.update(reasons)
         rows = rows[wanted]
 
-    keep(rows["file"].notna() & rows["speaker"].notna(), "file or speaker empty")
+    named = rows["speaker"].notna() & rows["speaker"].astype(str).str.strip().astype(bool)
+    keep(rows["file"].notna() & named, "file or speaker empty")
+    rows = rows.assign(speaker=one_spelling(rows["speaker"]))
     rows = rows.assign(emotion=rows["label"].map(EMOTION_OF_LABEL | OF_CORPUS.get(name.lower(), {}) | dict(beyond)))
     keep(rows["emotion"].notna(), rows["label"].map(_why_left_out))
     keep(rows["file"].map(lambda file: file_of(file).is_file()).astype(bool), "file missing")
@@ -142,6 +145,13 @@ def corpus_of(name: str, rows: pd.DataFrame, dropped: Counter[str], beyond: Mapp
     keep(~rows.duplicated(["digest", "speaker"]), "the same samples as an earlier clip")
     clips = rows[list(COLUMNS)].reset_index(drop=True).astype(object)
     return Corpus(name, clips.where(clips.notna(), None), dict(dropped))
+
+
+def one_spelling(names: pd.Series) -> pd.Series:
+    """Names of people, without spaces around them; those that differ in case, spaces or Unicode's form alone are the first of them."""
+    stripped = names.astype(str).str.strip()
+    keys = stripped.map(lambda name: unicodedata.normalize("NFKC", " ".join(name.split())).casefold())
+    return stripped.groupby(keys, sort=False).transform("first").astype(object)
 
 
 def _why_left_out(label: str | None) -> str:

@@ -44,7 +44,7 @@ def shared(clips: pd.DataFrame) -> Leak:
 
     ``clips`` needs side, corpus, speaker, sentence, digest and file; clips without a side are ignored.
     """
-    clips = clips[clips["side"].notna()].assign(person=person_of(clips).str.strip().str.casefold())
+    clips = clips[clips["side"].notna()].assign(person=person_of(clips).str.casefold())
 
     def on_several_sides(column: str) -> pd.DataFrame:
         known = clips[clips[column].notna()]
@@ -81,8 +81,8 @@ def person_of(clips: pd.DataFrame) -> pd.Series:
     A speaker named after a known corpus (``ravdess_01``) is the same person in a folder of any name; other names are unique within
     their corpus only.
     """
-    named = clips["speaker"].map(named_corpus).notna()
-    return clips["speaker"].where(named, clips["corpus"].str.lower() + "/" + clips["speaker"])
+    speaker = clips["speaker"].str.strip()
+    return speaker.where(speaker.map(named_corpus).notna(), clips["corpus"].str.lower() + "/" + speaker)
 
 
 def named_corpus(speaker: str) -> str | None:
@@ -90,13 +90,14 @@ def named_corpus(speaker: str) -> str | None:
     return next((corpus for corpus in CREDITS if speaker.lower().startswith(f"{corpus}_")), None)
 
 
-def refuse_leaks(clips: pd.DataFrame, allow: bool = False, apart: Collection[str] = LEAKING) -> Leak:
-    """Everything that the sides share; raises ``ValueError`` with the names where it is in a column of ``apart``, unless ``allow``."""
+def refuse_leaks(clips: pd.DataFrame, allow: bool | None = False, apart: Collection[str] = LEAKING) -> Leak:
+    """Everything that the sides share; raises ``ValueError`` with the names where it is in a column of ``apart``, unless ``allow``.
+    With None, the error names no option to go on."""
     leak = shared(clips)
     if leak.of(apart) and not allow:
         raise ValueError(
-            f"The split leaks. Its sides share {leak.of(apart).describe()}: give a speaker the same name in all folders, and remove copies "
-            "(--allow-leak goes on, and says so in the report's title)."
+            f"The split leaks. Its sides share {leak.of(apart).describe()}: give a speaker the same name in all folders, and remove copies"
+            + ("." if allow is None else " (--allow-leak goes on, and says so in the report's title).")
         )
     return leak
 

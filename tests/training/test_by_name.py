@@ -21,6 +21,7 @@ from ser_tasks.datasets import read_corpora
 from ser_tasks.features import FEATURE_SETS, features_of
 from ser_tasks.models import MODELS, make_model, needs_encoder
 from ser_tasks.training.baselines import CLASSIFIERS, PREPARATIONS, fitted, make_baseline, telephone_signals
+from ser_tasks.training.field.folds import field_corpora
 from ser_tasks.training.field.rows import ROWS
 from ser_tasks.training.functionals import FUNCTIONALS
 from ser_tasks.training.recipe import RECIPES, recipe_of
@@ -174,3 +175,23 @@ def test_helps_list_the_names_of_the_registries():
     assert names.FIELD_ROWS.split(", ") == list(ROWS)
     for command, text in names.EPILOGS.items():
         assert " ".join(text.split()) in " ".join(ser(command, "--help")[1].split())
+
+
+@pytest.mark.parametrize("other", ["NEMO_AB0", " nemo_AB0", "nemo_AB0  ", "Nemo_ab0"])
+def test_a_speaker_spelt_in_two_ways_is_one_in_every_command(other, tmp_path):
+    corpus = made_corpus(tmp_path / "made", speakers=2)
+    labels = pd.read_csv(corpus / "labels.csv").assign(speaker=lambda rows: rows["speaker"].replace("s0", "nemo_AB0"))
+    labels.loc[labels["file"].str.startswith("0_") & labels["file"].str.endswith("_3.wav"), "speaker"] = other
+    labels.to_csv(corpus / "labels.csv", index=False)
+    (made,) = read_corpora([corpus])
+    assert made.summary() == "made: 24 clips of 2 speakers" and set(made.clips["speaker"]) == {"nemo_AB0", "s1"}
+    assert {name: len(clips) for name, clips in field_corpora([corpus]).items()} == {"made": 12, "nemo": 12}
+
+
+@pytest.mark.parametrize(("speaker", "dropped"), [("  ", True), ("x", False)])
+def test_a_speaker_without_a_name_is_left_out_with_a_reason(speaker, dropped, tmp_path):
+    corpus = made_corpus(tmp_path / "made", speakers=1)
+    labels = pd.read_csv(corpus / "labels.csv")
+    labels.loc[0, "speaker"] = speaker
+    labels.to_csv(corpus / "labels.csv", index=False)
+    assert read_corpora([corpus])[0].dropped == ({"file or speaker empty": 1} if dropped else {})

@@ -55,7 +55,7 @@ def honest_folds(clips: pd.DataFrame, seed: int) -> dict[str, pd.Series]:
     n_folds = speakers if speakers < FEW_SPEAKERS else min(MOST_FOLDS, speakers // 2)
     folds = folds_of(clips, "k-fold", n_folds, seed=seed)
     for side in folds.values():
-        refuse_leaks(clips.assign(side=side))
+        refuse_leaks(clips.assign(side=side), allow=None)
     return folds
 
 
