@@ -11,7 +11,7 @@ FOLDS = 5
 """Of a calibration, which is scikit-learn's own."""
 
 
-class Calibrated(CalibratedClassifierCV):
+class Calibrated(CalibratedClassifierCV):  # type: ignore[misc]
     """Calibrated over five folds, or as many as the rarest class has clips. Raises ``ValueError`` where that is one."""
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "Calibrated":
@@ -24,8 +24,10 @@ class Calibrated(CalibratedClassifierCV):
         return self
 
 
-class Neighbours(KNeighborsClassifier):
+class Neighbours(KNeighborsClassifier):  # type: ignore[misc]
     """Nearest neighbours: as many as asked for, or all there are."""
+
+    n_neighbors: int
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "Neighbours":
         """As scikit-learn's."""
@@ -34,8 +36,10 @@ class Neighbours(KNeighborsClassifier):
         return self
 
 
-class EarlyStopped(MLPClassifier):
+class EarlyStopped(MLPClassifier):  # type: ignore[misc]
     """A perceptron that holds clips out to stop early, where these can hold one of each class and each class has two."""
+
+    early_stopping: bool
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "EarlyStopped":
         """As scikit-learn's."""
