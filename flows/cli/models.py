@@ -78,9 +78,9 @@ def train(
         _train_on_top(on, data, out, name, plan_of(seed, device, workers, cache))
         return
     if model is not None and ":" in model:
-        given = {"--features": features, "--name": name, "--epochs": epochs, "--conditions": conditions, "--priors": priors}
-        given |= {"--by-line": by_line or None, "--voices": voices or None, "--encoder": encoder}
-        if ignored := [option for option, value in given.items() if value is not None]:
+        options = {"--features": features, "--name": name, "--epochs": epochs, "--conditions": conditions, "--priors": priors}
+        options |= {"--by-line": by_line or None, "--voices": voices or None, "--encoder": encoder and str(encoder)}
+        if ignored := [option for option, value in options.items() if value is not None]:
             raise ValueError(f"{', '.join(ignored)} would be ignored: they are of networks, and {model} is a classical system.")
         _train_classical(model, data, out, labels, plan_of(seed, device, workers, cache, allow_leak), folds)
         return
