@@ -38,7 +38,7 @@ from ser_tasks.training.functionals import FUNCTIONALS
 CLIPS_PER_TASK = 32
 """Clips that a worker process computes at once."""
 MIN_PROBABILITY = 1e-6
-"""Lower bound of a classifier's probabilities, whose logarithms are calibrated."""
+"""Lower bound of probabilities whose logarithms are taken: calibrated, or regressed on."""
 
 CLASSIFIERS: dict[str, Callable[[int], BaseEstimator]] = {
     "svm": lambda seed: Calibrated(SVC(C=3.0, class_weight="balanced"), ensemble=False),

@@ -28,14 +28,11 @@ from ser_tasks.inference.line_profile import Line
 from ser_tasks.progress import TerminalProgress
 from ser_tasks.scratch import atomic_write
 from ser_tasks.settings import code_version
-from ser_tasks.training.baselines import BaselineSpec, baseline_probabilities, functionals_for
+from ser_tasks.training.baselines import MIN_PROBABILITY, BaselineSpec, baseline_probabilities, functionals_for
 from ser_tasks.training.fit_pooled import reference_statistics
 from ser_tasks.training.pooled_states import states_under
 from ser_tasks.training.ratings import predicted_ratings
 from ser_tasks.training.trainer import ModelSpec, index_of, is_pooled, learn, logits_of_states, pooled_features, prepare
-
-SMALLEST_PROBABILITY = 1e-6
-"""Of which a logarithm is taken."""
 
 Spec: TypeAlias = ModelSpec | BaselineSpec
 
@@ -257,7 +254,7 @@ def _by_model(
         outputs = np.zeros((len(fold.clips), len(bundle.labels)))
         of_rated = scored(replace(scorer, conditions=[REFERENCE]), to_score(rated))[:, 0]
         for clips, of_clips in ((rated, of_rated), (tested, probabilities[:, fold.conditions.index(REFERENCE)])):
-            outputs[fold.clips.index.get_indexer(clips.index)] = np.log(of_clips.clip(SMALLEST_PROBABILITY))
+            outputs[fold.clips.index.get_indexer(clips.index)] = np.log(of_clips.clip(MIN_PROBABILITY))
         ratings = predicted_ratings(fold.clips, outputs, tested, "calibration")
     if bundle.by_line:
         means_and_deviations = pooled_features(bundle, pool)

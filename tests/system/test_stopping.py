@@ -117,6 +117,15 @@ def start(calls, bundle, tmp_path):
         night.process.wait()
 
 
+@pytest.fixture(params=[False, True], ids=["first start", "database there"])
+def has_database(request, tmp_path):
+    """Whether Prefect's database is there: the server is then started before Prefect is loaded."""
+    if request.param:
+        (tmp_path / "prefect").mkdir()
+        (tmp_path / "prefect" / "prefect.db").touch()
+    return request.param
+
+
 @pytest.mark.parametrize(
     ("number", "to_group", "twice"),
     [
@@ -138,11 +147,7 @@ def test_a_signal_ends_the_night_in_time_with_its_code(number, to_group, twice, 
     assert line == f"ser: stopped by {number.name}; what was published is complete: run it again."
 
 
-@pytest.mark.parametrize("has_database", [False, True])
-def test_a_signal_while_the_server_starts_ends_it_too(has_database, start, tmp_path):
-    if has_database:  # the server starts before Prefect is loaded
-        (tmp_path / "prefect").mkdir()
-        (tmp_path / "prefect" / "prefect.db").touch()
+def test_a_signal_while_the_server_starts_ends_it_too(has_database, start):
     night = start()
     night.wait_for(lambda: any("flows.server" in command for command in processes_of(night.folder).values()))
     os.killpg(night.process.pid, signal.SIGTERM)
@@ -183,11 +188,7 @@ def test_the_end_of_the_temporary_server_ends_a_night_that_ignores_signals(progr
     assert "ser: stopped, since the temporary Prefect server ended (exit code -9)" in night.stderr()  # a worker that starts may say more
 
 
-@pytest.mark.parametrize("has_database", [False, True])
-def test_a_temporary_server_that_ends_before_it_is_up_ends_the_night(has_database, start, tmp_path):
-    if has_database:
-        (tmp_path / "prefect").mkdir()
-        (tmp_path / "prefect" / "prefect.db").touch()
+def test_a_temporary_server_that_ends_before_it_is_up_ends_the_night(has_database, start):
     night = start(program=f"{IGNORES}; from flows.cli import app; app()")
     night.wait_for(lambda: any("flows.server" in command for command in processes_of(night.folder).values()))
     os.kill(night.server(), signal.SIGKILL)
