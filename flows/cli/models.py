@@ -81,7 +81,9 @@ def train(
         options = {"--features": features, "--name": name, "--epochs": epochs, "--conditions": conditions, "--priors": priors}
         options |= {"--by-line": by_line or None, "--voices": voices or None, "--encoder": str(encoder) if encoder else None}
         if ignored := [option for option, value in options.items() if value is not None]:
-            raise ValueError(f"{', '.join(ignored)} would be ignored: they are of networks, and {model} is a classical system.")
+            raise ValueError(
+                f"{', '.join(ignored)} would be ignored: they are of networks, and {model} is a classical system. Leave them out."
+            )
         _train_classical(model, data, out, labels, plan_of(seed, device, workers, cache, allow_leak), folds)
         return
     from ser_tasks.datasets.conditions import CONDITIONS
