@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ser_tasks.html_page import html_page, markdown_table, svg_of
+from ser_tasks.html_page import CHART_CONFIG, html_page, markdown_table, svg_of
 from ser_tasks.training.field.costs import cpu_s, fitting_s, folds_of_sizes
 from ser_tasks.training.field.rows import MARKS, MUSEUM, ROWS, FieldRow
 from ser_tasks.training.field.table import FAIR
@@ -221,6 +221,7 @@ def field_chart(table: pd.DataFrame) -> alt.FacetChart:
         alt.layer(interval, base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour))
         .properties(width=300, height=alt.Step(18))
         .facet(data=points, column=alt.Column("corpus:N", title=None))
+        .properties(padding=CHART_CONFIG["padding"] | {"left": 70})  # names of 45 letters
     )
     return chart
 
