@@ -1,14 +1,11 @@
 """The checks of a large night, in a process of their own: what DuckDB takes for them goes back to the system with it."""
 
-import multiprocessing
-import signal
 from collections.abc import Collection
 from datetime import date
-from multiprocessing.connection import Connection
-from typing import Any
 
 import duckdb
 
+from ser_tasks.apart import ProcessLostError, run_apart
 from ser_tasks.lake import catalog
 from ser_tasks.lake.sql_text import literal
 
@@ -32,35 +29,16 @@ def run_checks(lake: str, since: date | None, without: Collection[str], scratch:
 
     Raises ChecksLostError where the process was killed.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would have all that this process has
-    answers, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, lake, since, frozenset(without), scratch), daemon=True)
-    process.start()
-    theirs.close()  # or its end would not be seen
     try:
-        offending, error = answers.recv()
-    except EOFError:
-        process.join()
+        found: dict[str, int] = run_apart(_run_checks, lake, since, frozenset(without), scratch)
+    except ProcessLostError as error:
         raise ChecksLostError(
-            f"The process of the checks ended with exit code {process.exitcode}, as where a system without memory kills it: every call is "
+            f"The process of the checks ended with exit code {error.exitcode}, as where a system without memory kills it: every call is "
             "published, only the checks and the run's row are missing. Run again, with more memory or fewer workers."
         ) from None
-    finally:
-        process.kill()
-        process.join()
-        answers.close()
-    if error is not None:
-        raise error
-    found: dict[str, int] = offending
     return found
 
 
-def _answer(answers: Connection, lake: str, since: date | None, without: Collection[str], scratch: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-    answer: tuple[Any, Any]
-    try:
-        with catalog.connect(lake, since=since, without=without) as connection:
-            answer = catalog.run_checks(bounded(connection, scratch)), None
-    except Exception as error:
-        answer = None, error
-    answers.send(answer)
+def _run_checks(lake: str, since: date | None, without: Collection[str], scratch: str) -> dict[str, int]:
+    with catalog.connect(lake, since=since, without=without) as connection:
+        return catalog.run_checks(bounded(connection, scratch))

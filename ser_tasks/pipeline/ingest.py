@@ -6,7 +6,6 @@ second reads what the first one planned and plans the rest.
 """
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -22,8 +21,6 @@ from ser_tasks.lake.manifest import after, manifest_key, to_retry
 from ser_tasks.pipeline.listing import Listing, Recording
 from ser_tasks.settings import Settings
 from ser_tasks.storage import Store
-
-log = logging.getLogger(__name__)
 
 MOST_SUFFIXES = 20
 MANIFEST_ROWS = 10_000
@@ -63,6 +60,8 @@ class Plan:
     """Recordings in those chunks."""
     closed: int = 0
     """Recordings in the store whose day is past the retention: nothing is done with them."""
+    without_hash: int = 0
+    """Recordings that WITHOUT_HASH is about."""
     broken: dict[str, parts.BrokenPartError] = field(default_factory=dict)
     """Parts of the lake that could not be read: the days and chunks that depend on them are left alone."""
 
@@ -86,7 +85,6 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
     known = checkpoints.read(lake, version)
     digests = listing.digests()
     newly: dict[date, str] = {}
-    without_hash = 0
     for listed in ledger.list_days(lake, days) if days else ():
         state = f"{settings.max_attempts}{'+' * settings.retry_given_up} {digests.get(listed.day)} {checkpoints.state_of(listed, version)}"
         if known.get(listed.day) == state:
@@ -94,7 +92,7 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         planned = 0
         try:
             day = ledger.read_day(lake, listed, version, settings)
-            without_hash += listing.recognise(day.day, day.manifest)
+            result.without_hash += listing.recognise(day.day, day.manifest)
             if plan_new:
                 day, planned, written_bytes = _plan_day(listing, lake, day, version, settings, run_id)
                 result.written_bytes += written_bytes
@@ -111,8 +109,6 @@ def plan(listing: Listing, lake: Store, version: str, settings: Settings, run_id
         if plan_new and not planned and not waiting and not day.broken:
             newly[day.day] = state  # a part that was written since makes another state
     checkpoints.write(lake, version, known, newly)
-    if without_hash:
-        log.warning(WITHOUT_HASH, without_hash)
     return result
 
 

@@ -178,6 +178,8 @@ class Listing:
 
     Closed days are left out: those in ``deleted``, and those past the retention. So are recordings whose id is in ``erased``, be it the id
     that an older key of the lake made. ``keys`` are those of the recordings' ids.
+
+    It can be sent to another process of this machine, where it is settled. Its ``database`` must have been closed here.
     """
 
     def __init__(
@@ -232,6 +234,13 @@ class Listing:
     def settle(self) -> None:
         """Gives back the memory that listing and planning took: what follows reads a chunk at a time. Not while another thread reads."""
         self.database.close()
+        self.database = self._opened(SETTLED_MEMORY)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "database"} | {"_store": self._store.uri}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_store": open_store(state["_store"])})
         self.database = self._opened(SETTLED_MEMORY)
 
     def _count(self, query: str) -> int:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.inference.line_profile import ALL, LineProfile
-from ser_tasks.lake import catalog, checks_apart, erased, key_chain, manifest, parts, profiles
+from ser_tasks.lake import catalog, checks_apart, key_chain, parts, profiles
 from ser_tasks.licences import forbidden_use
 from ser_tasks.memory import release_freed_memory
 from ser_tasks.pipeline import ingest, opt_out
@@ -21,7 +21,7 @@ from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
 from ser_tasks.pipeline.lines import profile_rows
-from ser_tasks.pipeline.listing import Listing
+from ser_tasks.pipeline.planning import Planning, list_and_plan
 from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.publish import ChunkReport, Machine
 from ser_tasks.pipeline.record import RunRecord
@@ -82,10 +82,18 @@ class Night:
         with self.record.timed("list"):
             self.withheld = opt_out.withhold_scored(self.lake, spec.opt_out, self.handler.settings)
             database = self.scratch / f"listing-{secrets.token_hex(4)}.duckdb"  # a retry lists anew
-            deleted, gone = manifest.deleted_days(self.lake), erased.read(self.lake, *self._keys.people)
-            self.listing = Listing(self.recordings, spec.settings, database, spec.day, deleted, gone, self._keys.recordings)
-            plan = ingest.plan(self.listing, self.lake, spec.version, spec.settings, spec.run_id, not spec.only_planned)
-            self.listing.settle()
+            wanted = Planning(
+                recordings_uri=spec.recordings_uri,
+                lake_uri=spec.lake_uri,
+                settings=spec.settings,
+                keys=self._keys,
+                day=spec.day,
+                version=spec.version,
+                run_id=spec.run_id,
+                plan_new=not spec.only_planned,
+                database=database,
+            )
+            self.listing, plan = list_and_plan(wanted)
             release_freed_memory()
             self.listing.opted_out = opt_out.withheld_before(self.lake, {day for day, _ in plan.chunks})
         self.record.add_plan(plan)

@@ -9,7 +9,6 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tasks import logs
+from ser_tasks.apart import sendable
 from ser_tasks.pipeline import fork_server
 from ser_tasks.pipeline.extract import Batch, Extracted, ProgressMarker, extract_batch, start_worker
 from ser_tasks.pipeline.listing import Recording
@@ -109,17 +109,8 @@ def _serve(pipe: Connection, memory_mb: int | None, environment: dict[str, str])
         try:
             answer = pickle.dumps((function(*task), None))
         except Exception as error:
-            answer = pickle.dumps((None, _sendable(error)))
+            answer = pickle.dumps((None, sendable(error)))
         pipe.send_bytes(answer)
-
-
-def _sendable(error: Exception) -> Exception:
-    error.add_note(traceback.format_exc())
-    try:
-        pickle.loads(pickle.dumps(error))
-        return error
-    except Exception:  # some errors cannot be pickled, or not be made again
-        return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class WorkerPool:

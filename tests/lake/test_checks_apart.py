@@ -35,6 +35,6 @@ def killed(*_):
 
 
 def test_a_killed_process_is_said_to_be_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks_apart, "_answer", killed)
+    monkeypatch.setattr(checks_apart, "_run_checks", killed)
     with pytest.raises(checks_apart.ChecksLostError, match="exit code -9.*every call is published"):
         checks_apart.run_checks(str(tmp_path), None, (), str(tmp_path))
