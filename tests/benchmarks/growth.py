@@ -4,6 +4,7 @@ python -m tests.benchmarks.growth views LAKE [FOLDER ...] # every view over a la
 python -m tests.benchmarks.growth planning                # a night's start over five years of recordings, one day new
 python -m tests.benchmarks.growth night CALLS [CLUSTER]   # memory and seconds of a whole night over CALLS made-up recordings
 python -m tests.benchmarks.growth chunks COUNT [DATABASE] # what Prefect takes for COUNT chunks whose tasks do nothing
+python -m tests.benchmarks.growth share COUNT [DATABASE]  # whole nights of COUNT chunks of one recording, with Prefect and without
 """
 
 import contextlib
@@ -14,10 +15,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ser_tasks import schemas
 from ser_tasks.lake import catalog, parts, read_only, sql_views
@@ -233,8 +236,67 @@ def chunks(count: str, database: str = "") -> None:
     print(f", load {os.getloadavg()[0]:.1f}", flush=True)
 
 
+def share(count: str, database: str = "") -> None:
+    """Seconds of a night of so many chunks, each of one recording of SECONDS_EACH, by the flow and by its stages alone, in turn.
+
+    ``database`` is as in ``chunks``. The flow's seconds hold its artifacts, and the events that are still to be sent at its end.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
+    os.environ["SER_CHUNK_RECORDINGS"] = "1"
+    if database:
+        os.environ["PREFECT_API_DATABASE_CONNECTION_URL"] = database
+    from flows.nightly import nightly  # first: it sets how Prefect starts
+    from flows.server import prefect_server
+    from prefect.events.worker import EventsWorker  # isort: skip
+
+    def by_the_flow(calls: str, lake: str, bundle: str) -> int:
+        scored: int = nightly(calls, lake, model=bundle, device="cpu", workers=2)["scored"]
+        EventsWorker.drain_all()
+        return scored
+
+    ways: dict[str, Callable[[str, str, str], int]] = {"without Prefect": _stages_alone, "with Prefect": by_the_flow}
+    wall_s: dict[str, list[float]] = {way: [] for way in ways}
+    with prefect_server(), tempfile.TemporaryDirectory() as folder:
+        calls = made_up_calls(Path(folder), int(count), float(os.environ.get("SECONDS_EACH", "3")))
+        bundle = str(tiny_bundle(Path(folder)))
+        for way in list(ways) * int(os.environ.get("REPEAT", "3")):
+            begun, lake = time.perf_counter(), tempfile.mkdtemp(dir=folder)
+            assert ways[way](str(calls), lake, bundle) == int(count)
+            wall_s[way].append(time.perf_counter() - begun)
+            print(f"{count} chunks {way}: {wall_s[way][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
+    least = {way: min(seconds) for way, seconds in wall_s.items()}
+    more_s = least["with Prefect"] - least["without Prefect"]
+    print(
+        f"{count} chunks: {more_s:.1f} s more with Prefect, {100 * more_s / least['with Prefect']:.1f} % of the night (least of each)"
+    )
+
+
+def _stages_alone(calls: str, lake: str, bundle: str) -> int:
+    """What the nightly flow does, without Prefect: chunks are extracted ahead of the oldest, which is scored."""
+    from flows.chunk_groups import grouped
+    from flows.nightly import AHEAD, extract, night_for, score
+    from ser_tasks.pipeline.progress import NightProgress
+    from ser_tasks.pipeline.spec import run_settings
+
+    settings = run_settings(Settings(), bundle, None, lake, None)
+    with night_for(calls, lake, settings, "cpu", 2) as night:
+        plan = night.list_and_plan()
+        night.start_workers()
+        waiting, ahead = deque(grouped(plan.chunks, night.listing.sizes())), deque[Any]()
+        with ThreadPoolExecutor(AHEAD) as threads, NightProgress(plan.recordings, len(plan.chunks), print) as progress:
+            while waiting or ahead:
+                while waiting and len(ahead) < AHEAD:
+                    group = waiting.popleft()
+                    ahead.append((group, threads.submit(extract.fn, night, group, progress)))
+                group, extracted = ahead.popleft()
+                extracted.result()
+                score.fn(night, group, progress)
+        scored: int = night.write_run(night.check())["scored"]
+        return scored
+
+
 if __name__ == "__main__":
-    commands = {"views": views, "planning": planning, "night": night, "chunks": chunks}
+    commands = {"views": views, "planning": planning, "night": night, "chunks": chunks, "share": share}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     commands[sys.argv[1]](*sys.argv[2:])
