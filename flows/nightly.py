@@ -224,8 +224,7 @@ def publish_artifacts(night: Night, run: dict[str, Any], checks: dict[str, int])
     spec = night.spec
     with catalog.connect(spec.lake_uri, since=spec.started_at.date() - timedelta(days=NIGHTS_SEARCHED)) as connection:
         throughput = run_report.throughput(connection, run)
-    with night.connect() as connection:
-        worst = run_report.worst_calls(connection, spec.run_id)
+    worst = night.ask(run_report.worst_calls, spec.run_id)
     speed = f"Run {spec.run_id}: {run['audio_h_per_h']:,.0f} audio-hours per hour"
     create_table_artifact(run_report.outcome_rows(run), key="outcomes", description=speed)
     create_table_artifact(throughput, key="throughput", description=f"Run {spec.run_id}, beside the nights before it")

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from ser_tasks.calls.policy import REMEDIES
 from ser_tasks.inference.line_profile import ALL, LineProfile
-from ser_tasks.lake import catalog, checks_apart, key_chain, parts, profiles
+from ser_tasks.lake import catalog, key_chain, parts, profiles, views_apart
 from ser_tasks.licences import forbidden_use
 from ser_tasks.memory import release_freed_memory
 from ser_tasks.pipeline import ingest, opt_out
@@ -31,8 +31,8 @@ from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import code_version
 from ser_tasks.storage import open_store
 
-CHECKED_HERE = 1_000
-"""Recordings listed up to which a night runs its checks in this process: another one takes a second to start."""
+ASKED_HERE = 1_000
+"""Recordings listed up to which a night's queries run in this process: another one takes a second to start."""
 
 
 class Night:
@@ -168,10 +168,15 @@ class Night:
         return offending | {"broken_parts": len(broken)}
 
     def _run_checks(self) -> dict[str, int]:
-        if self.plan.listed > CHECKED_HERE:
-            return checks_apart.run_checks(self.lake.uri, self._since(), self.record.broken, str(self.scratch))
+        offending: dict[str, int] = self.ask(catalog.run_checks)
+        return offending
+
+    def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """``function(connection, *arguments)`` on what ``connect`` gives, for a large night in a process of its own, as ``ask_apart``."""
+        if self.plan.listed > ASKED_HERE:
+            return views_apart.ask_apart(self.lake.uri, self._since(), self.record.broken, str(self.scratch), function, *arguments)
         with self.connect() as connection:
-            return catalog.run_checks(connection)
+            return function(connection, *arguments)
 
     def write_run(self, checks: dict[str, int]) -> dict[str, Any]:
         """Writes and returns the run's row."""
@@ -207,10 +212,10 @@ class Night:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """The views over the days that this run may have written: a night does not read years of history.
 
-        What a query needs beyond ``checks_apart.MEMORY`` goes to scratch.
+        What a query needs beyond ``views_apart.MEMORY`` goes to scratch.
         """
         connection = catalog.connect(self.lake.uri, since=self._since(), without=self.record.broken)
-        return checks_apart.bounded(connection, str(self.scratch))
+        return views_apart.bounded(connection, str(self.scratch))
 
     def _since(self) -> date | None:
         return min([day for day, _ in self.plan.chunks] or self.listing.days()[-1:], default=None)

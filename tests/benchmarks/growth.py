@@ -266,9 +266,7 @@ def share(count: str, database: str = "") -> None:
             print(f"{count} chunks {way}: {wall_s[way][-1]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
     least = {way: min(seconds) for way, seconds in wall_s.items()}
     more_s = least["with Prefect"] - least["without Prefect"]
-    print(
-        f"{count} chunks: {more_s:.1f} s more with Prefect, {100 * more_s / least['with Prefect']:.1f} % of the night (least of each)"
-    )
+    print(f"{count} chunks: {more_s:.1f} s more with Prefect, {100 * more_s / least['with Prefect']:.1f} % of the night (least of each)")
 
 
 def _stages_alone(calls: str, lake: str, bundle: str) -> int:

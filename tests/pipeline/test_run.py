@@ -17,6 +17,8 @@ from fastapi.testclient import TestClient
 from ser_tasks import schemas
 from ser_tasks.dashboard.app import create_app
 from ser_tasks.maintenance.doctor import examine
+from ser_tasks.monitoring.run_report import worst_calls
+from ser_tasks.pipeline import listing_ahead
 from ser_tasks.pipeline.run import Night
 from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.settings import Settings
@@ -152,6 +154,25 @@ def test_the_rows_do_not_depend_on_how_the_night_is_cut_up(night, calls, bundle,
     for a, b in zip(one, other, strict=True):
         assert a[:5] == b[:5]
         assert a[5:] == pytest.approx(b[5:], abs=1e-5)
+
+
+def test_a_large_night_plans_and_asks_in_other_processes_and_has_the_same_rows(night, calls, bundle, workers, tmp_path, monkeypatch):
+    """Large is smaller here."""
+    monkeypatch.setattr(listing_ahead, "MOST", 5)
+    monkeypatch.setattr("ser_tasks.pipeline.run.ASKED_HERE", 5)
+    with night_of(calls, tmp_path / "lake", bundle, workers) as large:
+        for chunk in large.list_and_plan().chunks:
+            large.publish(large.extract(*chunk))
+        assert set(large.check().values()) == {0} and large.ask(process_of) != os.getpid()
+        worst = large.ask(worst_calls, large.spec.run_id)
+        with large.connect() as connection:
+            assert worst == worst_calls(connection, large.spec.run_id) != []
+        large.write_run({})
+    same(night[0], tmp_path / "lake")
+
+
+def process_of(connection) -> int:
+    return os.getpid()
 
 
 def test_another_model_is_a_version_beside_the_old_one(night, calls, workers, tmp_path):
