@@ -54,6 +54,7 @@ class TemporaryServer:
                     "PREFECT_SERVER_API_AUTH_STRING": self.auth_string,
                     "PREFECT_UI_ENABLED": "0",
                     "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "0",  # it loads every installed integration; runs use no blocks
+                    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "0",  # and so does the memory of what was registered
                     "PREFECT__SERVER_EPHEMERAL": "1",
                     "PREFECT__SERVER_FINAL": "1",
                 },
@@ -158,6 +159,7 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Tem
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_HOME,
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
         temporary_settings,
@@ -183,7 +185,8 @@ def prefect_server(meanwhile: Callable[[], None] = lambda: None) -> Iterator[Tem
         raise
     finally:
         lock.release()
-    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.auth_string}):
+    own = {PREFECT_API_URL: server.url, PREFECT_API_AUTH_STRING: server.auth_string}
+    with temporary_settings({**own, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # nobody looks for runs that ended with their server
         yield server
 
 

@@ -170,7 +170,7 @@ def _parts(bundle: "Bundle") -> str:
 def plan_of(seed: int, device: Device, workers: int | None, cache: Path | None, allow_leak: bool = False) -> "Plan":
     from ser_tasks.evaluation.plan import Plan, default_cache
     from ser_tasks.inference.scorer import choose_device
-    from ser_tasks.pipeline.worker_pool import cores
+    from ser_tasks.pipeline.fork_server import cores
 
     return Plan(seed, choose_device(device.value).type, workers or cores(), cache or default_cache(), allow_leak)
 

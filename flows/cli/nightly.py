@@ -11,6 +11,9 @@ import typer
 
 from flows.cli.app import Device, Encoder, Lake, Model, Policy, Processes, Recordings, RunsOn, failure, of_nights, parse_day, use_encoder
 
+BUSY_CORES = 2
+"""Cores that the Prefect server and this process keep busy while they start."""
+
 
 def demo(lake: Lake = "demo-lake") -> None:
     """Score a dozen composed calls and print the results.
@@ -146,6 +149,8 @@ def _preflight(
     load_model(settings, device)
     if profile:
         with_profile(make_spec(recordings, lake, settings, device), profile)
+    import pandas  # noqa: F401 - Arrow looks for it when it makes its first array
+
     import flows.nightly  # noqa: F401
 
 
@@ -163,7 +168,8 @@ def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterat
 
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING" if sys.stderr.isatty() else "INFO")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")  # of a request: six seconds, not a minute, without the server
-    fork_server.start()
+    if fork_server.cores() > BUSY_CORES:
+        fork_server.start()
     import httpx
 
     from flows.stopping import StoppedError, stoppable
@@ -171,6 +177,7 @@ def _prefect(check: Callable[[], None], meanwhile: Callable[[], None]) -> Iterat
     def load() -> None:
         with without_collection():
             meanwhile()
+        fork_server.start()
 
     try:
         with stoppable() as watch:

@@ -22,12 +22,13 @@ from ser_tasks.inference.scorer import choose_device, pool_files, score_files
 from ser_tasks.inference.scores import at_equal_rates
 from ser_tasks.lake import erased, key_chain, manifest, profiles
 from ser_tasks.pipeline.extract import Batch, Extracted
+from ser_tasks.pipeline.fork_server import cores
 from ser_tasks.pipeline.lines import line_facts, profile_rows, standards_of
 from ser_tasks.pipeline.listing import Listing, Recording
 from ser_tasks.pipeline.opt_out import withheld_before, without_opted_out
 from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.spec import RunSpec, make_spec
-from ser_tasks.pipeline.worker_pool import WorkerPool, cores
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings, code_version
 from ser_tasks.storage import open_store

@@ -5,6 +5,7 @@ a command starts it before it loads anything itself.
 """
 
 import multiprocessing
+import os
 import sys
 from multiprocessing import forkserver
 from multiprocessing.context import BaseContext
@@ -19,6 +20,11 @@ def context() -> BaseContext:
     of_workers = multiprocessing.get_context("forkserver")
     of_workers.set_forkserver_preload([LOADED])
     return of_workers
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start() -> None:

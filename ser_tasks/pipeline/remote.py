@@ -13,11 +13,12 @@ import socket
 import threading
 
 from ser_tasks.lake import key_chain
+from ser_tasks.pipeline.fork_server import cores
 from ser_tasks.pipeline.handler import ChunkHandler
 from ser_tasks.pipeline.ingest import Chunk
 from ser_tasks.pipeline.publish import ChunkReport, Machine
 from ser_tasks.pipeline.spec import RunSpec, key_fingerprint
-from ser_tasks.pipeline.worker_pool import WorkerPool, cores
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import Settings
 

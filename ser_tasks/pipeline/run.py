@@ -19,6 +19,7 @@ from ser_tasks.memory import release_freed_memory
 from ser_tasks.pipeline import ingest, opt_out
 from ser_tasks.pipeline.adapt import DEFAULT_HOURS, SAMPLE_DAYS, make_profile
 from ser_tasks.pipeline.extract import Batch
+from ser_tasks.pipeline.fork_server import cores
 from ser_tasks.pipeline.handler import ChunkHandler, ExtractedChunk
 from ser_tasks.pipeline.lines import profile_rows
 from ser_tasks.pipeline.planning import Planning, list_and_plan
@@ -26,7 +27,7 @@ from ser_tasks.pipeline.progress import SampleProgress
 from ser_tasks.pipeline.publish import ChunkReport, Machine
 from ser_tasks.pipeline.record import RunRecord
 from ser_tasks.pipeline.spec import RunSpec
-from ser_tasks.pipeline.worker_pool import WorkerPool, cores
+from ser_tasks.pipeline.worker_pool import WorkerPool
 from ser_tasks.scratch import scratch_folder
 from ser_tasks.settings import code_version
 from ser_tasks.storage import open_store

@@ -38,11 +38,6 @@ LIMIT_PER_RECOGNISED_S = 10.0
 """The same, of audio whose words are recognised: a large model on a CPU is slower than the audio."""
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class WorkerLostError(Exception):
     """A worker did not return its answer. ``exitcode`` is negative for a signal, None where it hung and was killed."""
 
