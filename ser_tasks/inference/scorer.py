@@ -144,20 +144,58 @@ def scorer_of(spec: ScorerSpec) -> "Scorer":
 
 
 def score_files(
-    frames_files: Sequence[Path], lengths: NDArray[np.int64], spec: ScorerSpec, standards: Standards | None = None
+    frames_files: Sequence[Path],
+    lengths: NDArray[np.int64],
+    spec: ScorerSpec,
+    standards: Standards | None = None,
+    members: NDArray[np.int64] | None = None,
 ) -> ScoredFile:
     """Scores the segments whose frames (float32, one after the other) files in scratch hold. ``lengths`` are their frames.
 
-    ``standards`` says by what each segment is standardised; None: all are scored raw.
+    ``standards`` says by what each segment is standardised; None: all are scored raw. ``members`` are the indices, rising, of the only
+    segments to score, at least one; the answer has theirs alone.
     """
     started = time.perf_counter()
     scorer = scorer_of(spec)
-    scored = [
-        scorer.score_on_lines(frames, lengths[members], standards and standards.of(members))
-        for frames, members in _groups(frames_files, lengths)
-    ]
+    wanted = np.ones(len(lengths), bool) if members is None else np.isin(np.arange(len(lengths)), members)
+    scored = []
+    for frames, group in _groups(frames_files, lengths):
+        chosen = group[wanted[group]]
+        if len(chosen) < len(group):
+            frames = frames[np.repeat(wanted[group], lengths[group])]
+        if len(chosen):
+            scored.append(scorer.score_on_lines(frames, lengths[chosen], standards and standards.of(chosen)))
     probabilities, distances = (np.concatenate(each) for each in zip(*scored, strict=True))
     return ScoredFile(probabilities, distances, time.perf_counter() - started, scorer.precision)
+
+
+def shares(lengths: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+    """Segments of these lengths in at most ``count`` shares, for as many processes: the indices in each, rising.
+
+    A batch of ``shaped_batches`` is in one share, so that no more batches than needed are filled up with copies; the shares' batches
+    hold about as many frames.
+    """
+    held: list[list[NDArray[np.int64]]] = [[] for _ in range(count)]
+    frames = [0] * count
+    batches = shaped_batches(np.maximum(lengths, 1), np.arange(len(lengths)))
+    for members, (rows, width) in sorted(batches, key=lambda batch: -batch[1][0] * batch[1][1]):
+        smallest = frames.index(min(frames))
+        held[smallest].append(members)
+        frames[smallest] += rows * width
+    return [np.sort(np.concatenate(share)) for share in held if share]
+
+
+def put_together(parts: Sequence[tuple[NDArray[np.int64], ScoredFile]]) -> ScoredFile:
+    """The scores of all segments, from those of shares: the indices in each, and its scores. At least one."""
+    members = np.concatenate([each for each, _ in parts])
+    order = np.argsort(members)
+    scores = [scored for _, scored in parts]
+    return ScoredFile(
+        np.concatenate([scored.probabilities for scored in scores])[order],
+        np.concatenate([scored.distances for scored in scores])[order],
+        sum(scored.seconds for scored in scores),
+        scores[0].precision,
+    )
 
 
 def pool_files(frames_files: Sequence[Path], lengths: NDArray[np.int64], spec: ScorerSpec) -> NDArray[np.float32]:
@@ -217,7 +255,7 @@ class Scorer:
         ``shaped_batches`` states; a batch that does not fit into memory is halved.
         """
         n_labels = len(self.bundle.labels)
-        batches = self.shaped_batches if self._same_shapes else self.batches
+        batches = shaped_batches if self._same_shapes else self.batches
         results = self._in_batches(
             frames,
             lengths,
@@ -254,14 +292,6 @@ class Scorer:
             batch = ordered[first : first + count]
             yield batch, (count, int(lengths[batch[-1]]))
             first += count
-
-    def shaped_batches(self, lengths: np.ndarray, members: np.ndarray) -> Iterator["Batch"]:
-        """Batches of the segments ``members``, in shapes that each segment's own length chooses, whatever it is scored with."""
-        widths = -(-lengths[members] // WIDTH_STEP) * WIDTH_STEP
-        for width in np.unique(widths).tolist():
-            alike, rows = members[widths == width], max(1, min(ROWS, ROWS_FRAMES // width))
-            for first in range(0, len(alike), rows):
-                yield alike[first : first + rows], (rows, width)
 
     def _run(
         self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, members: np.ndarray, shape: tuple[int, int], run: "Run"
@@ -334,6 +364,15 @@ class Scorer:
     @torch.inference_mode()
     def _pooled(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return self.bundle.pooled(x, lengths)
+
+
+def shaped_batches(lengths: np.ndarray, members: np.ndarray) -> Iterator["Batch"]:
+    """Batches of the segments ``members``, in shapes that each segment's own length chooses, whatever it is scored with."""
+    widths = -(-lengths[members] // WIDTH_STEP) * WIDTH_STEP
+    for width in np.unique(widths).tolist():
+        alike, rows = members[widths == width], max(1, min(ROWS, ROWS_FRAMES // width))
+        for first in range(0, len(alike), rows):
+            yield alike[first : first + rows], (rows, width)
 
 
 def _of_segments(standards: Standards, values: Iterable[NDArray[np.float32]], device: torch.device) -> list[torch.Tensor]:

@@ -6,7 +6,7 @@ module: pooled features of single segments stay in memory.
 
 import secrets
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ser_tasks.inference.base_rates import estimated
 from ser_tasks.inference.bundle import Bundle, shared_bundle
-from ser_tasks.inference.line_profile import ALL, Line, LineProfile, Standards, facts_in, line_names, profile_id
+from ser_tasks.inference.line_profile import ALL, Line, LineProfile, facts_in, line_names, profile_id
 from ser_tasks.inference.line_statistics import Sample, line_of_sample
 from ser_tasks.inference.scorer import choose_device, pool_files, score_files
 from ser_tasks.inference.scores import at_equal_rates
@@ -155,11 +155,9 @@ def _even_of_frames(
         def line_of(result: Extracted, named: dict[str, Line] = named) -> Line | None:
             return next((named[name] for name in line_names(line_facts(result), by) if name in named), None)
 
-        def standards(batch: Batch, line_of: Callable[[Extracted], Line | None] = line_of) -> tuple[Standards | None]:
-            return (standards_of(batch, [line_of(result) for result in batch.extracted]),)
-
         chosen = [batch for batch in batches if any(map(line_of, batch.extracted))]
         progress.begin_scoring(len(chosen))
+        standards = [(standards_of(batch, [line_of(result) for result in batch.extracted]),) for batch in chosen]
         answers = workers.over_frames(score_files, chosen, spec, device, standards, progress.file_done)
         scored: dict[str, list[tuple[str, NDArray[np.float32]]]] = defaultdict(list)
         for batch, answer in zip(chosen, answers, strict=True):

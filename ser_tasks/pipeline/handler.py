@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ser_tasks.inference.bundle import shared_bundle
-from ser_tasks.inference.scorer import AT_ONCE_BYTES, ScoredFile, choose_device, score_files
+from ser_tasks.inference.scorer import AT_ONCE_BYTES, ScoredFile, choose_device, put_together, score_files, shares
 from ser_tasks.lake.key_chain import LakeKeys
 from ser_tasks.pipeline.extract import Batch
 from ser_tasks.pipeline.ingest import Chunk
@@ -77,14 +77,18 @@ class ChunkHandler:
 
     def _score(self, batches: list[Batch]) -> tuple[list[tuple[Batch, ScoredFile]], float]:
         """The recordings in batches with their scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
+        count = 1
         if self.device == "cpu":
-            batches = joined(batches, self.workers.count)
-        answers = self.workers.over_frames(
-            score_files, batches, self.spec, self.device, more=lambda batch: (self.profiles.standards(batch),)
-        )
+            shaped = self.spec.scorer(self.device).precision != "float32"
+            batches = joined(batches, 1 if shaped else self.workers.count)
+            count = self.workers.count if shaped else 1
+        split = [shares(batch.lengths, count) or [np.zeros(0, np.int64)] for batch in batches]
+        pieces = [(batch, share) for batch, of_batch in zip(batches, split, strict=True) for share in of_batch]
+        more = [(self.profiles.standards(batch), share) for batch, share in pieces]
+        answers = iter(self.workers.over_frames(score_files, [batch for batch, _ in pieces], self.spec, self.device, more))
         nothing = ScoredFile(np.zeros((0, len(self.bundle.labels)), np.float32), np.zeros(0, np.float32), 0.0)
-        pairs = [(batch, answer or nothing) for batch, answer in zip(batches, answers, strict=True)]
-        return pairs, sum(answer.seconds for _, answer in pairs)
+        scored = [put_together([(share, next(answers) or nothing) for share in of_batch]) for of_batch in split]
+        return list(zip(batches, scored, strict=True)), sum(answer.seconds for answer in scored)
 
 
 def joined(batches: list[Batch], at_least: int) -> list[Batch]:

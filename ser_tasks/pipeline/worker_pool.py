@@ -153,18 +153,19 @@ class WorkerPool:
         batches: Sequence[Batch],
         spec: RunSpec,
         device: str,
-        more: Callable[[Batch], Task] = lambda batch: (),
+        more: Sequence[Task] | None = None,
         done: Callable[[], None] = lambda: None,
     ) -> list[Any]:
-        """``function(frames_files, lengths, scorer, *more(batch))`` of each batch, in their order; None for batches without frames.
+        """``function(frames_files, lengths, scorer, *more)`` of each batch, in their order; None for batches without frames. ``more`` has
+        what belongs to each batch; None: nothing.
 
         A GPU (``device`` is cuda) works in this process, CPUs in the workers. ``done`` is called once for each answer.
         """
         scorer = spec.scorer(device)
-        with_frames = [batch for batch in batches if batch.frames_files]
-        tasks = [(batch.frames_files, batch.lengths, scorer, *more(batch)) for batch in with_frames]
+        with_frames = [(batch, task) for batch, task in zip(batches, more or [()] * len(batches), strict=True) if batch.frames_files]
+        tasks = [(batch.frames_files, batch.lengths, scorer, *task) for batch, task in with_frames]
         if device == "cpu":
-            limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch in with_frames]
+            limits_s = [spec.settings.recording_limit_s + batch.audio_s for batch, _ in with_frames]
             answers = iter(self.map(function, tasks, limits_s, done))
         else:
             answers = iter([_counted(function(*task), done) for task in tasks])

@@ -12,7 +12,16 @@ from ser_tasks.inference import checked
 from ser_tasks.inference import scorer as scoring
 from ser_tasks.inference.bundle import load_bundle, shared_bundle
 from ser_tasks.inference.precision import CHECK_LIMIT, TOLERANCE, Int8Products, check_input
-from ser_tasks.inference.scorer import ROWS, ROWS_FRAMES, Scorer, ScorerSpec, precision_difference, with_usable_precision
+from ser_tasks.inference.scorer import (
+    ROWS,
+    ROWS_FRAMES,
+    Scorer,
+    ScorerSpec,
+    precision_difference,
+    shaped_batches,
+    shares,
+    with_usable_precision,
+)
 from ser_tasks.models.processor import has_bfloat16
 from ser_tasks.settings import Settings
 from tests.factories.calls import tiny_bundle, two_sided, write_call
@@ -70,11 +79,25 @@ def test_a_segment_that_is_not_finite_is_null_and_spoils_no_other(bundle, precis
 def test_shapes_follow_from_a_segments_own_length(bundle):
     _, lengths = segments([1, 64, 65, 200, 300, 5000] + [130] * 40)
     shapes = {}
-    for members, (rows, width) in scorer(bundle, "bfloat16").shaped_batches(lengths, np.arange(len(lengths))):
+    for members, (rows, width) in shaped_batches(lengths, np.arange(len(lengths))):
         assert len(members) <= rows <= ROWS and rows * width <= max(ROWS_FRAMES, width) and (lengths[members] <= width).all()
         shapes |= {int(member): (rows, width) for member in members}
     assert [shapes[member] for member in range(7)] == [(16, 64), (16, 64), (16, 128), (16, 256), (12, 320), (1, 5056), (16, 192)]
     assert len(shapes) == 46 and len({shapes[member] for member in range(6, 46)}) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_shares_hold_every_segment_once_and_whole_batches(count):
+    lengths = np.random.default_rng(1).integers(0, 460, 300)
+    parts = shares(lengths, count)
+    assert len(parts) <= count and sorted(np.concatenate(parts)) == list(range(300)) and all((np.diff(part) > 0).all() for part in parts)
+
+    def frames(members) -> int:
+        return sum(rows * width for _, (rows, width) in shaped_batches(np.maximum(lengths[members], 1), np.arange(len(members))))
+
+    assert sum(map(frames, parts)) == frames(np.arange(300)), "no batch is computed twice"
+    assert max(map(frames, parts)) <= frames(np.arange(300)) / len(parts) + ROWS_FRAMES
+    assert shares(np.zeros(0, np.int64), count) == []
 
 
 @pytest.mark.skipif(not has_bfloat16(), reason="no bfloat16 here")

@@ -8,7 +8,7 @@ import pytest
 
 from ser_tasks.inference import scorer as scoring
 from ser_tasks.inference.line_profile import Standards
-from ser_tasks.inference.scorer import ScorerSpec, pool_files, score_files
+from ser_tasks.inference.scorer import ScorerSpec, pool_files, put_together, score_files, shares
 from ser_tasks.models.processor import has_bfloat16
 from ser_tasks.pipeline import handler
 from ser_tasks.pipeline.extract import Batch
@@ -77,3 +77,8 @@ def test_segments_of_several_files_have_the_rows_of_one(tmp_path, monkeypatch, p
         np.testing.assert_allclose(apart.probabilities, whole.probabilities, atol=0 if precision == "bfloat16" else 1e-5)
         np.testing.assert_allclose(apart.distances, whole.distances, rtol=1e-4)
         np.testing.assert_allclose(pool_files(files, lengths, spec), pooled, rtol=1e-4, atol=1e-4)
+        alone = [(share, score_files(files, lengths, spec, standards, share)) for share in shares(lengths, 3)]
+        shared = put_together(alone)
+        np.testing.assert_allclose(shared.probabilities, whole.probabilities, atol=0 if precision == "bfloat16" else 1e-5)
+        np.testing.assert_allclose(shared.distances, whole.distances, rtol=1e-4)
+        assert shared.precision == precision and shared.seconds == sum(scored.seconds for _, scored in alone)
