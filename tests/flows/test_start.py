@@ -1,5 +1,6 @@
 """What a night loads and starts before its first recording, and what it says where it cannot start."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.cli.nightly import _prefect
 from ser_tasks.pipeline import fork_server
 from ser_tasks.pipeline.worker_pool import WorkerPool
 
@@ -78,17 +80,18 @@ class Server:
 servers.TemporaryServer = Server
 servers.start_ahead()
 with servers.prefect_server(lambda: print("loaded")) as server:
-    print("temporary" if server else "named")
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY as heartbeats
+    print("temporary" if server else "named", "with" if heartbeats.value() else "without", "heartbeats")
 """
 
 
 @pytest.mark.parametrize(
     ("home", "variables", "said"),
     [
-        (["prefect.db"], {}, "launched False, loaded, up, temporary"),
-        ([], {}, "loaded, launched True, up, temporary"),
-        (["prefect.db"], {"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "loaded, named"),
-        (["prefect.db", "profiles.toml"], {}, "launched False, killed, loaded, named"),
+        (["prefect.db"], {}, "launched False, loaded, up, temporary without heartbeats"),
+        ([], {}, "loaded, launched True, up, temporary without heartbeats"),
+        (["prefect.db"], {"PREFECT_API_URL": "http://127.0.0.1:1/api"}, "loaded, named with heartbeats"),
+        (["prefect.db", "profiles.toml"], {}, "launched False, killed, loaded, named with heartbeats"),
     ],
 )
 def test_the_server_is_started_before_prefect_is_loaded_where_one_is_needed(home, variables, said, tmp_path):
@@ -100,6 +103,23 @@ def test_the_server_is_started_before_prefect_is_loaded_where_one_is_needed(home
     environment |= {"PREFECT_HOME": str(tmp_path)} | variables
     answer = subprocess.run([sys.executable, "-c", AHEAD], env=environment, check=True, capture_output=True, text=True)
     assert ", ".join(answer.stdout.splitlines()) == said
+
+
+@pytest.mark.parametrize(("cores", "order"), [(2, ["server", "loaded", "workers"]), (4, ["workers", "server", "loaded"])])
+def test_the_server_has_a_core_for_itself_while_it_starts(cores, order, monkeypatch):
+    steps: list[str] = []
+
+    @contextlib.contextmanager
+    def server(meanwhile):
+        meanwhile()
+        yield
+
+    monkeypatch.setattr(fork_server, "cores", lambda: cores)
+    monkeypatch.setattr(fork_server, "start", lambda: steps.append("workers"))
+    monkeypatch.setattr("flows.server.start_ahead", lambda: steps.append("server"))
+    monkeypatch.setattr("flows.server.prefect_server", server)
+    with _prefect(lambda: None, lambda: steps.append("loaded")):
+        assert list(dict.fromkeys(steps)) == order
 
 
 def test_workers_have_the_environment_of_their_pool_and_are_forked_again(monkeypatch):
