@@ -173,6 +173,20 @@ class Recording:
     transcript_etag: str | None = None
 
 
+_HANDLED = f"""
+    WITH found AS (
+        SELECT k.rowid AS kept_row, l.* FROM kept AS k JOIN listing AS l ON l.recording_id = k.recording_id AND l.etag = k.etag
+        WHERE {_SAME_FACTS.format("k")}
+    )
+    SELECT k.recording_id, k.etag, l.key, k.key AS masked_key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag,
+        l.transcript_key, l.transcript_etag,
+        k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
+    FROM kept AS k LEFT JOIN found AS l ON l.kept_row = k.rowid
+    WHERE l.key IS NOT NULL OR NOT k.only_listed
+"""
+"""The kept recordings, with the keys that only the listing knows. (An outer join on _SAME_FACTS compares every row with every other.)"""
+
+
 class Listing:
     """What the store holds, in a database in scratch: memory does not grow with the number of keys.
 
@@ -193,7 +207,7 @@ class Listing:
         keys: tuple[SecretStr, ...] = (),
     ):
         self.settings, self.only_day, self._store = settings, only_day, recordings
-        self._file = str(database)
+        self._file, self._settled = str(database), False
         self.database = self._opened(MEMORY)
         self.ignored: Counter[str] = Counter()
         """Keys that are neither recordings nor sidecars of one, by suffix."""
@@ -232,9 +246,12 @@ class Listing:
         return database
 
     def settle(self) -> None:
-        """Gives back the memory that listing and planning took: what follows reads a chunk at a time. Not while another thread reads."""
+        """Gives back the memory that listing and planning took: what follows reads a chunk at a time, from a table in the order of
+        chunks. Not while another thread reads."""
+        self.database.execute(f"CREATE OR REPLACE TABLE handled AS {_HANDLED} ORDER BY chunk_id")
         self.database.close()
         self.database = self._opened(SETTLED_MEMORY)
+        self._settled = True
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "database"} | {"_store": self._store.uri}
@@ -426,15 +443,14 @@ class Listing:
         rows = self.database.cursor().execute(
             f"""
             WITH drawn AS (
-                SELECT recording_id, etag, key, masked_key, sidecar_key, estimated_s, sidecar_etag, stored_etag, stored_sidecar_etag,
-                       transcript_key, transcript_etag,
-                       sum(estimated_s) OVER (ORDER BY md5(recording_id), key) AS until_s
+                SELECT l.rowid AS row, estimated_s, sum(estimated_s) OVER (ORDER BY md5(recording_id), key) AS until_s
                 FROM listing AS l
                 WHERE day > (SELECT max(day) FROM listing) - CAST($days AS INTEGER) {kept}
             )
             SELECT recording_id, etag, key, masked_key, sidecar_key, stored_etag, stored_sidecar_etag, transcript_key, transcript_etag,
-                '', estimated_s, 0, sidecar_etag
-            FROM drawn WHERE until_s - estimated_s < $audio_s ORDER BY until_s
+                '', l.estimated_s, 0, sidecar_etag
+            FROM listing AS l JOIN drawn ON drawn.row = l.rowid
+            WHERE until_s - drawn.estimated_s < $audio_s ORDER BY until_s
             """,
             {"days": days, "audio_s": audio_s},
         )
@@ -451,6 +467,7 @@ class Listing:
     def keep(self, rows: pa.Table) -> None:
         """Keeps the manifest rows of recordings that are to be handled, for ``recordings``. Two more columns: ``attempts`` (how often each
         was tried before) and ``only_listed`` (whether to leave it out where it is no longer in the store)."""
+        self._settled = False
         if len(rows):
             self.database.register("kept_rows", rows.select(_KEPT.names))
             self.database.execute("INSERT INTO kept FROM kept_rows")
@@ -464,18 +481,8 @@ class Listing:
     def recordings(self, chunk_id: str) -> list[Recording]:
         """The kept recordings of a chunk, with the keys that only the listing knows."""
         cursor = self.database.cursor()  # several threads query at once
-        rows = cursor.execute(
-            f"""
-            SELECT k.recording_id, k.etag, l.key, k.key, l.sidecar_key, l.stored_etag, l.stored_sidecar_etag,
-                l.transcript_key, l.transcript_etag,
-                k.chunk_id, k.estimated_s, k.attempts, k.sidecar_etag, k.planned_at
-            FROM kept AS k LEFT JOIN listing AS l
-              ON l.recording_id = k.recording_id AND l.etag = k.etag AND {_SAME_FACTS.format("k")}
-            WHERE k.chunk_id = $chunk AND (l.key IS NOT NULL OR NOT k.only_listed)
-            ORDER BY k.key, k.recording_id
-            """,
-            {"chunk": chunk_id},
-        ).fetchall()
+        source = "handled" if self._settled else f"({_HANDLED})"
+        rows = cursor.execute(f"FROM {source} WHERE chunk_id = $chunk ORDER BY masked_key, recording_id", {"chunk": chunk_id}).fetchall()
         return [self._recording(row) for row in rows]
 
 
