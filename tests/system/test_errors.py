@@ -20,6 +20,7 @@ ARGUMENTS = {
     "IncompleteNightError": (["check bad_shares: 1 offending rows", "a broken part"], {"run_id": "a"}),
     "ObjectLockedError": ("It is archived.", "archived"),
     "PlaybackError": ("Not yours.", 404),
+    "ProcessLostError": (-9,),
     "StoppedError": ("stopped by SIGTERM", 143),
     "WorkerLostError": (None, 60.0),
 }
