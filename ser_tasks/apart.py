@@ -32,7 +32,7 @@ def run_apart(function: Callable[..., Any], *arguments: Any) -> Any:
     theirs.close()  # or its end would not be seen
     try:
         answer, error = pickle.loads(answers.recv_bytes())
-    except EOFError:
+    except (EOFError, OSError):  # cut off in the middle of an answer, it is an OSError
         process.join()
         raise ProcessLostError(process.exitcode) from None
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -38,6 +39,24 @@ def test_its_error_is_raised_here_with_its_traceback():
     with pytest.raises(ValueError, match="-1 is below 0") as raised:
         run_apart(double, -1)
     assert "in double" in raised.value.__notes__[0]
+
+
+def cut_off():
+    """Its process ends in the middle of the answer, after the header that says how long it is."""
+    whole = Connection._send
+
+    def send(self, data, *more):
+        whole(self, data[:100], *more)
+        if len(data) > 100:
+            os._exit(1)
+
+    Connection._send = send
+    return bytes(1_000_000)
+
+
+def test_an_answer_that_is_cut_off_is_of_a_lost_process():
+    with pytest.raises(ProcessLostError, match="exit code 1"):
+        run_apart(cut_off)
 
 
 def test_an_error_that_cannot_be_sent_is_one_of_its_text():
