@@ -77,14 +77,13 @@ class ChunkHandler:
 
     def _score(self, batches: list[Batch]) -> tuple[list[tuple[Batch, ScoredFile]], float]:
         """The recordings in batches with their scores, and the seconds. A GPU scores in this process, CPUs in the workers."""
-        count = 1
+        shared = self.device == "cpu" and self.spec.scorer(self.device).precision != "float32"
         if self.device == "cpu":
-            shaped = self.spec.scorer(self.device).precision != "float32"
-            batches = joined(batches, 1 if shaped else self.workers.count)
-            count = self.workers.count if shaped else 1
-        split = [shares(batch.lengths, count) or [np.zeros(0, np.int64)] for batch in batches]
-        pieces = [(batch, share) for batch, of_batch in zip(batches, split, strict=True) for share in of_batch]
-        more = [(self.profiles.standards(batch), share) for batch, share in pieces]
+            batches = joined(batches, 1 if shared else self.workers.count)
+        split = [shares(batch.lengths, self.workers.count if shared else 1) or [np.zeros(0, np.int64)] for batch in batches]
+        standards = [self.profiles.standards(batch) for batch in batches]
+        pieces = [(batch, (own, share)) for batch, own, of_batch in zip(batches, standards, split, strict=True) for share in of_batch]
+        more = [task for _, task in pieces]
         answers = iter(self.workers.over_frames(score_files, [batch for batch, _ in pieces], self.spec, self.device, more))
         nothing = ScoredFile(np.zeros((0, len(self.bundle.labels)), np.float32), np.zeros(0, np.float32), 0.0)
         scored = [put_together([(share, next(answers) or nothing) for share in of_batch]) for of_batch in split]
