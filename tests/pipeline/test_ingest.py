@@ -328,8 +328,7 @@ def test_a_new_sidecar_or_none_is_another_upload(stored, tmp_path):
     recordings, lake, scratch = stored
     copy = copied(recordings, tmp_path / "copy")
     (copy / "2026-11-20" / "a.json").rename(copy / "2026-11-20" / "b.json")
-    plan = planned(copy, lake, scratch)[1]
-    assert plan.planned == 2
+    assert planned(copy, lake, scratch)[1].planned == 2
 
 
 def test_the_bytes_of_an_older_upload_are_a_new_one(stored):

@@ -61,6 +61,8 @@ def test_errors_of_the_other_process_are_raised_here(wanted, monkeypatch):
 
 
 def test_uploads_without_a_hash_are_said(wanted, monkeypatch, caplog):
+    planning.list_and_plan(wanted)
+    assert not caplog.records
     monkeypatch.setattr(planning, "_list_and_plan", lambda _: (None, ingest.Plan(without_hash=2)))
     planning.list_and_plan(wanted)
     assert [record.message.partition(" have")[0] for record in caplog.records] == ["2 recordings"]
