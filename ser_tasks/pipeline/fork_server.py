@@ -1,7 +1,7 @@
 """The process that workers are forked from: it has loaded what they need, so that a worker starts in milliseconds, and shares memory.
 
 It runs no thread of torch's and opens no connection. Where there is no such process (not Linux) workers are spawned. It loads nothing here:
-a command starts it before it loads anything itself.
+a command can start it before it loads anything itself.
 """
 
 import multiprocessing
